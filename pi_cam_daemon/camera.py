@@ -1,0 +1,188 @@
+"""The camera process: runs one source and hands its newest frame to the server.
+
+    python -m pi_cam_daemon.camera FD LOG_LEVEL
+
+FD is this process's end of the socketpair (protocol.py); the first message on it is the configuration. It is a
+process of its own because camera stacks hang in ways no thread recovers from: this one can be killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from pi_cam_daemon import logs, sources
+from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
+from pi_cam_daemon.protocol import COUNT, HEADER, Kind, Reader, pack
+from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
+
+log = logging.getLogger(__name__)
+
+Create = Callable[[CameraConfig], tuple[Source, str]]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_BEAT_SECONDS = 1.0
+_QUIET_SECONDS = 1.0
+_CONFIGURE_SECONDS = 10.0
+# how long a source has to close its camera once the server is gone; then nobody is left to kill us
+_ORPHAN_SECONDS = 3.0
+# room for a frame of usual size, so that one write hands it over; the kernel caps it at its own limit
+_SEND_BUFFER_BYTES = 512 * 1024
+
+
+class Outlet:
+    """Holds ONE newest frame and the thread that sends it: a driver's callback never waits for the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._changed = threading.Condition()
+        self._reason = ""
+        self._hello: bytes | None = None
+        self._newest: tuple[bytes, int] | None = None
+        self._captured = 0
+        self._live = False
+        self._error: SourceError | None = None
+        self._ending = False
+        self._thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
+
+    def start(self, reason: str) -> None:
+        """Begin to send; *reason* says why this camera was chosen."""
+        self._reason = reason
+        self._thread.start()
+
+    def opened(self, info: CameraInfo) -> None:
+        with self._changed:
+            self._hello = json.dumps(dataclasses.asdict(info) | {"reason": self._reason}).encode()
+            self._changed.notify()
+
+    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+        with self._changed:
+            self._newest = (jpeg, captured_ns)
+            self._captured += 1
+            self._changed.notify()
+
+    def live(self, wanted: bool) -> None:
+        """Send every frame, or one a second."""
+        with self._changed:
+            self._live = wanted
+            self._changed.notify()
+
+    def end(self, error: SourceError | None, timeout: float) -> None:
+        """Say why, if there is anything to say, and stop sending."""
+        with self._changed:
+            self._error = error
+            self._ending = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _send_all(self) -> None:
+        beat_at = quiet_until = time.monotonic()
+        while True:
+            with self._changed:
+                while True:
+                    now = time.monotonic()
+                    frame = self._newest if self._live or now >= quiet_until else None
+                    if self._hello or frame or self._ending or now >= beat_at:
+                        break
+                    self._changed.wait(beat_at - now)
+                hello, self._hello = self._hello, None
+                if frame:
+                    self._newest = None
+                captured, ending, error = self._captured, self._ending, self._error
+            try:
+                if hello:
+                    self._sock.sendall(pack(Kind.HELLO, hello))
+                if frame:
+                    self._send_frame(*frame)
+                    quiet_until = now + _QUIET_SECONDS
+                if now >= beat_at:
+                    self._sock.sendall(pack(Kind.BEAT, COUNT.pack(captured)))
+                    beat_at = now + _BEAT_SECONDS
+                if error:
+                    said = {"cause": error.cause, "message": error.message, "hint": error.hint}
+                    self._sock.sendall(pack(Kind.ERROR, json.dumps(said).encode()))
+            except ConnectionError:
+                return  # the server is gone: the thread that listens to it acts on that
+            if ending:
+                return
+
+    def _send_frame(self, jpeg: bytes, captured_ns: int) -> None:
+        header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
+        sent = self._sock.sendmsg((header, jpeg)) - len(header)
+        if sent < len(jpeg):
+            self._sock.sendall(memoryview(jpeg)[max(sent, 0) :])
+
+
+def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
+    """Obey the server; without one, end."""
+    try:
+        while True:
+            message = reader.read()
+            assert message is not None  # the socket is blocking
+            if message.kind is Kind.STOP:
+                commands.put(Stop())
+            elif message.kind in (Kind.LIVE, Kind.QUIET):
+                outlet.live(message.kind is Kind.LIVE)
+    except (EOFError, ProtocolError):
+        commands.put(Stop())
+        time.sleep(_ORPHAN_SECONDS)
+        os._exit(os.EX_UNAVAILABLE)
+
+
+def _die_with_server() -> None:
+    # Without this, a server killed by SIGKILL would leave behind a hung driver call that holds the camera.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def main(argv: list[str], create: Create = sources.create) -> int:
+    """Run the camera that the server asks for; the exit status. *create* makes the source from its configuration."""
+    descriptor, level = argv
+    _die_with_server()
+    logs.setup(level)
+    sock = socket.socket(fileno=int(descriptor))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    commands = Commands()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server stops us in order
+    signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
+    reader = Reader(sock)
+    sock.settimeout(_CONFIGURE_SECONDS)
+    try:
+        message = reader.read()
+    except (EOFError, TimeoutError):
+        return os.EX_UNAVAILABLE
+    sock.settimeout(None)
+    if message is None or message.kind is not Kind.CONFIGURE:
+        raise ProtocolError("the first message has to be the configuration")
+    config = CameraConfig.from_json(message.payload)
+    outlet = Outlet(sock)
+    threading.Thread(target=_listen, args=(reader, outlet, commands), name="listener", daemon=True).start()
+    failure = None
+    status = os.EX_OK
+    try:
+        source, reason = create(config)
+        outlet.start(reason)
+        source.run(outlet, commands)
+    except SourceError as error:
+        failure, status = error, os.EX_TEMPFAIL
+    except Exception as error:  # noqa: BLE001 - the top of this process: the server is told, the journal has the traceback
+        log.exception("the camera process has a bug")
+        failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
+    outlet.end(failure, timeout=1.0)
+    return status
+
+
+if __name__ == "__main__":
+    exit_status = main(sys.argv[1:])
+    logging.shutdown()
+    # Not sys.exit: a camera stack's threads and exit handlers may hang, and the camera is closed already.
+    os._exit(exit_status)

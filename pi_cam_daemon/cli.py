@@ -1,0 +1,219 @@
+"""The command `pi-cam-daemon`: reads the command line, runs one command and turns errors into lines and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+from pi_cam_daemon import __version__, config
+from pi_cam_daemon.errors import ConfigError, SourceError
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.sources.csi import Camera
+
+OK = 0
+FAILED = 1
+USAGE = 2
+# EX_CONFIG of sysexits.h: trying again helps nothing, so the unit has it in RestartPreventExitStatus
+BAD_CONFIG = 78
+# as the shell has it for a command that SIGINT ended
+INTERRUPTED = 130
+
+_AFTER_HELP = f"""\
+examples:
+  pi-cam-daemon run --set 'source.kind="pattern"'       a test picture, without any camera
+  pi-cam-daemon run --set http.port=8080 --set video.rotation=180
+  pi-cam-daemon snapshot --config garden.toml garden.jpg
+  pi-cam-daemon snapshot - | ssh desk 'cat > now.jpg'
+  pi-cam-daemon config --origin
+  pi-cam-daemon check-config /etc/pi-cam-daemon/config.toml
+
+files, later ones win, key by key:
+  {config.DEFAULTS}  every setting, explained
+  {config.ETC}/config.toml
+  {config.ETC}/conf.d/*.toml
+
+exit status:
+  {OK:3}  done
+  {FAILED:3}  no camera, or a file that cannot be written
+  {USAGE:3}  wrong command line
+  {BAD_CONFIG:3}  wrong configuration
+  {INTERRUPTED:3}  interrupted with Ctrl-C
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"pi-cam-daemon: {message}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in *argv*, the process's own unless given, and return the exit code."""
+    try:
+        code = _run_command(argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough (head, a closed pager). The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run_command(argv: Sequence[str] | None) -> int:
+    parser = _parser()
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as done:  # --help, --version or a wrong command line
+        return int(done.code or OK)
+    if options.command is None:
+        parser.print_help()
+        return USAGE
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            _complain(problem)
+        return BAD_CONFIG
+    except SourceError as error:
+        _complain(_sentence(error))
+        return FAILED
+
+
+def _parser() -> _Parser:
+    layers = _Parser(add_help=False)
+    group = layers.add_argument_group("configuration")
+    group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {config.ETC}")
+    group.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="set one key over all files, the value in TOML: --set video.width=1280; may be repeated",
+    )
+
+    parser = _Parser(
+        prog="pi-cam-daemon",
+        description="Turns a Raspberry Pi with a camera into a camera on the LAN.",
+        epilog=_AFTER_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pi-cam-daemon {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="pi-cam-daemon")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], help: str, configured: bool) -> _Parser:
+        added: _Parser = commands.add_parser(
+            name, help=help, description=help, parents=[layers] if configured else [], allow_abbrev=False
+        )
+        added.set_defaults(command=command)
+        return added
+
+    add("run", _run, "serve the camera until a signal ends it", configured=True)
+    snapshot = add("snapshot", _snapshot, "take one picture and write it to a file", configured=True)
+    snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced in one step; - is standard output")
+    add("list-cameras", _list_cameras, "show the cameras that can be used", configured=False)
+    check = add("check-config", _check_config, "tell all that is wrong in a configuration file", configured=False)
+    check.add_argument("file", metavar="FILE", type=Path)
+    show = add("config", _config, "show the configuration in force, as TOML", configured=True)
+    show.add_argument("--origin", action="store_true", help="also show which layer set each key")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import daemon
+
+    return daemon.run(partial(config.load, options.config, options.settings))
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    config.load(options.file)
+    print(f"{options.file}: ok")
+    return OK
+
+
+def _config(options: argparse.Namespace) -> int:
+    lines: list[str] = []
+    for name, (value, layer) in config.origins(options.config, options.settings).items():
+        section, _, key = name.partition(".")
+        if f"[{section}]" not in lines:
+            lines += ["", f"[{section}]"]
+        line = f"{key} = {config.toml(value)}"
+        lines.append(f"{line:<40}  # {layer}" if options.origin else line)
+    print("\n".join(lines[1:]))
+    return OK
+
+
+def _list_cameras(_: argparse.Namespace) -> int:
+    from pi_cam_daemon.sources import csi
+
+    try:
+        print(camera_list(csi.cameras()))
+    except SourceError as error:
+        print(camera_list([], _sentence(error)))
+    return OK
+
+
+def camera_list(cameras: Sequence[Camera], why_none: str = "picamera2 finds none; check the ribbon cable") -> str:
+    """What `list-cameras` prints: a line for each camera, or *why_none* is there; the test picture in any case."""
+    lines = [f"csi      {camera.index}  {camera.name}  {camera.id}" for camera in cameras]
+    if not lines:
+        lines = [f"no CSI camera: {why_none}"]
+    return "\n".join([*lines, "pattern  a moving test picture, always there"])
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import snapshot
+
+    wanted = config.load(options.config, options.settings)
+    try:
+        with _output(options.out) as file:
+            file.write(snapshot.take(wanted))
+    except (SourceError, BrokenPipeError):
+        raise
+    except OSError as error:
+        _complain(f"{options.out}: {error.strerror}")
+        return FAILED
+    return OK
+
+
+@contextlib.contextmanager
+def _output(out: str) -> Iterator[BinaryIO]:
+    """Standard output for `-`, else a file that takes the place of *out* when it is complete: nobody reads half of it.
+
+    Open from the start, so that a place that cannot be written is told before the camera is waited for.
+    """
+    path = Path(out)
+    if out == "-":
+        with open(sys.stdout.fileno(), "wb", closefd=False) as file:
+            yield file
+    elif path.exists() and not path.is_file():  # a device must not be replaced; a folder is refused by open()
+        with path.open("wb") as file:
+            yield file
+    else:
+        path = path.resolve()  # a link stays, what it points to is replaced
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _sentence(error: SourceError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _complain(problem: str) -> None:
+    print(f"pi-cam-daemon: {problem}", file=sys.stderr)

@@ -1,0 +1,182 @@
+"""The map: everything is built here from top to bottom, runs until a signal, and is closed in reverse."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from pi_cam_daemon import __version__, interfaces, logs, mjpeg
+from pi_cam_daemon.access import AllowedNetworks
+from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.config import Config, HttpConfig
+from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.server import CameraServer
+from pi_cam_daemon.state import Observer
+from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
+from pi_cam_daemon.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+# Closing is bounded by these, in seconds; together they stay below the 2 s that a stop may take.
+_SERVER_CLOSE = 0.3
+_CAMERA_CLOSE = 1.4
+_STREAMS_CLOSE = 0.2
+_CARDS_CLOSE = 0.1
+# Three questions in one watchdog period: two answers may come late before systemd acts.
+_PROBES_PER_PERIOD = 3
+
+# what wakes the main thread: a signal's number, or one of these
+_CHANGED = "changed"
+_BUG = "bug"
+
+
+def run(
+    load: Callable[[], Config],
+    camera_argv: Sequence[str] = CAMERA_ARGV,
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. *load* reads the configuration, now and at each SIGHUP.
+
+    *camera_argv* and *popen* start the camera process; tests hand in their own. Raises ConfigError.
+    """
+    config = load()
+    logs.setup(config.log.level)
+    events: queue.SimpleQueue[int | str] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: events.put(number))
+    threading.excepthook = lambda failure: _report_bug(failure, events)
+
+    notifier = Notifier()
+    hub = Hub()
+    cards = Cards()
+    supervisor = Supervisor(
+        config.source, config.camera, config.log.level, lambda: events.put(_CHANGED), camera_argv, popen
+    )
+
+    def card() -> bytes:
+        status = supervisor.status()
+        return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time())
+
+    streams = Streams(hub, supervisor.audience, card)
+    observer = Observer(supervisor, hub, streams, config.source.kind)
+    try:
+        server = CameraServer(config.http.listen_address, config.http.port, hub, streams, supervisor.audience, observer)
+    except OSError as error:
+        print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
+        return 1
+    _apply(config.http, server, streams)
+
+    streams.start()
+    supervisor.start(watch=streams.watch)
+    server.start()
+    for address in _page_addresses(config.http.listen_address, server.server_port):
+        print(f"pi-cam-daemon {__version__}: {address}", flush=True)
+    notifier.ready(observer.sentence())
+
+    probes = (server.probe, streams.probe, supervisor.probe)
+    period = (notifier.watchdog_seconds or float("inf")) / _PROBES_PER_PERIOD
+    probe_at = time.monotonic() + period
+    exit_status = os.EX_OK
+    while True:
+        try:
+            event = events.get(timeout=max(0.0, probe_at - time.monotonic()) if notifier.watchdog_seconds else None)
+        except queue.Empty:
+            probe_at = time.monotonic() + period
+            silent = [probe.name for probe in probes if not probe.answered]
+            if silent:
+                log.error("the %s does not answer; systemd will restart the service", " and the ".join(silent))
+                continue
+            notifier.watchdog()
+            for probe in probes:
+                probe.ask()
+            continue
+        if event == _CHANGED:
+            notifier.status(observer.sentence())
+        elif event == signal.SIGHUP:
+            notifier.reloading()
+            config = _reload(load, config, server, streams, supervisor, observer)
+            notifier.ready(observer.sentence())
+        else:
+            exit_status = os.EX_SOFTWARE if event == _BUG else os.EX_OK
+            break
+
+    notifier.stopping()
+    server.close(_SERVER_CLOSE)
+    supervisor.close(_CAMERA_CLOSE)
+    streams.close(_STREAMS_CLOSE)
+    cards.close(_CARDS_CLOSE)
+    return exit_status
+
+
+def _apply(http: HttpConfig, server: CameraServer, streams: Streams) -> None:
+    """The settings that a running server takes."""
+    server.allowed = AllowedNetworks(http.allowed_networks)
+    server.max_connections = http.max_connections
+    server.request_timeout_seconds = http.request_timeout_seconds
+    streams.max_viewers = http.max_viewers
+    streams.viewer_timeout_seconds = http.viewer_timeout_seconds
+
+
+def _reload(
+    load: Callable[[], Config],
+    old: Config,
+    server: CameraServer,
+    streams: Streams,
+    supervisor: Supervisor,
+    observer: Observer,
+) -> Config:
+    """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
+    try:
+        new = load()
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        log.error("the configuration was not reloaded; the old one stays")
+        return old
+    if (new.http.listen_address, new.http.port) != (old.http.listen_address, old.http.port):
+        log.warning("http.listen_address and http.port change with the next restart")
+    logs.setup(new.log.level)
+    _apply(new.http, server, streams)
+    observer.configured = new.source.kind
+    supervisor.configure(new.source, new.camera, new.log.level)
+    log.info("configuration reloaded")
+    return new
+
+
+def _size(hub: Hub, config: Config) -> tuple[int, int]:
+    """The size of the last picture, or the one that was asked for: a card of another would disturb recorders."""
+    newest = hub.newest
+    return newest.size() if newest else (config.video.width, config.video.height)
+
+
+def _page_addresses(listen_address: str, port: int) -> list[str]:
+    if listen_address:
+        return [f"http://[{listen_address}]:{port}/" if ":" in listen_address else f"http://{listen_address}:{port}/"]
+    return [f"http://localhost:{port}/", *interfaces.page_addresses(port)]
+
+
+def _cannot_listen(http: HttpConfig, error: OSError) -> str:
+    where = f"http.port = {http.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"
+    if error.errno == errno.EACCES:
+        return f"{where} needs a privilege, as all ports below 1024 do; 1024 to 65535 are free to use"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f'http.listen_address = "{http.listen_address}" is no address of this machine; "" listens on all of them'
+    return f'cannot listen on {where}, http.listen_address = "{http.listen_address}": {error.strerror}'
+
+
+def _report_bug(failure: threading.ExceptHookArgs, events: queue.SimpleQueue[int | str]) -> None:
+    name = failure.thread.name if failure.thread else "a thread"
+    log.critical("%s died of a bug", name, exc_info=failure.exc_value)
+    events.put(_BUG)

@@ -1,0 +1,100 @@
+"""Pure judgement: from what was observed to one state word. The supervisor acts on it, /healthz and systemd tell it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pi_cam_daemon.errors import Cause
+
+
+class State(enum.StrEnum):
+    """What the camera is doing, as /state, /healthz and the unit's status say it."""
+
+    STARTING = "starting"
+    STREAMING = "streaming"
+    IDLE = "idle"
+    NO_CAMERA = "no-camera"
+    STALLED = "stalled"
+    WEDGED = "wedged"
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is how it should be: pictures, or sleep by design."""
+        return self in (State.STREAMING, State.IDLE)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the last camera process ended or is being ended; forgotten with the next picture."""
+
+    state: State
+    cause: Cause
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was observed of the camera process. Times are CLOCK_MONOTONIC in seconds.
+
+    *progressed_at* is when this process last captured a frame, None before its first.
+    """
+
+    wanted: bool
+    running: bool
+    started_at: float = 0.0
+    progressed_at: float | None = None
+    failure: Failure | None = None
+    unkillable: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a camera may be silent, in seconds: before its first frame, and between two."""
+
+    start_seconds: float
+    stall_seconds: float
+
+    def at_rate(self, framerate: float) -> Limits:
+        """The same limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
+        return Limits(self.start_seconds, max(self.stall_seconds, 10 / framerate)) if framerate > 0 else self
+
+
+def judge(now: float, facts: Facts, limits: Limits) -> State:
+    """The one state that these facts add up to."""
+    if facts.unkillable:
+        return State.WEDGED
+    if facts.running and facts.progressed_at is not None:
+        return State.STREAMING if now - facts.progressed_at <= limits.stall_seconds else State.STALLED
+    if facts.running and now - facts.started_at > limits.start_seconds:
+        return State.STALLED
+    if facts.failure:
+        return facts.failure.state
+    return State.STARTING if facts.running or facts.wanted else State.IDLE
+
+
+class Probe:
+    """A question to a loop, by way of *wake*: a loop that answers still turns.
+
+    The loop calls `answer` each time it comes round; nothing wakes it but the question.
+    """
+
+    def __init__(self, name: str, wake: Callable[[], None]) -> None:
+        self.name = name
+        self._wake = wake
+        self._asked = 0
+        self._answered = 0
+
+    def ask(self) -> None:
+        self._asked += 1
+        self._wake()
+
+    def answer(self) -> None:
+        self._answered = self._asked
+
+    @property
+    def answered(self) -> bool:
+        """Whether the loop has come round since it was last asked."""
+        return self._answered == self._asked

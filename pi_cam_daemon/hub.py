@@ -1,0 +1,65 @@
+"""Where cameras and viewers meet: the newest frame, and who wants pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from pi_cam_daemon.frame import Frame
+
+
+class Hub:
+    """The newest frame, for any number of readers. There is no queue: a slow reader skips."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+
+    @property
+    def newest(self) -> Frame | None:
+        """The newest frame, however old it may be by now."""
+        return self._newest
+
+    def publish(self, frame: Frame) -> None:
+        """Make *frame* the newest and wake whoever waits."""
+        with self._changed:
+            self._newest = frame
+            self._changed.notify_all()
+
+    def wait(self, captured_since: float, timeout: float) -> Frame | None:
+        """The newest frame, once it was captured at *captured_since* (CLOCK_MONOTONIC) or later; None after *timeout* seconds."""
+
+        def fresh() -> bool:
+            return self._newest is not None and self._newest.captured >= captured_since
+
+        with self._changed:
+            return self._newest if self._changed.wait_for(fresh, timeout) else None
+
+
+class Audience:
+    """Who wants pictures: the viewers of the stream, and for a while whoever asked for a snapshot.
+
+    *changed* is called, from any thread, when somebody comes or the last viewer leaves.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._viewers = 0
+        self._left_at = float("-inf")
+
+    def want(self) -> None:
+        """Somebody asked for a picture just now."""
+        self._left_at = time.monotonic()
+        self._changed()
+
+    def viewers(self, count: int) -> None:
+        """*count* viewers watch the stream from now on."""
+        before, self._viewers = self._viewers, count
+        if bool(before) != bool(count):
+            self._left_at = time.monotonic()
+            self._changed()
+
+    def wanted_until(self, linger_seconds: float) -> float:
+        """When the last wish ends, on the monotonic clock: infinity while somebody watches."""
+        return float("inf") if self._viewers else self._left_at + linger_seconds

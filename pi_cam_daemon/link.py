@@ -1,0 +1,141 @@
+"""The server's end of the camera process's socket: what was heard from it, and what it is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from pi_cam_daemon import mjpeg
+from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
+from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+
+# A camera process that talks without end is left alone for a turn, so that it cannot starve the viewers.
+_MESSAGES_PER_TURN = 16
+# the span over which the camera's rate is measured; beats come once a second
+_RATE_SECONDS = 3.0
+
+
+class CameraLink:
+    """Read by the stream loop alone; its attributes may be looked at from any thread.
+
+    *hello* is what the camera said of itself, *captured* how many frames it has taken, *progressed_at* when
+    (CLOCK_MONOTONIC) that was last seen to grow. *error* is its own word on why it ends, *ended* that
+    nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of
+    these or the first frame arrives.
+    """
+
+    def __init__(self, sock: socket.socket, changed: Callable[[], None]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._changed = changed
+        self._reader = Reader(sock, self._frame_room)
+        self._timestamp = 0.0
+        self._beats: list[tuple[float, int]] = []
+        self.hello: dict[str, object] | None = None
+        self.error: SourceError | None = None
+        self.ended = False
+        self.nonsense = ""
+        self.captured = 0
+        self.progressed_at: float | None = None
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    # -- told
+
+    def tell(self, kind: Kind, payload: bytes = b"") -> None:
+        """Send a command. A process that does not read is not waited for: its silence is seen elsewhere."""
+        try:
+            self._sock.send(pack(kind, payload))
+        except OSError:
+            pass
+
+    # -- heard
+
+    def read(self) -> Frame | None:
+        """Take in what has arrived; the newest whole frame of it, if any. EOFError when nothing more will come."""
+        newest = None
+        try:
+            for _ in range(_MESSAGES_PER_TURN):
+                message = self._reader.read()
+                if message is None:
+                    break
+                if message.kind is Kind.FRAME:
+                    newest = self._frame(message)
+                else:
+                    self._hear(message)
+        except EOFError:
+            self._end()
+            raise
+        except (ProtocolError, struct.error, ValueError, TypeError, KeyError) as error:
+            self.nonsense = f"The camera process sent nonsense: {error}"
+            self._end()
+            raise EOFError from error
+        return newest
+
+    def rate(self, now: float) -> float:
+        """Frames a second over the last seconds; 0 when none were captured."""
+        beats = [beat for beat in self._beats if now - beat[0] <= _RATE_SECONDS + 1.5]
+        if len(beats) < 2:
+            return 0.0
+        (first_at, first), (last_at, last) = beats[0], beats[-1]
+        return (last - first) / (last_at - first_at)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._changed()
+
+    def _frame_room(self, length: int, captured_ns: int) -> tuple[bytearray, int]:
+        now = time.monotonic()
+        self._timestamp = time.time() - max(0.0, now - captured_ns / 1e9)
+        header = mjpeg.part_header(length, self._timestamp)
+        buffer = bytearray(len(header) + length + len(mjpeg.CLOSING))
+        buffer[: len(header)] = header
+        buffer[len(header) + length :] = mjpeg.CLOSING
+        return buffer, len(header)
+
+    def _frame(self, message: Message) -> Frame:
+        start, end = message.start, len(message.buffer) - len(mjpeg.CLOSING)
+        if message.buffer[start : start + 2] != b"\xff\xd8":
+            raise ProtocolError(f"a frame of {end - start} bytes that is no JPEG")
+        now = time.monotonic()
+        self._progress(now)
+        return Frame(message.buffer, start, end, min(message.captured_ns / 1e9, now), self._timestamp)
+
+    def _progress(self, now: float) -> None:
+        first = self.progressed_at is None
+        self.progressed_at = now
+        if first:
+            self._changed()
+
+    def _hear(self, message: Message) -> None:
+        if message.kind is Kind.BEAT:
+            (captured,) = COUNT.unpack(message.payload)
+            now = time.monotonic()
+            if captured > self.captured:
+                self.captured = captured
+                self._progress(now)
+            self._beats = [*(beat for beat in self._beats if now - beat[0] <= _RATE_SECONDS), (now, captured)]
+        elif message.kind is Kind.HELLO:
+            self.hello = _table(message)
+            self._changed()
+        elif message.kind is Kind.ERROR:
+            said = _table(message)
+            self.error = SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"]))
+            self._changed()
+        else:
+            raise ProtocolError(f"{message.kind.name} is for the camera process to hear, not to say")
+
+
+def _table(message: Message) -> dict[str, object]:
+    value = json.loads(message.payload)
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{message.kind.name} is not a JSON object")
+    return value

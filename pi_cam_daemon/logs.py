@@ -1,0 +1,42 @@
+"""One line per event, for people and for the journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+# sd-daemon(3): the journal takes a priority from the start of a line
+_PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s")
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Names, paths and addresses come from strangers: no line feed or escape sequence of theirs gets through.
+        record.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in record.getMessage())
+        lines = [self._line(record)]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).splitlines()
+        if not self._journal:
+            return "\n".join(lines)
+        return "\n".join(_PRIORITIES.get(record.levelno, "<3>") + line for line in lines)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if self.usesTime():
+            record.asctime = self.formatTime(record, self.datefmt)
+        return self.formatMessage(record)
+
+
+def setup(level: str) -> None:
+    """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's form under systemd."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # picamera2 tells every step of its life at INFO
+    logging.getLogger("picamera2").setLevel(logging.WARNING)

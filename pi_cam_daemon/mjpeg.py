@@ -1,0 +1,26 @@
+"""The stream's wire format: multipart/x-mixed-replace, laid out so that every known consumer paints at once.
+
+The boundary goes out AFTER each picture: browsers, VLC and the JavaScript parsers of Mainsail and Fluidd show a
+part only when what follows it arrives. It is unquoted (Fluidd takes quotes for part of it), alphanumeric, and long
+enough never to occur inside a JPEG. Header lines stay below the 128 bytes that FFmpeg reads.
+"""
+
+from __future__ import annotations
+
+BOUNDARY = "picamdaemonboundary7Mq2vX"
+CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+
+# what a stream begins with, right after its HTTP header and before any picture
+OPENING = f"\r\n--{BOUNDARY}\r\n".encode()
+# what ends every part, in the same write as the picture
+CLOSING = OPENING
+
+
+def part_header(length: int, timestamp: float) -> bytes:
+    """The header of a part of *length* bytes; *timestamp* is Unix time in seconds."""
+    return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %.6f\r\n\r\n" % (length, timestamp)
+
+
+def part(jpeg: bytes, timestamp: float) -> bytes:
+    """One whole part: header, picture, boundary."""
+    return part_header(len(jpeg), timestamp) + jpeg + CLOSING

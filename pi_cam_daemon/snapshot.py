@@ -1,0 +1,47 @@
+"""One picture from the camera, without the daemon."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import time
+
+from pi_cam_daemon.config import Config
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.protocol import Kind
+from pi_cam_daemon.supervisor import start_camera
+
+# exposure and white balance need about this long to settle on a sensor that was just started
+_SETTLE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+
+
+def take(config: Config) -> bytes:
+    """The JPEG that the configured camera gives once it has settled. Raises SourceError when it gives none in time."""
+    try:
+        process, link = start_camera(config.camera, config.log.level, changed=lambda: None)
+    except OSError as error:
+        raise SourceError(f"The camera process cannot be started: {error}", Cause.CRASHED) from error
+    link.tell(Kind.LIVE)
+    deadline = time.monotonic() + config.source.start_timeout_seconds
+    newest = None
+    try:
+        while (now := time.monotonic()) < deadline:
+            select.select([link], [], [], deadline - now)
+            frame = link.read()
+            if frame and newest is None:
+                deadline = min(deadline, time.monotonic() + _SETTLE_SECONDS)
+            newest = frame or newest
+    except EOFError:
+        raise link.error or SourceError(link.nonsense or "The camera process died", Cause.CRASHED) from None
+    finally:
+        link.tell(Kind.STOP)
+        try:
+            process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        link.close()
+    if newest is None:
+        seconds = config.source.start_timeout_seconds
+        raise SourceError(f"The camera gave no picture within {seconds:g} s", Cause.STALLED)
+    return bytes(newest.jpeg)

@@ -1,0 +1,91 @@
+"""What a camera is to the rest of the program, and the only table from kind to module.
+
+A source knows neither HTTP nor the hub; it runs in the camera process, in one blocking call.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Close the camera and return from `run`."""
+
+
+Command = Stop
+Commands = queue.SimpleQueue[Command]
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    """What the camera really gives, read back after it was opened.
+
+    *framerate* is in frames a second; *encoder* names who makes the JPEGs.
+    """
+
+    kind: str
+    name: str
+    width: int
+    height: int
+    framerate: float
+    pixel_format: str
+    encoder: str
+
+
+class Sink(Protocol):
+    """Where a source delivers. No method ever blocks or raises; any thread may call them."""
+
+    def opened(self, info: CameraInfo) -> None:
+        """The camera is open and about to deliver."""
+
+    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+        """One whole, upright JPEG, given away for good; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
+
+
+class Source(Protocol):
+    """A camera, or something that behaves like one."""
+
+    def run(self, sink: Sink, commands: Commands) -> None:
+        """Deliver frames to *sink* until a Stop comes out of *commands*; then close the camera and return.
+
+        Opens and closes the camera in this one call and can be called again afterwards. Never retries:
+        raises SourceError when the camera is missing, refuses its settings or is lost.
+        """
+
+
+def _csi(config: CameraConfig) -> Source:
+    from pi_cam_daemon.sources.csi import CsiSource
+
+    return CsiSource(config.video, config.csi)
+
+
+def _pattern(config: CameraConfig) -> Source:
+    from pi_cam_daemon.sources.pattern import PatternSource
+
+    return PatternSource(config.video)
+
+
+_KINDS: dict[str, Callable[[CameraConfig], Source]] = {"csi": _csi, "pattern": _pattern}
+
+
+def create(config: CameraConfig) -> tuple[Source, str]:
+    """The source that *config* asks for, and why it was taken (empty unless `auto` decided)."""
+    kind = config.kind
+    if kind != "auto":
+        return _KINDS[kind](config), ""
+    from pi_cam_daemon.sources import csi
+
+    try:
+        cameras = csi.cameras()
+    except SourceError as error:
+        return _pattern(config), f"a test picture: no CSI camera ({error.message})"
+    if not cameras:
+        return _pattern(config), "a test picture: picamera2 finds no CSI camera"
+    return _csi(config), f"the CSI camera {cameras[0].name}"

@@ -1,0 +1,339 @@
+"""The Raspberry Pi's own camera, through picamera2.
+
+picamera2 and libcamera are imported inside functions: they come from apt, exist on a Pi only, and take seconds to load
+on a Zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Stop
+
+log = logging.getLogger(__name__)
+
+# (width, height, quality 1..100) to a picamera2 encoder and its name for people
+MakeEncoder = Callable[[int, int, int], tuple[Any, str]]
+
+# The VideoCore's codec: larger pictures fail with EINVAL or crash it (picamera2 #473).
+_HARDWARE_MAX_SIDE = 1920
+# picamera2's five levels: quality for JpegEncoder, and for MJPEGEncoder Mbit/s at 1920x1080 and 30 frames a second
+_LEVELS = ((25, 16), (35, 20), (50, 30), (65, 40), (80, 50))
+# The range of the control in the kernel's bcm2835-v4l2-codec, which clamps silently.
+_BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
+# where libcamera looks for its own tuning files; one made from source comes first
+_TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
+# how soon an error from the encoder's thread is noticed
+_CHECK_SECONDS = 0.2
+
+_VIDEO_GROUP_HINT = "the user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A CSI camera.
+
+    *index* counts as `rpicam-hello --list-cameras` does, *name* is the sensor, *id* its place on the board.
+    """
+
+    index: int
+    name: str
+    id: str
+
+
+def cameras() -> list[Camera]:
+    """The CSI cameras, in picamera2's order; SourceError without picamera2 or without permission to look."""
+    Picamera2 = _import_picamera2()
+    with _explained():
+        # libcamera looks for cameras, and reads the tuning file, only when its manager is made; picamera2 keeps one.
+        Picamera2._cm.reset()
+        found = Picamera2.global_camera_info()
+    if not found and (nodes := forbidden_nodes(Path("/dev"))):
+        raise SourceError(f"no permission to open {nodes[0]}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+    # webcams come last in the list, so that leaving them out changes no index
+    return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
+
+
+def choose_camera(found: list[Camera], wanted: str) -> Camera:
+    """The camera with the index or Id *wanted*, the first one if that is empty; SourceError if it is not there."""
+    for camera in found:
+        if wanted in ("", str(camera.index), camera.id):
+            return camera
+    if not found:
+        raise SourceError(
+            "picamera2 finds no CSI camera",
+            Cause.MISSING,
+            "check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay",
+        )
+    there = "; ".join(f"{camera.index} is {camera.name}, {camera.id}" for camera in found)
+    raise SourceError(f'there is no CSI camera "{wanted}"', Cause.MISSING, f"set csi.camera to one of these: {there}")
+
+
+def has_hardware_encoder(vc4: bool, width: int, height: int) -> bool:
+    """Whether the hardware can encode this: *vc4* is a Pi 0 to 4, a Pi 5 has no encoder."""
+    return vc4 and max(width, height) <= _HARDWARE_MAX_SIDE
+
+
+def bitrate(quality: int, width: int, height: int) -> int:
+    """Bits a second that give the hardware encoder's pictures about the *quality* (1..100) of the software's.
+
+    The driver assumes 30 frames a second whatever the camera delivers, so this sets the size of one picture.
+    """
+    segments = itertools.pairwise(_LEVELS)  # the outer ones go on beyond their ends
+    segment = next((segment for segment in segments if quality <= segment[1][0]), _LEVELS[-2:])
+    (low, low_megabits), (high, high_megabits) = segment
+    megabits = low_megabits + (quality - low) * (high_megabits - low_megabits) / (high - low)
+    bits = round(megabits * 1e6 * (width * height) / (1920 * 1080))
+    return min(max(bits, _BITRATE_MIN), _BITRATE_MAX)
+
+
+def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
+    """The encoder for pictures of this size on this machine, and its name for people."""
+    from picamera2.encoders import JpegEncoder, MJPEGEncoder
+    from picamera2.platform import Platform, get_platform
+
+    if has_hardware_encoder(get_platform() is Platform.VC4, width, height):
+        return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
+    # On a Pi 5 MJPEGEncoder is FFmpeg's, whose eight threads hold back eight frames.
+    return JpegEncoder(q=quality), "software JPEG (simplejpeg)"
+
+
+class CsiSource:
+    """One CSI camera. *allocator* and *encoder* stand in for picamera2's buffers and for the choice of encoder."""
+
+    def __init__(
+        self,
+        video: VideoConfig,
+        csi: CsiConfig,
+        *,
+        allocator: Any = None,
+        encoder: MakeEncoder = choose_encoder,
+    ) -> None:
+        self._video = video
+        self._csi = csi
+        self._allocator = allocator
+        self._make_encoder = encoder
+
+    def run(self, sink: Sink, commands: Commands) -> None:
+        with _explained():
+            picam2, name = self._open()
+        try:
+            with _explained():
+                output = self._start(picam2, name, sink)
+            while not _stopped(commands):
+                if output.error:
+                    raise output.error
+        finally:
+            with _explained(), contextlib.closing(picam2):
+                picam2.stop_recording()
+
+    def _open(self) -> tuple[Any, str]:
+        Picamera2 = _import_picamera2()
+        tuning = None
+        if self._csi.tuning_file:
+            tuning = str(find_tuning_file(self._csi.tuning_file, Picamera2.platform.name.lower(), _TUNING_FOLDERS))
+            # Picamera2() sets it too, but libcamera reads it when cameras() makes its manager.
+            os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
+        camera = choose_camera(cameras(), self._csi.camera)
+        return Picamera2(camera.index, tuning=tuning, allocator=self._allocator), camera.name
+
+    def _start(self, picam2: Any, name: str, sink: Sink) -> Any:
+        """Configure the camera, tell *sink* what it gives and let it run; the output that its frames go through."""
+        framerate = self._configure(picam2)
+        given = picam2.camera_configuration()["main"]
+        width, height = given["size"]
+        if (width, height) != (self._video.width, self._video.height):
+            log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
+        if framerate != self._video.framerate:
+            log.warning("%s gives %.2f frames a second, not %g", name, framerate, self._video.framerate)
+        encoder, encoder_name = self._make_encoder(width, height, self._video.quality)
+        output = _output(sink, encoder)
+        # Before the camera: no frame comes ahead of the announcement, and an encoder that fails is not announced.
+        picam2.start_encoder(encoder, output)
+        sink.opened(CameraInfo("csi", name, width, height, framerate, given["format"], encoder_name))
+        picam2.start()
+        return output
+
+    def _configure(self, picam2: Any) -> float:
+        """Set size, orientation and frame rate, and return the frame rate that the camera will keep.
+
+        A size that the camera has not becomes the nearest one: a picture of another size is worth more than none.
+        The wrong way round is not, so that is an error.
+        """
+        import libcamera
+
+        video = self._video
+        upside_down = video.rotation == 180
+        transform = libcamera.Transform(hflip=video.hflip ^ upside_down, vflip=video.vflip ^ upside_down)
+        wanted_us = round(1e6 / video.framerate)
+        for sensor in self._sensor_modes(picam2):
+            picam2.configure(
+                picam2.create_video_configuration(
+                    # what both encoders take as it is, at 1.5 bytes a pixel instead of 4
+                    main={"size": (video.width, video.height), "format": "YUV420"},
+                    # A raw stream costs another buffer_count frames of the sensor's size in the CMA memory, which a
+                    # Zero has little of. It once was needed to choose the sensor's mode; now `sensor` does that.
+                    raw=None,
+                    sensor=sensor,
+                    transform=transform,
+                    # JPEG's colours: BT.601, full range. Video's default would look pale.
+                    colour_space=libcamera.ColorSpace.Sycc(),
+                    buffer_count=self._csi.buffer_count,
+                )
+            )
+            shortest_us, longest_us, _ = picam2.camera_controls["FrameDurationLimits"]
+            if shortest_us <= wanted_us:
+                break
+        if picam2.camera_configuration()["transform"] != transform:
+            raise SourceError(
+                "the camera does not turn or flip its picture as set",
+                Cause.SETTINGS,
+                "set video.rotation to 0, and video.hflip and video.vflip to false",
+            )
+        frame_us = int(min(max(wanted_us, shortest_us), longest_us))
+        # picamera2's FrameRate sets this same control, without regard to the limits
+        picam2.set_controls({"FrameDurationLimits": (frame_us, frame_us)})
+        return video.framerate if frame_us == wanted_us else 1e6 / frame_us
+
+    def _sensor_modes(self, picam2: Any) -> list[dict[str, Any]]:
+        """The sensor modes to try, best first.
+
+        picamera2 takes the mode nearest to the picture's size, and the small modes of many sensors see only the middle:
+        at 640x480 an IMX219 shows two fifths of the width. The mode of half the full resolution is binned, sees all of
+        it, and gives 40 frames a second and more on the usual sensors. Faster or larger is picamera2's choice.
+        """
+        half = tuple(side // 2 for side in picam2.sensor_resolution)
+        if self._video.width <= half[0] and self._video.height <= half[1]:
+            return [{"output_size": half}, {}]
+        return [{}]
+
+
+def _stopped(commands: Commands) -> bool:
+    try:
+        return isinstance(commands.get(timeout=_CHECK_SECONDS), Stop)
+    except queue.Empty:
+        return False
+
+
+def _output(sink: Sink, encoder: Any) -> Any:
+    """What hands the encoder's pictures to *sink*; the first error stays in its `error`."""
+    from picamera2.outputs import Output
+
+    class SinkOutput(Output):  # type: ignore[misc]
+        error: Exception | None = None
+
+        def outputframe(
+            self,
+            frame: bytes,
+            keyframe: bool = True,  # noqa: ARG002
+            timestamp: int | None = None,
+            packet: Any = None,  # noqa: ARG002
+            audio: bool = False,  # noqa: ARG002
+        ) -> None:
+            if self.error:
+                return
+            try:
+                if not frame.startswith(b"\xff\xd8"):
+                    # without the MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
+                    raise SourceError(
+                        "the encoder's pictures are no JPEGs: the firmware has no MJPEG codec",
+                        hint="sudo apt full-upgrade, then reboot",
+                    )
+                sink.frame(frame, captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns()))
+            except Exception as error:  # noqa: BLE001 - the top of the encoder's thread, which would die without a word
+                self.error = error
+
+    return SinkOutput()
+
+
+def captured_ns(first_us: int | None, since_first_us: int | None, now_ns: int) -> int:
+    """When the sensor took a frame, on CLOCK_MONOTONIC.
+
+    An encoder's timestamps count from its first frame, and it keeps that one's SensorTimestamp. libcamera says
+    CLOCK_BOOTTIME, the kernel's buffers carry CLOCK_MONOTONIC, and the two agree on a Pi, which never suspends.
+    Elsewhere a frame is at least never from the future.
+    """
+    if first_us is None or since_first_us is None:
+        return now_ns
+    return min((first_us + since_first_us) * 1000, now_ns)
+
+
+def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
+    """The path of libcamera's tuning file *name* for *platform* (vc4 or pisp), or *name* itself if that is a path."""
+    candidates = [Path(name)] if "/" in name else [folder / platform / name for folder in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise SourceError(
+        f"there is no tuning file {name}", Cause.SETTINGS, f"looked for {' and '.join(map(str, candidates))}"
+    )
+
+
+def forbidden_nodes(dev: Path) -> list[Path]:
+    """The device nodes of cameras in *dev* that this process may not open: libcamera then simply finds no camera."""
+    nodes = itertools.chain(dev.glob("media*"), dev.glob("video*"), dev.glob("dma_heap/*"))
+    return sorted(node for node in nodes if not os.access(node, os.R_OK | os.W_OK))
+
+
+def _import_picamera2() -> Any:
+    try:
+        from picamera2 import Picamera2
+    # ValueError: "numpy.dtype size changed", when pip's numpy does not suit apt's simplejpeg
+    except (ImportError, ValueError) as error:
+        raise SourceError(
+            f"picamera2 cannot be loaded: {error}",
+            Cause.MISSING,
+            "sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
+            "--system-site-packages, and no numpy of its own",
+        ) from error
+    return Picamera2
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what picamera2 raises for a camera that fails into SourceError."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except (RuntimeError, OSError) as error:
+        raise explain(error) from error
+
+
+def explain(error: BaseException) -> SourceError:
+    """The SourceError for an exception out of picamera2, which wraps libcamera's and the kernel's in its own."""
+    chain = [error]
+    while deeper := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(deeper)
+    said = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
+    for link in chain:
+        if isinstance(link, PermissionError):
+            return SourceError(f"no permission for the camera: {link}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+        if isinstance(link, OSError) and link.errno == errno.ENOMEM:
+            return SourceError(
+                f"no memory for the camera's buffers: {link}",
+                Cause.LOST,
+                "they come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
+                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt",
+            )
+    if any(busy in said for busy in ("resource busy", "in use by another process", "did not complete")):
+        return SourceError(
+            f"the camera does not open: {said}",
+            Cause.BUSY,
+            "another program may hold it; `sudo fuser /dev/media*` tells which",
+        )
+    if any(refused in said for refused in ("Invalid camera configuration", "Configuration failed")):
+        return SourceError(f"the camera refuses its settings: {said}", Cause.SETTINGS)
+    return SourceError(f"the camera failed: {said}")

@@ -1,0 +1,191 @@
+"""A test picture, drawn live: for trying the daemon without a camera and for seeing what its viewers see.
+
+Colour bars over a grey ramp over a dark panel, so that up and down, left and right differ at any size. What moves
+betrays a frozen or stuttering stream: a mark crosses the ramp every two seconds, and the panel counts time and frames.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+
+Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]  # blue, green, red
+
+# 75 % bars in the order of SMPTE RP 219, from bright to dark
+_BARS: tuple[Colour, ...] = (
+    (191, 191, 191),
+    (0, 191, 191),
+    (191, 191, 0),
+    (0, 191, 0),
+    (191, 0, 191),
+    (0, 0, 191),
+    (191, 0, 0),
+)
+_DARK: Colour = (30, 26, 24)
+_LIGHT: Colour = (240, 240, 240)
+_GREY: Colour = (170, 170, 170)
+_MARK: Colour = (0, 140, 255)
+_CROSSING_NS = 2_000_000_000
+
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+_SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
+
+
+class PatternSource:
+    """Delivers test pictures of the size, rate, orientation and quality that *video* asks for."""
+
+    def __init__(self, video: VideoConfig) -> None:
+        self._video = video
+
+    def run(self, sink: Sink, commands: Commands) -> None:
+        """Draw and deliver until told to stop; SourceError if OpenCV cannot encode pictures of this size.
+
+        Frame n is due at start + n / framerate, so the rate never drifts. What could not be drawn in time is
+        skipped, never caught up with.
+        """
+        video = self._video
+        picture = _Picture(video)
+        period_ns = 1e9 / video.framerate
+        start_ns = time.monotonic_ns()
+        slot = number = 0
+        while True:
+            wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
+            try:
+                commands.get(timeout=max(0.0, wait_ns / 1e9))
+                return
+            except queue.Empty:
+                pass
+            number += 1
+            captured_ns = time.monotonic_ns()
+            jpeg = picture.jpeg(number, captured_ns)
+            if number == 1:
+                sink.opened(self._info())
+            sink.frame(jpeg, captured_ns)
+            slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
+
+    def _info(self) -> CameraInfo:
+        video = self._video
+        return CameraInfo(
+            kind="pattern",
+            name="Test picture",
+            width=video.width,
+            height=video.height,
+            framerate=video.framerate,
+            pixel_format="BGR24",
+            encoder="software JPEG (OpenCV)",
+        )
+
+
+def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:
+    """The slot to draw in after *slot*: the following one, or the first that is not past yet."""
+    return max(slot + 1, -int(-elapsed_ns // period_ns))
+
+
+class _Picture:
+    """The picture as it is drawn. What stands still is drawn once; each frame touches only what moves."""
+
+    def __init__(self, video: VideoConfig) -> None:
+        width, height = video.width, video.height
+        self._size = f"{width}x{height}"
+        self._quality = (cv2.IMWRITE_JPEG_QUALITY, video.quality)
+        self._upright: Pixels = np.empty((height, width, 3), np.uint8)
+        # half a turn is both flips, and flipping twice is not flipping: the order does not matter, as in libcamera
+        half_turn = video.rotation == 180
+        self._flip = _FLIPS[video.hflip != half_turn, video.vflip != half_turn]
+        self._turned = np.empty_like(self._upright)
+
+        bars, self._strip, panel = np.split(self._upright, (round(height * 0.62), round(height * 0.72)))
+        self._ramp = np.linspace(16, 235, width).astype(np.uint8)[:, np.newaxis]
+        self._mark = slice(0, max(2, width // 40))
+        for column, colour in zip(np.array_split(bars, len(_BARS), axis=1), _BARS, strict=True):
+            column[:] = colour
+        self._strip[:] = self._ramp
+        panel[:] = _DARK
+        _draw_top(bars)
+
+        inner = _inner(panel, 0.03, 0.18)
+        clock, _, facts = np.split(inner, (round(width * 0.45), round(width * 0.49)), axis=1)
+        upper, lower = np.array_split(facts, 2)
+        size_and_rate = f"{self._size} {video.framerate:g} fps"
+        self._clock = _Text(clock, "00:00:00.0", _LIGHT)
+        self._counter = _Text(upper, size_and_rate, _GREY)
+        _Text(lower, size_and_rate, _GREY).show(size_and_rate)
+
+    def jpeg(self, number: int, now_ns: int) -> bytes:
+        """Frame *number* at *now_ns* of the monotonic clock, as a JPEG."""
+        self._strip[:, self._mark] = self._ramp[self._mark]
+        mark_width = self._mark.stop - self._mark.start
+        left = (len(self._ramp) - mark_width) * (now_ns % _CROSSING_NS) // _CROSSING_NS
+        self._mark = slice(left, left + mark_width)
+        self._strip[:, self._mark] = _MARK
+        now = time.time()
+        self._clock.show(f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 10) % 10}")
+        self._counter.show(f"frame {number}")
+
+        pixels = self._upright
+        if self._flip is not None:
+            pixels = self._turned
+            cv2.flip(self._upright, self._flip, pixels)
+        encoded, data = cv2.imencode(".jpg", pixels, self._quality)
+        if not encoded:
+            raise SourceError(f"OpenCV cannot make a JPEG of {self._size}", Cause.SETTINGS)
+        return data.tobytes()
+
+
+# (horizontally, vertically) → the code of cv2.flip
+_FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
+
+
+class _Text:
+    """One line in a box of its own, as large as *sample* fits in there; nothing at all where that is unreadable."""
+
+    def __init__(self, box: Pixels, sample: str, colour: Colour) -> None:
+        self._box = box
+        self._colour = colour
+        self._shown = ""
+        height, width = box.shape[:2]
+        (text_width, text_height), below = cv2.getTextSize(sample, _FONT, 1.0, 1)
+        self._scale = min(width / text_width, height / (text_height + below))
+        self._thickness = max(1, round(self._scale * 1.2))
+        self._baseline = round((height + text_height * self._scale) / 2)
+
+    def show(self, text: str) -> None:
+        """Replace what the box shows."""
+        if text == self._shown or self._scale < _SMALLEST_SCALE:
+            return
+        self._shown = text
+        self._box[:] = _DARK
+        origin = (0, self._baseline)
+        cv2.putText(self._box, text, origin, _FONT, self._scale, self._colour, self._thickness, cv2.LINE_AA)
+
+
+def _inner(box: Pixels, horizontal: float, vertical: float) -> Pixels:
+    """*box* without these shares of its width and height on either side."""
+    height, width = box.shape[:2]
+    x, y = round(width * horizontal), round(height * vertical)
+    return box[y : height - y, x : width - x]
+
+
+def _draw_top(bars: Pixels) -> None:
+    """An arrow and the word TOP on a plate in the upper middle: which way is up."""
+    height, width = bars.shape[:2]
+    unit = min(height * 0.3, width * 0.16)
+    with_word = unit >= 12  # pixels: where the word is readable
+    plate_width = unit * (2.6 if with_word else 1.0)
+    left, top = (width - plate_width) / 2, height * 0.1
+    plate = bars[round(top) : round(top + unit), round(left) : round(left + plate_width)]
+    plate[:] = _DARK
+    side = len(plate)
+    arrow = np.array(((0.5, 0.12), (0.82, 0.5), (0.6, 0.5), (0.6, 0.88), (0.4, 0.88), (0.4, 0.5), (0.18, 0.5)))
+    cv2.fillPoly(plate, [np.rint(arrow * side).astype(np.int32)], _LIGHT, cv2.LINE_AA)
+    if with_word:
+        _Text(_inner(plate[:, side:], 0.05, 0.1), "TOP", _LIGHT).show("TOP")

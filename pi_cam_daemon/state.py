@@ -1,0 +1,78 @@
+"""What the daemon knows of itself, put together for /state, /healthz and the unit's status."""
+
+from __future__ import annotations
+
+import platform
+import time
+
+from pi_cam_daemon import __version__
+from pi_cam_daemon.health import State
+from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.supervisor import CameraStatus, Supervisor
+
+_CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
+
+
+class Observer:
+    """Reads hub, streams and supervisor; changes nothing. *configured* is the `source.kind` that was asked for."""
+
+    def __init__(self, supervisor: Supervisor, hub: Hub, streams: Streams, configured: str) -> None:
+        self.configured = configured
+        self._supervisor = supervisor
+        self._hub = hub
+        self._streams = streams
+        self._started_at = time.monotonic()
+
+    def camera(self) -> CameraStatus:
+        return self._supervisor.status()
+
+    def sentence(self) -> str:
+        """The state in one sentence for a person."""
+        status = self.camera()
+        viewers = self._streams.count
+        watching = f"; {viewers} viewer{'' if viewers == 1 else 's'}" if status.state.ok else ""
+        return _sentence(status) + watching
+
+    def table(self) -> dict[str, object]:
+        """Everything, as /state gives it. Seconds are ages or spans, never moments."""
+        now = time.monotonic()
+        status = self.camera()
+        newest = self._hub.newest
+        hello = status.hello
+        failure = None if status.state is State.STREAMING else status.failure
+        return {
+            "version": __version__,
+            "name": platform.node(),
+            "state": status.state,
+            "ok": status.state.ok,
+            "detail": _sentence(status),
+            "cause": None if status.state.ok else status.cause,
+            "hint": failure.hint if failure else "",
+            "since_seconds": round(now - status.since, 3),
+            "source": {
+                "configured": self.configured,
+                "kind": hello["kind"] if hello else None,
+                "reason": hello["reason"] if hello else "",
+            },
+            "camera": {key: hello[key] for key in _CAMERA_KEYS} if hello else None,
+            "frames": {
+                "captured": status.captured,
+                "rate": round(status.rate, 2),
+                "age_seconds": round(max(0.0, now - newest.captured), 3) if newest else None,
+            },
+            "viewers": self._streams.count,
+            "max_viewers": self._streams.max_viewers,
+            "camera_process": {"pid": status.pid, "starts": status.starts},
+            "uptime_seconds": round(now - self._started_at, 3),
+        }
+
+
+def _sentence(status: CameraStatus) -> str:
+    if status.state is State.STREAMING and status.hello:
+        return "Streaming {width}x{height} at {framerate:g} frames/s from {name}".format_map(status.hello)
+    if status.state is State.IDLE:
+        return "Nobody watches, so the camera sleeps"
+    if status.failure:
+        return status.failure.message
+    return "The camera is starting"

@@ -1,0 +1,327 @@
+"""The stream loop: ONE thread that reads the camera's socket and sends the newest part to every viewer.
+
+It reads the camera's socket itself, since a hand-over between threads costs more than everything else at one viewer.
+A viewer has no queue: it finishes the part it began and goes on with the newest one, so a slow one sees fewer
+pictures, never older ones, and is dropped only for taking no byte at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.health import Probe
+from pi_cam_daemon.hub import Audience, Hub
+
+log = logging.getLogger(__name__)
+
+# How long the last picture is shown before the card says why there is none: short enough not to deceive.
+HOLD_SECONDS = 2.0
+# A picture that stands still is sent again this often: Home Assistant hangs up after 10 s without a byte.
+REPEAT_SECONDS = 1.0
+# Unsent bytes the kernel may hold for a viewer. Without it up to 4 MiB of old pictures queue there: a reader of
+# 0.5 MB/s sees what happened 6 s ago; with it, 0.4 s.
+_UNSENT_BYTES = 16 * 1024
+_TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
+
+
+class FrameReader(Protocol):
+    """The camera's end as this loop sees it."""
+
+    def fileno(self) -> int: ...
+
+    def read(self) -> Frame | None:
+        """The newest frame that has arrived; EOFError when nothing more will come."""
+
+    def close(self) -> None: ...
+
+
+class Viewer:
+    """One connection that watches; *part* is what it is in the middle of, from *offset* on."""
+
+    __slots__ = ("due", "interval", "last", "moved_at", "offset", "opening", "part", "peer", "pictures", "since", "sock")
+
+    def __init__(self, sock: socket.socket, peer: str, opening: bytes, interval: float, now: float) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.interval = interval
+        self.opening = opening
+        self.part: bytes | bytearray | None = None
+        self.last: bytes | bytearray | None = None
+        self.offset = 0
+        self.due = 0.0
+        self.pictures = 0
+        self.since = self.moved_at = now
+
+    def welcome(self, shown: bytes | bytearray | None, now: float) -> None:
+        """Send the opening, and what is *shown* in the same write: the first paint needs no further wait."""
+        if shown is None:
+            self._write(self.opening, now)
+        else:
+            self.begin(shown, now, self.opening)
+
+    def begin(self, part: bytes | bytearray, now: float, head: bytes = b"") -> None:
+        """Send *part* behind *head*, as much of it as goes; raises OSError when the viewer is gone."""
+        self.last = part
+        self.pictures += 1
+        if self.interval:
+            # by due time, so that the rate holds on average however the camera's frames fall
+            self.due = max(self.due + self.interval, now)
+        self._write(head + part if head else part, now)
+
+    def _write(self, part: bytes | bytearray, now: float) -> None:
+        try:
+            sent = self.sock.send(part)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(part):
+            self.part, self.offset, self.moved_at = part, sent, now
+
+    def push(self, now: float) -> None:
+        """Go on with what was begun; raises OSError when the viewer is gone."""
+        part = self.part
+        if part is None:
+            return
+        try:
+            self.offset += self.sock.send(memoryview(part)[self.offset :])
+        except BlockingIOError:
+            return
+        self.moved_at = now
+        if self.offset == len(part):
+            self.part = None
+
+
+class Streams:
+    """All viewers. *card* gives the part to show while there is no picture.
+
+    `watch` and `add` may be called from any thread; everything else happens on the loop's own.
+    """
+
+    def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
+        self.probe = Probe("stream loop", self._wake)
+        self.max_viewers = 0
+        self.viewer_timeout_seconds = 0.0
+        self._hub = hub
+        self._audience = audience
+        self._card = card
+        self._viewers: dict[int, Viewer] = {}
+        self._lock = threading.Lock()  # guards the three below, which other threads write
+        self._promised = 0
+        self._arrivals: list[Viewer] = []
+        self._next_camera: FrameReader | None = None
+        self._closing = False
+        self._camera: FrameReader | None = None
+        self._camera_fd = -1
+        self._hold_seconds = HOLD_SECONDS
+        # what everybody is shown now (None: nothing yet), when that was sent, and since when it has been true
+        self._shown: bytes | bytearray | None = None
+        self._shown_at = 0.0
+        self._fresh_at = float("-inf")
+        self._sweep_at = 0.0
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+
+    # -- from any thread
+
+    @property
+    def count(self) -> int:
+        """Viewers now, those on their way included."""
+        return self._promised
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """End every stream and the loop."""
+        self._closing = True
+        self._wake()
+        self._thread.join(timeout)
+
+    def reserve(self) -> bool:
+        """A place for one more viewer; whoever got one has to `add` or `release` it."""
+        with self._lock:
+            if self._promised >= self.max_viewers:
+                return False
+            self._promised += 1
+            return True
+
+    def release(self) -> None:
+        """Give back a reserved place."""
+        with self._lock:
+            self._promised -= 1
+
+    def add(self, sock: socket.socket, peer: str, opening: bytes, interval: float) -> None:
+        """Take over *sock* for good and stream to it.
+
+        *opening* is the HTTP answer up to the first boundary, *interval* the least seconds between two pictures.
+        """
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        viewer = Viewer(sock, peer, opening, interval, time.monotonic())
+        with self._lock:
+            self._arrivals.append(viewer)
+        self._wake()
+
+    def watch(self, camera: FrameReader, framerate: float) -> None:
+        """Read frames from *camera*, of *framerate* a second, and close it when it ends or another takes its place."""
+        with self._lock:
+            self._next_camera = camera
+            # at one frame in 5 s a picture of 5 s is no old one
+            self._hold_seconds = max(HOLD_SECONDS, 3 / framerate)
+        self._wake()
+
+    def _wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    # -- the loop
+
+    def _run(self) -> None:
+        while not self._closing:
+            fresh = None
+            for fd, event in self._epoll.poll(self._patience(time.monotonic()), 64):
+                if fd == self._wake_fd:
+                    os.eventfd_read(fd)
+                    self._take_in()
+                elif fd == self._camera_fd:
+                    fresh = self._read_camera() or fresh
+                elif viewer := self._viewers.get(fd):
+                    self._serve(viewer, event)
+            self.probe.answer()
+            now = time.monotonic()
+            if fresh:
+                self._hub.publish(fresh)
+                self._fresh_at = now
+                self._show(fresh.part, now)
+            elif self._viewers and now >= self._due():
+                self._stand_still(now)
+            if now >= self._sweep_at:
+                self._sweep(now)
+        for viewer in list(self._viewers.values()):
+            self._drop(viewer, "the daemon stops")
+        for viewer in self._arrivals:
+            viewer.sock.close()
+        self._epoll.close()
+
+    def _patience(self, now: float) -> float:
+        return max(0.0, self._due() - now) if self._viewers else -1
+
+    def _due(self) -> float:
+        """When something must be sent even if no frame comes: a repetition, or the card in place of the picture."""
+        repeat_at, card_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + self._hold_seconds
+        return min(repeat_at, card_at) if card_at > self._shown_at else repeat_at
+
+    def _take_in(self) -> None:
+        with self._lock:
+            arrivals, self._arrivals = self._arrivals, []
+            camera, self._next_camera = self._next_camera, None
+        if camera is not None and camera is not self._camera:
+            self._forget_camera()
+            self._camera, self._camera_fd = camera, camera.fileno()
+            self._epoll.register(self._camera_fd, select.EPOLLIN)
+        now = time.monotonic()
+        if arrivals and not self._viewers:
+            newest = self._hub.newest
+            if newest is not None and now - newest.captured <= self._hold_seconds:
+                self._shown = newest.part
+            else:
+                # An old picture is shown to nobody; the camera has a moment to give a new one before the card.
+                self._shown = None
+                self._fresh_at = now
+            self._shown_at = now
+        for viewer in arrivals:
+            self._welcome(viewer, now)
+        if arrivals:
+            self._audience.viewers(len(self._viewers))
+
+    def _welcome(self, viewer: Viewer, now: float) -> None:
+        fd = viewer.sock.fileno()
+        self._viewers[fd] = viewer
+        self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
+        log.info("viewer %s came, %d now", viewer.peer, len(self._viewers))
+        try:
+            viewer.welcome(self._shown, now)
+        except OSError as error:
+            self._drop(viewer, _reason(error))
+
+    def _read_camera(self) -> Frame | None:
+        assert self._camera is not None
+        try:
+            return self._camera.read()
+        except EOFError:
+            self._forget_camera()
+            return None
+
+    def _forget_camera(self) -> None:
+        if self._camera is not None:
+            # closed here and nowhere else: a number closed by another thread may be a new viewer's by now
+            self._epoll.unregister(self._camera_fd)
+            self._camera.close()
+            self._camera, self._camera_fd = None, -1
+
+    def _show(self, part: bytes | bytearray, now: float) -> None:
+        """Send *part* to every viewer that is free for it; the hot path."""
+        self._shown, self._shown_at = part, now
+        gone = []
+        for viewer in self._viewers.values():
+            if viewer.part is None and now >= viewer.due:
+                try:
+                    viewer.begin(part, now)
+                except OSError as error:
+                    gone.append((viewer, _reason(error)))
+        for viewer, why in gone:
+            self._drop(viewer, why)
+
+    def _stand_still(self, now: float) -> None:
+        """Nothing new has come: show the last picture again, or the card."""
+        if now - self._fresh_at >= self._hold_seconds:
+            self._show(self._card(), now)
+        elif self._shown is not None:
+            self._show(self._shown, now)
+        else:
+            self._shown_at = now
+
+    def _sweep(self, now: float) -> None:
+        """Drop who takes nothing any more."""
+        self._sweep_at = now + REPEAT_SECONDS
+        for viewer in list(self._viewers.values()):
+            if viewer.part is not None and now - viewer.moved_at > self.viewer_timeout_seconds:
+                self._drop(viewer, f"took nothing for {self.viewer_timeout_seconds:g} s")
+
+    def _serve(self, viewer: Viewer, event: int) -> None:
+        if event & (select.EPOLLERR | select.EPOLLHUP):
+            self._drop(viewer, "hung up")
+            return
+        now = time.monotonic()
+        try:
+            viewer.push(now)
+            if viewer.part is None and self._shown is not None and viewer.last is not self._shown and now >= viewer.due:
+                viewer.begin(self._shown, now)
+        except OSError as error:
+            self._drop(viewer, _reason(error))
+
+    def _drop(self, viewer: Viewer, why: str) -> None:
+        fd = viewer.sock.fileno()
+        self._epoll.unregister(fd)
+        del self._viewers[fd]
+        viewer.sock.close()
+        self.release()
+        seconds = time.monotonic() - viewer.since
+        log.info(
+            "viewer %s left (%s): %d pictures in %.0f s, %d now",
+            viewer.peer, why, viewer.pictures, seconds, len(self._viewers),
+        )  # fmt: skip
+        self._audience.viewers(len(self._viewers))
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,335 @@
+"""Starts, times, kills and restarts the camera process: the only place with back-off."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pi_cam_daemon.config import CameraConfig, SourceConfig
+from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge
+from pi_cam_daemon.hub import Audience
+from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.protocol import Kind
+
+log = logging.getLogger(__name__)
+
+CAMERA_ARGV = (sys.executable, "-m", "pi_cam_daemon.camera")
+
+# waits before the first, second, … attempt after a failure, in seconds; the last one goes on for ever
+_BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+# a camera that gave pictures for this long has earned an attempt at once
+_LASTED_SECONDS = 5.0
+# a process that was asked to end gets this long before SIGKILL
+_STOP_SECONDS = 1.0
+# One that lives on this long after SIGKILL is held by the kernel: a driver that sleeps uninterruptibly.
+_KILL_SECONDS = 2.0
+# never blind for longer, so that a stall is seen on time; without a process there is nothing to look at
+_LOOK_SECONDS = 1.0
+# while one is dying; SIGCHLD cannot be waited for in a thread
+_REAP_SECONDS = 0.02
+
+Watch = Callable[[CameraLink, float], None]
+
+
+@dataclass(frozen=True)
+class CameraStatus:
+    """What is known of the camera now. *hello* is the camera's own word, None before it was opened."""
+
+    state: State
+    failure: Failure | None
+    hello: dict[str, object] | None
+    captured: int
+    rate: float
+    pid: int | None
+    starts: int
+    since: float
+
+    @property
+    def cause(self) -> Cause:
+        """Why there is no picture, for the moments when there is none."""
+        if self.failure and self.state is not State.STREAMING:
+            return self.failure.cause
+        if self.state in (State.WEDGED, State.STALLED):
+            return Cause(self.state.value)
+        return Cause.STALLED if self.state is State.STREAMING else Cause.STARTING
+
+
+class _Camera:
+    """One camera process and how far its end has come."""
+
+    def __init__(self, process: subprocess.Popen[bytes], link: CameraLink, now: float) -> None:
+        self.process = process
+        self.link = link
+        self.started_at = now
+        self.live: bool | None = None
+        self.greeted = False
+        # when it is killed if it has not ended by itself; None while it is wanted
+        self.kill_at: float | None = None
+        # it was asked to end, or was found silent: its end is no news then
+        self.stopped = False
+        self.stalled = False
+        self.unkillable = False
+
+
+class Supervisor:
+    """Keeps a camera process running while pictures are wanted.
+
+    *changed* is called when the state does. *popen* starts a process; in tests it stands for one that no signal reaches.
+    """
+
+    def __init__(
+        self,
+        source: SourceConfig,
+        config: CameraConfig,
+        log_level: str,
+        changed: Callable[[], None],
+        argv: Sequence[str] = CAMERA_ARGV,
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+    ) -> None:
+        self.probe = Probe("supervisor", self.wake)
+        self.audience = Audience(self.wake)
+        self._changed = changed
+        self._argv = argv
+        self._popen = popen
+        self._wakeup = threading.Event()
+        self._lock = threading.Lock()  # guards the settings, which a reload replaces
+        self._source = source
+        self._config = config
+        self._log_level = log_level
+        self._restart = False
+        self._closing = False
+        self._watch: Watch
+        self._camera: _Camera | None = None
+        self._hello: dict[str, object] | None = None
+        self._failure: Failure | None = None
+        self._failures = 0
+        self._next_start = 0.0
+        self._starts = 0
+        self._state = State.STARTING
+        self._since = time.monotonic()
+        # It lives as long as the daemon does: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    # -- from any thread
+
+    def start(self, watch: Watch) -> None:
+        """Begin; *watch(link, framerate)* hands a camera's socket to the stream loop."""
+        self._watch = watch
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wakeup.set()
+
+    def close(self, timeout: float) -> None:
+        """Stop the camera process, by force if need be, and the loop."""
+        self._closing = True
+        self.wake()
+        self._thread.join(timeout)
+
+    def configure(self, source: SourceConfig, config: CameraConfig, log_level: str) -> None:
+        """Settings from now on; a camera process that runs with others is started anew."""
+        with self._lock:
+            self._restart = self._restart or (config, log_level) != (self._config, self._log_level)
+            self._source, self._config, self._log_level = source, config, log_level
+        self.wake()
+
+    def status(self) -> CameraStatus:
+        camera = self._camera
+        return CameraStatus(
+            state=self._state,
+            since=self._since,
+            failure=self._failure,
+            hello=self._hello,
+            captured=camera.link.captured if camera else 0,
+            rate=camera.link.rate(time.monotonic()) if camera else 0.0,
+            pid=camera.process.pid if camera else None,
+            starts=self._starts,
+        )
+
+    # -- the loop
+
+    def _run(self) -> None:
+        while not self._closing or self._camera:
+            now = time.monotonic()
+            self._step(now)
+            self._wakeup.wait(self._patience(now))
+            self._wakeup.clear()
+            self.probe.answer()
+
+    def _patience(self, now: float) -> float | None:
+        camera = self._camera
+        if camera is None:
+            return max(0.0, self._next_start - now) if self._wanted(now) else None
+        if (camera.kill_at or camera.link.ended) and not camera.unkillable:
+            return _REAP_SECONDS
+        return _LOOK_SECONDS
+
+    def _wanted(self, now: float) -> bool:
+        if self._closing:
+            return False
+        return self._source.capture == "always" or self._watched(now)
+
+    def _watched(self, now: float) -> bool:
+        return self.audience.wanted_until(self._source.idle_seconds) > now
+
+    def _step(self, now: float) -> None:
+        camera = self._camera
+        if camera is None:
+            if self._restart:  # other settings may cure what failed
+                self._failures, self._next_start, self._failure = 0, now, None
+            if self._wanted(now) and now >= self._next_start:
+                self._spawn(now)
+        # Its last words are read by the stream loop: they are all known when that has come to their end.
+        elif camera.link.ended and camera.process.poll() is not None:
+            self._ended(camera, now)
+        elif camera.kill_at is not None:
+            self._insist(camera, camera.kill_at, now)
+        else:
+            self._look_after(camera, now)
+        self._judge(now)
+
+    def _spawn(self, now: float) -> None:
+        with self._lock:
+            config, level, self._restart = self._config, self._log_level, False
+        try:
+            process, link = start_camera(config, level, self.wake, self._argv, self._popen)
+        except OSError as error:
+            self._fail(Failure(State.NO_CAMERA, Cause.CRASHED, f"The camera process cannot be started: {error}"))
+            self._back_off(now)
+            return
+        self._camera = _Camera(process, link, now)
+        self._starts += 1
+        self._watch(link, config.video.framerate)
+
+    def _look_after(self, camera: _Camera, now: float) -> None:
+        link = camera.link
+        if link.hello and not camera.greeted:
+            camera.greeted = True
+            self._hello = link.hello
+            self._watch(link, _framerate(link.hello))
+            log.info("camera: %s", describe(link.hello))
+        if link.progressed_at is not None and self._failure:
+            log.info("pictures again")
+            self._failure = None
+        watched = self._watched(now)
+        if watched != camera.live:
+            camera.live = watched
+            link.tell(Kind.LIVE if watched else Kind.QUIET)
+        if not self._wanted(now) or self._restart:
+            camera.stopped = True
+            link.tell(Kind.STOP)
+            camera.kill_at = now + _STOP_SECONDS
+        elif link.error or link.ended:
+            camera.kill_at = now + _STOP_SECONDS
+        elif self._judged(now) is State.STALLED:
+            camera.stalled = True
+            silent = now - (link.progressed_at or camera.started_at)
+            message = f"The camera has given no picture for {silent:.0f} s and is started again"
+            self._fail(Failure(State.STALLED, Cause.STALLED, message))
+            camera.process.terminate()
+            camera.kill_at = now + _STOP_SECONDS
+
+    def _insist(self, camera: _Camera, kill_at: float, now: float) -> None:
+        if now < kill_at or camera.unkillable:
+            return
+        camera.process.kill()
+        if now >= kill_at + _KILL_SECONDS:
+            camera.unkillable = True
+            message = "The camera process cannot be killed: a driver holds it, and only a reboot frees it"
+            self._fail(Failure(State.WEDGED, Cause.WEDGED, message, "Restart the Pi"))
+
+    def _ended(self, camera: _Camera, now: float) -> None:
+        self._camera = None
+        link = camera.link
+        if camera.stopped:
+            self._failures, self._next_start = 0, now
+            return
+        if link.error:
+            self._fail(Failure(State.NO_CAMERA, link.error.cause, link.error.message, link.error.hint))
+        elif not camera.stalled or camera.unkillable:
+            # the first time it may be back before anybody notices
+            state = State.NO_CAMERA if self._failures else State.STARTING
+            what = link.nonsense or f"The camera process died ({_manner(camera.process.returncode)})"
+            self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
+        if link.progressed_at is not None and link.progressed_at - camera.started_at >= _LASTED_SECONDS:
+            self._failures = 0
+        self._back_off(now)
+
+    def _back_off(self, now: float) -> None:
+        wait = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        self._failures += 1
+        # jitter, so that many Pis at one power strip do not all ask the same upstream at the same moment
+        self._next_start = now + wait * random.uniform(0.8, 1.2)
+
+    def _fail(self, failure: Failure) -> None:
+        if failure != self._failure:
+            log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
+        self._failure = failure
+
+    def _judged(self, now: float) -> State:
+        camera = self._camera
+        limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
+        facts = Facts(
+            wanted=self._wanted(now),
+            running=camera is not None,
+            started_at=camera.started_at if camera else 0.0,
+            progressed_at=camera.link.progressed_at if camera else None,
+            failure=self._failure,
+            unkillable=camera is not None and camera.unkillable,
+        )
+        return judge(now, facts, limits.at_rate(_framerate(self._hello)))
+
+    def _judge(self, now: float) -> None:
+        state = self._judged(now)
+        if state is not self._state and not self._closing:
+            log.info("%s", state)
+            self._state, self._since = state, now
+            self._changed()
+
+
+def start_camera(
+    config: CameraConfig,
+    log_level: str,
+    changed: Callable[[], None],
+    argv: Sequence[str] = CAMERA_ARGV,
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+) -> tuple[subprocess.Popen[bytes], CameraLink]:
+    """A new camera process and the server's end of its socket. Raises OSError when none can be started."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = popen([*argv, str(theirs.fileno()), log_level], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        except OSError:
+            ours.close()
+            raise
+    link = CameraLink(ours, changed)
+    link.tell(Kind.CONFIGURE, config.to_json())
+    return process, link
+
+
+def _framerate(hello: dict[str, object] | None) -> float:
+    rate = hello.get("framerate") if hello else None
+    return rate if isinstance(rate, float) and rate > 0 else 1.0
+
+
+def describe(hello: dict[str, object]) -> str:
+    """The camera in one line, in its own words."""
+    return "{name}, {width}x{height} at {framerate:g} frames/s, {encoder}".format_map(hello)
+
+
+def _manner(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"

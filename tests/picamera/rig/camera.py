@@ -1,0 +1,24 @@
+"""The camera process as `python -m pi_cam_daemon.camera` is, but for the virtual camera."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from virtual_camera import MemfdAllocator, nv12_encoder
+
+from pi_cam_daemon import camera
+from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.sources import Source
+from pi_cam_daemon.sources.csi import CsiSource
+
+
+def create(config: CameraConfig) -> tuple[Source, str]:
+    return CsiSource(config.video, config.csi, allocator=MemfdAllocator(), encoder=nv12_encoder), ""
+
+
+if __name__ == "__main__":
+    status = camera.main(sys.argv[1:], create)
+    logging.shutdown()
+    os._exit(status)

@@ -1,0 +1,14 @@
+"""The daemon with the rig's camera process.   daemon.py FILE [section.key=value ...]"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from pi_cam_daemon import config, daemon
+
+if __name__ == "__main__":
+    file, *settings = sys.argv[1:]
+    camera = Path(__file__).with_name("camera.py")
+    sys.exit(daemon.run(partial(config.load, Path(file), settings), camera_argv=[sys.executable, str(camera)]))

@@ -1,0 +1,111 @@
+import importlib.resources
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pi_cam_daemon import card, jpeg
+from pi_cam_daemon.errors import Cause
+
+CAUSES = [None, *Cause]
+SIZES = [(64, 48), (160, 120), (640, 480), (1280, 720), (1920, 1080), (4096, 3072), (480, 640), (640, 120), (333, 251)]
+
+
+def decoded(data: bytes) -> npt.NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels.astype(np.uint8)
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "pi_cam_daemon.card", *argv], capture_output=True, timeout=60)
+
+
+def margins(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("cause", CAUSES)
+def test_every_cause_has_a_readable_card_at_every_size(cause: Cause | None, size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = card.draw(cause, width, height)
+    assert pixels.shape == (height, width, 3)
+    assert pixels.min(axis=2).max() > 200, "there is no title"
+    ground = pixels[0, 0]
+    assert (margins(pixels) == ground).all(), "something is cut off"
+    left_out = (pixels == ground).all(axis=2).mean()
+    assert left_out > 0.5, "a card is calm"
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 24), (48, 16), (1, 1)], ids=str)
+def test_where_text_would_be_unreadable_there_is_only_the_symbol(size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = card.draw(Cause.MISSING, width, height)
+    assert pixels.shape == (height, width, 3)
+    assert pixels.min(axis=2).max() < 200
+
+
+def test_the_causes_can_be_told_apart() -> None:
+    cards = {card.draw(cause, 640, 480).tobytes() for cause in CAUSES}
+    assert len(cards) == len(CAUSES)
+
+
+def test_a_starting_camera_is_not_crossed_out() -> None:
+    def orange(cause: Cause) -> int:
+        blue, _, red = np.moveaxis(card.draw(cause, 640, 480).astype(int), 2, 0)
+        return int((red - blue > 100).sum())
+
+    assert orange(Cause.MISSING) > 500
+    assert orange(Cause.STARTING) == 0
+
+
+@pytest.mark.parametrize(
+    ("cause", "width", "height"), [("missing", 640, 480), ("wedged", 1281, 719), ("unknown", 16, 16)]
+)
+def test_the_process_writes_one_jpeg_of_exactly_this_size(cause: str, width: int, height: int) -> None:
+    result = run(cause, str(width), str(height))
+    assert result.returncode == 0
+    assert result.stderr == b""
+    jpeg.check(result.stdout)
+    assert jpeg.size(result.stdout) == (width, height)
+    assert decoded(result.stdout).shape == (height, width, 3)
+    assert b"Exif" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("missing",),
+        ("missing", "640"),
+        ("missing", "640", "480", "1"),
+        ("hungry", "640", "480"),
+        ("missing", "640", "tall"),
+        ("missing", "0", "480"),
+        ("missing", "640", "-1"),
+        ("missing", "1e3", "480"),
+        ("missing", "65535", "65535"),
+        ("missing", "65535", "16"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(argv: tuple[str, ...]) -> None:
+    result = run(*argv)
+    assert result.returncode == 2
+    assert result.stdout == b""
+    assert len(result.stderr.decode().splitlines()) == 1
+    assert b"Traceback" not in result.stderr
+
+
+def test_the_packaged_card_is_640x480_and_what_is_drawn_for_an_unknown_cause() -> None:
+    data = importlib.resources.files("pi_cam_daemon").joinpath("no-signal.jpg").read_bytes()
+    jpeg.check(data)
+    assert jpeg.size(data) == (640, 480)
+    assert b"Exif" not in data
+    # another OpenCV draws its letters and compresses a little differently; another text or symbol is far off
+    difference = np.abs(decoded(data).astype(int) - card.draw(None, 640, 480))
+    assert difference.mean() < 4
