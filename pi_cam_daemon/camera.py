@@ -44,9 +44,9 @@ class Outlet:
     """Holds ONE newest frame and the thread that sends it: a driver's callback never waits for the socket."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self.reason = ""  # why this camera was chosen
         self._sock = sock
         self._changed = threading.Condition()
-        self._reason = ""
         self._hello: bytes | None = None
         self._newest: tuple[bytes, int] | None = None
         self._captured = 0
@@ -55,14 +55,13 @@ class Outlet:
         self._ending = False
         self._thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
 
-    def start(self, reason: str) -> None:
-        """Begin to send; *reason* says why this camera was chosen."""
-        self._reason = reason
+    def start(self) -> None:
+        """Begin to send."""
         self._thread.start()
 
     def opened(self, info: CameraInfo) -> None:
         with self._changed:
-            self._hello = json.dumps(dataclasses.asdict(info) | {"reason": self._reason}).encode()
+            self._hello = json.dumps(dataclasses.asdict(info) | {"reason": self.reason}).encode()
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
@@ -165,16 +164,16 @@ def main(argv: list[str], create: Create = sources.create) -> int:
         raise ProtocolError("the first message has to be the configuration")
     config = CameraConfig.from_json(message.payload)
     outlet = Outlet(sock)
+    outlet.start()
     threading.Thread(target=_listen, args=(reader, outlet, commands), name="listener", daemon=True).start()
     failure = None
     status = os.EX_OK
     try:
-        source, reason = create(config)
-        outlet.start(reason)
+        source, outlet.reason = create(config)
         source.run(outlet, commands)
     except SourceError as error:
         failure, status = error, os.EX_TEMPFAIL
-    except Exception as error:  # noqa: BLE001 - the top of this process: the server is told, the journal has the traceback
+    except Exception as error:  # the top of this process: the server is told, the journal has it all
         log.exception("the camera process has a bug")
         failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
     outlet.end(failure, timeout=1.0)

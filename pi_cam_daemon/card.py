@@ -1,7 +1,8 @@
 """Draws the picture that viewers see where the camera gives none.
 
 `python -m pi_cam_daemon.card CAUSE WIDTH HEIGHT` writes one JPEG of exactly this size to stdout. CAUSE is a word of
-errors.Cause, or `unknown`; the packaged no-signal.jpg is the output of `unknown 640 480`.
+errors.Cause, or `unknown`. The packaged no-signal.jpg is the output of `unknown 640 480`, made with OpenCV 5, whose
+letters are finer than those of OpenCV 4.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Colour = tuple[int, int, int]  # blue, green, red
 
 _UNKNOWN = "unknown"
 
-# a title, and one line that says what it means or what to do; ASCII, for OpenCV's Hershey letters have no more
+# a title, and one line that says what it means or what to do; ASCII, for the letters of OpenCV 4 have no more
 _TEXTS: dict[Cause | None, tuple[str, str]] = {
     None: ("No picture", "The camera gives no picture at the moment. It comes back by itself."),
     Cause.STARTING: ("Camera is starting", "The first picture comes in a few seconds."),

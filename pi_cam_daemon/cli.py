@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 OK = 0
 FAILED = 1
 USAGE = 2
-# EX_CONFIG of sysexits.h: trying again helps nothing, so the unit has it in RestartPreventExitStatus
-BAD_CONFIG = 78
+# trying again helps nothing, so the unit has it in RestartPreventExitStatus
+BAD_CONFIG = os.EX_CONFIG
 # as the shell has it for a command that SIGINT ended
 INTERRUPTED = 130
 
@@ -41,10 +41,11 @@ files, later ones win, key by key:
 
 exit status:
   {OK:3}  done
-  {FAILED:3}  no camera, or a file that cannot be written
+  {FAILED:3}  no camera, a port that is taken, or a file that cannot be written
   {USAGE:3}  wrong command line
+  {os.EX_SOFTWARE:3}  a bug; its traceback is in the log
   {BAD_CONFIG:3}  wrong configuration
-  {INTERRUPTED:3}  interrupted with Ctrl-C
+  {INTERRUPTED:3}  interrupted with Ctrl-C, which ends run with 0
 """
 
 

@@ -116,8 +116,8 @@ class SourceConfig:
 class VideoConfig:
     """The picture, whatever camera it comes from."""
 
-    # even, because JPEG halves the colours (4:2:0); from one block of that (16 pixels) to 8192, beyond all the sensors
-    # that are sold for a Pi but one: the 9152 of a 64 megapixel camera are a still, no encoder streams them
+    # even, because JPEG halves the colours (4:2:0), whose blocks are 16 pixels; 8192 is beyond what anyone streams,
+    # and a slip such as 64000 is told here instead of by a camera that finds no memory
     width: Annotated[int, _integer(16, 8192, step=2)]
     height: Annotated[int, _integer(16, 8192, step=2)]
     # a hundred seconds are a frame of an astronomer; without a floor, the length of a frame is no number
@@ -162,7 +162,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """The part that the camera process gets, on its command line; a change of it restarts that process."""
+    """The part that the camera process gets, as JSON; a change of it restarts that process."""
 
     kind: str
     video: VideoConfig
@@ -365,7 +365,7 @@ def _converters() -> dict[str, dict[str, _Converter]]:
 def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]]) -> str:
     """What may have been meant by *name*, which is none of the *nearby* ones: a key in the wrong section, or a slip."""
     elsewhere = [f"{section}.{name}" for section, keys in known.items() if name in keys]
-    guesses = elsewhere or difflib.get_close_matches(name, nearby, n=1, cutoff=0.5)
+    guesses = elsewhere or difflib.get_close_matches(name, nearby, n=1)
     return f"did you mean {guesses[0]}?" if guesses else f"accepted: {', '.join(nearby)}"
 
 

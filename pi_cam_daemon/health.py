@@ -66,13 +66,22 @@ def judge(now: float, facts: Facts, limits: Limits) -> State:
     """The one state that these facts add up to."""
     if facts.unkillable:
         return State.WEDGED
-    if facts.running and facts.progressed_at is not None:
-        return State.STREAMING if now - facts.progressed_at <= limits.stall_seconds else State.STALLED
-    if facts.running and now - facts.started_at > limits.start_seconds:
+    if silent(now, facts, limits):
         return State.STALLED
+    if facts.running and facts.progressed_at is not None:
+        return State.STREAMING
     if facts.failure:
         return facts.failure.state
     return State.STARTING if facts.running or facts.wanted else State.IDLE
+
+
+def silent(now: float, facts: Facts, limits: Limits) -> bool:
+    """Whether the process that runs has been quiet for longer than any camera should be."""
+    if not facts.running:
+        return False
+    if facts.progressed_at is None:
+        return now - facts.started_at > limits.start_seconds
+    return now - facts.progressed_at > limits.stall_seconds
 
 
 class Probe:

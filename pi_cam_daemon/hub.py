@@ -28,7 +28,10 @@ class Hub:
             self._changed.notify_all()
 
     def wait(self, captured_since: float, timeout: float) -> Frame | None:
-        """The newest frame, once it was captured at *captured_since* (CLOCK_MONOTONIC) or later; None after *timeout* seconds."""
+        """The newest frame, once it was captured at *captured_since* (CLOCK_MONOTONIC) or later.
+
+        None when no such frame has come within *timeout* seconds.
+        """
 
         def fresh() -> bool:
             return self._newest is not None and self._newest.captured >= captured_since

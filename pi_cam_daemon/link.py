@@ -128,7 +128,7 @@ class CameraLink:
             self._changed()
         elif message.kind is Kind.ERROR:
             said = _table(message)
-            self.error = SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"]))
+            self.error = SourceError(str(said["message"]), Cause(str(said["cause"])), str(said["hint"]))
             self._changed()
         else:
             raise ProtocolError(f"{message.kind.name} is for the camera process to hear, not to say")

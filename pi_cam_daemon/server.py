@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
-        self.timeout = self.server.request_timeout_seconds
         super().setup()
+        self.connection.settimeout(self.server.request_timeout_seconds)
 
     # -- requests
 
@@ -135,8 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         """The newest picture; `?max_age_ms=N` asks for one no older than that."""
         max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
         status = self.server.observer.camera()
-        rate = status.rate or 1.0
-        max_age = max(1.0, 2 / rate) if max_age_ms is None else max_age_ms / 1000
+        max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
         self.server.audience.want()
         # A camera that is known to be away is not waited for.
@@ -195,6 +194,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
+        log.debug("%s: %s: %d", _peer(self.client_address), self.requestline, status)
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
         self.wfile.write(head if self.command == "HEAD" else b"".join((head, body)))
 
@@ -317,7 +317,7 @@ class CameraServer(ThreadingHTTPServer):
             with self._lock:
                 self._connections -= 1
 
-    def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # type: ignore[override]  # noqa: ARG002
+    def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
         error = sys.exc_info()[1]
         if isinstance(error, OSError):  # the client is gone, or took its time
             log.debug("%s: %s", _peer(client_address), error)

@@ -46,7 +46,9 @@ class FrameReader(Protocol):
 class Viewer:
     """One connection that watches; *part* is what it is in the middle of, from *offset* on."""
 
-    __slots__ = ("due", "interval", "last", "moved_at", "offset", "opening", "part", "peer", "pictures", "since", "sock")
+    __slots__ = (
+        "due", "interval", "last", "moved_at", "offset", "opening", "part", "peer", "pictures", "since", "sock",
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: str, opening: bytes, interval: float, now: float) -> None:
         self.sock = sock

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge
+from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge, silent
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
@@ -54,6 +54,11 @@ class CameraStatus:
     since: float
 
     @property
+    def framerate(self) -> float:
+        """Frames a second as the camera announced them."""
+        return _framerate(self.hello)
+
+    @property
     def cause(self) -> Cause:
         """Why there is no picture, for the moments when there is none."""
         if self.failure and self.state is not State.STREAMING:
@@ -83,7 +88,7 @@ class _Camera:
 class Supervisor:
     """Keeps a camera process running while pictures are wanted.
 
-    *changed* is called when the state does. *popen* starts a process; in tests it stands for one that no signal reaches.
+    *changed* is called when the state does. *popen* starts a process; tests hand in one that no signal reaches.
     """
 
     def __init__(
@@ -230,10 +235,10 @@ class Supervisor:
             camera.kill_at = now + _STOP_SECONDS
         elif link.error or link.ended:
             camera.kill_at = now + _STOP_SECONDS
-        elif self._judged(now) is State.STALLED:
+        elif silent(now, self._facts(now), self._limits()):
             camera.stalled = True
-            silent = now - (link.progressed_at or camera.started_at)
-            message = f"The camera has given no picture for {silent:.0f} s and is started again"
+            seconds = now - (link.progressed_at or camera.started_at)
+            message = f"The camera has given no picture for {seconds:.0f} s and is started again"
             self._fail(Failure(State.STALLED, Cause.STALLED, message))
             camera.process.terminate()
             camera.kill_at = now + _STOP_SECONDS
@@ -275,10 +280,9 @@ class Supervisor:
             log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
         self._failure = failure
 
-    def _judged(self, now: float) -> State:
+    def _facts(self, now: float) -> Facts:
         camera = self._camera
-        limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        facts = Facts(
+        return Facts(
             wanted=self._wanted(now),
             running=camera is not None,
             started_at=camera.started_at if camera else 0.0,
@@ -286,10 +290,13 @@ class Supervisor:
             failure=self._failure,
             unkillable=camera is not None and camera.unkillable,
         )
-        return judge(now, facts, limits.at_rate(_framerate(self._hello)))
+
+    def _limits(self) -> Limits:
+        limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
+        return limits.at_rate(_framerate(self._hello))
 
     def _judge(self, now: float) -> None:
-        state = self._judged(now)
+        state = judge(now, self._facts(now), self._limits())
         if state is not self._state and not self._closing:
             log.info("%s", state)
             self._state, self._since = state, now
@@ -306,8 +313,9 @@ def start_camera(
     """A new camera process and the server's end of its socket. Raises OSError when none can be started."""
     ours, theirs = socket.socketpair()
     with theirs:
+        fd = theirs.fileno()
         try:
-            process = popen([*argv, str(theirs.fileno()), log_level], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL)
         except OSError:
             ours.close()
             raise

@@ -38,7 +38,7 @@ _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/
 # how soon an error from the encoder's thread is noticed
 _CHECK_SECONDS = 0.2
 
-_VIDEO_GROUP_HINT = "the user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
+_VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def cameras() -> list[Camera]:
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
     if not found and (nodes := forbidden_nodes(Path("/dev"))):
-        raise SourceError(f"no permission to open {nodes[0]}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+        raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
     # webcams come last in the list, so that leaving them out changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
 
@@ -75,10 +75,10 @@ def choose_camera(found: list[Camera], wanted: str) -> Camera:
         raise SourceError(
             "picamera2 finds no CSI camera",
             Cause.MISSING,
-            "check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay",
+            "Check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay",
         )
     there = "; ".join(f"{camera.index} is {camera.name}, {camera.id}" for camera in found)
-    raise SourceError(f'there is no CSI camera "{wanted}"', Cause.MISSING, f"set csi.camera to one of these: {there}")
+    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, f"Set csi.camera to one of these: {there}")
 
 
 def has_hardware_encoder(vc4: bool, width: int, height: int) -> bool:
@@ -198,9 +198,9 @@ class CsiSource:
                 break
         if picam2.camera_configuration()["transform"] != transform:
             raise SourceError(
-                "the camera does not turn or flip its picture as set",
+                "The camera does not turn or flip its picture as set",
                 Cause.SETTINGS,
-                "set video.rotation to 0, and video.hflip and video.vflip to false",
+                "Set video.rotation to 0, and video.hflip and video.vflip to false",
             )
         frame_us = int(min(max(wanted_us, shortest_us), longest_us))
         # picamera2's FrameRate sets this same control, without regard to the limits
@@ -248,8 +248,8 @@ def _output(sink: Sink, encoder: Any) -> Any:
                 if not frame.startswith(b"\xff\xd8"):
                     # without the MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
                     raise SourceError(
-                        "the encoder's pictures are no JPEGs: the firmware has no MJPEG codec",
-                        hint="sudo apt full-upgrade, then reboot",
+                        "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec",
+                        hint="Run sudo apt full-upgrade, then reboot",
                     )
                 sink.frame(frame, captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns()))
             except Exception as error:  # noqa: BLE001 - the top of the encoder's thread, which would die without a word
@@ -277,7 +277,7 @@ def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
         if candidate.is_file():
             return candidate
     raise SourceError(
-        f"there is no tuning file {name}", Cause.SETTINGS, f"looked for {' and '.join(map(str, candidates))}"
+        f"There is no tuning file {name}", Cause.SETTINGS, f"Looked for {' and '.join(map(str, candidates))}"
     )
 
 
@@ -295,7 +295,7 @@ def _import_picamera2() -> Any:
         raise SourceError(
             f"picamera2 cannot be loaded: {error}",
             Cause.MISSING,
-            "sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
+            "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
             "--system-site-packages, and no numpy of its own",
         ) from error
     return Picamera2
@@ -320,20 +320,20 @@ def explain(error: BaseException) -> SourceError:
     said = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
     for link in chain:
         if isinstance(link, PermissionError):
-            return SourceError(f"no permission for the camera: {link}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
             return SourceError(
-                f"no memory for the camera's buffers: {link}",
+                f"No memory for the camera's buffers: {link}",
                 Cause.LOST,
-                "they come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
+                "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
                 "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt",
             )
     if any(busy in said for busy in ("resource busy", "in use by another process", "did not complete")):
         return SourceError(
-            f"the camera does not open: {said}",
+            f"The camera does not open: {said}",
             Cause.BUSY,
-            "another program may hold it; `sudo fuser /dev/media*` tells which",
+            "Another program may hold it; `sudo fuser /dev/media*` tells which",
         )
     if any(refused in said for refused in ("Invalid camera configuration", "Configuration failed")):
-        return SourceError(f"the camera refuses its settings: {said}", Cause.SETTINGS)
-    return SourceError(f"the camera failed: {said}")
+        return SourceError(f"The camera refuses its settings: {said}", Cause.SETTINGS)
+    return SourceError(f"The camera failed: {said}")

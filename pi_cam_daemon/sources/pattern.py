@@ -36,6 +36,9 @@ _GREY: Colour = (170, 170, 170)
 _MARK: Colour = (0, 140, 255)
 _CROSSING_NS = 2_000_000_000
 
+# (horizontally, vertically) → the code of cv2.flip
+_FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
+
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
 
@@ -141,10 +144,6 @@ class _Picture:
         return data.tobytes()
 
 
-# (horizontally, vertically) → the code of cv2.flip
-_FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
-
-
 class _Text:
     """One line in a box of its own, as large as *sample* fits in there; nothing at all where that is unreadable."""
 
@@ -153,10 +152,15 @@ class _Text:
         self._colour = colour
         self._shown = ""
         height, width = box.shape[:2]
-        (text_width, text_height), below = cv2.getTextSize(sample, _FONT, 1.0, 1)
-        self._scale = min(width / text_width, height / (text_height + below))
-        self._thickness = max(1, round(self._scale * 1.2))
-        self._baseline = round((height + text_height * self._scale) / 2)
+        self._scale = height / 20
+        while self._scale >= _SMALLEST_SCALE:
+            # OpenCV 5 has another font than 4, and its letters grow wider with the thickness
+            self._thickness = max(1, round(self._scale * 1.2))
+            (text_width, text_height), below = cv2.getTextSize(sample, _FONT, self._scale, self._thickness)
+            if text_width <= width and text_height + below <= height:
+                self._baseline = (height + text_height) // 2
+                break
+            self._scale *= 0.97
 
     def show(self, text: str) -> None:
         """Replace what the box shows."""

@@ -83,7 +83,7 @@ const $ = (id) => document.getElementById(id);
 const live = $("live");
 const still = $("still");
 
-let state = null; // the newest answer of `state`; null: the server does not answer
+let state; // the newest answer of `state`; null: the server does not answer; undefined: not asked yet
 let lastFrame = { captured: null, at: null }; // `at`: when the camera took it, by this browser's clock
 let wake = () => {}; // ends the pause between two polls
 
@@ -214,9 +214,7 @@ async function takeSnapshot() {
 
 // ---- what the state means for the page
 
-function offline() {
-  return state === null;
-}
+const offline = () => state === null;
 
 function stale() {
   const frameSeconds = state.camera && state.camera.framerate > 0 ? 1 / state.camera.framerate : 0;
@@ -241,6 +239,26 @@ function trouble() {
 }
 
 function render() {
+  renderMode();
+  if (state !== undefined) renderState();
+}
+
+function renderMode() {
+  const snapshots = mode() === "snapshot";
+  for (const one of ["stream", "snapshot"]) {
+    if (mode() === one) $(`to-${one}`).setAttribute("aria-current", "page");
+    else $(`to-${one}`).removeAttribute("aria-current");
+  }
+  live.hidden = snapshots;
+  still.setAttribute("aria-hidden", String(!snapshots));
+  show("take", snapshots);
+  $("take").setAttribute("aria-busy", String(shot.taking));
+  show("taken", snapshots);
+  put("taken", shot.taking ? text.taking : shot.failed ? text.notTaken : shot.takenAt ? text.taken(clock(shot.takenAt)) : "");
+  show("save", snapshots && shot.address !== null);
+}
+
+function renderState() {
   const name = state ? state.name : $("name").textContent;
   const snapshots = mode() === "snapshot";
   const status = offline() ? "offline" : state.state === "streaming" && stale() ? "stalled" : state.state;
@@ -251,32 +269,22 @@ function render() {
   $("badge").dataset.state = status;
 
   $("stage").classList.toggle("frozen", frozen());
-  live.hidden = snapshots;
   live.alt = text.livePicture(name);
   still.setAttribute("aria-label", text.stillPicture(name));
-  still.setAttribute("aria-hidden", String(!snapshots));
   const connecting = delivering() || status === "idle"; // the camera is well, only the picture is not here yet
   put("since", !frozen() || (snapshots && connecting) ? "" : connecting ? text.connecting
     : lastFrame.at ? text.since(clock(lastFrame.at)) : text.noneYet);
 
-  show("take", snapshots);
-  $("take").setAttribute("aria-busy", String(shot.taking));
-  show("taken", snapshots);
-  put("taken", shot.taking ? text.taking : shot.failed ? text.notTaken : shot.takenAt ? text.taken(clock(shot.takenAt)) : "");
-  show("save", snapshots && shot.address !== null);
-  for (const one of ["stream", "snapshot"]) {
-    if (mode() === one) $(`to-${one}`).setAttribute("aria-current", "page");
-    else $(`to-${one}`).removeAttribute("aria-current");
-  }
-
   const cause = trouble();
   show("notice", cause !== null);
+  $("notice").dataset.state = status;
   if (cause) {
     const { detail, hint } = offline() || state.ok ? { detail: "", hint: "" } : state;
     const [headline, advice] = text.causes[cause] || [text.states[status] || status, hint];
     put("headline", headline);
-    put("hint", (language === "en" && hint) || advice);
-    put("detail", detail);
+    const own = language === "en" && hint; // the server knows more than a word, but English only
+    put("hint", own || advice);
+    put("detail", [detail === headline ? "" : detail, own ? "" : hint].filter(Boolean).join(" – "));
   }
   if (state) renderNumbers();
 }
@@ -284,7 +292,7 @@ function render() {
 function renderNumbers() {
   const { frames, camera, source } = state;
   const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
-  put("rate", text.fps(number.format(frames.rate || 0)));
+  put("rate", frames.rate ? text.fps(number.format(frames.rate)) : "–");
   put("age", frames.age_seconds === null ? "–" : duration(frames.age_seconds));
   put("viewers", text.of(state.viewers, state.max_viewers));
   put("size", camera ? `${camera.width} × ${camera.height}` : "–");

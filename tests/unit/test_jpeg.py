@@ -94,6 +94,12 @@ def test_a_broken_picture_is_refused_with_the_reason(broken: bytes, complaint: s
         jpeg.check(broken)
 
 
+def test_a_header_that_ends_anywhere_is_a_jpeg_error() -> None:
+    for length in range(WHOLE.index(b"\xff\xc0") + 9):
+        with pytest.raises(JpegError):
+            jpeg.size(WHOLE[:length])
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

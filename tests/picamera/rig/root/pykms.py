@@ -19,5 +19,5 @@ class PixelFormat(metaclass=_AnyName):
     """Has a member for every format that picamera2 may name while it is imported."""
 
 
-def Card(*_args: object) -> NoReturn:  # noqa: N802
+def Card(*_args: object) -> NoReturn:
     raise OSError("no screen: this pykms is a stand-in")

@@ -1,9 +1,9 @@
-"""Makes libcamera's `virtual` pipeline enough of a camera for picamera2. Loaded by virtual-camera.pth in the rig's root.
+"""Makes libcamera's `virtual` pipeline enough of a camera for picamera2. The rig's root loads it by a .pth file.
 
 The libcamera binding is changed, picamera2 is not:
 
-- Picamera2() asks for the raw role and uses the formats in the answer, but the virtual pipeline answers None. A webcam's
-  pipeline answers with its ordinary formats, so this one does too.
+- Picamera2() asks for the raw role and uses the formats in the answer, but the virtual pipeline answers None. The
+  pipeline of a webcam answers with its ordinary formats, so this one does too.
 - The virtual pipeline completes each request at once, 1,800 a second. A sensor completes one in each frame time, and
   FrameDurationLimits says how long that is.
 """

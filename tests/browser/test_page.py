@@ -1,0 +1,497 @@
+"""What the viewer page promises the person who looks at it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+KOREAN = {"locale": "ko-KR"}
+
+# a short text that is another one for another picture
+_PICTURE = """id => {
+    const canvas = document.createElement("canvas");
+    const context = Object.assign(canvas, {width: 160, height: 120}).getContext("2d");
+    context.drawImage(document.getElementById(id), 0, 0, 160, 120);
+    return canvas.toDataURL();
+}"""
+
+
+def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def picture(page: Page, which: str) -> str:
+    """The pixels that the page's element *which* shows, `live` or `still`."""
+    pixels: str = page.evaluate(_PICTURE, which)
+    return pixels
+
+
+def wait_until_live(page: Page, badge: str = "Live") -> None:
+    expect(page.locator("#badge")).to_have_text(badge)
+    expect(page.locator("#stage")).not_to_have_class(re.compile("frozen"))
+
+
+def assert_moves(page: Page) -> None:
+    first = picture(page, "live")
+    until(lambda: picture(page, "live") != first)
+
+
+def is_grey(page: Page) -> bool:
+    """Whether both layers of the stage are drawn without colour."""
+    filters = [page.locator(f"#{layer}").evaluate("e => getComputedStyle(e).filter") for layer in ("live", "still")]
+    return all("grayscale(1)" in one for one in filters)
+
+
+# ---- stream
+
+
+def test_the_picture_moves(daemon: Any, page: Page, keep_screenshot: Any) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    for _ in range(3):
+        assert_moves(page)
+    assert not is_grey(page)
+    keep_screenshot(page, "stream-desktop-light-en")
+
+
+def test_stream_is_the_default_and_one_connection(daemon: Any, page: Page) -> None:
+    streams: list[str] = []
+    page.on("request", lambda request: streams.append(request.url) if "/stream" in request.url else None)
+    page.goto(daemon.address)
+    wait_until_live(page)
+    frames = daemon.state()["frames"]["captured"]
+    until(lambda: daemon.state()["frames"]["captured"] > frames + 100)
+    assert daemon.state()["viewers"] == 1
+    assert len(streams) == 1
+
+
+def test_the_numbers_are_those_of_the_state(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    state = daemon.state()
+    camera = state["camera"]
+    expect(page.locator("#name")).to_have_text(state["name"])
+    expect(page.locator("#size")).to_have_text(f"{camera['width']} × {camera['height']}")
+    expect(page.locator("#camera")).to_have_text(camera["name"])
+    expect(page.locator("#encoder")).to_contain_text(camera["encoder"])
+    expect(page.locator("#kind")).to_have_text("Test picture")
+    expect(page.locator("#viewers")).to_have_text(f"1 of {state['max_viewers']}")
+    expect(page.locator("#rate")).to_have_text(re.compile(r"^(2\d|30)(\.\d)? fps$"))
+    expect(page.locator("#version")).to_contain_text(state["version"])
+
+
+def test_changing_the_mode_leaves_no_stream_behind(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    for _ in range(5):
+        wait_until_live(page)
+        until(lambda: daemon.state()["viewers"] == 1)
+        page.get_by_role("link", name="Snapshot", exact=True).click()
+        until(lambda: daemon.state()["viewers"] == 0)
+        page.get_by_role("link", name="Stream", exact=True).click()
+    until(lambda: daemon.state()["viewers"] == 1)
+    assert_moves(page)
+
+
+def test_a_hidden_tab_closes_its_stream_and_opens_it_again_when_shown(daemon: Any, tabs: BrowserContext) -> None:
+    page = tabs.new_page()
+    page.goto(daemon.address)
+    wait_until_live(page)
+    assert daemon.state()["viewers"] == 1
+
+    other = tabs.new_page()
+    other.bring_to_front()
+    assert page.evaluate("document.visibilityState") == "hidden"
+    until(lambda: daemon.state()["viewers"] == 0)
+
+    page.bring_to_front()
+    until(lambda: daemon.state()["viewers"] == 1)
+    wait_until_live(page)
+    assert_moves(page)
+
+
+# ---- trouble
+
+
+def test_a_frozen_picture_looks_frozen(daemon: Any, new_page: Any, keep_screenshot: Any) -> None:
+    page = new_page(**PHONE, **KOREAN)
+    page.goto(daemon.address)
+    wait_until_live(page, "실시간")
+    stopped_at = datetime.datetime.now()
+    os.kill(daemon.state()["camera_process"]["pid"], signal.SIGSTOP)
+
+    since = page.locator("#since")
+    expect(since).to_have_text(re.compile(r"^\d\d:\d\d:\d\d 이후 영상이 없습니다$"))
+    until(lambda: is_grey(page))
+    shown = datetime.datetime.strptime((since.text_content() or "")[:8], "%H:%M:%S").time()
+    off = (datetime.datetime.combine(stopped_at, shown) - stopped_at).total_seconds() % 86400
+    assert min(off, 86400 - off) < 3
+    keep_screenshot(page, "frozen-phone-light-ko")
+
+    wait_until_live(page, "실시간")  # the daemon starts the camera again
+    expect(since).to_have_text("")
+    until(lambda: not is_grey(page))
+    assert_moves(page)
+
+
+def test_a_killed_camera_comes_back_without_a_reload(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.evaluate("window.loadedOnce = true")
+    for _ in range(2):
+        camera = daemon.state()["camera_process"]
+        os.kill(camera["pid"], signal.SIGKILL)
+        until(lambda starts=camera["starts"]: daemon.state()["camera_process"]["starts"] > starts)  # type: ignore[misc]
+        until(lambda: daemon.state()["state"] == "streaming", 20)
+        wait_until_live(page)
+        assert_moves(page)
+    assert page.evaluate("window.loadedOnce")
+
+
+def test_a_restarted_daemon_is_found_again_without_a_reload(
+    start_daemon: Any, page: Page, keep_screenshot: Any
+) -> None:
+    first = start_daemon('source.kind="pattern"')
+    page.emulate_media(color_scheme="dark")
+    page.goto(first.address)
+    wait_until_live(page)
+    page.evaluate("window.loadedOnce = true")
+
+    first.stop()
+    expect(page.locator("#badge")).to_have_text("Offline")
+    expect(page.get_by_role("heading", name="The camera server does not answer")).to_be_visible()
+    expect(page.locator("#since")).to_have_text(re.compile(r"^No picture since \d\d:\d\d:\d\d$"))
+    until(lambda: is_grey(page))
+    keep_screenshot(page, "offline-desktop-dark-en")
+
+    start_daemon('source.kind="pattern"', port=first.port)
+    wait_until_live(page)
+    assert_moves(page)
+    expect(page.locator("#notice")).to_be_hidden()
+    assert page.evaluate("window.loadedOnce")
+
+
+def test_nothing_is_claimed_before_the_first_answer(daemon: Any, page: Page) -> None:
+    page.route("**/state", lambda _route: None)
+    page.goto(daemon.address)
+    until(lambda: page.locator("#live").evaluate("image => image.naturalWidth") > 0)
+    assert not is_grey(page)
+    expect(page.locator("#badge")).to_have_text("", timeout=1)
+    expect(page.locator("#notice")).to_be_hidden(timeout=1)
+
+
+def test_a_server_that_does_not_answer_in_time_is_offline(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.route("**/state", lambda _route: None)
+    expect(page.locator("#badge")).to_have_text("Offline")
+    until(lambda: is_grey(page))
+    page.unroute("**/state")
+    wait_until_live(page)
+
+
+def test_polls_of_the_state_never_overlap(daemon: Any, page: Page) -> None:
+    under_way = 0
+    most = 0
+    answered = 0
+
+    def slowly(route: Route) -> None:
+        nonlocal under_way, most, answered
+        under_way += 1
+        most = max(most, under_way)
+        page.wait_for_timeout(1500)
+        route.continue_()
+        under_way -= 1
+        answered += 1
+
+    page.route("**/state", slowly)
+    page.goto(daemon.address)
+    deadline = time.monotonic() + 20
+    while answered < 3 and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    assert answered >= 3
+    assert most == 1
+
+
+class Wire:
+    """A TCP relay in front of *port* that can let the connections it has fall silent, as a lost Wi-Fi does."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._epoch = 0
+        self._closing = False
+        self._threads = [threading.Thread(target=self._accept, name="wire", daemon=True)]
+        self._threads[0].start()
+
+    def cut(self) -> None:
+        self._epoch += 1
+
+    def close(self) -> None:
+        self._closing = True
+        for thread in self._threads:
+            thread.join(10)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        self._listener.settimeout(0.1)
+        while not self._closing:
+            try:
+                near, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            thread = threading.Thread(target=self._relay, args=(near, self._epoch), name="wire", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _relay(self, near: socket.socket, epoch: int) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._target), timeout=5) as far:
+            other = {near: far, far: near}
+            while not self._closing:
+                if epoch != self._epoch:
+                    time.sleep(0.05)
+                    continue
+                for end in select.select([near, far], [], [], 0.1)[0]:
+                    try:
+                        data = end.recv(65536)
+                        other[end].sendall(data)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+
+
+@pytest.fixture
+def wire(daemon: Any) -> Iterator[Wire]:
+    wire = Wire(daemon.port)
+    yield wire
+    wire.close()
+
+
+def test_a_stream_that_dies_without_a_word_is_opened_again(wire: Wire, page: Page) -> None:
+    page.goto(wire.address)
+    wait_until_live(page)
+    wire.cut()
+    last = ""
+    while last != (last := picture(page, "live")):  # what was on its way still arrives
+        page.wait_for_timeout(500)
+    until(lambda: picture(page, "live") != last, 20)
+    assert_moves(page)
+
+
+# ---- no camera
+
+
+@pytest.mark.parametrize(
+    ("language", "mode", "headline", "advice"),
+    [
+        ("en", "stream", "No camera found", None),
+        ("ko", "snapshot", "카메라를 찾을 수 없습니다", "라즈베리 파이의 전원을 끄고"),
+    ],
+)
+def test_without_a_camera_the_page_says_what_to_do(
+    start_daemon: Any, page: Page, keep_screenshot: Any, language: str, mode: str, headline: str, advice: str | None
+) -> None:
+    daemon = start_daemon('source.kind="csi"', 'csi.camera="no-such-camera"')
+    until(lambda: daemon.state()["cause"] == "missing", 30)
+    state = daemon.state()
+    page.goto(f"{daemon.address}?mode={mode}&lang={language}")
+    expect(page.get_by_role("heading", name=headline)).to_be_visible()
+    expect(page.locator("#hint")).to_contain_text(advice or state["hint"])
+    for sentence in (state["detail"], state["hint"]):
+        expect(page.locator("#notice")).to_contain_text(sentence)
+    expect(page.locator("#since")).to_have_text({"en": "No picture yet", "ko": "아직 영상이 없습니다"}[language])
+    if mode == "snapshot":
+        expect(page.locator("#taken")).to_have_text("스냅샷을 찍지 못했습니다")
+    keep_screenshot(page, f"no-camera-{mode}-desktop-light-{language}")
+
+
+# ---- snapshot
+
+
+def test_a_snapshot_stands_still_until_another_is_taken_by_button_or_key(
+    daemon: Any, page: Page, keep_screenshot: Any
+) -> None:
+    page.goto(daemon.address + "?mode=snapshot")
+    expect(page.locator("#taken")).to_have_text(re.compile(r"^Taken at \d\d:\d\d:\d\d$"))
+    wait_until_live(page)
+    expect(page.locator("#live")).to_be_hidden()
+    assert daemon.state()["viewers"] == 0
+    keep_screenshot(page, "snapshot-desktop-light-en")
+
+    before = picture(page, "still")
+    page.wait_for_timeout(1500)
+    assert picture(page, "still") == before
+
+    page.get_by_role("button", name="Take another").click()
+    until(lambda: picture(page, "still") != before)
+    for key_on in ("#take", "body"):
+        before = picture(page, "still")
+        page.evaluate("where => { document.activeElement.blur(); document.querySelector(where).focus(); }", key_on)
+        page.keyboard.press("Enter")
+        until(lambda old=before: picture(page, "still") != old)  # type: ignore[misc]
+
+
+def test_the_snapshot_on_the_page_can_be_saved(daemon: Any, page: Page, tmp_path: Any) -> None:
+    page.goto(daemon.address + "?mode=snapshot")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save picture").click()
+    download.value.save_as(tmp_path / "saved.jpg")
+    jpeg = (tmp_path / "saved.jpg").read_bytes()
+    assert jpeg.startswith(b"\xff\xd8")
+    assert jpeg.endswith(b"\xff\xd9")
+    assert download.value.suggested_filename.startswith(daemon.state()["name"])
+
+
+def test_a_failed_snapshot_is_tried_again_once_the_camera_is_back(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address + "?mode=snapshot")
+    expect(page.locator("#taken")).to_contain_text("Taken at")
+    before = picture(page, "still")
+    page.route("**/snapshot", lambda route: route.fulfill(status=503, body="no picture"))
+    page.get_by_role("button", name="Take another").click()
+    expect(page.locator("#taken")).to_have_text("No snapshot could be taken")
+    until(lambda: is_grey(page))
+    page.unroute("**/snapshot")
+    expect(page.locator("#taken")).to_contain_text("Taken at")
+    assert picture(page, "still") != before
+    until(lambda: not is_grey(page))
+
+
+def test_modes_are_links_that_bookmarks_and_the_back_button_understand(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address + "?mode=stream")
+    wait_until_live(page)
+    page.get_by_role("link", name="Snapshot", exact=True).click()
+    expect(page).to_have_url(daemon.address + "?mode=snapshot")
+    expect(page.locator("#take")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#take")).to_be_hidden()
+    wait_until_live(page)
+    until(lambda: daemon.state()["viewers"] == 1)
+    page.go_forward()
+    expect(page.locator("#taken")).to_contain_text("Taken at")
+    until(lambda: daemon.state()["viewers"] == 0)
+
+
+@pytest.mark.parametrize("mode", ["stream", "snapshot"])
+def test_the_tutorials_address_shows_the_same_page(daemon: Any, page: Page, mode: str) -> None:
+    page.goto(f"{daemon.address}mjpeg/?mode={mode}")
+    wait_until_live(page)
+    if mode == "stream":
+        assert_moves(page)
+    else:
+        expect(page.locator("#taken")).to_contain_text("Taken at")
+    expect(page.get_by_label("Stream", exact=True).and_(page.locator("input"))).to_have_value(daemon.address + "stream")
+    page.get_by_role("link", name="Snapshot", exact=True).click()
+    expect(page).to_have_url(daemon.address + "mjpeg/?mode=snapshot")
+
+
+# ---- languages, sizes, and what browsers forbid
+
+
+@pytest.mark.parametrize(
+    ("locale", "query", "language"),
+    [
+        ("ko-KR", "", "ko"),
+        ("en-US", "", "en"),
+        ("fr-FR", "", "en"),
+        ("en-US", "?lang=ko", "ko"),
+        ("ko-KR", "?lang=en", "en"),
+    ],
+)
+def test_korean_for_korean_browsers_and_english_for_the_rest(
+    daemon: Any, new_page: Any, locale: str, query: str, language: str
+) -> None:
+    page = new_page(locale=locale)
+    page.goto(daemon.address + query)
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(
+        {"ko": ["스트림", "스냅샷"], "en": ["Stream", "Snapshot"]}[language]
+    )
+    wait_until_live(page, {"ko": "실시간", "en": "Live"}[language])
+
+
+def test_both_languages_have_every_text(daemon: Any, page: Page) -> None:
+    with page.expect_response("**/app.js") as reply:
+        page.goto(daemon.address)
+    table = reply.value.text().split("const TEXT = ")[1].split("\n};")[0] + "\n}"
+    keys = """value => Object.entries(value).flatMap(([key, inner]) =>
+        inner.constructor === Object ? keys(inner).map(one => key + "." + one) : [key]).sort()"""
+    english, korean = page.evaluate(
+        f"() => {{ const keys = {keys}; const t = {table}; return [keys(t.en), keys(t.ko)]; }}"
+    )
+    assert len(english) > 30
+    assert english == korean
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("mode", ["stream", "snapshot"])
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_fits_a_phone_without_scrolling_sideways(
+    daemon: Any, new_page: Any, keep_screenshot: Any, language: str, mode: str, scheme: str
+) -> None:
+    page = new_page(**PHONE, color_scheme=scheme)
+    page.goto(f"{daemon.address}?mode={mode}&lang={language}")
+    wait_until_live(page, {"ko": "실시간", "en": "Live"}[language])
+    if mode == "snapshot":
+        expect(page.locator("#taken")).to_contain_text(":")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 64) == (scheme == "dark")
+    keep_screenshot(page, f"{mode}-phone-{scheme}-{language}")
+
+
+def test_the_strictest_content_security_policy_is_enough(daemon: Any, page: Page) -> None:
+    said: list[str] = []
+
+    def strictly(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, headers={**reply.headers, "content-security-policy": "default-src 'self'"})
+
+    def hear(message: Any) -> None:
+        # Chromium asks for this icon by itself; whether there is one is not the page's business
+        if not message.location["url"].endswith("/favicon.ico"):
+            said.append(f"{message.type}: {message.text}")
+
+    page.on("console", hear)
+    page.route(lambda url: url.split("?")[0] == daemon.address, strictly)
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.get_by_role("link", name="Snapshot", exact=True).click()
+    expect(page.locator("#taken")).to_contain_text("Taken at")
+    page.get_by_role("link", name="Stream", exact=True).click()
+    wait_until_live(page)
+    assert said == []
+
+
+def test_an_address_is_copied_without_a_secure_context(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.evaluate("document.addEventListener('copy', () => { window.copied = String(getSelection()) })")
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("window.copied") == daemon.address + "stream"
+
+
+def test_without_javascript_there_is_still_the_picture(daemon: Any, new_page: Any, keep_screenshot: Any) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto(daemon.address, wait_until="commit")
+    expect(page.get_by_role("link", name="Snapshot")).to_be_visible()
+    until(lambda: daemon.state()["viewers"] == 1)
+    shown = page.get_by_alt_text("Live picture")
+    until(lambda: shown.evaluate("image => image.naturalWidth") > 0)
+    keep_screenshot(page, "no-javascript")

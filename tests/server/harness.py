@@ -1,0 +1,250 @@
+"""The whole daemon as a process, and a strict client for its stream."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+RIG = Path(__file__).parent / "rig" / "daemon.py"
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first true value of *condition*; fails when there is none within *seconds*."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+class Daemon:
+    """pi-cam-daemon on a free port of 127.0.0.1, with a test picture whose camera can be given faults."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, object], unkillable: bool, env: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.fault_file = folder / "fault"
+        self.config_file = folder / "config.toml"
+        self.write_config(settings)
+        self.log_file = folder / "log"
+        argv = [sys.executable, str(RIG), str(self.fault_file), *(["--unkillable"] if unkillable else [])]
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*argv, str(self.config_file)],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        match = re.search(r"http://\S+:(\d+)/", line)
+        assert match, f"no address in {line!r}; the log says: {self.log()}"
+        self.port = int(match[1])
+
+    def write_config(self, settings: Mapping[str, object]) -> None:
+        """Write the configuration file: *settings* over what every test wants."""
+        every = {"source.kind": "pattern", "http.port": 0, "http.listen_address": "127.0.0.1", **settings}
+        self.config_file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in every.items()))
+
+    def fault(self, word: str) -> None:
+        """Give the camera a fault; see rig/camera.py for the words."""
+        new = self.fault_file.with_suffix(".new")
+        new.write_text(word)
+        new.rename(self.fault_file)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    # -- asked over HTTP
+
+    def get(self, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (names in lower case) and body, whatever the status."""
+        try:
+            answer: HTTPResponse = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+        with answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+
+    def state(self) -> dict[str, Any]:
+        table = json.loads(self.get("/state")[2])
+        assert isinstance(table, dict)
+        return table
+
+    def wait_for_state(self, state: str, seconds: float = 15.0) -> dict[str, Any]:
+        def there() -> dict[str, Any] | None:
+            table = self.state()
+            return table if table["state"] == state else None
+
+        table: dict[str, Any] = until(f"state {state}", there, seconds)
+        return table
+
+    def camera_pid(self) -> int:
+        pid = self.state()["camera_process"]["pid"]
+        assert isinstance(pid, int)
+        return pid
+
+    def connect(self, request: str, receive_buffer: int = 0) -> socket.socket:
+        """A connection on which *request* (a path, or a whole HTTP request) was sent."""
+        sock = socket.socket()
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", self.port))
+        if request.startswith("/"):
+            request = f"GET {request} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        sock.sendall(request.encode("latin-1"))
+        return sock
+
+    def watch(self, path: str = "/stream") -> Viewer:
+        return Viewer(self.connect(path))
+
+    # -- ended
+
+    def stop(self, seconds: float = 5.0) -> int:
+        """The exit status after SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(5)
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a stream as it came over the wire."""
+
+    header: bytes
+    jpeg: bytes
+    arrived: float
+
+    @property
+    def timestamp(self) -> float:
+        match = re.search(rb"\r\nX-Timestamp: (\d+\.\d{6})\r\n\r\n$", self.header)
+        assert match, self.header
+        return float(match[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        from pi_cam_daemon import jpeg
+
+        return jpeg.size(self.jpeg)
+
+
+class Viewer:
+    """Reads a stream strictly: a byte that is not where the format wants it is an AssertionError."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._file = sock.makefile("rb")
+        self.head = self._until(b"\r\n\r\n")
+        match = re.search(rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n", self.head)
+        assert match, self.head
+        self.boundary = b"\r\n--" + match[1] + b"\r\n"
+        assert self._file.read(len(self.boundary)) == self.boundary
+
+    def _until(self, end: bytes) -> bytes:
+        lines = b""
+        while not lines.endswith(end):
+            line = self._file.readline()
+            assert line, f"the stream ended after {lines!r}"
+            lines += line
+        return lines
+
+    def part(self) -> Part:
+        """The next picture, with its boundary behind it."""
+        header = self._until(b"\r\n\r\n")
+        match = re.fullmatch(
+            rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Timestamp: \d+\.\d{6}\r\n\r\n", header
+        )
+        assert match, header
+        jpeg = self._file.read(int(match[1]))
+        assert jpeg[:2] == b"\xff\xd8" and jpeg[-2:] == b"\xff\xd9", "not one whole JPEG"
+        assert self._file.read(len(self.boundary)) == self.boundary
+        return Part(header, jpeg, time.monotonic())
+
+    def parts(self, count: int) -> list[Part]:
+        return [self.part() for _ in range(count)]
+
+    def next_where(self, what: str, wanted: Callable[[Part], bool], seconds: float = 10.0) -> Part:
+        """The first picture from now on that is *wanted*."""
+        deadline = time.monotonic() + seconds
+        while True:
+            part = self.part()
+            if wanted(part):
+                return part
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+
+    def close(self) -> None:
+        self._file.close()
+        self.sock.close()
+
+
+class Reading(threading.Thread):
+    """A viewer that reads on its own until it is told to stop; *error* is what went wrong, if anything did."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(name="reading", daemon=True)
+        self.viewer = viewer
+        self.parts: list[Part] = []
+        self.error: BaseException | None = None
+        self._stop_reading = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while not self._stop_reading.is_set():
+                self.parts.append(self.viewer.part())
+        except (AssertionError, OSError) as error:
+            self.error = error
+
+    def finish(self) -> list[Part]:
+        """All parts read; raises what the reading ran into."""
+        self._stop_reading.set()
+        self.join(5)
+        assert not self.is_alive(), "the stream stands still"
+        if self.error:
+            raise self.error
+        return self.parts
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    settings: Mapping[str, object] | None = None,
+    unkillable: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Daemon]:
+    """A daemon for as long as the block lasts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    daemon = Daemon(folder, settings or {}, unkillable, env or {})
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+        print(f"--- the daemon's log\n{daemon.log()}")

@@ -1,0 +1,30 @@
+"""The daemon with a camera process of the test's own: `daemon.py FAULT_FILE [--unkillable] CONFIG_FILE [SETTING...]`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from pi_cam_daemon import config, daemon
+
+CAMERA = Path(__file__).with_name("camera.py")
+
+
+class Unkillable(subprocess.Popen[bytes]):
+    """A process in uninterruptible sleep: signals are sent and nothing happens."""
+
+    def send_signal(self, sig: int) -> None:
+        """Nothing happens."""
+
+
+if __name__ == "__main__":
+    fault_file, *rest = sys.argv[1:]
+    popen: type[subprocess.Popen[bytes]] = subprocess.Popen
+    if rest[0] == "--unkillable":
+        popen = Unkillable
+        rest = rest[1:]
+    file, *settings = rest
+    load = partial(config.load, Path(file), settings)
+    sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen))

@@ -1,0 +1,202 @@
+"""A camera that dies, hangs, floods or talks nonsense: the viewers' connections survive all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import pi_cam_daemon
+from pi_cam_daemon.errors import Cause
+from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+
+STALL = 2.0
+SETTINGS = {"video.width": 320, "video.height": 240, "source.stall_timeout_seconds": STALL}
+PACKAGED = (Path(pi_cam_daemon.__file__).parent / "no-signal.jpg").read_bytes()
+
+
+def card(cause: Cause, width: int = 320, height: int = 240) -> bytes:
+    argv = [sys.executable, "-m", "pi_cam_daemon.card", cause, str(width), str(height)]
+    return subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=30).stdout
+
+
+def is_picture(part: Part) -> bool:
+    """Live: the test picture, which no card looks like in its size."""
+    return part.jpeg != PACKAGED and abs(time.time() - part.timestamp) < 1 and len(part.jpeg) > 9000
+
+
+def recovers(daemon: Daemon, old_pid: int, seconds: float) -> None:
+    """Fails unless another camera process gives pictures within *seconds*."""
+
+    def back() -> bool:
+        table = daemon.state()
+        return bool(table["state"] == "streaming" and table["camera_process"]["pid"] != old_pid)
+
+    until("another camera process with pictures", back, seconds)
+
+
+def test_killed_the_viewer_stays_and_pictures_are_back_within_two_seconds(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", SETTINGS) as daemon:
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: len(viewer.parts) > 5)
+        pid = daemon.camera_pid()
+        killed = time.time()
+        os.kill(pid, signal.SIGKILL)
+        part = until("a picture taken after the kill", lambda: viewer.parts[-1].timestamp > killed + 0.1 and viewer.parts[-1], 5)
+        assert part.timestamp - killed < 2.0
+        recovers(daemon, pid, 5)
+        viewer.finish()
+        assert "died (SIGKILL)" in daemon.log()
+
+
+def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stall_timeout(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 5.0}) as daemon:
+        viewer = daemon.watch()
+        viewer.parts(5)
+        pid = daemon.camera_pid()
+        os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        shown = viewer.next_where("the packaged card", lambda part: part.jpeg == PACKAGED)
+        assert 1.9 <= shown.arrived - stopped <= 3.0
+        drawn = card(Cause.STALLED)
+        shown = viewer.next_where("a card of the right size and cause", lambda part: part.jpeg == drawn)
+        assert shown.size == (320, 240)
+        assert daemon.get("/healthz")[0] in (200, 503)
+        back = viewer.next_where("a live picture", lambda part: part.jpeg not in (PACKAGED, drawn), 15)
+        assert back.arrived - stopped <= 5.0 + 3.0
+        recovers(daemon, pid, 5)
+        assert daemon.state()["camera_process"]["starts"] == 2
+        viewer.close()
+
+
+def test_a_standing_picture_is_repeated_each_second_with_its_own_time(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", SETTINGS) as daemon:
+        viewer = daemon.watch()
+        last = viewer.parts(5)[-1]
+        os.kill(daemon.camera_pid(), signal.SIGSTOP)
+        parts = [last, *viewer.parts(60)]
+        repeated = [b for a, b in zip(parts, parts[1:], strict=False) if a.timestamp == b.timestamp and a.jpeg == b.jpeg]
+        assert repeated, "the last picture was not sent again"
+        gaps = [b.arrived - a.arrived for a, b in zip(parts, parts[1:], strict=False)]
+        assert max(gaps) < 1.5
+        viewer.close()
+
+
+@pytest.mark.parametrize("word", ["hang", "crash", "bug", "nonsense", "no-jpeg", "too-long", "flood", "lost"])
+def test_every_fault_of_the_camera_is_survived(tmp_path: Path, word: str) -> None:
+    with running(tmp_path / "daemon", SETTINGS) as daemon:
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: len(viewer.parts) > 5)
+        pid = daemon.camera_pid()
+        daemon.fault(word)
+        if word == "flood":
+            until("the flood has come", lambda: not daemon.fault_file.exists())
+            recovered = time.time() + 3
+            until("pictures after the flood", lambda: viewer.parts[-1].timestamp > recovered, 10)
+            assert daemon.camera_pid() == pid
+        else:
+            recovers(daemon, pid, STALL + 4)
+            count = len(viewer.parts)
+            until("more pictures", lambda: len(viewer.parts) > count + 5)
+        viewer.finish()
+        assert daemon.process.poll() is None
+        assert daemon.state()["viewers"] == 1
+
+
+def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) -> None:
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    (folder / "fault").write_text("missing")
+    with running(folder, SETTINGS) as daemon:
+        table = daemon.wait_for_state("no-camera")
+        assert (table["ok"], table["cause"], table["hint"]) == (False, "missing", "Check the cable")
+        assert table["detail"] == "No camera is connected"
+        viewer = daemon.watch()
+        drawn = card(Cause.MISSING, 320, 240)
+        viewer.next_where("the card", lambda part: part.jpeg == drawn)
+        assert daemon.get("/healthz")[0] == 503
+        asked = time.monotonic()
+        status, headers, body = daemon.get("/snapshot")
+        assert (status, headers["retry-after"], body) == (503, "2", b"No camera is connected\n")
+        assert time.monotonic() - asked < 1  # a camera known to be away is not waited for
+        assert daemon.get("/livez")[0] == 200
+        starts = daemon.state()["camera_process"]["starts"]
+        until("another attempt", lambda: daemon.state()["camera_process"]["starts"] > starts, 10)
+        assert daemon.log().count("No camera is connected") == 1
+        daemon.fault_file.unlink()
+        viewer.next_where("pictures", is_picture, 20)
+        daemon.wait_for_state("streaming")
+        viewer.close()
+
+
+def test_a_process_that_cannot_be_killed_is_wedged_and_served_around(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", SETTINGS, unkillable=True) as daemon:
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: len(viewer.parts) > 5)
+        pid = daemon.camera_pid()
+        os.kill(pid, signal.SIGSTOP)
+        table = daemon.wait_for_state("wedged")
+        assert (table["cause"], table["camera_process"]["starts"]) == ("wedged", 1)
+        drawn = card(Cause.WEDGED)
+        until("the card", lambda: viewer.parts[-1].jpeg == drawn)
+        assert daemon.get("/healthz")[0] == 503
+        status, headers, _ = daemon.get("/snapshot")
+        assert (status, headers["retry-after"]) == (503, "2")
+        os.kill(pid, signal.SIGKILL)  # the driver lets go after all
+        recovers(daemon, pid, 10)
+        viewer.finish()
+
+
+def test_an_open_that_hangs_is_given_up_after_the_start_timeout(tmp_path: Path) -> None:
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    (folder / "fault").write_text("never-opens")
+    with running(folder, {**SETTINGS, "source.start_timeout_seconds": 2.0}) as daemon:
+        viewer = daemon.watch()
+        viewer.next_where("a card", lambda part: part.jpeg == PACKAGED)
+        viewer.next_where("pictures", is_picture, 15)
+        viewer.close()
+
+
+def test_on_demand_the_camera_process_lives_only_while_somebody_looks(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "source.capture": "on-demand", "source.idle_seconds": 1}) as daemon:
+        table = daemon.wait_for_state("idle")
+        assert (table["ok"], table["camera_process"]["pid"]) == (True, None)
+        assert daemon.get("/healthz")[0] == 200
+        asked = time.time()
+        status, headers, _ = daemon.get("/snapshot")  # wakes it
+        assert status == 200 and float(headers["x-timestamp"]) > asked - 1
+        pid = daemon.camera_pid()
+        daemon.wait_for_state("idle")
+        assert not Path(f"/proc/{pid}").exists()
+        viewer = daemon.watch()
+        first = viewer.part()
+        assert first.timestamp > asked, "a picture of the time before it slept"
+        assert is_picture(first)
+        daemon.wait_for_state("streaming")
+        viewer.close()
+        assert daemon.wait_for_state("idle")["camera_process"]["pid"] is None
+        assert "WARNING" not in daemon.log()
+
+
+def test_snapshots_are_never_older_than_asked(daemon: Daemon) -> None:
+    for _ in range(5):  # nobody watches: the camera process sends one frame a second
+        asked = time.time()
+        assert float(daemon.get("/snapshot")[1]["x-timestamp"]) > asked - 1.1
+    asked = time.time()
+    assert float(daemon.get("/snapshot?max_age_ms=0")[1]["x-timestamp"]) >= asked - 0.01
+
+
+def test_a_snapshot_of_a_silent_camera_is_refused_in_time(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 30}) as daemon:
+        daemon.wait_for_state("streaming")
+        os.kill(daemon.camera_pid(), signal.SIGSTOP)
+        until("an old picture", lambda: daemon.state()["frames"]["age_seconds"] > 1.5)
+        asked = time.monotonic()
+        assert daemon.get("/snapshot")[0] == 503
+        assert 3.5 < time.monotonic() - asked < 4.9  # OctoPrint gives 5 s

@@ -1,0 +1,226 @@
+"""The daemon as a service: start, reload, stop, systemd, wrong input."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+
+
+class Systemd:
+    """The manager's end of sd_notify."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(path))
+        self._sock.setblocking(False)
+        self.messages: list[str] = []
+
+    def heard(self) -> list[str]:
+        while True:
+            try:
+                self.messages.append(self._sock.recv(65536).decode())
+            except BlockingIOError:
+                return self.messages
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    systemd = Systemd(tmp_path / "notify")
+    yield systemd
+    systemd.close()
+
+
+def test_systemd_hears_ready_status_watchdog_reload_and_stopping(tmp_path: Path, systemd: Systemd) -> None:
+    env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
+    with running(tmp_path / "daemon", env=env) as daemon:
+        until("READY", lambda: any(message.startswith("READY=1\nSTATUS=") for message in systemd.heard()))
+        until("STATUS", lambda: "STATUS=Streaming 640x480 at 25 frames/s from Test picture; 0 viewers" in systemd.heard())
+        until("WATCHDOG", lambda: systemd.heard().count("WATCHDOG=1") >= 5)
+        environ = Path(f"/proc/{daemon.camera_pid()}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environ and b"WATCHDOG" not in environ
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        systemd.messages.clear()
+        daemon.process.send_signal(signal.SIGHUP)
+        until("READY after the reload", lambda: any(message.startswith("READY=1") for message in systemd.heard()))
+        reloading = next(message for message in systemd.messages if message.startswith("RELOADING=1"))
+        match = re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=(\d+)", reloading)
+        assert match and before <= int(match[1]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        assert daemon.stop() == 0
+        assert any(message.startswith("STOPPING=1") for message in systemd.heard())
+
+
+def test_the_watchdog_is_fed_on_while_the_camera_is_silent_or_asleep(tmp_path: Path, systemd: Systemd) -> None:
+    env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
+    settings = {"source.capture": "on-demand", "source.idle_seconds": 0}
+    with running(tmp_path / "daemon", settings, env=env) as daemon:
+        daemon.wait_for_state("idle")
+        systemd.heard()
+        systemd.messages.clear()
+        until("WATCHDOG", lambda: systemd.heard().count("WATCHDOG=1") >= 5)
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: viewer.parts)
+        os.kill(daemon.camera_pid(), signal.SIGSTOP)
+        systemd.heard()
+        systemd.messages.clear()
+        until("WATCHDOG", lambda: systemd.heard().count("WATCHDOG=1") >= 5)
+        viewer.finish()
+
+
+@pytest.mark.parametrize("camera", ["streaming", "stopped", "hanging"])
+def test_sigterm_ends_everything_within_two_seconds_under_viewers(tmp_path: Path, camera: str) -> None:
+    with running(tmp_path / "daemon") as daemon:
+        viewers = [Reading(daemon.watch()) for _ in range(10)]
+        until("pictures", lambda: all(viewer.parts for viewer in viewers))
+        pid = daemon.camera_pid()
+        if camera == "stopped":
+            os.kill(pid, signal.SIGSTOP)
+        elif camera == "hanging":
+            daemon.fault("hang")
+            until("the fault was taken", lambda: not daemon.fault_file.exists())
+        asked = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - asked < 2
+        assert not Path(f"/proc/{pid}").exists()
+        for viewer in viewers:
+            viewer.join(2)
+            assert not viewer.is_alive()
+
+
+def test_the_camera_process_does_not_outlive_a_killed_daemon(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon") as daemon:
+        daemon.wait_for_state("streaming")
+        pid = daemon.camera_pid()
+        os.kill(pid, signal.SIGSTOP)  # it cannot help itself
+        daemon.process.kill()
+        daemon.process.wait(5)
+        # what nobody waits for stays a zombie where the test itself is process 1's stand-in
+        until("the camera process dead", lambda: "\nState:\tZ" in _status(pid) or not _status(pid))
+
+
+def _status(pid: int) -> str:
+    try:
+        return "\n" + Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def leftmost_colour(part: Part) -> list[int]:
+    image = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    height, width = image.shape[:2]
+    colour: list[int] = image[height // 2, width // 32].astype(int).tolist()
+    return colour
+
+
+def differs(one: list[int], other: list[int]) -> bool:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) > 60
+
+
+def test_a_reload_turns_the_picture_under_a_viewer(daemon: Daemon) -> None:
+    viewer = daemon.watch()
+    before = leftmost_colour(viewer.part())
+    pid = daemon.process.pid
+    daemon.write_config({"video.width": 320, "video.height": 240, "video.hflip": True})
+    daemon.process.send_signal(signal.SIGHUP)
+    viewer.next_where("the picture mirrored", lambda part: part.size == (320, 240) and differs(leftmost_colour(part), before), 15)
+    assert daemon.process.pid == pid and daemon.process.poll() is None
+    assert "died" not in daemon.log()
+    viewer.close()
+
+
+def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> None:
+    pid = daemon.camera_pid()
+    daemon.write_config({"video.width": 320, "video.height": 240, "http.max_viewers": 7})
+    daemon.process.send_signal(signal.SIGHUP)
+    until("the new limit", lambda: daemon.state()["max_viewers"] == 7)
+    assert daemon.camera_pid() == pid
+
+
+def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon) -> None:
+    pid = daemon.camera_pid()
+    daemon.config_file.write_text("video.rotation = 45\nvideo.widht = 3\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    until("the explanation", lambda: "the old one stays" in daemon.log())
+    assert "video.rotation" in daemon.log() and "video.widht: unknown key; did you mean width?" in daemon.log()
+    assert daemon.state()["state"] == "streaming" and daemon.camera_pid() == pid
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pi_cam_daemon", *argv]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_busy_port_is_one_clear_line(daemon: Daemon) -> None:
+    done = run("run", "--set", f"http.port={daemon.port}", "--set", 'http.listen_address="127.0.0.1"')
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"pi-cam-daemon: http.port = {daemon.port} is taken by another program; choose a free one, "
+        "as with --set http.port=8080\n"
+    )
+
+
+def test_an_address_of_another_machine_is_one_clear_line() -> None:
+    done = run("run", "--set", 'http.listen_address="203.0.113.77"', "--set", "http.port=0")
+    assert done.returncode == 1
+    assert re.fullmatch(r'pi-cam-daemon: http.listen_address = "203.0.113.77" is no address .*\n', done.stderr)
+
+
+def test_a_wrong_configuration_ends_with_78_before_anything_is_opened() -> None:
+    done = run("run", "--set", "video.rotation=45", "--set", "http.prot=1", "--set", "source.kind=pattern")
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in ("video.rotation", "http.prot: unknown key; did you mean port?", "source.kind"):
+        assert word in done.stderr
+
+
+def test_a_source_that_is_not_there_keeps_the_daemon_up(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "pi_cam_daemon", "run"]
+    for setting in ("http.port=0", 'http.listen_address="127.0.0.1"', 'source.kind="csi"'):
+        argv += ["--set", setting]
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            until("the reason", lambda: "picamera2" in (tmp_path / "log").read_text())
+            assert process.poll() is None
+            process.terminate()
+            assert process.wait(5) == 0
+        finally:
+            process.kill()
+            assert process.stdout
+            process.stdout.close()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_the_snapshot_command_gives_one_picture(tmp_path: Path) -> None:
+    out = tmp_path / "out.jpg"
+    done = run("snapshot", str(out), "--set", 'source.kind="pattern"', "--set", "video.width=160", "--set", "video.height=120")
+    assert (done.returncode, done.stderr) == (0, "")
+    image = cv2.imdecode(np.frombuffer(out.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None and image.shape == (120, 160, 3)
+
+
+def test_strangers_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"log.level": "debug"}) as daemon:
+        with daemon.connect("GET /\x1b[31mred\x07 HTTP/1.1\r\nConnection: close\r\n\r\n") as sock:
+            while sock.recv(4096):
+                pass
+        until("the request in the log", lambda: "red" in daemon.log() or "404" in daemon.log())
+        assert "\x1b" not in daemon.log() and "\x07" not in daemon.log()

@@ -1,0 +1,117 @@
+"""Many viewers, slow ones, stalled ones and such that vanish."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import time
+from pathlib import Path
+
+from tests.server.harness import Daemon, Reading, Viewer, running, until
+
+
+def test_fifty_viewers_get_equal_whole_pictures(daemon: Daemon) -> None:
+    readings = [Reading(daemon.watch()) for _ in range(50)]
+    until("fifty viewers with 25 pictures each", lambda: all(len(reading.parts) >= 25 for reading in readings), 20)
+    assert daemon.state()["viewers"] == 50
+    pictures: dict[float, set[bytes]] = {}
+    for reading in readings:
+        for part in reading.finish():
+            pictures.setdefault(part.timestamp, set()).add(hashlib.sha256(part.jpeg).digest())
+        reading.viewer.close()
+    assert all(len(variants) == 1 for variants in pictures.values())
+    until("no viewer left", lambda: daemon.state()["viewers"] == 0)
+
+
+def test_a_new_viewer_gets_the_newest_picture_at_once(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"video.framerate": 1}) as daemon:
+        first = daemon.watch()
+        first.part()
+        second = daemon.watch()
+        asked = time.monotonic()
+        assert second.part().arrived - asked < 0.5  # the next frame is up to a second away
+        first.close()
+        second.close()
+
+
+def test_a_slow_viewer_sees_fewer_pictures_but_no_old_ones(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"video.width": 1280, "video.height": 720, "video.quality": 95}) as daemon:
+        daemon.wait_for_state("streaming")
+        brisk = Reading(daemon.watch())
+        viewer = Viewer(daemon.connect("/stream", receive_buffer=32 * 1024))
+        viewer.part()
+        ages = []
+        for _ in range(8):
+            time.sleep(0.4)  # ten frame periods: the load under test, not a wait for something
+            part = viewer.part()
+            ages.append(time.time() - part.timestamp)
+        # One picture was under way when the reading stopped, and is finished first; the one behind it is new.
+        assert min(ages) < 0.4
+        assert max(ages) < 1.5
+        times = [part.timestamp for part in brisk.finish()]
+        assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) < 0.3
+        brisk.viewer.close()
+        viewer.close()
+
+
+def test_a_viewer_that_takes_nothing_is_dropped_and_no_other(tmp_path: Path) -> None:
+    settings = {"http.viewer_timeout_seconds": 1, "video.width": 1280, "video.height": 720, "video.quality": 95}
+    with running(tmp_path / "daemon", settings) as daemon:
+        daemon.wait_for_state("streaming")
+        stalled = daemon.connect("/stream", receive_buffer=4096)
+        brisk = Reading(daemon.watch())
+        until("two viewers", lambda: daemon.state()["viewers"] == 2)
+        until("the stalled one dropped", lambda: daemon.state()["viewers"] == 1)
+        assert len(brisk.finish()) > 10
+        assert "took nothing for 1 s" in daemon.log()
+        stalled.close()
+        brisk.viewer.close()
+
+
+def test_viewers_that_vanish_leave_nothing_behind(daemon: Daemon) -> None:
+    steady = Reading(daemon.watch())
+    fds = Path(f"/proc/{daemon.process.pid}/fd")
+    until("the steady viewer", lambda: daemon.state()["viewers"] == 1)
+    before = len(list(fds.iterdir()))
+    for turn in range(30):
+        viewer = daemon.watch()
+        viewer.part()
+        if turn % 2:  # a reset in the middle of a part
+            viewer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        viewer.close()
+    until("only the steady viewer", lambda: daemon.state()["viewers"] == 1)
+    until("as many descriptors as before", lambda: len(list(fds.iterdir())) <= before)
+    steady.finish()
+    steady.viewer.close()
+
+
+def test_a_viewer_that_closed_its_sending_side_is_served_on(daemon: Daemon) -> None:
+    viewer = daemon.watch()
+    viewer.sock.shutdown(socket.SHUT_WR)
+    viewer.parts(10)
+    viewer.close()
+
+
+def test_one_viewer_too_many_is_told_so(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"http.max_viewers": 2}) as daemon:
+        viewers = [daemon.watch() for _ in range(2)]
+        status, headers, body = daemon.get("/stream")
+        assert (status, headers["retry-after"]) == (503, "2")
+        assert b"http.max_viewers" in body
+        assert daemon.get("/snapshot")[0] == 200
+        viewers.pop().close()
+        until("a free place", lambda: daemon.state()["viewers"] == 1)
+        viewers.append(daemon.watch())
+        for viewer in viewers:
+            viewer.parts(3)
+            viewer.close()
+
+
+def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"http.max_connections": 3}) as daemon:
+        idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(3)]
+        until("refused", lambda: daemon.get("/livez")[0] == 503)
+        for sock in idle:
+            sock.close()
+        until("served again", lambda: daemon.get("/livez")[0] == 200)

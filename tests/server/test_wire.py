@@ -1,0 +1,209 @@
+"""What goes over the wire, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import Daemon, Reading, running, until
+
+STREAMS = [
+    "/stream", "/stream.mjpg", "/video", "/mjpeg/stream/", "/mjpeg/stream", "/?action=stream", "/?action=stream_0",
+    "/?action=stream?nonce_dashboard=1679189181050", "/?action=stream&timestamp=1", "/?cacheBust=1&action=stream",
+    "/stream?bypassCache=1&&=&a=b=c", "/%73tream", "http://camera.local:8000/stream",
+]  # fmt: skip
+SNAPSHOTS = [
+    "/snapshot", "/snapshot.jpg", "/mjpeg/snapshot/", "/?action=snapshot", "/?action=snapshot?x=1",
+    "/?action=snapshot&bypassCache=9", "/snapshot?max_age_ms=5000",
+]  # fmt: skip
+PAGES = ["/", "/?mode=stream", "/?mode=snapshot", "/mjpeg/", "/mjpeg/?mode=snapshot", "/mjpeg/?mode=stream", "/?action"]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for all: these tests only ask."""
+    with running(tmp_path_factory.mktemp("daemon"), {"video.width": 320, "video.height": 240}) as daemon:
+        daemon.wait_for_state("streaming")
+        yield daemon
+
+
+def request(daemon: Daemon, text: str) -> bytes:
+    """Everything that is answered to the raw request *text* until the server closes."""
+    with daemon.connect(text) as sock:
+        answer = b""
+        while chunk := sock.recv(65536):
+            answer += chunk
+        return answer
+
+
+def test_a_stream_begins_with_exactly_this(daemon: Daemon) -> None:
+    viewer = daemon.watch()
+    lines = viewer.head.decode().split("\r\n")
+    assert lines[0] == "HTTP/1.1 200 OK"
+    assert set(lines[1:-2]) == {
+        "Connection: close",
+        "Cache-Control: no-store, no-cache, must-revalidate, max-age=0",
+        "Pragma: no-cache",
+        "X-Accel-Buffering: no",
+        f"Content-Type: multipart/x-mixed-replace; boundary={viewer.boundary[4:-2].decode()}",
+        "X-Content-Type-Options: nosniff",
+        "Referrer-Policy: no-referrer",
+    }
+    assert viewer.boundary.strip(b"\r\n-") not in viewer.part().jpeg
+    viewer.close()
+
+
+def test_every_part_has_its_length_its_time_and_the_boundary_behind_it(daemon: Daemon) -> None:
+    viewer = daemon.watch()
+    parts = viewer.parts(20)  # the viewer itself is the strict check of each byte
+    timestamps = [part.timestamp for part in parts]
+    assert timestamps == sorted(set(timestamps))
+    assert abs(timestamps[-1] - time.time()) < 5
+    assert all(len(line) < 127 for part in parts for line in part.header.split(b"\r\n"))
+    assert {part.size for part in parts} == {(320, 240)}
+    viewer.close()
+
+
+def test_the_first_boundary_comes_before_any_frame(tmp_path: Path) -> None:
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    (folder / "fault").write_text("never-opens")
+    with running(folder) as daemon:
+        daemon.watch().close()  # reads the head and the first boundary
+        assert daemon.state()["frames"]["captured"] == 0
+
+
+def test_an_http_1_0_client_is_answered_in_1_0(daemon: Daemon) -> None:
+    with daemon.connect("GET /stream HTTP/1.0\r\n\r\n") as sock:
+        assert sock.recv(4096).startswith(b"HTTP/1.0 200 OK\r\n")
+    answer = request(daemon, "GET /snapshot HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("target", STREAMS)
+def test_stream_addresses(daemon: Daemon, target: str) -> None:
+    with daemon.connect(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n") as sock:
+        head = sock.recv(4096)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and b"multipart/x-mixed-replace" in head
+
+
+@pytest.mark.parametrize("target", SNAPSHOTS)
+def test_snapshot_addresses(daemon: Daemon, target: str) -> None:
+    status, headers, body = daemon.get(target)
+    assert (status, headers["content-type"]) == (200, "image/jpeg")
+    assert headers["content-length"] == str(len(body))
+    assert headers["cache-control"].startswith("no-store")
+    assert abs(float(headers["x-timestamp"]) - time.time()) < 2
+    assert body[:2] == b"\xff\xd8" and body[-2:] == b"\xff\xd9"
+
+
+@pytest.mark.parametrize("target", PAGES)
+def test_page_addresses(daemon: Daemon, target: str) -> None:
+    status, headers, body = daemon.get(target)
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert (b'<base href="../">' in body) == target.startswith("/mjpeg")
+
+
+def test_the_page_asks_for_nothing_that_is_not_there(daemon: Daemon) -> None:
+    page = daemon.get("/")[2].decode()
+    links = set(re.findall(r'(?:src|href)="([^"#?:]+)"', page))
+    assert {"app.js", "style.css"} <= links
+    for link in links - {"stream", "./", "."}:
+        assert daemon.get("/" + link)[0] == 200, link
+
+
+@pytest.mark.parametrize("target", ["/stream", "/snapshot", "/", "/app.js", "/healthz", "/livez", "/state", "/nowhere"])
+def test_head_answers_like_get_without_a_body(daemon: Daemon, target: str) -> None:
+    answer = request(daemon, f"HEAD {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == b""
+    assert head.startswith(b"HTTP/1.1 404" if target == "/nowhere" else b"HTTP/1.1 200")
+    assert (b"multipart/x-mixed-replace" in head) == (target == "/stream")
+
+
+def test_one_connection_serves_many_snapshots(daemon: Daemon) -> None:
+    with daemon.connect("/snapshot") as sock, sock.makefile("rb") as file:
+        for _ in range(5):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += file.readline()
+            assert head.startswith(b"HTTP/1.1 200") and b"\r\nConnection: keep-alive\r\n" in head
+            match = re.search(rb"Content-Length: (\d+)", head)
+            assert match
+            assert file.read(int(match[1]))[:2] == b"\xff\xd8"
+            sock.sendall(b"GET /snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+def test_fps_caps_one_viewer_and_no_other(daemon: Daemon) -> None:
+    capped, free = Reading(daemon.watch("/stream?fps=5")), Reading(daemon.watch())
+    until("ten capped pictures", lambda: len(capped.parts) >= 11)
+    for reading, least, most in ((capped, 4, 6), (free, 20, 30)):
+        times = [part.timestamp for part in reading.finish()]
+        assert least <= (len(times) - 1) / (times[-1] - times[0]) <= most
+        reading.viewer.close()
+
+
+@pytest.mark.parametrize("target", ["/stream?fps=0", "/stream?fps=fast", "/stream?fps=nan", "/stream?fps=1e9", "/stream?fps"])
+def test_a_rate_that_cannot_be_meant_is_refused_in_words(daemon: Daemon, target: str) -> None:
+    status, _, body = daemon.get(target)
+    assert status == 400
+    assert body == b"fps has to be a number from 0.05 to 1000\n"
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "/stream/x", "/../etc/passwd", "/%2e%2e/etc/passwd", "/web/index.html", "/\x01"])
+def test_what_is_not_there_is_404_in_words(daemon: Daemon, target: str) -> None:
+    answer = request(daemon, f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert answer.endswith(b"The picture is at /\n")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_other_methods_are_refused(daemon: Daemon, method: str) -> None:
+    answer = request(daemon, f"{method} /state HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+    assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n") and b"\r\nAllow: GET, HEAD\r\n" in answer
+
+
+@pytest.mark.parametrize("text", ["\r\n\r\n", "GET\r\n\r\n", "hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\n" + "a: b\r\n" * 200 + "\r\n"])
+def test_a_request_that_is_none_ends_the_connection_and_nothing_else(daemon: Daemon, text: str) -> None:
+    answer = request(daemon, text)
+    assert b"Traceback" not in answer
+    assert b"Server:" not in answer
+    assert daemon.get("/livez")[0] == 200
+    assert "Traceback" not in daemon.log()
+
+
+def test_state_healthz_and_livez(daemon: Daemon) -> None:
+    def measured() -> dict[str, object] | None:
+        table = daemon.state()
+        return table if table["frames"]["rate"] else None
+
+    table = until("a measured rate", measured)
+    assert table["state"] == "streaming" and table["ok"] is True and table["cause"] is None
+    assert table["detail"] == "Streaming 320x240 at 25 frames/s from Test picture"
+    assert table["camera"]["width"] == 320 and table["camera"]["height"] == 240
+    assert 20 <= table["frames"]["rate"] <= 30
+    assert table["source"] == {"configured": "pattern", "kind": "pattern", "reason": "a test of the daemon"}
+    status, headers, body = daemon.get("/healthz")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert json.loads(body)["state"] == "streaming"
+    assert daemon.get("/livez")[0] == 200
+
+
+def test_a_pipelined_body_is_not_taken_for_a_request(daemon: Daemon) -> None:
+    answer = request(daemon, "GET /livez HTTP/1.1\r\nContent-Length: 26\r\n\r\nGET /stream HTTP/1.1\r\n\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+def test_a_silent_connection_is_closed_after_the_request_timeout(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"http.request_timeout_seconds": 1}) as daemon:
+        sock = socket.create_connection(("127.0.0.1", daemon.port), timeout=5)
+        assert sock.recv(1) == b""
+        sock.close()

@@ -1,0 +1,2 @@
+class Output:
+    """The base that picamera2's encoders insist on."""

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from pi_cam_daemon.access import AllowedNetworks, network
+from pi_cam_daemon.interfaces import Interface
+
+
+def interface(address: str) -> Interface:
+    parsed = ipaddress.ip_interface(address)
+    return Interface("eth0", parsed.ip, parsed.network)
+
+
+class Machine:
+    """Interfaces whose addresses change, and a clock that is set by hand."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses: Sequence[str] = addresses
+        self.reads = 0
+        self.now = 1000.0
+
+    def interfaces(self) -> Iterable[Interface]:
+        self.reads += 1
+        return [interface(address) for address in self.addresses]
+
+    def allowed(self, *entries: str) -> AllowedNetworks:
+        return AllowedNetworks(entries, self.interfaces, lambda: self.now)
+
+
+HOME = ("192.168.1.5/24", "203.0.113.5/24", "2001:db8:1:2::5/64", "fe80::5/64", "2001:db8:9::9/128")
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        "127.0.0.1",
+        "127.8.9.10",
+        "::1",
+        "::ffff:127.0.0.1",
+        "10.0.0.1",
+        "10.255.255.255",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.0.1",
+        "192.168.255.255",
+        "169.254.3.4",
+        "::ffff:192.168.1.7",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fe80::1%2",
+        "fd12:3456::1",
+        "fc00::1",
+        "2001:db8:1:2::77",
+        "2001:db8:1:2:ffff:ffff:ffff:ffff",
+        "2001:db8:9::9",
+    ],
+)
+def test_local_allows(peer: str) -> None:
+    assert Machine(*HOME).allowed("local").contains(peer)
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        "8.8.8.8",
+        "9.255.255.255",
+        "11.0.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.167.255.255",
+        "192.169.0.0",
+        "169.253.255.255",
+        "100.64.0.1",  # shared with the other customers of the provider
+        "0.0.0.0",
+        "192.0.2.1",  # documentation, which is_private counts as private
+        "198.18.0.1",  # benchmarks, likewise
+        "240.0.0.1",  # reserved, likewise
+        "203.0.113.6",  # next to this machine's own, public IPv4 address
+        "::ffff:8.8.8.8",
+        "::",
+        "2001:db8:1:3::77",
+        "2001:db8:9::8",
+        "2a00::1",
+        "fec0::1",
+        "64:ff9b::c0a8:101",  # 192.168.1.1 behind a translator
+        "2002:c0a8:101::1",  # 192.168.1.1 in a tunnel
+        "",
+        "%eth0",
+        "garden.local",
+        "192.168.1",
+        "192.168.1.7:80",
+        "[fe80::1]",
+        "local",
+    ],
+)
+def test_local_denies(peer: str) -> None:
+    assert not Machine(*HOME).allowed("local").contains(peer)
+
+
+@pytest.mark.parametrize(
+    ("entry", "peer"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9", "::ffff:203.0.113.9"),
+        ("203.0.113.0/24", "203.0.113.255"),
+        ("203.0.113.77/24", "203.0.113.1"),
+        ("::ffff:203.0.113.0/120", "203.0.113.1"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("0.0.0.0/0", "8.8.8.8"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("2001:db8::/32", "2001:db8:ffff::1"),
+        ("::/0", "2a00::1"),
+    ],
+)
+def test_a_network_allows(entry: str, peer: str) -> None:
+    assert Machine(*HOME).allowed(entry).contains(peer)
+
+
+@pytest.mark.parametrize(
+    ("entry", "peer"),
+    [
+        ("203.0.113.9", "203.0.113.8"),
+        ("203.0.113.0/24", "203.0.114.0"),
+        ("203.0.113.0/24", "192.168.1.7"),
+        ("203.0.113.77/24", "203.0.112.77"),
+        ("0.0.0.0/0", "2a00::1"),
+        ("::/0", "8.8.8.8"),
+        ("::/0", "::ffff:8.8.8.8"),
+        ("2001:db8::1", "2001:db8::2"),
+        ("2001:db8::/32", "2001:db9::1"),
+        ("2001:db8::/32", "2001:db8:1:2::77x"),
+        ("203.0.113.0/24", "2001:db8:1:2::77"),
+    ],
+)
+def test_a_network_denies(entry: str, peer: str) -> None:
+    assert not Machine(*HOME).allowed(entry).contains(peer)
+
+
+def test_loopback_is_allowed_even_by_an_empty_list() -> None:
+    nobody = Machine(*HOME).allowed()
+    assert nobody.contains("127.0.0.1")
+    assert nobody.contains("::1")
+    assert not nobody.contains("192.168.1.7")
+
+
+def test_several_entries_add_up() -> None:
+    allowed = Machine(*HOME).allowed("local", "100.64.0.0/10", "2a00::/16")
+    assert all(map(allowed.contains, ["192.168.1.7", "100.64.0.1", "2a00::1"]))
+    assert not allowed.contains("8.8.8.8")
+
+
+def test_own_prefixes_count_only_with_local() -> None:
+    machine = Machine(*HOME)
+    assert not machine.allowed("10.0.0.0/8").contains("2001:db8:1:2::77")
+    assert machine.reads == 0
+
+
+@pytest.mark.parametrize("tunnel", ["2002:c000:204::1/16", "2001:0:53aa:64c::1/32"])
+def test_the_prefix_of_a_tunnel_to_the_internet_is_not_local(tunnel: str) -> None:
+    peer = str(ipaddress.ip_interface(tunnel).network.network_address + 0x1234)
+    assert not Machine(tunnel).allowed("local").contains(peer)
+
+
+def test_a_new_prefix_is_allowed_and_the_old_one_denied_ten_seconds_later() -> None:
+    machine = Machine("2001:db8:1:2::5/64")
+    allowed = machine.allowed("local")
+    assert allowed.contains("2001:db8:1:2::77")
+    machine.addresses = ["2001:db8:7:7::5/64"]
+    machine.now += 9.9
+    assert allowed.contains("2001:db8:1:2::77")
+    assert not allowed.contains("2001:db8:7:7::77")
+    machine.now += 0.1
+    assert allowed.contains("2001:db8:7:7::77")
+    assert not allowed.contains("2001:db8:1:2::77")
+
+
+def test_a_flood_of_strangers_reads_the_interfaces_once_in_ten_seconds() -> None:
+    machine = Machine(*HOME)
+    allowed = machine.allowed("local")
+    for number in range(100):
+        assert not allowed.contains(f"2a00::{number:x}")
+    assert machine.reads == 1
+
+
+def test_peers_that_need_no_prefix_never_read_the_interfaces() -> None:
+    machine = Machine(*HOME)
+    allowed = machine.allowed("local")
+    for peer in ("192.168.1.7", "8.8.8.8", "fe80::1%eth0", "::ffff:8.8.8.8"):
+        allowed.contains(peer)
+    assert machine.reads == 0
+
+
+def test_host_bits_are_cleared_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        Machine().allowed("203.0.113.77/24", "2001:db8::/32", "203.0.113.9", "local")
+    assert [record.getMessage() for record in caplog.records] == [
+        "http.allowed_networks: 203.0.113.77/24 has host bits set, taken as 203.0.113.0/24"
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        " 192.168.1.1",
+        "192.168.1",
+        "192.168.1.0/",
+        "192.168.1.0/33",
+        "192.168.1.0/-1",
+        "192.168.1.0/24/24",
+        "192.168.1.0/255.255.255.0",
+        "0.0.0.0/0.0.0.0",
+        "192.168.1.1-9",
+        "192.168.1.*",
+        "192.168.001.1",
+        "192.168.1.1:80",
+        "fe80::1%eth0",
+        "2001:db8::/129",
+        "[2001:db8::1]",
+        "2001:db8::1::",
+        "garden.local",
+        "Local",
+        "all",
+        "٣.3.3.3",
+        "10.0.0.0/٨",
+    ],
+)
+def test_what_is_no_network_is_refused_with_what_is_accepted(entry: str) -> None:
+    with pytest.raises(ValueError, match=r'neither an address nor a network; accepted: .*192\.168\.1\.0/24.*"local"'):
+        network(entry)
+    with pytest.raises(ValueError, match="accepted"):
+        Machine().allowed("local", entry)

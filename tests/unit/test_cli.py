@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import __version__, config
+from pi_cam_daemon.cli import camera_list, main
+from pi_cam_daemon.sources.csi import Camera
+
+COMMAND = [sys.executable, "-m", "pi_cam_daemon"]
+PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    errors: list[str]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Runner:
+    return Runner(capfd)
+
+
+class Runner:
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
+
+    def __call__(self, *argv: str | Path) -> Result:
+        code = main(list(map(str, argv)))
+        out, errors = self._capfd.readouterr()
+        return Result(code, out, errors.splitlines())
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A configuration that says nothing, so that the one of this machine has no say."""
+    file = tmp_path / "empty.toml"
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    file = tmp_path / "bad.toml"
+    file.write_text("[video]\nwidth = 641\nrotation = 90\n")
+    return file
+
+
+# --- the command line
+
+
+def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(run: Runner) -> None:
+    result = run()
+    assert result.code == 2
+    assert "usage: pi-cam-daemon" in result.out
+
+
+def test_help_names_every_command_with_an_example_and_every_exit_code(run: Runner) -> None:
+    result = run("--help")
+    assert result.code == 0
+    for command in ("run", "snapshot", "list-cameras", "check-config", "config"):
+        assert re.search(rf"^    {command}\s+\w", result.out, re.MULTILINE), command
+    for code in (0, 1, 2, 70, 78, 130):
+        assert re.search(rf"^ +{code}  \w", result.out, re.MULTILINE), code
+
+
+def test_the_examples_in_the_help_are_accepted(run: Runner) -> None:
+    examples = re.findall(r"--set ('[^']+'|\S+=\S+)", run("--help").out)
+    assert len(examples) >= 3
+    for example in examples:
+        config.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
+
+
+def test_version(run: Runner) -> None:
+    result = run("--version")
+    assert (result.code, result.out) == (0, f"pi-cam-daemon {__version__}\n")
+
+
+@pytest.mark.parametrize("argv", [["dance"], ["run", "--colour"], ["snapshot"], ["check-config"], ["run", "--set"]])
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(run: Runner, argv: list[str]) -> None:
+    result = run(*argv)
+    assert result.code == 2
+    [line] = result.errors
+    assert line.startswith("pi-cam-daemon: ")
+    assert line.endswith(" --help")
+
+
+# --- check-config and config
+
+
+def test_check_config_accepts_a_good_file(run: Runner, empty: Path) -> None:
+    result = run("check-config", empty)
+    assert (result.code, result.out, result.errors) == (0, f"{empty}: ok\n", [])
+
+
+def test_check_config_tells_every_problem_and_exits_with_78(run: Runner, bad: Path) -> None:
+    result = run("check-config", bad)
+    assert (result.code, result.out) == (78, "")
+    assert result.errors == [
+        f"pi-cam-daemon: {bad}: video.width: 641 cannot be used; accepted: an even integer from 16 to 8192",
+        f"pi-cam-daemon: {bad}: video.rotation: 90 cannot be used; accepted: 0 or 180",
+    ]
+
+
+def test_check_config_of_a_missing_file_exits_with_78(run: Runner, tmp_path: Path) -> None:
+    result = run("check-config", tmp_path / "none.toml")
+    assert (result.code, result.errors) == (78, [f"pi-cam-daemon: {tmp_path}/none.toml: No such file or directory"])
+
+
+def test_config_shows_what_is_in_force_as_a_file_that_can_be_used(run: Runner, empty: Path, tmp_path: Path) -> None:
+    result = run("config", "--config", empty, "--set", "video.width=320", "--set", 'csi.tuning_file="a\\"b#ü.json"')
+    assert result.code == 0
+    shown = tmp_path / "shown.toml"
+    shown.write_text(result.out, "utf-8")
+    loaded = config.load(shown)
+    assert (loaded.video.width, loaded.csi.tuning_file) == (320, 'a"b#ü.json')
+    assert {name for name, (_, layer) in config.origins(shown).items() if layer == "default"} == set()
+
+
+def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "garden.toml"
+    file.write_text("[http]\nport = 8080\n")
+    result = run("config", "--origin", "--config", file, "--set", "video.width=320")
+    assert re.search(rf"^port = 8080 +# {re.escape(str(file))}$", result.out, re.MULTILINE)
+    assert re.search(r"^width = 320 +# --set$", result.out, re.MULTILINE)
+    assert re.search(r"^height = 480 +# default$", result.out, re.MULTILINE)
+    assert tomllib.loads(result.out)["http"]["port"] == 8080
+
+
+@pytest.mark.parametrize("command", [["run"], ["config"], ["snapshot", "never-written.jpg"]])
+def test_a_bad_configuration_exits_with_78_before_anything_else(
+    command: list[str], bad: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*COMMAND, *command, "--config", bad], capture_output=True, text=True, timeout=30, cwd=tmp_path, env=_env()
+    )
+    assert (done.returncode, done.stdout) == (78, "")
+    assert len(done.stderr.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == [bad]
+
+
+# --- list-cameras
+
+
+def test_each_camera_is_listed_with_what_csi_camera_takes() -> None:
+    cameras = [Camera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), Camera(1, "ov5647", "/base/ov5647@36")]
+    assert camera_list(cameras).splitlines() == [
+        "csi      0  imx708  /base/soc/i2c0mux/i2c@1/imx708@1a",
+        "csi      1  ov5647  /base/ov5647@36",
+        "pattern  a moving test picture, always there",
+    ]
+
+
+def test_no_camera_is_told_in_words_with_the_reason() -> None:
+    first, second = camera_list([], "picamera2 is not installed").splitlines()
+    assert first == "no CSI camera: picamera2 is not installed"
+    assert second.startswith("pattern ")
+    assert camera_list([]).startswith("no CSI camera: ")
+
+
+def test_list_cameras_always_offers_the_test_picture(run: Runner) -> None:
+    result = run("list-cameras")
+    assert result.code == 0
+    assert result.out.splitlines()[-1].startswith("pattern ")
+
+
+# --- snapshot
+
+
+def test_snapshot_writes_one_picture_and_leaves_nothing_else(run: Runner, empty: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pictures" / "garden.jpg"
+    out.parent.mkdir()
+    out.write_bytes(b"an older picture")
+    result = run("snapshot", out, "--config", empty, *PATTERN)
+    assert (result.code, result.out, result.errors) == (0, "", [])
+    assert out.read_bytes()[:2] == b"\xff\xd8"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_snapshot_replaces_what_a_link_points_to_and_keeps_the_link(run: Runner, empty: Path, tmp_path: Path) -> None:
+    (tmp_path / "today.jpg").symlink_to(tmp_path / "real.jpg")
+    assert run("snapshot", tmp_path / "today.jpg", "--config", empty, *PATTERN).code == 0
+    assert (tmp_path / "today.jpg").is_symlink()
+    assert (tmp_path / "real.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_snapshot_to_a_dash_is_standard_output(empty: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "snapshot", "-", "--config", empty, *PATTERN], capture_output=True, timeout=60, env=_env()
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout[:2] == b"\xff\xd8"
+    assert done.stdout[-2:] == b"\xff\xd9"
+
+
+def test_snapshot_does_not_replace_a_device(run: Runner, empty: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert run("snapshot", fifo, "--config", empty, *PATTERN).code == 0
+        assert os.read(reader, 2) == b"\xff\xd8"
+    finally:
+        os.close(reader)
+    assert fifo.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("out", "reason"),
+    [
+        (".", "Is a directory"),
+        ("none/x.jpg", "No such file or directory"),
+        ("empty.toml/x.jpg", "Not a directory"),
+        ("x" * 255, "File name too long"),
+    ],
+)
+def test_snapshot_tells_where_it_cannot_write(run: Runner, empty: Path, tmp_path: Path, out: str, reason: str) -> None:
+    result = run("snapshot", tmp_path / out, "--config", empty, *PATTERN)
+    assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {tmp_path / out}: {reason}"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("out", ["-", "/dev/full"])
+def test_snapshot_tells_that_the_disk_is_full(empty: Path, out: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "snapshot", out, "--config", empty, *PATTERN],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=_env(),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"pi-cam-daemon: {out}: No space left on device\n")
+
+
+@pytest.mark.skipif(Path("/dev/media0").exists(), reason="this machine may have a camera")
+def test_a_camera_that_fails_is_one_line_and_exit_code_1(run: Runner, empty: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pictures" / "garden.jpg"
+    out.parent.mkdir()
+    result = run("snapshot", out, "--config", empty, "--set", 'source.kind="csi"')
+    assert result.code == 1
+    assert result.errors[-1].startswith("pi-cam-daemon: ")
+    assert list(out.parent.iterdir()) == []
+
+
+# --- signals and pipes
+
+
+def _env() -> dict[str, str]:
+    """The package is found from any working directory."""
+    return {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
+
+
+def test_a_reader_that_went_away_is_no_traceback(empty: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "config", "--config", empty],
+            stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, env=_env(),
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path) -> None:
+    fifo = tmp_path / "never-written.toml"
+    os.mkfifo(fifo)
+    process = subprocess.Popen([*COMMAND, "check-config", fifo], stderr=subprocess.PIPE, text=True, env=_env())
+    writer = None
+    try:
+        deadline = time.monotonic() + 30
+        while writer is None:  # a writer can open it as soon as the command is there to read it
+            try:
+                writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                assert time.monotonic() < deadline, "the command never opened its file"
+                time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+        if writer is not None:
+            os.close(writer)
+    assert (process.returncode, errors) == (130, "")

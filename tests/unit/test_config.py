@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pi_cam_daemon import config
+from pi_cam_daemon.config import CameraConfig, load, origins, toml
+from pi_cam_daemon.errors import ConfigError
+
+NOWHERE = Path("/nonexistent/pi-cam-daemon")
+
+
+def value(setting: str) -> Any:
+    return origins(settings=[setting], etc=NOWHERE)[setting.partition("=")[0]].value
+
+
+def problems(*settings: str, file: Path | None = None, etc: Path = NOWHERE) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, settings, etc)
+    return caught.value.problems
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    (tmp_path / "conf.d").mkdir()
+    return tmp_path
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ('source.kind="csi"', "csi"),
+        ('source.capture="on-demand"', "on-demand"),
+        ("source.idle_seconds=0", 0.0),
+        ("source.start_timeout_seconds=600", 600.0),
+        ("video.width=16", 16),
+        ("video.width=8192", 8192),
+        ("video.height=1_080", 1080),
+        ("video.framerate=30", 30.0),
+        ("video.framerate=0.01", 0.01),
+        ("video.framerate=240", 240.0),
+        ("video.rotation=180", 180),
+        ("video.hflip=true", True),
+        ("video.quality=1", 1),
+        ("video.quality=100", 100),
+        ("csi.camera=1", "1"),
+        ('csi.camera="1"', "1"),
+        ('csi.camera="/base/soc/i2c0mux/i2c@1/imx708@1a"', "/base/soc/i2c0mux/i2c@1/imx708@1a"),
+        ('csi.tuning_file="imx219_noir.json"', "imx219_noir.json"),
+        ("csi.buffer_count=2", 2),
+        ('http.listen_address=""', ""),
+        ('http.listen_address="127.0.0.1"', "127.0.0.1"),
+        ('http.listen_address="::"', "::"),
+        ('http.listen_address="fe80::1%eth0"', "fe80::1%eth0"),
+        ("http.port=0", 0),
+        ("http.port=65535", 65535),
+        ("http.allowed_networks=[]", ()),
+        ('http.allowed_networks=["local", "203.0.113.7/24", "::1"]', ("local", "203.0.113.7/24", "::1")),
+        ('log.level="debug"', "debug"),
+    ],
+)
+def test_ok(setting: str, expected: object) -> None:
+    found = value(setting)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "accepted"),
+    [
+        ('source.kind="usb"', '"auto" or "csi" or "pattern"'),
+        ('source.kind="CSI"', '"auto" or "csi" or "pattern"'),
+        ("source.kind=1", '"auto" or "csi" or "pattern"'),
+        ("source.capture=true", '"always" or "on-demand"'),
+        ("source.idle_seconds=-1", "a number from 0 to 86400"),
+        ("source.idle_seconds=true", "a number from 0 to 86400"),
+        ('source.idle_seconds="30"', "a number from 0 to 86400"),
+        ("source.idle_seconds=inf", "a number from 0 to 86400"),
+        ("source.start_timeout_seconds=0", "a number from 1 to 600"),
+        ("source.stall_timeout_seconds=nan", "a number from 1 to 600"),
+        ("video.width=641", "an even integer from 16 to 8192"),
+        ("video.width=14", "an even integer from 16 to 8192"),
+        ("video.width=8194", "an even integer from 16 to 8192"),
+        ("video.width=640.0", "an even integer from 16 to 8192"),
+        ("video.height=-480", "an even integer from 16 to 8192"),
+        ("video.framerate=0", "a number from 0.01 to 240"),
+        ("video.framerate=240.1", "a number from 0.01 to 240"),
+        ("video.framerate=07:32:00", "a number from 0.01 to 240"),
+        ("video.rotation=90", "0 or 180"),
+        ("video.rotation=false", "0 or 180"),
+        ("video.rotation=180.0", "0 or 180"),
+        ("video.hflip=1", "true or false"),
+        ('video.vflip="true"', "true or false"),
+        ("video.quality=0", "an integer from 1 to 100"),
+        ("video.quality=101", "an integer from 1 to 100"),
+        ("csi.camera=-1", "text in quotes"),
+        ("csi.camera=true", "text in quotes"),
+        (r'csi.camera="\u0000"', "text in quotes, without control characters"),
+        (r'csi.tuning_file="a\nb"', "text in quotes, without control characters"),
+        ("csi.tuning_file=[]", "text in quotes"),
+        ("csi.buffer_count=1", "an integer from 2 to 8"),
+        ("csi.buffer_count=9", "an integer from 2 to 8"),
+        ("csi.buffer_count=true", "an integer from 2 to 8"),
+        ('http.listen_address="garden.local"', "an IPv4 or IPv6 address"),
+        ('http.listen_address="192.168.1.5:8000"', "an IPv4 or IPv6 address"),
+        (r'http.listen_address="fe80::1%\n"', "an IPv4 or IPv6 address"),
+        ("http.listen_address=0", "an IPv4 or IPv6 address"),
+        ("http.port=65536", "an integer from 0 to 65535"),
+        ("http.port=-1", "an integer from 0 to 65535"),
+        pytest.param(f"http.port=0x{'f' * 9000}", "an integer from 0 to 65535", id="huge"),
+        ("http.port={a=1}", "an integer from 0 to 65535"),
+        pytest.param(f"http.port{'.a' * 9000}=1", "an integer from 0 to 65535", id="deep"),
+        ('http.allowed_networks="local"', "a list of IP addresses"),
+        ("http.allowed_networks=[1]", "a list of IP addresses"),
+        ('http.allowed_networks=[["local"]]', "a list of IP addresses"),
+        (r'http.allowed_networks=["\n"]', "a list of IP addresses"),
+        ('http.allowed_networks=["192.168.1.0/33"]', 'IP addresses ("192.168.1.5")'),
+        ('http.allowed_networks=["LAN"]', 'and "local"'),
+        ("http.max_viewers=0", "an integer from 1 to 1000"),
+        ("http.max_connections=1001", "an integer from 1 to 1000"),
+        ("http.request_timeout_seconds=0.5", "a number from 1 to 600"),
+        ("http.viewer_timeout_seconds=3601", "a number from 1 to 3600"),
+        ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
+    ],
+)
+def test_fail(setting: str, accepted: str) -> None:
+    [problem] = problems(setting)
+    key = ".".join(setting.partition("=")[0].split(".")[:2])
+    assert problem.startswith(f"--set: {key}: ")
+    assert accepted in problem.partition("; accepted: ")[2]
+    assert problem.isprintable()
+    assert len(problem) < 300
+
+
+def test_what_is_wrong_is_shown_as_it_was_written() -> None:
+    [problem] = problems('http.port="8000"')
+    assert problem == '--set: http.port: "8000" cannot be used; accepted: an integer from 0 to 65535'
+
+
+def test_every_default_has_the_type_of_its_annotation() -> None:
+    defaults = load(etc=NOWHERE)
+    for section, kind in get_type_hints(config.Config).items():
+        for key, hint in get_type_hints(kind).items():
+            found = getattr(getattr(defaults, section), key)
+            assert type(found) is getattr(hint, "__origin__", hint), f"{section}.{key}"
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        load(etc=NOWHERE).video.width = 1  # type: ignore[misc]
+
+
+# --- layers
+
+
+def test_without_any_file_the_defaults_are_in_force() -> None:
+    found = origins(etc=NOWHERE)
+    assert {origin.layer for origin in found.values()} == {"default"}
+    assert load(etc=NOWHERE).video.width == tomllib.loads(config.DEFAULTS.read_text("utf-8"))["video"]["width"]
+
+
+def test_later_layers_win_key_by_key(etc: Path) -> None:
+    (etc / "config.toml").write_text("[video]\nwidth = 1000\nheight = 1000\nquality = 10\nframerate = 10")
+    (etc / "conf.d" / "20-b.toml").write_text("[video]\nquality = 30\n[http]\nport = 3")
+    (etc / "conf.d" / "10-a.toml").write_text("[video]\nquality = 20\nheight = 2000")
+    found = origins(settings=["http.port=4", "http.port=5"], etc=etc)
+    assert {name: tuple(origin) for name, origin in found.items() if origin.layer != "default"} == {
+        "video.width": (1000, f"{etc}/config.toml"),
+        "video.height": (2000, f"{etc}/conf.d/10-a.toml"),
+        "video.framerate": (10.0, f"{etc}/config.toml"),
+        "video.quality": (30, f"{etc}/conf.d/20-b.toml"),
+        "http.port": (5, "--set"),
+    }
+    loaded = load(settings=["http.port=4", "http.port=5"], etc=etc)
+    assert (loaded.video.height, loaded.video.quality, loaded.http.port) == (2000, 30, 5)
+
+
+def test_a_named_file_stands_for_everything_in_etc(etc: Path) -> None:
+    (etc / "config.toml").write_text("[video]\nwidth = 1000")
+    (etc / "conf.d" / "a.toml").write_text("[video]\nquality = 1")
+    named = etc / "garden.toml"
+    named.write_text("[video]\nheight = 1000")
+    loaded = load(named, ["http.port=5"], etc)
+    assert (loaded.video.width, loaded.video.quality) == (640, 80)
+    assert (loaded.video.height, loaded.http.port) == (1000, 5)
+
+
+def test_only_visible_toml_files_of_conf_d_are_read(etc: Path) -> None:
+    for name in (".half-written.toml", "a.toml~", "a.toml.dpkg-old", "README"):
+        (etc / "conf.d" / name).write_text("not TOML")
+    assert load(etc=etc) == load(etc=NOWHERE)
+
+
+def test_one_setting_may_bring_a_whole_table() -> None:
+    assert load(settings=["video={width=320, height=240}"], etc=NOWHERE).video.width == 320
+
+
+# --- several problems
+
+
+def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
+    (etc / "config.toml").write_text('[http]\nport = "8000"\nprot = 1\n[video]\nwidth = 641')
+    (etc / "conf.d" / "a.toml").write_text("[video]\nrotation = 90")
+    (etc / "conf.d" / "b.toml").write_text("[video")
+    told = problems("video.width=640", "video.hflip=1", "nonsense", etc=etc)
+    assert [problem.split(";")[0] for problem in told] == [
+        f'{etc}/config.toml: http.port: "8000" cannot be used',
+        f"{etc}/config.toml: http.prot: unknown key",
+        f"{etc}/config.toml: video.width: 641 cannot be used",
+        f"{etc}/conf.d/a.toml: video.rotation: 90 cannot be used",
+        f"{etc}/conf.d/b.toml: not TOML: Expected ']' at the end of a table declaration (at end of document)",
+        "--set: video.hflip: 1 cannot be used",
+        "--set: nonsense: no value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ("vidoe.width=640", "unknown section; did you mean video?"),
+        ("video.widht=640", "unknown key; did you mean width?"),
+        ("source.stall_timeout=5", "unknown key; did you mean stall_timeout_seconds?"),
+        ("http.width=640", "unknown key; did you mean video.width?"),
+        ("port=8000", "unknown section; did you mean http.port?"),
+        ("log.x=1", "unknown key; accepted: level"),
+        ("zzz.x=1", "unknown section; accepted: source, video, csi, http, log"),
+        ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
+        ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
+        pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),
+    ],
+)
+def test_an_unknown_name_is_told_with_what_may_have_been_meant(setting: str, advice: str) -> None:
+    [problem] = problems(setting)
+    assert advice in problem
+    assert problem.isprintable()
+    assert len(problem) < 300
+
+
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ("source.kind=pattern", """did you mean 'source.kind="pattern"'?"""),
+        ("csi.camera=", """did you mean 'csi.camera=""'?"""),
+        ("http.allowed_networks=10.0.0.0/8", """did you mean 'http.allowed_networks=["10.0.0.0/8"]'?"""),
+        ("video.hflip=True", "did you mean video.hflip=true?"),
+        ("source.kind=banana", "accepted: section.key=value, text in quotes"),
+        ("video width=3", "accepted: section.key=value, text in quotes"),
+        ("=", "accepted: section.key=value"),
+        ("", "accepted: section.key=value"),
+        ("video.width", "accepted: section.key=value"),
+        pytest.param("x=" + "[" * 9000, "accepted: section.key=value", id="deep"),
+        pytest.param("http.port=" + "1" * 9000, "accepted: section.key=value", id="huge"),
+        ("http.port=\n\n=", "accepted: section.key=value"),
+    ],
+)
+def test_a_setting_that_is_not_toml_is_told_with_the_right_quoting(setting: str, advice: str) -> None:
+    [problem] = problems(setting)
+    assert advice in problem
+    assert problem.isprintable()
+    assert len(problem) < 300
+
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[video]\nwidth 640\n", "(at line 2, column 7)"),
+        (b"[source]\nkind = csi\n", "(at line 2, column 8); text needs quotes"),
+        (b"[video]\nwidth = 1\nwidth = 2\n", "Cannot overwrite a value (at line 3, column 10)"),
+        (b"[video]\nwidth = 640\0\n", "(at line 2"),
+        (b"[video]\n# gr\xfc\xdfe\n", "line 2: byte 0xfc is not UTF-8; save the file as UTF-8"),
+        ("[video]\nwidth = 640\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        pytest.param(b"x = " + b"[" * 9000, "nested too deeply", id="deep"),
+        pytest.param(b"x = " + b"1" * 9000, "a number is too long", id="huge"),
+        pytest.param(b"#" * 300_000, "larger than 256 KiB", id="large"),
+        (b"[[video]]\nwidth = 640\n", "video: a list cannot be used; accepted: a table, which begins with [video]"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    [problem] = problems(file=file)
+    assert problem.startswith(f"{file}: ")
+    assert told in problem
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\ufeff[video]\nwidth = 640\n", "[video]\r\nwidth = 640\r\n", "# ü\n"])
+def test_a_file_from_any_editor_is_read(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(content.encode())
+    assert load(file) == load(etc=NOWHERE)
+
+
+def test_a_named_file_that_is_missing_or_no_file_is_told(tmp_path: Path) -> None:
+    assert problems(file=tmp_path / "none.toml") == [f"{tmp_path}/none.toml: No such file or directory"]
+    assert problems(file=tmp_path) == [f"{tmp_path}: Is a directory"]
+    assert problems(file=Path("/dev/zero")) == ["/dev/zero: larger than 256 KiB, this is no configuration"]
+    assert problems(file=Path("a\0b")) == ["a\0b: embedded null byte"]
+
+
+def test_a_link_to_nowhere_in_etc_is_not_a_missing_file(etc: Path) -> None:
+    (etc / "config.toml").symlink_to(etc / "gone")
+    (etc / "conf.d" / "a.toml").symlink_to(etc / "gone")
+    assert problems(etc=etc) == [
+        f"{etc}/config.toml: No such file or directory",
+        f"{etc}/conf.d/a.toml: No such file or directory",
+    ]
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").touch()
+    assert problems(etc=tmp_path) == [f"{tmp_path}/conf.d: Not a directory"]
+    assert problems(etc=tmp_path / "conf.d") == [f"{tmp_path}/conf.d: Not a directory"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told(etc: Path) -> None:
+    (etc / "config.toml").touch(0o000)
+    assert problems(etc=etc) == [f"{etc}/config.toml: Permission denied"]
+
+
+# --- anything at all
+
+KEYS = [*origins(etc=NOWHERE), "video", "http", "x", "video.x", "video.width.x", '"\\n".a']
+SCALARS = st.one_of(
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cc", "Cs"])),
+)
+
+
+def never_fails_otherwise(content: bytes, assignments: list[str]) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        file.write(content)
+        file.flush()
+        try:
+            loaded = load(Path(file.name), assignments)
+        except ConfigError as error:
+            assert error.problems
+            assert all(problem.isprintable() for problem in error.problems)
+        else:
+            assert CameraConfig.from_json(loaded.camera.to_json()) == loaded.camera
+
+
+@settings(deadline=None)
+@given(st.text())
+@example("[video]\nwidth = 1" + "0" * 5000)
+def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
+    never_fails_otherwise(text.encode("utf-8", "surrogatepass"), [])
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_any_bytes_are_a_configuration_or_a_config_error(content: bytes) -> None:
+    never_fails_otherwise(content, [])
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()), st.sampled_from(KEYS))
+def test_any_setting_is_taken_or_a_config_error(text: str, key: str) -> None:
+    never_fails_otherwise(b"", [text, f"{key}={text}", f"{text}=1"])
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), SCALARS | st.lists(SCALARS)))
+def test_any_values_are_taken_or_a_config_error(values: dict[str, Any]) -> None:
+    never_fails_otherwise("".join(f"{key} = {toml(value)}\n" for key, value in values.items()).encode(), [])
+
+
+@settings(deadline=None)
+@given(SCALARS | st.lists(SCALARS))
+def test_toml_writes_what_toml_reads(value: Any) -> None:
+    assert tomllib.loads(f"x = {toml(value)}") == {"x": value}
+
+
+# --- for the camera process
+
+
+def test_the_camera_gets_its_part_unchanged() -> None:
+    chosen = ['source.kind="pattern"', "video.framerate=12.5", "csi.camera=1", 'csi.tuning_file="ü.json"']
+    camera = load(settings=chosen, etc=NOWHERE).camera
+    assert (camera.kind, camera.video.framerate, camera.csi.camera) == ("pattern", 12.5, "1")
+    assert CameraConfig.from_json(camera.to_json()) == camera
+
+
+def test_only_what_concerns_the_camera_changes_its_part() -> None:
+    one = load(etc=NOWHERE)
+    other = load(settings=["http.port=9", 'log.level="debug"', "source.idle_seconds=1"], etc=NOWHERE)
+    assert other.camera == one.camera
+    assert load(settings=["video.quality=81"], etc=NOWHERE).camera != one.camera
+
+
+def test_the_configuration_loads_no_camera_library_and_no_server() -> None:
+    script = "import sys, pi_cam_daemon.config; print(*{'numpy', 'cv2', 'picamera2', 'http.server'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == []

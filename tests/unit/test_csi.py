@@ -1,0 +1,411 @@
+"""CsiSource and its decisions, without a camera: on a fake picamera2, and without one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
+
+FAKE = Path(__file__).parent / "fake_picamera2"
+CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]
+
+
+def video(**changes: Any) -> VideoConfig:
+    values = {"width": 640, "height": 480, "framerate": 40.0, "rotation": 0, "hflip": False, "vflip": False}
+    return VideoConfig(**{**values, "quality": 80, **changes})
+
+
+def source(camera: str = "", tuning_file: str = "", **changes: Any) -> csi.CsiSource:
+    return csi.CsiSource(video(**changes), CsiConfig(camera, tuning_file, buffer_count=4))
+
+
+@pytest.fixture
+def without_picamera2(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Whatever is imported of picamera2 and libcamera in a test is forgotten after it."""
+    names = ("picamera2", "libcamera")
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
+    for name in kept:
+        del sys.modules[name]
+    yield monkeypatch
+    for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+        del sys.modules[name]
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
+    """The fake's machine, fresh."""
+    without_picamera2.syspath_prepend(FAKE)
+    without_picamera2.setenv("LIBCAMERA_RPI_TUNING_FILE", "")
+    import picamera2
+
+    assert Path(picamera2.__file__).is_relative_to(FAKE)
+    return picamera2.machine
+
+
+class Watcher:
+    """A sink that says Stop after so many frames."""
+
+    def __init__(self, commands: Commands, frames: int = 3) -> None:
+        self.events: list[CameraInfo | tuple[bytes, int]] = []
+        self._commands = commands
+        self._left = frames
+
+    @property
+    def info(self) -> CameraInfo:
+        assert isinstance(self.events[0], CameraInfo), "a frame before the announcement"
+        return self.events[0]
+
+    @property
+    def frames(self) -> list[Any]:
+        return self.events[1:]
+
+    def opened(self, info: CameraInfo) -> None:
+        self.events.append(info)
+
+    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+        self.events.append((jpeg, captured_ns))
+        self._left -= 1
+        if self._left == 0:
+            self._commands.put(Stop())
+
+
+def watch(camera: csi.CsiSource, frames: int = 3) -> Watcher:
+    """Run *camera* for that many frames."""
+    commands = Commands()
+    deadline = threading.Timer(10, commands.put, [Stop()])
+    deadline.start()
+    try:
+        watcher = Watcher(commands, frames)
+        camera.run(watcher, commands)
+        return watcher
+    finally:
+        deadline.cancel()
+
+
+def refusal(camera: csi.CsiSource) -> SourceError:
+    with pytest.raises(SourceError) as refused:
+        watch(camera)
+    return refused.value
+
+
+# -- which camera
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"), [("", 0), ("0", 0), ("1", 1), ("/base/i2c@0/imx219@10", 1), ("/base/i2c@1/imx708@1a", 0)]
+)
+def test_a_camera_is_chosen_by_its_index_or_id_and_the_first_without_either(wanted: str, index: int) -> None:
+    assert csi.choose_camera(CAMERAS, wanted) is CAMERAS[index]
+
+
+@pytest.mark.parametrize("wanted", ["2", "-1", "imx219", "/base"])
+def test_an_unknown_camera_is_missing_and_the_hint_names_those_that_are_there(wanted: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        csi.choose_camera(CAMERAS, wanted)
+    assert refused.value.cause is Cause.MISSING
+    assert wanted in refused.value.message
+    assert all(camera.id in refused.value.hint for camera in CAMERAS)
+
+
+def test_no_camera_at_all_is_missing() -> None:
+    with pytest.raises(SourceError) as refused:
+        csi.choose_camera([], "")
+    assert refused.value.cause is Cause.MISSING
+
+
+def test_webcams_are_no_csi_cameras(machine: Any) -> None:
+    machine.cameras.append({"Model": "C920", "Id": "/base/scb/pcie@0/usb@0,0-1.2:1.0-046d:082d", "Num": 2})
+    assert [(camera.index, camera.name) for camera in csi.cameras()] == [(0, "imx708"), (1, "imx219")]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "ModuleNotFoundError(\"No module named 'libcamera'\")",
+        "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
+    ],
+)
+def test_a_picamera2_that_cannot_be_loaded_is_missing_and_the_hint_is_the_command_to_install_it(
+    without_picamera2: pytest.MonkeyPatch, tmp_path: Path, failure: str
+) -> None:
+    (tmp_path / "picamera2.py").write_text(f"raise {failure}\n")
+    without_picamera2.syspath_prepend(tmp_path)
+    for attempt in (csi.cameras, lambda: watch(source())):
+        with pytest.raises(SourceError) as refused:
+            attempt()
+        assert refused.value.cause is Cause.MISSING
+        assert "sudo apt install python3-picamera2 --no-install-recommends" in refused.value.hint
+
+
+# -- what it is asked for
+
+
+def test_delivers_frames_after_the_announcement_and_returns_on_stop(machine: Any) -> None:
+    watcher = watch(source(), frames=5)
+    assert watcher.info == CameraInfo("csi", "imx708", 640, 480, 40.0, "YUV420", "hardware MJPEG (V4L2)")
+    assert [jpeg for jpeg, _ in watcher.frames[:5]] == [machine.picture] * 5
+    assert machine.open_cameras == []
+
+
+def test_runs_again_after_it_stopped(machine: Any) -> None:
+    camera = source()
+    for _ in range(3):
+        assert len(watch(camera).frames) >= 3
+    assert machine.open_cameras == []
+
+
+def test_a_stalled_camera_stops_within_a_second(machine: Any) -> None:
+    machine.stalled = True
+    commands = Commands()
+    thread = threading.Thread(target=source().run, args=(Watcher(commands), commands))
+    thread.start()
+    commands.put(Stop())
+    begun = time.monotonic()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert time.monotonic() - begun < 1
+    assert machine.open_cameras == []
+
+
+@pytest.mark.parametrize("rotation", [0, 180])
+@pytest.mark.parametrize("hflip", [False, True])
+@pytest.mark.parametrize("vflip", [False, True])
+def test_half_a_turn_is_both_flips(machine: Any, rotation: int, hflip: bool, vflip: bool) -> None:
+    watch(source(rotation=rotation, hflip=hflip, vflip=vflip))
+    transform = machine.configurations[-1]["transform"]
+    assert (transform.hflip, transform.vflip) == (hflip != (rotation == 180), vflip != (rotation == 180))
+
+
+def test_a_camera_that_does_not_flip_is_refused(machine: Any) -> None:
+    machine.flips = False
+    assert refusal(source(hflip=True)).cause is Cause.SETTINGS
+    assert machine.open_cameras == []
+    watch(source(hflip=False))
+
+
+def test_another_size_than_asked_for_is_announced_and_logged(machine: Any, caplog: pytest.LogCaptureFixture) -> None:
+    machine.gives_size = (1920, 1080)
+    info = watch(source(width=4000, height=2000)).info
+    assert (info.width, info.height) == (1920, 1080)
+    assert "imx708 gives 1920x1080, not 4000x2000" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(0.01, 1e6 / 11_767_556), (25.0, 25.0), (60.0, 60.0), (240.0, 1e6 / 11_000)]
+)
+def test_the_frame_rate_is_kept_within_the_cameras_limits_and_announced(
+    machine: Any, wanted: float, given: float
+) -> None:
+    machine.stalled = True  # nobody wants to wait for a frame at 0.01 a second
+    commands = Commands()
+    commands.put(Stop())
+    watcher = Watcher(commands)
+    source(framerate=wanted).run(watcher, commands)
+    assert watcher.info.framerate == given
+    assert machine.controls["FrameDurationLimits"] == (round(1e6 / given),) * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "framerate", "modes"),
+    [
+        ((640, 480), 25.0, [{"output_size": (1640, 1232)}]),
+        ((1640, 1232), 25.0, [{"output_size": (1640, 1232)}]),
+        ((640, 480), 60.0, [{"output_size": (1640, 1232)}, {}]),
+        ((1920, 1080), 25.0, [{}]),
+    ],
+)
+def test_the_sensor_shows_all_it_sees_unless_that_is_too_slow_or_too_small(
+    machine: Any, size: tuple[int, int], framerate: float, modes: list[dict[str, Any]]
+) -> None:
+    watch(source(width=size[0], height=size[1], framerate=framerate))
+    assert [configuration["sensor"] for configuration in machine.configurations] == modes
+
+
+def test_the_camera_shares_as_many_buffers_as_configured_and_no_raw_stream(machine: Any) -> None:
+    watch(source())
+    assert machine.configurations[-1]["buffer_count"] == 4
+    assert machine.configurations[-1]["raw"] is None
+
+
+def test_the_tuning_file_is_set_before_libcamera_looks_for_cameras(machine: Any, tmp_path: Path) -> None:
+    tuning = tmp_path / "mine.json"
+    tuning.write_text("{}")
+    watch(source(tuning_file=str(tuning)))
+    assert machine.tuning_when_listed == str(tuning)
+
+
+def test_a_tuning_file_is_a_path_or_the_name_of_one_of_libcameras_own(tmp_path: Path) -> None:
+    for platform in ("vc4", "pisp"):
+        (tmp_path / "usr" / platform).mkdir(parents=True)
+        (tmp_path / "usr" / platform / "imx219_noir.json").touch()
+    folders = [tmp_path / "local", tmp_path / "usr"]
+    assert csi.find_tuning_file("imx219_noir.json", "pisp", folders) == tmp_path / "usr/pisp/imx219_noir.json"
+    path = tmp_path / "usr/vc4/imx219_noir.json"
+    assert csi.find_tuning_file(str(path), "pisp", folders) == path
+    for absent in ("imx219.json", str(tmp_path / "imx219.json")):
+        with pytest.raises(SourceError) as refused:
+            csi.find_tuning_file(absent, "vc4", folders)
+        assert refused.value.cause is Cause.SETTINGS
+
+
+# -- the encoder
+
+
+@pytest.mark.parametrize(
+    ("vc4", "width", "height", "hardware"),
+    [
+        (True, 640, 480, True),
+        (True, 1920, 1920, True),
+        (True, 1922, 1080, False),
+        (True, 1080, 1922, False),
+        (False, 640, 480, False),
+    ],
+)
+def test_the_hardware_encodes_on_a_pi_0_to_4_up_to_its_limit(
+    vc4: bool, width: int, height: int, hardware: bool
+) -> None:
+    assert csi.has_hardware_encoder(vc4, width, height) is hardware
+
+
+def test_the_hardware_encoder_gets_a_bitrate_and_the_software_encoder_the_quality(machine: Any) -> None:
+    encoder, name = csi.choose_encoder(640, 480, 50)
+    assert (encoder.bitrate, name) == (csi.bitrate(50, 640, 480), "hardware MJPEG (V4L2)")
+    machine.platform = type(machine.platform).PISP
+    encoder, name = csi.choose_encoder(640, 480, 50)
+    assert (encoder.q, name) == (50, "software JPEG (simplejpeg)")
+
+
+@pytest.mark.parametrize(("quality", "megabits"), [(25, 16), (35, 20), (50, 30), (65, 40), (80, 50)])
+def test_the_bitrate_follows_picamera2s_levels_in_proportion_to_the_size(quality: int, megabits: int) -> None:
+    assert csi.bitrate(quality, 960, 540) == pytest.approx(megabits * 1e6 / 4, abs=1)
+
+
+def test_the_bitrate_never_falls_as_quality_or_size_grow() -> None:
+    by_quality = [csi.bitrate(quality, 640, 480) for quality in range(1, 101)]
+    assert by_quality == sorted(set(by_quality))
+    by_size = [csi.bitrate(80, width, 480) for width in range(16, 1921, 16)]
+    assert by_size == sorted(by_size)
+
+
+@pytest.mark.parametrize(("quality", "size", "bits"), [(1, (16, 16), 25_000), (100, (1920, 1920), 25_000_000)])
+def test_the_bitrate_stays_within_what_the_driver_takes(quality: int, size: tuple[int, int], bits: int) -> None:
+    assert csi.bitrate(quality, *size) == bits
+
+
+# -- its frames
+
+
+def test_a_frame_has_the_time_when_the_sensor_took_it() -> None:
+    assert csi.captured_ns(5_000_000, 40_000, now_ns=5_050_000_000) == 5_040_000_000
+
+
+def test_a_frame_is_never_from_the_future_and_without_a_timestamp_it_is_from_now() -> None:
+    assert csi.captured_ns(9_000_000, 0, now_ns=5_000_000_000) == 5_000_000_000
+    assert csi.captured_ns(9_000_000, None, now_ns=7) == 7
+    assert csi.captured_ns(None, 0, now_ns=7) == 7
+
+
+def test_h264_from_old_firmware_is_an_error_that_names_the_firmware(machine: Any) -> None:
+    machine.picture = b"\x00\x00\x00\x01\x27\x64"
+    error = refusal(source())
+    assert error.cause is Cause.LOST
+    assert "firmware" in error.message
+    assert machine.open_cameras == []
+
+
+def test_an_error_of_the_sink_ends_the_run_as_it_is(machine: Any) -> None:
+    class Broken(Watcher):
+        def frame(self, jpeg: bytes, captured_ns: int) -> None:
+            super().frame(jpeg, captured_ns)
+            raise RuntimeError("a bug")
+
+    commands = Commands()
+    with pytest.raises(RuntimeError, match="a bug"):
+        source().run(Broken(commands), commands)
+    assert machine.open_cameras == []
+
+
+# -- when it fails
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError("Failed to acquire camera: Device or resource busy"), Cause.BUSY),
+        (RuntimeError("Pipeline handler in use by another process"), Cause.BUSY),
+        (PermissionError(errno.EACCES, "Permission denied", "/dev/dma_heap/linux,cma"), Cause.PERMISSION),
+        (AttributeError("'NoneType' object has no attribute 'at'"), Cause.BUSY),
+    ],
+)
+def test_a_camera_that_does_not_open_says_why(machine: Any, error: Exception, cause: Cause) -> None:
+    machine.open_error = error
+    refused = refusal(source())
+    assert refused.cause is cause
+    assert str(error) in refused.message
+    if cause is Cause.PERMISSION:
+        assert "`video`" in refused.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/dev/video11"), Cause.LOST),
+        (PermissionError(errno.EACCES, "Permission denied", "/dev/video11"), Cause.PERMISSION),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), Cause.LOST),
+        (RuntimeError("Configuration failed: {}"), Cause.SETTINGS),
+        (RuntimeError("Failed to start camera: Broken pipe"), Cause.LOST),
+    ],
+)
+def test_an_open_camera_that_fails_says_why_and_is_closed(machine: Any, error: Exception, cause: Cause) -> None:
+    machine.encoder_error = error
+    refused = refusal(source())
+    assert refused.cause is cause
+    assert str(error) in refused.message
+    assert machine.open_cameras == []
+
+
+def test_a_bug_is_not_taken_for_a_lost_camera(machine: Any) -> None:
+    machine.encoder_error = KeyError("NV12")
+    with pytest.raises(KeyError):
+        watch(source())
+
+
+def as_an_ordinary_user(check: Callable[[], bool]) -> bool:
+    """Whether *check* holds for somebody who is not root: root may open everything."""
+    if os.geteuid() != 0:
+        return check()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_device_nodes_that_may_not_be_opened_are_found() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        dev = Path(folder)
+        dev.chmod(0o755)
+        (dev / "dma_heap").mkdir(mode=0o755)
+        closed = [dev / "dma_heap/linux,cma", dev / "media0", dev / "video10"]
+        for node in closed:
+            node.touch()
+            node.chmod(0o000)
+        for name in ("media1", "null"):
+            (dev / name).touch()
+            (dev / name).chmod(0o666)
+        assert as_an_ordinary_user(lambda: csi.forbidden_nodes(dev) == closed)

@@ -1,0 +1,51 @@
+"""The dataclasses, default.toml and the README tell the same."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+from pi_cam_daemon.config import DEFAULTS, Config
+
+README = Path(__file__).parents[2] / "README.md"
+ROW = re.compile(r"\| `(?P<key>[a-z_]+\.[a-z_]+)` \| (?P<default>.+?) \| (?P<meaning>.+?) \|")
+
+
+def default_values() -> dict[str, object]:
+    tables = tomllib.loads(DEFAULTS.read_text("utf-8"))
+    return {f"{section}.{key}": value for section, table in tables.items() for key, value in table.items()}
+
+
+def readme_rows() -> list[re.Match[str]]:
+    text = README.read_text("utf-8")
+    table = text.partition("<!-- configuration: begin -->")[2].partition("<!-- configuration: end -->")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    rows = [ROW.fullmatch(line.strip()) for line in lines]
+    assert None not in rows, f"not of the form | `section.key` | default | meaning |: {lines[rows.index(None)]}"
+    return [row for row in rows if row]
+
+
+def test_default_toml_has_exactly_the_keys_of_the_dataclasses_in_their_order() -> None:
+    declared = [
+        f"{section}.{key.name}" for section, kind in get_type_hints(Config).items() for key in fields(kind)
+    ]
+    assert list(default_values()) == declared
+
+
+def test_every_key_of_default_toml_is_explained_right_above_it() -> None:
+    lines = DEFAULTS.read_text("utf-8").splitlines()
+    keys = [number for number, line in enumerate(lines) if re.match(r"[a-z_]+ = ", line)]
+    assert len(keys) == len(default_values())
+    assert [lines[number] for number in keys if not lines[number - 1].startswith("# ")] == []
+
+
+def test_the_readme_lists_every_key_once_in_the_order_of_default_toml() -> None:
+    assert [row["key"] for row in readme_rows()] == list(default_values())
+
+
+def test_the_readme_tells_the_defaults_of_default_toml() -> None:
+    told = {row["key"]: tomllib.loads(f"value = {row['default'].strip('`')}")["value"] for row in readme_rows()}
+    assert told == default_values()

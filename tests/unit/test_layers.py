@@ -1,0 +1,165 @@
+"""Who may import whom, read from the source: what keeps the server small and the camera in a process of its own."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pi_cam_daemon
+
+PACKAGE = Path(pi_cam_daemon.__file__).parent
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+TREES = {module_name(path): ast.parse(path.read_bytes(), path.name) for path in sorted(PACKAGE.rglob("*.py"))}
+SOURCES = "pi_cam_daemon.sources"
+
+
+def imports(tree: ast.AST, module: str, is_package: bool = False) -> set[str]:
+    """All that is imported anywhere in *tree*, `from a import b` as both a and a.b, for b may be a module."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".") if is_package else module.split(".")[:-1]
+                parents = parents[: len(parents) - node.level + 1]
+                base = ".".join([*parents, *filter(None, [base])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def uses(module: str, *wanted: str) -> set[str]:
+    """Which of the modules *wanted*, or of what is in them, *module* imports."""
+    is_package = (PACKAGE.parent / module.replace(".", "/")).is_dir()
+    return {
+        name
+        for name in imports(TREES[module], module, is_package)
+        if any(name == one or name.startswith(f"{one}.") for one in wanted)
+    }
+
+
+def users(*wanted: str) -> set[str]:
+    return {module for module in TREES if uses(module, *wanted)}
+
+
+def in_sources(module: str) -> bool:
+    return module == SOURCES or module.startswith(f"{SOURCES}.")
+
+
+def calls(tree: ast.AST, module: str, function: str) -> bool:
+    """Whether *tree* uses module.function, or takes it out of the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == function:
+            if isinstance(node.value, ast.Name) and node.value.id == module:
+                return True
+        elif isinstance(node, ast.ImportFrom) and node.module == module:
+            if any(alias.name in (function, "*") for alias in node.names):
+                return True
+        elif isinstance(node, ast.Import) and any(alias.name == module and alias.asname for alias in node.names):
+            return True
+    return False
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Every string in *tree*, in f-strings too; docstrings explain and do not count."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import a.b", {"a.b"}),
+        ("import a as c", {"a"}),
+        ("from a import b", {"a", "a.b"}),
+        ("def f():\n    from a.b import c", {"a.b", "a.b.c"}),
+        ("from . import hub", {"top.inner", "top.inner.hub"}),
+        ("from .. import hub", {"top", "top.hub"}),
+        ("from ..hub import Hub", {"top.hub", "top.hub.Hub"}),
+    ],
+)
+def test_the_walk_sees_every_form_of_import(text: str, expected: set[str]) -> None:
+    assert imports(ast.parse(text), "top.inner.module") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["signal.signal(1, f)", "x = signal.signal", "from signal import signal", "import signal as s"]
+)
+def test_the_walk_sees_every_way_to_a_function(text: str) -> None:
+    assert calls(ast.parse(text), "signal", "signal")
+    assert not calls(ast.parse("import signal; signal.pause()"), "signal", "signal")
+
+
+def test_the_walk_reads_strings_but_not_docstrings() -> None:
+    tree = ast.parse('"""LISTEN_FDS: explained."""\nx = os.environ["A"] + f"B{x}"')
+    assert set(strings(tree)) == {"A", "B"}
+
+
+def test_the_walk_covers_the_package() -> None:
+    assert {"pi_cam_daemon.errors", SOURCES, f"{SOURCES}.pattern"} <= set(TREES)
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if in_sources(name)])
+def test_a_source_knows_neither_http_nor_the_hub(module: str) -> None:
+    ours = ("hub", "server", "streams", "supervisor")
+    assert not uses(module, "http", "socketserver", *(f"pi_cam_daemon.{name}" for name in ours))
+
+
+@pytest.mark.parametrize("module", ["server", "streams", "hub", "health"])
+def test_what_serves_knows_no_source(module: str) -> None:
+    if (name := f"pi_cam_daemon.{module}") in TREES:
+        assert not uses(name, SOURCES)
+
+
+def test_only_the_csi_source_imports_the_camera_stack() -> None:
+    assert users("picamera2", "libcamera") <= {f"{SOURCES}.csi"}
+
+
+def test_only_sources_and_the_card_draw() -> None:
+    assert {module for module in users("cv2", "numpy") if not in_sources(module)} <= {"pi_cam_daemon.card"}
+
+
+def test_only_the_mains_of_the_two_processes_install_signals() -> None:
+    installers = {module for module, tree in TREES.items() if calls(tree, "signal", "signal")}
+    assert installers <= {"pi_cam_daemon.daemon", "pi_cam_daemon.camera"}
+
+
+def test_only_the_systemd_module_reads_what_systemd_hands_over() -> None:
+    names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)")
+    readers = {module for module, tree in TREES.items() if any(map(names.search, strings(tree)))}
+    assert readers <= {"pi_cam_daemon.systemd"}
+
+
+# __main__ is left out: to import it is to run the program
+@pytest.mark.parametrize("module", [name for name in TREES if not name.endswith(".__main__")])
+def test_an_import_does_no_work(module: str) -> None:
+    """It starts no thread, and no module of the server loads what costs a Pi seconds and megabytes."""
+    probe = (
+        f"import sys, threading, {module}\n"
+        "print(threading.active_count(), *({'numpy', 'cv2', 'picamera2', 'libcamera'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    threads, *heavy = result.stdout.split()
+    assert threads == "1"
+    if module != "pi_cam_daemon.card" and not module.startswith(f"{SOURCES}."):
+        assert not heavy

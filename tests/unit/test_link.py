@@ -1,0 +1,267 @@
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pi_cam_daemon import mjpeg
+from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
+
+HELLO = {
+    "kind": "pattern",
+    "name": "Test picture",
+    "width": 640,
+    "height": 480,
+    "framerate": 25.0,
+    "pixel_format": "BGR24",
+    "encoder": "software",
+    "reason": "",
+}
+
+
+class Rig:
+    """A link and the camera's end of its socket."""
+
+    def __init__(self) -> None:
+        ours, self.camera = socket.socketpair()
+        self.changes = 0
+        self.link = CameraLink(ours, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def say(self, kind: Kind, payload: bytes = b"", captured_ns: int = 0) -> None:
+        self.camera.sendall(pack(kind, payload, captured_ns))
+
+    def beat(self, captured: int) -> None:
+        self.say(Kind.BEAT, COUNT.pack(captured))
+
+    def close(self) -> None:
+        self.link.close()
+        self.camera.close()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.close()
+
+
+def picture(number: int) -> bytes:
+    return b"\xff\xd8 picture %d \xff\xd9" % number
+
+
+def test_a_frame_is_a_ready_made_part_with_the_times_of_its_capture(rig: Rig) -> None:
+    captured_ns = time.monotonic_ns() - 500_000_000
+    rig.say(Kind.FRAME, picture(1), captured_ns)
+    frame = rig.link.read()
+    assert frame is not None
+    assert frame.jpeg == picture(1)
+    assert frame.part == mjpeg.part(picture(1), frame.timestamp)
+    assert frame.captured == pytest.approx(captured_ns / 1e9)
+    assert frame.timestamp == pytest.approx(time.time() - 0.5, abs=0.4)
+
+
+def test_a_capture_time_of_the_future_is_now(rig: Rig) -> None:
+    rig.say(Kind.FRAME, picture(1), time.monotonic_ns() + 10**12)
+    frame = rig.link.read()
+    assert frame is not None
+    assert frame.captured <= time.monotonic()
+    assert frame.timestamp <= time.time()
+
+
+def test_only_the_newest_of_many_frames_is_taken(rig: Rig) -> None:
+    for number in range(5):
+        rig.say(Kind.FRAME, picture(number), number)
+    frame = rig.link.read()
+    assert frame is not None
+    assert frame.jpeg == picture(4)
+    assert rig.link.read() is None
+
+
+def test_a_camera_that_talks_without_end_is_left_alone_for_a_turn(rig: Rig) -> None:
+    for number in range(100):
+        rig.say(Kind.FRAME, picture(number), number)
+    turns = []
+    while (frame := rig.link.read()) is not None:
+        turns.append(bytes(frame.jpeg))
+    assert len(turns) > 3
+    assert turns[-1] == picture(99)
+
+
+def test_nothing_said_is_nothing_read(rig: Rig) -> None:
+    assert rig.link.read() is None
+    rig.camera.sendall(pack(Kind.FRAME, picture(1))[:20])
+    assert rig.link.read() is None
+    assert rig.changes == 0
+
+
+def test_what_the_camera_says_of_itself_is_told_at_once(rig: Rig) -> None:
+    rig.say(Kind.HELLO, json.dumps(HELLO).encode())
+    assert rig.link.read() is None
+    assert rig.link.hello == HELLO
+    assert rig.changes == 1
+
+
+def test_progress_is_a_frame_or_a_count_that_grows(rig: Rig) -> None:
+    rig.beat(0)
+    rig.link.read()
+    assert rig.link.progressed_at is None
+    assert rig.changes == 0
+    rig.beat(3)
+    rig.link.read()
+    first = rig.link.progressed_at
+    assert first == pytest.approx(time.monotonic(), abs=1)
+    assert rig.changes == 1
+    rig.beat(3)
+    rig.link.read()
+    assert rig.link.progressed_at == first, "a count that stands still is no progress"
+    rig.say(Kind.FRAME, picture(1))
+    rig.link.read()
+    assert rig.link.progressed_at is not None
+    assert first is not None
+    assert rig.link.progressed_at > first
+    assert (rig.link.captured, rig.changes) == (3, 1)
+
+
+def test_the_rate_is_that_of_the_beats(rig: Rig) -> None:
+    assert rig.link.rate(time.monotonic()) == 0
+    begin = time.monotonic()
+    for count in (0, 10, 20):
+        while time.monotonic() < begin + count / 100:
+            time.sleep(0.001)
+        rig.beat(count)
+        rig.link.read()
+    # 10 frames each 0.1 s
+    assert rig.link.rate(time.monotonic()) == pytest.approx(100, rel=0.3)
+    assert rig.link.rate(time.monotonic() + 10) == 0
+
+
+def test_beats_that_arrive_at_once_are_no_higher_rate(rig: Rig) -> None:
+    # the server slept, or the camera's socket was full
+    for count in (0, 25, 50):
+        rig.beat(count)
+    rig.link.read()
+    assert rig.link.rate(time.monotonic()) < 1000
+
+
+def test_a_cameras_last_words_are_heard(rig: Rig) -> None:
+    rig.say(Kind.ERROR, json.dumps({"cause": "busy", "message": "It is taken", "hint": "Close it"}).encode())
+    rig.camera.close()
+    with pytest.raises(EOFError):
+        rig.link.read()
+    error = rig.link.error
+    assert error is not None
+    assert (error.cause, error.message, error.hint) == (Cause.BUSY, "It is taken", "Close it")
+    assert (rig.link.ended, rig.link.nonsense) == (True, "")
+    assert rig.changes == 2
+
+
+def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig) -> None:
+    rig.say(Kind.FRAME, picture(1))
+    rig.camera.close()
+    frame = rig.link.read()
+    assert frame is not None
+    assert frame.jpeg == picture(1)
+    with pytest.raises(EOFError):
+        rig.link.read()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no message"),
+        pytest.param(HEADER.pack(Kind.FRAME, LONGEST_FRAME + 1, 0), id="a frame without end"),
+        pytest.param(pack(Kind.FRAME, b"\x89PNG"), id="no JPEG"),
+        pytest.param(pack(Kind.FRAME, b""), id="an empty frame"),
+        pytest.param(pack(Kind.BEAT, b"1"), id="a beat of one byte"),
+        pytest.param(pack(Kind.STOP), id="a command"),
+        pytest.param(pack(Kind.HELLO, b"\xff"), id="hello, not UTF-8"),
+        pytest.param(pack(Kind.HELLO, b"[]"), id="hello, no object"),
+        pytest.param(pack(Kind.HELLO, b"{"), id="hello, no JSON"),
+        pytest.param(pack(Kind.HELLO, b"[" * 60_000), id="hello, JSON without end"),
+        pytest.param(pack(Kind.HELLO, b"{}"), id="hello, without a word of the camera"),
+        pytest.param(
+            pack(Kind.HELLO, json.dumps({**HELLO, "framerate": "fast"}).encode()), id="hello, a rate that is no number"
+        ),
+        pytest.param(pack(Kind.ERROR, b"{}"), id="error, without a cause"),
+        pytest.param(pack(Kind.ERROR, b'{"cause": "gremlins", "message": "", "hint": ""}'), id="error, unknown cause"),
+        pytest.param(pack(Kind.ERROR, b'{"cause": [], "message": "", "hint": ""}'), id="error, cause no word"),
+    ],
+)
+def test_nonsense_ends_the_link_and_is_told(data: bytes, rig: Rig) -> None:
+    rig.camera.sendall(data)
+    with pytest.raises(EOFError):
+        rig.link.read()
+    assert rig.link.ended
+    assert rig.link.nonsense.startswith("The camera process sent nonsense")
+    assert rig.changes >= 1
+
+
+KINDS_HEARD = [Kind.HELLO, Kind.FRAME, Kind.BEAT, Kind.ERROR]
+SAID = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        pack,
+        st.sampled_from(Kind),
+        st.one_of(
+            st.binary(max_size=60),
+            st.binary(max_size=60).map(lambda data: b"\xff\xd8" + data),
+            st.recursive(
+                st.none() | st.integers() | st.text(max_size=5),
+                lambda inner: st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["cause", "message", "hint", "framerate"]), inner, max_size=4),
+                max_leaves=6,
+            ).map(lambda value: json.dumps(value).encode()),
+        ),
+        st.integers(min_value=-(2**63), max_value=2**63 - 1),
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(said=st.lists(SAID, max_size=5))
+def test_whatever_is_said_only_frames_or_the_end_come_out(said: list[bytes]) -> None:
+    rig = Rig()
+    try:
+        rig.camera.sendall(b"".join(said))
+        rig.camera.close()
+        with pytest.raises(EOFError):
+            while True:
+                frame = rig.link.read()
+                assert frame is None or isinstance(frame, Frame)
+        assert rig.link.ended
+    finally:
+        rig.close()
+
+
+def test_a_command_reaches_the_camera(rig: Rig) -> None:
+    rig.link.tell(Kind.CONFIGURE, b"{}")
+    rig.link.tell(Kind.LIVE)
+    reader = Reader(rig.camera)
+    first, second = reader.read(), reader.read()
+    assert first is not None
+    assert second is not None
+    assert (first.kind, first.payload, second.kind) == (Kind.CONFIGURE, b"{}", Kind.LIVE)
+
+
+def test_a_camera_that_does_not_read_is_not_waited_for(rig: Rig) -> None:
+    begin = time.monotonic()
+    for _ in range(50_000):
+        rig.link.tell(Kind.LIVE)
+    assert time.monotonic() - begin < 10
+
+
+def test_a_camera_that_is_gone_can_be_told_without_harm(rig: Rig) -> None:
+    rig.camera.close()
+    rig.link.tell(Kind.STOP)
+    rig.link.close()
+    rig.link.tell(Kind.STOP)
+    assert rig.link.fileno() == -1

@@ -1,0 +1,78 @@
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+SETUP = "import logging; from pi_cam_daemon import logs; logs.setup({level!r}); log = logging.getLogger('x')\n"
+
+
+def logged(code: str, level: str = "debug", journal: bool = False) -> str:
+    """What a process that runs *code* writes to standard error."""
+    environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
+    if journal:
+        environment["JOURNAL_STREAM"] = "8:12345"
+    argv = [sys.executable, "-c", SETUP.format(level=level) + code]
+    result = subprocess.run(argv, env=environment, capture_output=True, timeout=30, check=True)
+    assert result.stdout == b""
+    return result.stderr.decode()
+
+
+FAILING = "try:\n  raise ValueError({text!r})\nexcept ValueError:\n  log.exception('it failed')"
+
+
+def test_the_journal_gets_each_line_with_its_priority() -> None:
+    code = "\n".join(f"log.{level}('%s', '{level}')" for level in ("debug", "info", "warning", "error", "critical"))
+    assert logged(code, journal=True) == "<7>debug\n<6>info\n<4>warning\n<3>error\n<3>critical\n"
+
+
+def test_elsewhere_a_line_says_when_and_how_grave() -> None:
+    lines = logged("log.info('one'); log.warning('two')").splitlines()
+    assert [line[24:] for line in lines] == ["INFO one", "WARNING two"]
+    for line in lines:
+        date, clock, *_ = line.split()
+        assert date.count("-") == 2
+        assert clock.count(":") == 2
+
+
+def test_the_level_hides_what_is_below_it() -> None:
+    assert logged("log.info('one'); log.warning('two'); log.error('three')", "warning", True) == "<4>two\n<3>three\n"
+
+
+def test_setting_up_again_replaces_the_first_time() -> None:
+    assert logged("logs.setup('error'); log.warning('one'); log.error('two')", journal=True) == "<3>two\n"
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_traceback_is_whole_and_every_line_of_it_has_the_priority(journal: bool) -> None:
+    lines = logged(FAILING.format(text="boom"), journal=journal).splitlines()
+    assert lines[-1].endswith("ValueError: boom")
+    assert any(line.endswith("Traceback (most recent call last):") for line in lines)
+    if journal:
+        assert all(line.startswith("<3>") for line in lines)
+
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07 \n<0>forged\r\u2028\x9b31m \ud800"
+
+
+def test_no_line_feed_and_no_escape_sequence_of_a_stranger_gets_through() -> None:
+    text = logged(f"log.info('path %s', {HOSTILE!r})", journal=True)
+    assert text.count("\n") == 1
+    assert text[:-1].isprintable()
+    assert r"\x1b[2J" in text
+    assert r"\n<0>forged" in text
+
+
+def test_not_even_in_the_message_of_an_exception() -> None:
+    text = logged(FAILING.format(text=HOSTILE), journal=True)
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_letters_of_every_language_are_let_through() -> None:
+    assert logged("log.info('%s', 'Wohnzimmer-Tür 門')", journal=True) == "<6>Wohnzimmer-Tür 門\n"
+
+
+def test_picamera2_is_quiet_below_warnings() -> None:
+    code = "p = logging.getLogger('picamera2'); p.info('one'); p.warning('two'); assert p.level == logging.WARNING"
+    assert logged(code, journal=True) == "<4>two\n"

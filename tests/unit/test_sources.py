@@ -1,0 +1,300 @@
+"""What every source promises, whatever camera is behind it; and what the test picture shows.
+
+A source joins by a subclass of SourceContract, or of LosableSourceContract if its camera can go away.
+"""
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pi_cam_daemon import jpeg
+from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
+from pi_cam_daemon.sources.pattern import PatternSource, next_slot
+
+PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
+
+
+def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
+    settings = {"rotation": 0, "hflip": False, "vflip": False, "quality": 80, **other}
+    return VideoConfig(width=width, height=height, framerate=framerate, **settings)
+
+
+class Run:
+    """A run of a source in a thread of its own, and all that it delivered, in order."""
+
+    def __init__(self, source: Source, dawdle: float = 0.0) -> None:
+        self.delivered: list[CameraInfo | tuple[bytes, int]] = []
+        self.error: BaseException | None = None
+        self.commands: Commands = queue.SimpleQueue()
+        self._source = source
+        self._dawdle = dawdle
+        self._changed = threading.Condition()
+        self.thread = threading.Thread(target=self._main, name="source under test", daemon=True)
+
+    def opened(self, info: CameraInfo) -> None:
+        self._add(info)
+
+    def frame(self, data: bytes, captured_ns: int) -> None:
+        self._add((data, captured_ns))
+        if len(self.frames) == 1:
+            time.sleep(self._dawdle)
+
+    @property
+    def frames(self) -> list[tuple[bytes, int]]:
+        return [item for item in list(self.delivered) if not isinstance(item, CameraInfo)]
+
+    @property
+    def info(self) -> CameraInfo:
+        first = self.delivered[0]
+        assert isinstance(first, CameraInfo), "a frame came before opened()"
+        return first
+
+    def wait_for_frames(self, count: int) -> list[tuple[bytes, int]]:
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: self.error or len(self.frames) >= count, PATIENCE)
+        if self.error:
+            raise self.error
+        assert arrived, f"{len(self.frames)} of {count} frames in {PATIENCE} s"
+        return self.frames[:count]
+
+    def is_quiet_for(self, seconds: float) -> bool:
+        with self._changed:
+            count = len(self.delivered)
+            return not self._changed.wait_for(lambda: len(self.delivered) > count, seconds)
+
+    def stop(self) -> float:
+        """Tell it to stop; the seconds it took."""
+        start = time.monotonic()
+        self.commands.put(Stop())
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), "it does not stop"
+        return time.monotonic() - start
+
+    def _add(self, item: CameraInfo | tuple[bytes, int]) -> None:
+        with self._changed:
+            self.delivered.append(item)
+            self._changed.notify_all()
+
+    def _main(self) -> None:
+        try:
+            self._source.run(self, self.commands)
+        except BaseException as error:  # noqa: BLE001 - the top of a thread; wait_for_frames raises it again
+            with self._changed:
+                self.error = error
+                self._changed.notify_all()
+
+
+@contextmanager
+def running(source: Source, dawdle: float = 0.0) -> Iterator[Run]:
+    run = Run(source, dawdle)
+    run.thread.start()
+    try:
+        yield run
+    finally:
+        run.stop()
+
+
+def decoded(data: bytes) -> npt.NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels.astype(np.uint8)
+
+
+class SourceContract:
+    def make(self, settings: VideoConfig) -> Source:
+        """A source with these settings and its camera in place."""
+        raise NotImplementedError
+
+    def test_opens_once_and_before_its_first_frame(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(3)
+        assert [type(item) for item in run.delivered].index(CameraInfo) == 0
+        assert sum(isinstance(item, CameraInfo) for item in run.delivered) == 1
+
+    def test_delivers_whole_jpegs_of_the_size_it_announced(self) -> None:
+        with running(self.make(video())) as run:
+            frames = run.wait_for_frames(5)
+        for data, _ in frames:
+            assert type(data) is bytes
+            jpeg.check(data)
+            assert jpeg.size(data) == (run.info.width, run.info.height)
+            assert decoded(data).shape == (run.info.height, run.info.width, 3)
+
+    def test_says_which_camera_it_is(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(1)
+        assert all((run.info.kind, run.info.name, run.info.pixel_format, run.info.encoder))
+        assert run.info.framerate > 0
+
+    def test_capture_times_rise_and_are_of_this_run(self) -> None:
+        before = time.monotonic_ns()
+        with running(self.make(video())) as run:
+            times = [captured_ns for _, captured_ns in run.wait_for_frames(10)]
+        assert before <= times[0]
+        assert all(earlier < later for earlier, later in itertools.pairwise(times))
+        assert times[-1] <= time.monotonic_ns()
+
+    def test_stops_within_a_second(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(1)
+            assert run.stop() < 1
+        assert run.error is None
+
+    def test_a_stop_that_came_early_is_obeyed(self) -> None:
+        run = Run(self.make(video()))
+        run.commands.put(Stop())
+        run.thread.start()
+        run.thread.join(PATIENCE)
+        assert not run.thread.is_alive()
+        assert run.error is None
+
+    def test_delivers_nothing_after_it_returned(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(2)
+            run.stop()
+            assert run.is_quiet_for(0.2)
+
+    def test_can_run_again(self) -> None:
+        source = self.make(video())
+        for _ in range(2):
+            with running(source) as run:
+                run.wait_for_frames(2)
+            assert run.error is None
+
+
+class LosableSourceContract(SourceContract):
+    def lose(self) -> None:
+        """Take the camera away from the source that runs."""
+        raise NotImplementedError
+
+    def test_a_lost_camera_ends_the_run_with_a_source_error(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(1)
+            self.lose()
+            run.thread.join(PATIENCE)
+            assert isinstance(run.error, SourceError)
+            assert run.error.message
+
+
+class TestPattern(SourceContract):
+    def make(self, settings: VideoConfig) -> Source:
+        return PatternSource(settings)
+
+    @pytest.mark.parametrize(
+        "size", [(16, 16), (64, 48), (48, 640), (640, 16), (332, 18), (1920, 1080), (4096, 3072)], ids=str
+    )
+    def test_any_size_can_be_had(self, size: tuple[int, int]) -> None:
+        width, height = size
+        with running(self.make(video(width, height))) as run:
+            frames = run.wait_for_frames(2)
+        assert {decoded(data).shape for data, _ in frames} == {(height, width, 3)}
+
+    def test_a_size_that_jpeg_cannot_hold_is_a_matter_of_settings(self) -> None:
+        with pytest.raises(SourceError, match="65536x16") as caught, running(self.make(video(65536, 16))) as run:
+            run.wait_for_frames(1)
+        assert caught.value.cause is Cause.SETTINGS
+        assert run.delivered == []
+
+    def test_the_quality_is_the_one_of_the_settings(self) -> None:
+        lengths = []
+        for quality in (10, 50, 95):
+            with running(self.make(video(320, 240, quality=quality))) as run:
+                lengths.append(len(run.wait_for_frames(1)[0][0]))
+        assert lengths == sorted(lengths)
+        assert lengths[-1] > 2 * lengths[0]
+
+    @pytest.mark.parametrize("size", [(16, 16), (640, 480), (48, 64)], ids=str)
+    @pytest.mark.parametrize(
+        ("turn", "upside_down", "right_is_left"),
+        [
+            ({}, False, False),
+            ({"rotation": 180}, True, True),
+            ({"hflip": True}, False, True),
+            ({"vflip": True}, True, False),
+            ({"hflip": True, "vflip": True}, True, True),
+            ({"rotation": 180, "hflip": True}, True, False),
+            ({"rotation": 180, "vflip": True}, False, True),
+            ({"rotation": 180, "hflip": True, "vflip": True}, False, False),
+        ],
+        ids=str,
+    )
+    def test_rotation_and_flips_are_real_pixels(
+        self, turn: dict[str, Any], upside_down: bool, right_is_left: bool, size: tuple[int, int]
+    ) -> None:
+        width, height = size
+        with running(self.make(video(width, height, quality=95, **turn))) as run:
+            pixels = decoded(run.wait_for_frames(1)[0][0]).astype(int)
+        if upside_down:
+            pixels = pixels[::-1]
+        if right_is_left:
+            pixels = pixels[:, ::-1]
+        top_left, top_right, bottom = pixels[height // 5, 0], pixels[height // 5, -1], pixels[-1]
+        assert top_left.min() > 150, "upright, the first bar is light grey"
+        assert top_right[0] > 120 > 60 > top_right[2], "upright, the last bar is blue"
+        assert bottom.max() < 90, "upright, the panel is dark"
+
+    def test_every_frame_differs_from_the_one_before(self) -> None:
+        with running(self.make(video(320, 240))) as run:
+            pictures = [data for data, _ in run.wait_for_frames(10)]
+        assert all(earlier != later for earlier, later in itertools.pairwise(pictures))
+
+    def test_what_moves_leaves_no_trace(self) -> None:
+        """All of a picture but the mark and the text is the same, however long it has been drawn upon."""
+        with running(self.make(video(320, 240, framerate=100.0))) as run:
+            pictures = [decoded(data).astype(int) for data, _ in run.wait_for_frames(100)]
+        ramp = [picture[165] for picture in pictures]
+        usual = np.median(ramp, axis=0)
+        changed = [int((np.abs(row - usual).max(axis=1) > 40).sum()) for row in ramp]
+        assert max(changed) < 320 // 10, "the mark is a fortieth of the width, and JPEG blurs it"
+        assert np.abs(pictures[0][:140] - pictures[-1][:140]).max() < 10
+
+    @pytest.mark.parametrize(("size", "has_text"), [((64, 48), False), ((160, 120), True), ((1280, 720), True)])
+    def test_text_is_left_out_where_nobody_could_read_it(self, size: tuple[int, int], has_text: bool) -> None:
+        width, height = size
+        with running(self.make(video(width, height))) as run:
+            panel = decoded(run.wait_for_frames(1)[0][0])[round(height * 0.8) :]
+        assert (panel.min(axis=2).max() > 130) == has_text
+
+    def test_a_stop_need_not_wait_for_the_next_frame(self) -> None:
+        with running(self.make(video(framerate=0.01))) as run:
+            run.wait_for_frames(1)
+            assert run.stop() < 1
+
+    def test_the_rate_is_kept(self) -> None:
+        start_ns = time.monotonic_ns()
+        with running(self.make(video(framerate=40.0))) as run:
+            frames = run.wait_for_frames(41)
+        # frame 41 is due one second after the start; a loaded machine may be late, none may be early
+        assert 0.999 < (frames[-1][1] - start_ns) / 1e9 < 3
+
+    def test_a_delay_is_not_followed_by_a_burst(self) -> None:
+        with running(self.make(video(framerate=20.0)), dawdle=0.5) as run:
+            frames = run.wait_for_frames(11)
+        first, after_delay, last = frames[0][1], frames[1][1], frames[10][1]
+        assert after_delay - first >= 500_000_000
+        # nine frames later; a loaded machine may have been late by a frame the first time
+        assert last - after_delay >= 8 / 20 * 1e9
+
+
+def test_the_next_slot_is_the_following_one_when_in_time() -> None:
+    assert next_slot(7, elapsed_ns=7 * 40 + 5, period_ns=40.0) == 8
+    assert next_slot(7, elapsed_ns=8 * 40, period_ns=40.0) == 8
+
+
+def test_slots_that_are_past_are_skipped() -> None:
+    assert next_slot(7, elapsed_ns=20 * 40 + 1, period_ns=40.0) == 21
+
+
+def test_a_wait_that_ended_early_does_not_repeat_a_slot() -> None:
+    assert next_slot(7, elapsed_ns=7 * 40 - 1, period_ns=40.0) == 8

@@ -1,0 +1,150 @@
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon.systemd import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """systemd's end: a datagram socket in the file system, or in the abstract name space."""
+    address = str(tmp_path / "notify") if request.param == "path" else f"@pi-cam-daemon-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(address.replace("@", "\0", 1))
+        sock.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        yield sock
+
+
+@pytest.fixture(autouse=True)
+def no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
+    # set first, so that monkeypatch puts back what Notifier takes out
+    for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def heard(sock: socket.socket) -> list[str]:
+    return sock.recv(65536).decode("ascii").split("\n")
+
+
+def test_each_event_is_one_datagram(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.ready("Streaming")
+    assert heard(systemd) == ["READY=1", "STATUS=Streaming"]
+    notifier.status("Nobody watches")
+    assert heard(systemd) == ["STATUS=Nobody watches"]
+    notifier.watchdog()
+    assert heard(systemd) == ["WATCHDOG=1"]
+    notifier.stopping()
+    assert heard(systemd) == ["STOPPING=1", "STATUS=Stopping"]
+    assert notifier.failures == 0
+
+
+def test_a_reload_bears_the_moment_it_began(systemd: socket.socket) -> None:
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    Notifier().reloading()
+    first, second = heard(systemd)
+    assert first == "RELOADING=1"
+    name, _, moment = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(moment) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+def test_a_status_is_one_line_of_ascii_whatever_the_camera_is_called(systemd: socket.socket) -> None:
+    notifier = Notifier()
+    notifier.status("Caméra 門\nWATCHDOG=trigger")
+    assert heard(systemd) == ["STATUS=Cam?ra ? WATCHDOG=trigger"]
+
+
+def test_the_environment_is_taken_so_that_no_child_speaks_for_us(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    notifier = Notifier()
+    assert notifier.watchdog_seconds == 10
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys()
+    notifier.watchdog()
+    assert heard(systemd) == ["WATCHDOG=1"]
+
+
+def test_systemd_going_away_is_counted_and_never_raised(
+    systemd: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier = Notifier()
+    systemd.close()
+    notifier.status("one")
+    notifier.watchdog()
+    assert notifier.failures == 2
+    assert len(caplog.records) == 1, "a failure is told once, not at every ping"
+
+
+def test_a_systemd_that_does_not_read_is_not_waited_for(systemd: socket.socket) -> None:
+    notifier = Notifier()
+
+    def tell() -> None:
+        for _ in range(2000):  # net.unix.max_dgram_qlen is 10 to 512
+            notifier.watchdog()
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    thread.join(2)
+    blocked = thread.is_alive()
+    systemd.close()  # frees a thread that hangs
+    thread.join(5)
+    assert not blocked, "sd_notify hangs as long as systemd does"
+    assert notifier.failures > 0
+
+
+@pytest.mark.parametrize("address", ["/nonexistent/notify", "x" * 200])
+def test_an_address_that_cannot_be_reached_is_a_warning(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    Notifier().ready("Streaming")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("address", [None, ""])
+def test_without_systemd_nothing_is_said(
+    address: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "")
+    if address is None:
+        monkeypatch.delenv("NOTIFY_SOCKET")
+    notifier = Notifier()
+    notifier.ready("Streaming")
+    notifier.watchdog()
+    assert notifier.failures == 0
+    assert notifier.watchdog_seconds is None
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "pid", "seconds"),
+    [
+        ("30000000", None, 30.0),
+        ("30000000", os.getpid(), 30.0),
+        ("30000000", os.getpid() + 1, None),
+        ("500000", None, 0.5),
+        ("0", None, None),
+        ("-5", None, None),
+        ("soon", None, None),
+        ("", None, None),
+        (None, None, None),
+    ],
+)
+def test_the_watchdog_is_ours_only_if_it_names_this_process(
+    microseconds: str | None, pid: int | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if microseconds is not None:
+        monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    if pid is not None:
+        monkeypatch.setenv("WATCHDOG_PID", str(pid))
+    assert Notifier().watchdog_seconds == seconds
