@@ -61,7 +61,7 @@ class Outlet:
 
     def opened(self, info: CameraInfo) -> None:
         with self._changed:
-            self._hello = json.dumps(dataclasses.asdict(info) | {"reason": self.reason}).encode()
+            self._hello = dataclasses.replace(info, reason=self.reason).to_json()
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
@@ -105,7 +105,7 @@ class Outlet:
                     self._send_frame(*frame)
                     quiet_until = now + _QUIET_SECONDS
                 if now >= beat_at:
-                    self._sock.sendall(pack(Kind.BEAT, COUNT.pack(captured)))
+                    self._sock.sendall(pack(Kind.BEAT, COUNT.pack(captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
                 if error:
                     said = {"cause": error.cause, "message": error.message, "hint": error.hint}

@@ -160,7 +160,7 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
 
 
 def _page_addresses(listen_address: str, port: int) -> list[str]:
-    if listen_address:
+    if listen_address not in ("", "::", "0.0.0.0"):
         return [f"http://[{listen_address}]:{port}/" if ":" in listen_address else f"http://{listen_address}:{port}/"]
     return [f"http://localhost:{port}/", *interfaces.page_addresses(port)]
 

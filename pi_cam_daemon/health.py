@@ -66,13 +66,15 @@ def judge(now: float, facts: Facts, limits: Limits) -> State:
     """The one state that these facts add up to."""
     if facts.unkillable:
         return State.WEDGED
+    if not facts.wanted and not facts.running:
+        return State.IDLE
     if silent(now, facts, limits):
         return State.STALLED
     if facts.running and facts.progressed_at is not None:
         return State.STREAMING
     if facts.failure:
         return facts.failure.state
-    return State.STARTING if facts.running or facts.wanted else State.IDLE
+    return State.STARTING
 
 
 def silent(now: float, facts: Facts, limits: Limits) -> bool:

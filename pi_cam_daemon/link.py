@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from pi_cam_daemon import mjpeg
+from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
@@ -22,7 +23,7 @@ _RATE_SECONDS = 3.0
 class CameraLink:
     """Read by the stream loop alone; its attributes may be looked at from any thread.
 
-    *hello* is what the camera said of itself, *captured* how many frames it has taken, *progressed_at* when
+    *info* is what the camera said of itself, *captured* how many frames it has taken, *progressed_at* when
     (CLOCK_MONOTONIC) that was last seen to grow. *error* is its own word on why it ends, *ended* that
     nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of
     these or the first frame arrives.
@@ -35,7 +36,7 @@ class CameraLink:
         self._reader = Reader(sock, self._frame_room)
         self._timestamp = 0.0
         self._beats: list[tuple[float, int]] = []
-        self.hello: dict[str, object] | None = None
+        self.info: CameraInfo | None = None
         self.error: SourceError | None = None
         self.ended = False
         self.nonsense = ""
@@ -72,9 +73,11 @@ class CameraLink:
                 else:
                     self._hear(message)
         except EOFError:
+            if newest:  # it comes before the end, which will be met again
+                return newest
             self._end()
             raise
-        except (ProtocolError, struct.error, ValueError, TypeError, KeyError) as error:
+        except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
             self.nonsense = f"The camera process sent nonsense: {error}"
             self._end()
             raise EOFError from error
@@ -118,24 +121,18 @@ class CameraLink:
     def _hear(self, message: Message) -> None:
         if message.kind is Kind.BEAT:
             (captured,) = COUNT.unpack(message.payload)
-            now = time.monotonic()
+            counted_at = message.captured_ns / 1e9
             if captured > self.captured:
                 self.captured = captured
-                self._progress(now)
-            self._beats = [*(beat for beat in self._beats if now - beat[0] <= _RATE_SECONDS), (now, captured)]
+                self._progress(time.monotonic())
+            self._beats = [beat for beat in self._beats if 0 < counted_at - beat[0] <= _RATE_SECONDS]
+            self._beats.append((counted_at, captured))
         elif message.kind is Kind.HELLO:
-            self.hello = _table(message)
+            self.info = CameraInfo.from_json(message.payload)
             self._changed()
         elif message.kind is Kind.ERROR:
-            said = _table(message)
-            self.error = SourceError(str(said["message"]), Cause(str(said["cause"])), str(said["hint"]))
+            said = json.loads(message.payload)
+            self.error = SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"]))
             self._changed()
         else:
             raise ProtocolError(f"{message.kind.name} is for the camera process to hear, not to say")
-
-
-def _table(message: Message) -> dict[str, object]:
-    value = json.loads(message.payload)
-    if not isinstance(value, dict):
-        raise ProtocolError(f"{message.kind.name} is not a JSON object")
-    return value

@@ -16,11 +16,10 @@ class _Formatter(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        # Names, paths and addresses come from strangers: no line feed or escape sequence of theirs gets through.
-        record.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in record.getMessage())
+        record.message = _printable(record.getMessage())
         lines = [self._line(record)]
         if record.exc_info:
-            lines += self.formatException(record.exc_info).splitlines()
+            lines += map(_printable, self.formatException(record.exc_info).split("\n"))
         if not self._journal:
             return "\n".join(lines)
         return "\n".join(_PRIORITIES.get(record.levelno, "<3>") + line for line in lines)
@@ -29,6 +28,11 @@ class _Formatter(logging.Formatter):
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
         return self.formatMessage(record)
+
+
+def _printable(text: str) -> str:
+    """Names, paths and addresses come from strangers: no line feed or escape sequence of theirs gets through."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def setup(level: str) -> None:

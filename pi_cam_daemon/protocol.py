@@ -2,9 +2,9 @@
 
     kind (u8), 3 zero bytes, payload length (u32), capture time (i64), payload; little-endian
 
-The capture time is CLOCK_MONOTONIC in nanoseconds and 0 where it means nothing.
+The capture time is CLOCK_MONOTONIC in nanoseconds; of a beat, when it was counted; else 0.
 
-    camera → server   HELLO   JSON: what the camera really gives (CameraInfo, and why it was chosen)
+    camera → server   HELLO   JSON: CameraInfo, what the camera really gives
                       FRAME   one whole JPEG
                       BEAT    u64: frames captured so far, once a second
                       ERROR   JSON: cause, message, hint; the process ends after it

@@ -39,7 +39,7 @@ class Observer:
         now = time.monotonic()
         status = self.camera()
         newest = self._hub.newest
-        hello = status.hello
+        info = status.info
         failure = None if status.state is State.STREAMING else status.failure
         return {
             "version": __version__,
@@ -52,10 +52,10 @@ class Observer:
             "since_seconds": round(now - status.since, 3),
             "source": {
                 "configured": self.configured,
-                "kind": hello["kind"] if hello else None,
-                "reason": hello["reason"] if hello else "",
+                "kind": info.kind if info else None,
+                "reason": info.reason if info else "",
             },
-            "camera": {key: hello[key] for key in _CAMERA_KEYS} if hello else None,
+            "camera": {key: getattr(info, key) for key in _CAMERA_KEYS} if info else None,
             "frames": {
                 "captured": status.captured,
                 "rate": round(status.rate, 2),
@@ -69,8 +69,9 @@ class Observer:
 
 
 def _sentence(status: CameraStatus) -> str:
-    if status.state is State.STREAMING and status.hello:
-        return "Streaming {width}x{height} at {framerate:g} frames/s from {name}".format_map(status.hello)
+    info = status.info
+    if status.state is State.STREAMING and info:
+        return f"Streaming {info.width}x{info.height} at {info.framerate:g} frames/s from {info.name}"
     if status.state is State.IDLE:
         return "Nobody watches, so the camera sleeps"
     if status.failure:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge, silent
@@ -42,11 +43,11 @@ Watch = Callable[[CameraLink, float], None]
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """What is known of the camera now. *hello* is the camera's own word, None before it was opened."""
+    """What is known of the camera now. *info* is the camera's own word, None before it was opened."""
 
     state: State
     failure: Failure | None
-    hello: dict[str, object] | None
+    info: CameraInfo | None
     captured: int
     rate: float
     pid: int | None
@@ -56,7 +57,7 @@ class CameraStatus:
     @property
     def framerate(self) -> float:
         """Frames a second as the camera announced them."""
-        return _framerate(self.hello)
+        return _framerate(self.info)
 
     @property
     def cause(self) -> Cause:
@@ -114,7 +115,7 @@ class Supervisor:
         self._closing = False
         self._watch: Watch
         self._camera: _Camera | None = None
-        self._hello: dict[str, object] | None = None
+        self._info: CameraInfo | None = None
         self._failure: Failure | None = None
         self._failures = 0
         self._next_start = 0.0
@@ -153,7 +154,7 @@ class Supervisor:
             state=self._state,
             since=self._since,
             failure=self._failure,
-            hello=self._hello,
+            info=self._info,
             captured=camera.link.captured if camera else 0,
             rate=camera.link.rate(time.monotonic()) if camera else 0.0,
             pid=camera.process.pid if camera else None,
@@ -181,7 +182,8 @@ class Supervisor:
     def _wanted(self, now: float) -> bool:
         if self._closing:
             return False
-        return self._source.capture == "always" or self._watched(now)
+        # A camera that failed is tried until it works again, also when nobody looks: asleep it would pass for well.
+        return self._source.capture == "always" or self._failure is not None or self._watched(now)
 
     def _watched(self, now: float) -> bool:
         return self.audience.wanted_until(self._source.idle_seconds) > now
@@ -217,11 +219,11 @@ class Supervisor:
 
     def _look_after(self, camera: _Camera, now: float) -> None:
         link = camera.link
-        if link.hello and not camera.greeted:
+        if link.info and not camera.greeted:
             camera.greeted = True
-            self._hello = link.hello
-            self._watch(link, _framerate(link.hello))
-            log.info("camera: %s", describe(link.hello))
+            self._info = link.info
+            self._watch(link, link.info.framerate)
+            log.info("camera: %s", link.info)
         if link.progressed_at is not None and self._failure:
             log.info("pictures again")
             self._failure = None
@@ -293,7 +295,7 @@ class Supervisor:
 
     def _limits(self) -> Limits:
         limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        return limits.at_rate(_framerate(self._hello))
+        return limits.at_rate(_framerate(self._info))
 
     def _judge(self, now: float) -> None:
         state = judge(now, self._facts(now), self._limits())
@@ -324,14 +326,8 @@ def start_camera(
     return process, link
 
 
-def _framerate(hello: dict[str, object] | None) -> float:
-    rate = hello.get("framerate") if hello else None
-    return rate if isinstance(rate, float) and rate > 0 else 1.0
-
-
-def describe(hello: dict[str, object]) -> str:
-    """The camera in one line, in its own words."""
-    return "{name}, {width}x{height} at {framerate:g} frames/s, {encoder}".format_map(hello)
+def _framerate(info: CameraInfo | None) -> float:
+    return info.framerate if info else 1.0
 
 
 def _manner(returncode: int) -> str:

@@ -24,6 +24,8 @@ class Notifier:
         if os.environ.get("NOTIFY_SOCKET"):
             try:
                 self._notifier = SystemdNotifier(debug=True)
+                # a manager that hangs must not take us along
+                self._notifier.socket.setblocking(False)
             except OSError as error:
                 log.warning("systemd cannot be told: %s", error)
         self.watchdog_seconds = _watchdog_seconds()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from pi_cam_daemon.camera_info import CameraInfo as CameraInfo
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.errors import SourceError
 
@@ -21,22 +22,6 @@ class Stop:
 
 Command = Stop
 Commands = queue.SimpleQueue[Command]
-
-
-@dataclass(frozen=True)
-class CameraInfo:
-    """What the camera really gives, read back after it was opened.
-
-    *framerate* is in frames a second; *encoder* names who makes the JPEGs.
-    """
-
-    kind: str
-    name: str
-    width: int
-    height: int
-    framerate: float
-    pixel_format: str
-    encoder: str
 
 
 class Sink(Protocol):

@@ -330,10 +330,7 @@ async function watch() {
     }
     if (state && state.frames.captured !== lastFrame.captured && state.frames.age_seconds !== null)
       lastFrame = { captured: state.frames.captured, at: new Date(Date.now() - 1000 * state.frames.age_seconds) };
-    if (!document.hidden && mode() === "stream") {
-      if (offline()) closeStream();
-      else tendStream(delivering());
-    }
+    if (!document.hidden && !offline() && mode() === "stream") tendStream(delivering());
     if (mode() === "snapshot" && shot.failed && delivering()) takeSnapshot();
     render();
     await pause(POLL_MS);

@@ -127,12 +127,15 @@ def test_a_hidden_tab_closes_its_stream_and_opens_it_again_when_shown(daemon: An
 # ---- trouble
 
 
-def test_a_frozen_picture_looks_frozen(daemon: Any, new_page: Any, keep_screenshot: Any) -> None:
+def test_a_frozen_picture_looks_frozen(start_daemon: Any, new_page: Any, keep_screenshot: Any) -> None:
+    # so patient that the page alone can notice
+    daemon = start_daemon('source.kind="pattern"', "source.stall_timeout_seconds=60")
     page = new_page(**PHONE, **KOREAN)
     page.goto(daemon.address)
     wait_until_live(page, "실시간")
     stopped_at = datetime.datetime.now()
-    os.kill(daemon.state()["camera_process"]["pid"], signal.SIGSTOP)
+    camera = daemon.state()["camera_process"]["pid"]
+    os.kill(camera, signal.SIGSTOP)
 
     since = page.locator("#since")
     expect(since).to_have_text(re.compile(r"^\d\d:\d\d:\d\d 이후 영상이 없습니다$"))
@@ -142,7 +145,8 @@ def test_a_frozen_picture_looks_frozen(daemon: Any, new_page: Any, keep_screensh
     assert min(off, 86400 - off) < 3
     keep_screenshot(page, "frozen-phone-light-ko")
 
-    wait_until_live(page, "실시간")  # the daemon starts the camera again
+    os.kill(camera, signal.SIGCONT)
+    wait_until_live(page, "실시간")
     expect(since).to_have_text("")
     until(lambda: not is_grey(page))
     assert_moves(page)
@@ -228,19 +232,28 @@ def test_polls_of_the_state_never_overlap(daemon: Any, page: Page) -> None:
 
 
 class Wire:
-    """A TCP relay in front of *port* that can let the connections it has fall silent, as a lost Wi-Fi does."""
+    """A TCP relay in front of *port*, where streams can be cut.
+
+    `go_silent` stops those that are open, without a word to either end, as a lost Wi-Fi does; `hang_up` closes them.
+    Those that are opened later work.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self._epoch = 0
+        self._hung_up: set[int] = set()
+        self._silent: set[int] = set()
+        self._streams: set[int] = set()
         self._closing = False
         self._threads = [threading.Thread(target=self._accept, name="wire", daemon=True)]
         self._threads[0].start()
 
-    def cut(self) -> None:
-        self._epoch += 1
+    def go_silent(self) -> None:
+        self._silent |= self._streams
+
+    def hang_up(self) -> None:
+        self._hung_up |= self._streams
 
     def close(self) -> None:
         self._closing = True
@@ -255,15 +268,16 @@ class Wire:
                 near, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            thread = threading.Thread(target=self._relay, args=(near, self._epoch), name="wire", daemon=True)
+            number = len(self._threads)
+            thread = threading.Thread(target=self._relay, args=(near, number), name=f"wire {number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _relay(self, near: socket.socket, epoch: int) -> None:
+    def _relay(self, near: socket.socket, number: int) -> None:
         with near, socket.create_connection(("127.0.0.1", self._target), timeout=5) as far:
             other = {near: far, far: near}
-            while not self._closing:
-                if epoch != self._epoch:
+            while not self._closing and number not in self._hung_up:
+                if number in self._silent:
                     time.sleep(0.05)
                     continue
                 for end in select.select([near, far], [], [], 0.1)[0]:
@@ -274,6 +288,8 @@ class Wire:
                         return
                     if not data:
                         return
+                    if end is near and data.startswith(b"GET /stream"):
+                        self._streams.add(number)
 
 
 @pytest.fixture
@@ -283,15 +299,17 @@ def wire(daemon: Any) -> Iterator[Wire]:
     wire.close()
 
 
-def test_a_stream_that_dies_without_a_word_is_opened_again(wire: Wire, page: Page) -> None:
+@pytest.mark.parametrize("cut", [Wire.go_silent, Wire.hang_up])
+def test_a_stream_that_ends_unnoticed_is_opened_again(wire: Wire, page: Page, cut: Callable[[Wire], None]) -> None:
     page.goto(wire.address)
     wait_until_live(page)
-    wire.cut()
-    last = ""
-    while last != (last := picture(page, "live")):  # what was on its way still arrives
-        page.wait_for_timeout(500)
-    until(lambda: picture(page, "live") != last, 20)
-    assert_moves(page)
+    for _ in range(2):
+        cut(wire)
+        last = ""
+        while last != (last := picture(page, "live")):  # what was on its way still arrives
+            page.wait_for_timeout(500)
+        until(lambda old=last: picture(page, "live") != old, 20)  # type: ignore[misc]
+        assert_moves(page)
 
 
 # ---- no camera

@@ -285,6 +285,10 @@ def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path) -> None:
             except OSError:
                 assert time.monotonic() < deadline, "the command never opened its file"
                 time.sleep(0.01)
+        # From here on it sleeps only in read(). A signal on the way there is seen by Python after the read, so never.
+        while (Path("/proc") / str(process.pid) / "stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, "the command never read its file"
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     finally:

@@ -207,7 +207,7 @@ def test_another_size_than_asked_for_is_announced_and_logged(machine: Any, caplo
     ("wanted", "given"), [(0.01, 1e6 / 11_767_556), (25.0, 25.0), (60.0, 60.0), (240.0, 1e6 / 11_000)]
 )
 def test_the_frame_rate_is_kept_within_the_cameras_limits_and_announced(
-    machine: Any, wanted: float, given: float
+    machine: Any, caplog: pytest.LogCaptureFixture, wanted: float, given: float
 ) -> None:
     machine.stalled = True  # nobody wants to wait for a frame at 0.01 a second
     commands = Commands()
@@ -215,6 +215,7 @@ def test_the_frame_rate_is_kept_within_the_cameras_limits_and_announced(
     watcher = Watcher(commands)
     source(framerate=wanted).run(watcher, commands)
     assert watcher.info.framerate == given
+    assert (f"{given:.2f} frames a second, not {wanted:g}" in caplog.text) is (given != wanted)
     assert machine.controls["FrameDurationLimits"] == (round(1e6 / given),) * 2
 
 
@@ -374,6 +375,7 @@ def test_an_open_camera_that_fails_says_why_and_is_closed(machine: Any, error: E
     refused = refusal(source())
     assert refused.cause is cause
     assert str(error) in refused.message
+    assert ("cma-256" in refused.hint) is (getattr(error, "errno", None) == errno.ENOMEM)
     assert machine.open_cameras == []
 
 

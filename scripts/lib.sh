@@ -1,0 +1,46 @@
+# Sourced by the scripts beside it: where things are, and how what they need is installed.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# apt_install PACKAGE...: those that are missing, if this user may; otherwise it names them and fails
+apt_install() {
+    local missing=() sudo=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null ||
+            { say "missing; install with: sudo apt install --no-install-recommends ${missing[*]}"; return 1; }
+        sudo=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive
+        apt-get install -y -qq --no-install-recommends "${missing[@]}")
+    # the package lists may be old, or not there yet
+    "${install[@]}" >/dev/null 2>&1 || { "${sudo[@]}" apt-get update -qq && "${install[@]}" >/dev/null; }
+}
+
+# make_venv DIR VENV_OPTIONS REQUIREMENT...: a virtual environment, made anew when pyproject.toml or
+# the interpreter changed. PYTHON names another interpreter than python3.
+make_venv() {
+    local dir=$1 options=$2 python=${PYTHON:-python3} stamp
+    shift 2
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "Python 3.11 or later is needed, and $python is $("$python" --version 2>&1)"
+    stamp=$({ cat pyproject.toml; "$python" -VV; echo "$options $*"; } | sha256sum)
+    [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
+    "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+    say "installing what is needed into $dir"
+    rm -rf "$dir"
+    # shellcheck disable=SC2086  # options are words
+    "$python" -m venv $options "$dir"
+    # A numpy of the system's stays: apt's picamera2 and simplejpeg were built against that one.
+    "$dir/bin/python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$dir/constraints" 2>/dev/null || true
+    "$dir/bin/pip" install -q --disable-pip-version-check -c "$dir/constraints" "$@"
+    echo "$stamp" >"$dir/.stamp"
+}

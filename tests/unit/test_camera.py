@@ -1,0 +1,380 @@
+"""The camera process, run for real over a real socketpair; only its source is the test's own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import config, jpeg
+from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+
+PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
+ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
+
+PROGRAM = """
+import os, queue, subprocess, sys, time
+from pi_cam_daemon import camera
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import CameraInfo
+
+INFO = CameraInfo("test", "Test camera", 16, 16, 100.0, "none", "by hand")
+
+def create(config):
+    return Source(), "because"
+
+class Source:
+    size = 100
+
+    def run(self, sink, commands):
+        sink.opened(INFO)
+        number, slowest = 0, 0.0
+        while True:
+            try:
+                commands.get(timeout=0.01)
+                break
+            except queue.Empty:
+                number += 1
+            jpeg = (b"\\xff\\xd8 %d " % number).ljust(self.size, b".")
+            begin = time.monotonic()
+            sink.frame(jpeg, time.monotonic_ns())
+            slowest = max(slowest, time.monotonic() - begin)
+        self.done(slowest)
+
+    def done(self, slowest):
+        pass
+
+{source}
+
+os._exit(camera.main(sys.argv[1:], create))
+"""
+
+HANGING = """
+class Source:
+    def run(self, sink, commands):
+        sink.opened(INFO)
+        time.sleep(60)
+"""
+
+
+class Camera:
+    """A camera process and the server's end of its socket."""
+
+    def __init__(self, argv: list[str], stderr: Path) -> None:
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(PATIENCE)
+        self.stderr = stderr
+        with theirs, stderr.open("wb") as errors:
+            fd = theirs.fileno()
+            self.process = subprocess.Popen([*argv, str(fd), "info"], pass_fds=(fd,), stderr=errors)
+        self._reader = Reader(self.sock)
+
+    def tell(self, kind: Kind, payload: bytes = b"") -> None:
+        self.sock.sendall(pack(kind, payload))
+
+    def hear(self, kind: Kind | None = None) -> Message:
+        """The next message (of *kind*); EOFError when the process is gone."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            message = self._reader.read()
+            assert message is not None
+            if kind in (None, message.kind):
+                return message
+        raise TimeoutError(kind)
+
+    def hear_for(self, seconds: float) -> list[Message]:
+        found = []
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found.append(self.hear())
+        return found
+
+    def last_words(self) -> list[Message]:
+        found = []
+        with pytest.raises(EOFError):
+            while True:
+                found.append(self.hear())
+        return found
+
+    def error(self) -> dict[str, str]:
+        last = self.last_words()[-1]
+        assert last.kind is Kind.ERROR
+        said: dict[str, str] = json.loads(last.payload)
+        return said
+
+    def status(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        self.sock.close()
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+
+Start = Callable[..., Camera]
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> bytes:
+    return config.load(settings=['source.kind="pattern"'], etc=tmp_path).camera.to_json()
+
+
+@pytest.fixture
+def start(configuration: bytes, tmp_path: Path) -> Iterator[Start]:
+    """start(source): the camera process with the class Source from this text, configured."""
+    cameras = []
+
+    def start(source: str = "", configure: bool = True) -> Camera:
+        camera = Camera([sys.executable, "-c", PROGRAM.format(source=source)], tmp_path / "stderr")
+        cameras.append(camera)
+        if configure:
+            camera.tell(Kind.CONFIGURE, configuration)
+        return camera
+
+    yield start
+    for camera in cameras:
+        camera.close()
+
+
+def number(frame: Message) -> int:
+    return int(frame.payload[2:].split()[0])
+
+
+def count(messages: list[Message], kind: Kind) -> int:
+    return sum(message.kind is kind for message in messages)
+
+
+def test_the_program_gives_what_its_configuration_asks_for(configuration: bytes, tmp_path: Path) -> None:
+    camera = Camera(ENTRY, tmp_path / "stderr")
+    try:
+        camera.tell(Kind.CONFIGURE, configuration)
+        hello = json.loads(camera.hear(Kind.HELLO).payload)
+        assert (hello["kind"], hello["width"], hello["height"]) == ("pattern", 640, 480)
+        picture = camera.hear(Kind.FRAME).payload
+        jpeg.check(picture)
+        assert jpeg.size(picture) == (640, 480)
+        camera.tell(Kind.STOP)
+        camera.last_words()
+        assert camera.status() == 0
+        assert camera.stderr.read_text() == ""
+    finally:
+        camera.close()
+
+
+def test_it_says_what_it_is_before_its_first_frame(start: Start) -> None:
+    camera = start()
+    heard = [camera.hear()]
+    while heard[-1].kind is not Kind.FRAME:
+        heard.append(camera.hear())
+    assert count(heard, Kind.HELLO) == 1
+    hello = next(message for message in heard if message.kind is Kind.HELLO)
+    assert json.loads(hello.payload) == {
+        "kind": "test",
+        "name": "Test camera",
+        "width": 16,
+        "height": 16,
+        "framerate": 100.0,
+        "pixel_format": "none",
+        "encoder": "by hand",
+        "reason": "because",
+    }
+    assert abs(heard[-1].captured_ns - time.monotonic_ns()) < PATIENCE * 1e9
+
+
+def test_every_frame_is_sent_while_somebody_watches_and_one_a_second_while_nobody_does(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.tell(Kind.LIVE)
+    live = camera.hear_for(1.0)
+    frames = [number(message) for message in live if message.kind is Kind.FRAME]
+    assert len(frames) > 40
+    assert frames == sorted(set(frames))
+    camera.tell(Kind.QUIET)
+    camera.hear(Kind.BEAT)
+    camera.hear(Kind.BEAT)  # a frame that was on its way has passed by now
+    quiet = camera.hear_for(2.5)
+    assert 2 <= count(quiet, Kind.FRAME) <= 4
+    assert 2 <= count(quiet, Kind.BEAT) <= 4
+    beats = [COUNT.unpack(message.payload)[0] for message in quiet if message.kind is Kind.BEAT]
+    assert beats[-1] - beats[0] > 40, "it goes on capturing"
+
+
+def test_a_server_that_does_not_read_delays_no_capture_and_gets_the_newest_frame_then(start: Start) -> None:
+    camera = start(
+        """
+class Large(Source):
+    size = 400_000
+    def done(self, slowest):
+        raise SourceError(f"{slowest:.3f}")
+Source = Large
+"""
+    )
+    camera.tell(Kind.LIVE)
+    camera.hear(Kind.FRAME)
+    time.sleep(1.0)  # the server is busy elsewhere; some 100 frames come by
+    for _ in range(5):
+        frame = camera.hear(Kind.FRAME)
+        if time.monotonic_ns() - frame.captured_ns < 300_000_000:
+            break
+    else:
+        pytest.fail("old frames have queued up")
+    assert number(frame) > 30
+    camera.tell(Kind.STOP)
+    assert float(camera.error()["message"]) < 0.5, "the driver's callback waited for the socket"
+
+
+def test_it_stops_when_it_is_told_to(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.tell(Kind.STOP)
+    assert count(camera.last_words(), Kind.ERROR) == 0
+    assert camera.status() == 0
+
+
+def test_sigterm_closes_the_camera_in_order(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.process.send_signal(signal.SIGTERM)
+    assert count(camera.last_words(), Kind.ERROR) == 0
+    assert camera.status() == 0
+
+
+def test_ctrl_c_at_the_terminal_is_the_servers_business(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.process.send_signal(signal.SIGINT)
+    camera.hear(Kind.BEAT)
+    camera.hear(Kind.BEAT)
+    assert camera.process.poll() is None
+
+
+LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(f"class Source:\n def run(self, sink, commands):\n  {LOST}", id="before it was opened"),
+        pytest.param(
+            f"class Source:\n def run(self, sink, commands):\n  sink.opened(INFO)\n  sink.frame(b'', 0)\n  {LOST}",
+            id="right after its first frame",
+        ),
+        pytest.param(f"def create(config):\n  {LOST}", id="while it was chosen"),
+    ],
+)
+def test_a_camera_that_is_lost_says_why(source: str, start: Start) -> None:
+    camera = start(source)
+    assert camera.error() == {"cause": "busy", "message": "It is taken", "hint": "Close the other program"}
+    assert camera.status() == os.EX_TEMPFAIL
+    assert camera.stderr.read_text() == "", "an expected failure has no traceback"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("class Source:\n def run(self, sink, commands):\n  1 / 0", id="while it ran"),
+        pytest.param("def create(config):\n  1 / 0", id="while it was chosen"),
+    ],
+)
+def test_a_bug_is_told_to_the_server_and_its_traceback_to_the_journal(source: str, start: Start) -> None:
+    camera = start(source)
+    said = camera.error()
+    assert said["cause"] == "crashed"
+    assert "ZeroDivisionError" in said["message"]
+    assert camera.status() == os.EX_SOFTWARE
+    text = camera.stderr.read_text()
+    assert "ZeroDivisionError: division by zero" in text
+    assert text.count("Traceback") == 1
+
+
+def test_a_reason_of_any_length_is_told(start: Start) -> None:
+    camera = start("class Source:\n def run(self, sink, commands):\n  raise SourceError('no ' * 50_000)")
+    assert camera.error()["message"].startswith("no no no")
+
+
+def test_without_a_server_it_closes_its_camera_and_ends(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.sock.close()
+    assert camera.status() == 0
+
+
+def test_without_a_server_it_ends_even_if_the_camera_hangs(start: Start) -> None:
+    camera = start(HANGING)
+    camera.hear(Kind.HELLO)
+    camera.sock.close()
+    assert camera.process.wait(6) == os.EX_UNAVAILABLE
+
+
+def test_a_server_that_talks_nonsense_is_as_good_as_none(start: Start) -> None:
+    camera = start()
+    camera.hear(Kind.FRAME)
+    camera.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    camera.last_words()
+    assert camera.status() == 0
+
+
+def test_a_server_that_never_configures_it_leaves_no_process_behind(start: Start) -> None:
+    camera = start(configure=False)
+    camera.sock.close()
+    assert camera.status() == os.EX_UNAVAILABLE
+
+
+def test_what_comes_first_has_to_be_the_configuration(start: Start) -> None:
+    camera = start(configure=False)
+    camera.tell(Kind.LIVE)
+    assert camera.last_words() == []
+    assert camera.status() != 0
+
+
+def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configuration: bytes) -> None:
+    server = (
+        "import subprocess, sys, time\n"
+        "fd = int(sys.argv[1])\n"
+        "subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1], 'info'], pass_fds=(fd,))\n"
+        "time.sleep(60)\n"
+    )
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(PATIENCE)
+        with theirs:
+            fd = theirs.fileno()
+            argv = [sys.executable, "-c", server, str(fd), PROGRAM.format(source=HANGING)]
+            process = subprocess.Popen(argv, pass_fds=(fd,))
+        try:
+            ours.sendall(pack(Kind.CONFIGURE, configuration))
+            reader = Reader(ours)
+            while (message := reader.read()) is not None and message.kind is not Kind.HELLO:
+                pass
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
+        killed_at = time.monotonic()
+        with pytest.raises(EOFError):
+            while True:
+                reader.read()
+    assert time.monotonic() - killed_at < 2
+
+
+def test_a_program_that_the_camera_stack_starts_does_not_hold_the_socket(start: Start) -> None:
+    camera = start(
+        """
+class Forking(Source):
+    def run(self, sink, commands):
+        subprocess.Popen(["sleep", "5"], close_fds=False)
+        super().run(sink, commands)
+Source = Forking
+"""
+    )
+    camera.hear(Kind.FRAME)
+    camera.process.kill()
+    camera.status()
+    killed_at = time.monotonic()
+    camera.last_words()
+    assert time.monotonic() - killed_at < 2, "a dead camera process looks alive to the server"

@@ -1,0 +1,146 @@
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import pi_cam_daemon
+from pi_cam_daemon import jpeg
+from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.errors import Cause
+
+PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
+PATIENCE = 20.0  # seconds: how long a loaded machine may take to draw
+SIZE = (160, 120)
+
+
+@pytest.fixture
+def cards() -> Iterator[Cards]:
+    cards = Cards()
+    yield cards
+    cards.close(PATIENCE)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children() -> list[str]:
+    return [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def test_the_packaged_card_serves_until_the_right_one_is_drawn(cards: Cards) -> None:
+    assert cards.get(Cause.MISSING, SIZE) == PACKAGED
+    eventually(lambda: cards.get(Cause.MISSING, SIZE) != PACKAGED)
+    card = cards.get(Cause.MISSING, SIZE)
+    jpeg.check(card)
+    assert jpeg.size(card) == SIZE
+
+
+def test_a_card_is_drawn_once(cards: Cards) -> None:
+    cards.get(Cause.BUSY, SIZE)
+    eventually(lambda: cards.get(Cause.BUSY, SIZE) != PACKAGED)
+    first = cards.get(Cause.BUSY, SIZE)
+    eventually(lambda: not children())
+    for _ in range(100):
+        assert cards.get(Cause.BUSY, SIZE) is first
+    assert not children()
+
+
+def test_nobody_ever_waits_for_a_card(cards: Cards) -> None:
+    slowest = 0.0
+
+    def get() -> bytes:
+        nonlocal slowest
+        begin = time.monotonic()
+        card = cards.get(Cause.LOST, SIZE)
+        slowest = max(slowest, time.monotonic() - begin)
+        return card
+
+    eventually(lambda: get() != PACKAGED)
+    assert slowest < 0.1
+
+
+def test_causes_and_sizes_have_cards_of_their_own_and_one_is_drawn_at_a_time(cards: Cards) -> None:
+    wanted = [(Cause.MISSING, SIZE), (Cause.WEDGED, SIZE), (Cause.MISSING, (200, 100))]
+    most = 0
+
+    def all_drawn() -> bool:
+        nonlocal most
+        found = [cards.get(*key) for key in wanted]
+        most = max(most, len(children()))
+        return PACKAGED not in found
+
+    eventually(all_drawn)
+    found = [cards.get(*key) for key in wanted]
+    assert len(set(found)) == len(wanted)
+    assert [jpeg.size(card) for card in found] == [size for _, size in wanted]
+    assert most == 1
+
+
+def test_where_none_can_be_drawn_the_packaged_one_stays_and_is_not_tried_again(
+    cards: Cards, caplog: pytest.LogCaptureFixture
+) -> None:
+    impossible = (100_000, 100_000)
+    with caplog.at_level(logging.WARNING):
+        assert cards.get(Cause.LOST, impossible) == PACKAGED
+        eventually(lambda: bool(caplog.records))
+        eventually(lambda: not children())
+        for _ in range(20):
+            assert cards.get(Cause.LOST, impossible) == PACKAGED
+    assert not children()
+    assert len(caplog.records) == 1
+    eventually(lambda: cards.get(Cause.LOST, SIZE) != PACKAGED)
+
+
+def test_closing_leaves_no_process_behind() -> None:
+    cards = Cards()
+    cards.get(Cause.LOST, (4000, 3000))
+    eventually(lambda: bool(children()))
+    begin = time.monotonic()
+    cards.close(PATIENCE)
+    assert time.monotonic() - begin < 5
+    assert not children()
+    assert cards.get(Cause.LOST, SIZE) == PACKAGED
+    assert cards.get(Cause.LOST, (4000, 3000)) == PACKAGED
+    assert not children()
+
+
+# a machine that has nothing left to start a process with, and then has again
+EXHAUSTED = """
+import os, resource, threading, time
+from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.errors import Cause
+
+cards = Cards()
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    pass
+packaged = cards.get(Cause.LOST, (160, 120))
+time.sleep(0.3)
+assert cards.get(Cause.LOST, (160, 120)) == packaged
+for fd in taken:
+    os.close(fd)
+deadline = time.monotonic() + 15
+while cards.get(Cause.MISSING, (160, 120)) == packaged:
+    assert time.monotonic() < deadline, "nothing is drawn any more"
+    time.sleep(0.01)
+cards.close(5)
+"""
+
+
+def test_a_machine_that_can_start_no_process_is_no_bug_of_ours() -> None:
+    # an exception at the top of a thread ends the daemon
+    result = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, timeout=60, text=True)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 0

@@ -1,0 +1,370 @@
+"""The stream loop with real viewers over loopback TCP and a camera's end that the test holds."""
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import pi_cam_daemon
+from pi_cam_daemon import mjpeg
+from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.protocol import Kind, pack
+from pi_cam_daemon.streams import HOLD_SECONDS, Streams
+
+PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
+OPENING = b"HTTP/1.1 200 OK\r\n" + mjpeg.OPENING
+PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
+CARD = b"the card"
+
+
+def picture(number: int, length: int = 0) -> bytes:
+    """A JPEG that bears its number in a comment; zeros behind its end make it as long as asked for."""
+    comment = b"%08d" % number
+    return (PACKAGED[:2] + b"\xff\xfe\x00\x0a" + comment + PACKAGED[2:]).ljust(length, b"\0")
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class Client:
+    """A viewer: reads a stream strictly by the wire format."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sock.settimeout(PATIENCE)
+        self._data = bytearray()
+
+    def take(self, count: int) -> bytes:
+        while len(self._data) < count:
+            data = self.sock.recv(1 << 20)
+            if not data:
+                raise EOFError
+            self._data += data
+        taken = bytes(self._data[:count])
+        del self._data[:count]
+        return taken
+
+    def open(self) -> None:
+        assert self.take(len(OPENING)) == OPENING
+
+    def part(self) -> bytes:
+        """The next part's picture."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.take(1)
+        found = re.fullmatch(
+            rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Timestamp: \d+\.\d{6}\r\n\r\n", head
+        )
+        assert found, head
+        body = self.take(int(found[1]))
+        assert self.take(len(mjpeg.CLOSING)) == mjpeg.CLOSING
+        return body
+
+    def number(self) -> int:
+        return int(self.part()[6:14])
+
+    def at_end(self) -> bool:
+        """Whether the server hung up; what was on its way is thrown away."""
+        try:
+            while self.sock.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            pass
+        return True
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.hub = Hub()
+        self.audience = Audience(lambda: None)
+        self.streams = Streams(self.hub, self.audience, lambda: mjpeg.part(CARD, 0.0))
+        self.streams.max_viewers = 100
+        self.streams.viewer_timeout_seconds = 30.0
+        self.streams.start()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets: list[socket.socket] = []
+        self.camera: socket.socket
+        self.new_camera()
+
+    def new_camera(self, framerate: float = 25.0) -> CameraLink:
+        ours, self.camera = socket.socketpair()
+        self.camera.settimeout(PATIENCE)
+        self._sockets += [ours, self.camera]
+        link = CameraLink(ours, lambda: None)
+        self.streams.watch(link, framerate)
+        return link
+
+    def frame(self, jpeg: bytes) -> None:
+        """Send a frame and wait until it is published, so that no two of them merge."""
+        captured_ns = time.monotonic_ns()
+        self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
+        assert self.hub.wait(captured_ns / 1e9, PATIENCE)
+
+    def view(self, interval: float = 0.0, receive_buffer: int | None = None) -> Client:
+        assert self.streams.reserve()
+        client = socket.socket()
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.connect(self._listener.getsockname())
+        accepted, _ = self._listener.accept()
+        self._sockets += [client, accepted]
+        self.streams.add(accepted, "test", OPENING, interval)
+        return Client(client)
+
+    def close(self) -> None:
+        self.streams.close(PATIENCE)
+        self._listener.close()
+        for sock in self._sockets:
+            sock.close()
+
+
+@contextmanager
+def running() -> Iterator[Rig]:
+    rig = Rig()
+    try:
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with running() as rig:
+        yield rig
+
+
+def test_a_viewer_hears_the_opening_at_once_even_without_a_picture(rig: Rig) -> None:
+    rig.view().open()
+
+
+def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
+    rig.frame(picture(1))
+    rig.frame(picture(2))
+    begin = time.monotonic()
+    client = rig.view()
+    client.open()
+    assert client.number() == 2
+    assert time.monotonic() - begin < 0.5
+
+
+def test_an_old_picture_is_shown_to_nobody(rig: Rig) -> None:
+    hour_ago_ns = time.monotonic_ns() - 3_600_000_000_000
+    rig.camera.sendall(pack(Kind.FRAME, picture(1), hour_ago_ns))
+    eventually(lambda: rig.hub.newest is not None)
+    client = rig.view()
+    client.open()
+    rig.frame(picture(2))
+    assert client.number() == 2
+
+
+def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
+    clients = [rig.view() for _ in range(5)]
+    for client in clients:
+        client.open()
+    eventually(lambda: rig.audience.wanted_until(0) == float("inf"))
+    for number in range(20):
+        rig.frame(picture(number))
+    for client in clients:
+        assert [client.part() for _ in range(20)] == [picture(number) for number in range(20)]
+
+
+def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(rig: Rig) -> None:
+    slow, fast = rig.view(receive_buffer=4096), rig.view()
+    slow.open()
+    fast.open()
+    seen = []
+    for number in range(1, 9):
+        rig.frame(picture(number, 8_000_000))
+        seen.append(fast.number())
+    assert seen == list(range(1, 9)), "a slow viewer is nobody else's business"
+    assert slow.number() == 1
+    assert slow.number() == 8
+    rig.frame(picture(9))
+    assert slow.number() == 9
+
+
+def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one_is_not(rig: Rig) -> None:
+    rig.streams.viewer_timeout_seconds = 0.5
+    dead, slow = rig.view(receive_buffer=4096), rig.view(receive_buffer=4096)
+    slow.open()
+    rig.frame(picture(1, 20_000_000))
+    begin = time.monotonic()
+    while rig.streams.count == 2:
+        slow.take(50_000)
+        assert time.monotonic() - begin < PATIENCE
+        time.sleep(0.02)
+    assert 0.4 < time.monotonic() - begin < 4
+    for _ in range(10):
+        slow.take(50_000)
+    assert rig.streams.count == 1
+    assert dead.at_end()
+
+
+@pytest.mark.parametrize("fps", [5, 20])
+def test_a_cap_holds_on_average_however_the_frames_fall(fps: int, rig: Rig) -> None:
+    client = rig.view(interval=1 / fps)
+    client.open()
+    numbers: list[int] = []
+
+    def read() -> None:
+        with pytest.raises(EOFError):
+            while True:
+                numbers.append(client.number())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    begin = time.monotonic()
+    number = 0
+    while (seconds := time.monotonic() - begin) < 1.5:
+        number += 1
+        rig.frame(picture(number))
+        time.sleep(0.012 + 0.01 * (number % 3))  # some 45 uneven frames a second
+    rig.streams.close(PATIENCE)
+    thread.join(PATIENCE)
+    assert number > 2 * fps, "this machine is too slow to tell"
+    assert seconds * fps * 0.8 - 1 <= len(numbers) <= seconds * fps + 2
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_still_picture_is_repeated_then_the_card_is_shown_and_then_pictures_again(rig: Rig) -> None:
+    client = rig.view()
+    client.open()
+    rig.frame(picture(1))
+    begin = time.monotonic()
+    shown = []
+    while not shown or shown[-1][1] != CARD:
+        shown.append((time.monotonic() - begin, client.part()))
+        shown[-1] = (time.monotonic() - begin, shown[-1][1])
+    assert [body for _, body in shown[:-1]] == [picture(1)] * (len(shown) - 1)
+    assert len(shown) in (3, 4), "the picture, its repetition each second, the card"
+    assert shown[-1][0] == pytest.approx(HOLD_SECONDS, abs=0.4)
+    assert client.part() == CARD, "the card is repeated, too"
+    assert time.monotonic() - begin == pytest.approx(HOLD_SECONDS + 1, abs=0.6)
+    late = rig.view()
+    late.open()
+    assert late.part() == CARD, "who comes now sees it at once"
+    rig.frame(picture(2))
+    assert client.number() == 2
+    assert late.number() == 2
+
+
+def test_every_part_bears_the_moment_it_was_sent_or_taken_even_a_repeated_one(rig: Rig) -> None:
+    # a consumer that goes by X-Timestamp would take a repetition with the old one for the same part and drop it
+    client = rig.view()
+    client.open()
+    rig.frame(picture(1))
+    stamps = []
+    for _ in range(2):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.take(1)
+        stamps.append(re.search(rb"X-Timestamp: (\S+)", head)[1])  # type: ignore[index]
+        client.take(len(picture(1)) + len(mjpeg.CLOSING))
+    assert stamps[0] != stamps[1]
+
+
+def test_the_same_connection_goes_on_with_the_next_camera_process(rig: Rig) -> None:
+    client = rig.view()
+    client.open()
+    rig.frame(picture(1))
+    assert client.number() == 1
+    rig.camera.close()
+    rig.new_camera()
+    rig.frame(picture(2))
+    assert client.number() == 2
+
+
+def test_a_camera_that_ended_before_it_is_looked_at_again_ends_nothing_else(rig: Rig) -> None:
+    # the supervisor tells the rate once it has heard HELLO; the camera may be gone by then
+    link = rig.new_camera()
+    rig.camera.close()
+    eventually(lambda: link.ended)
+    eventually(lambda: link.fileno() == -1)
+    rig.streams.watch(link, 10.0)
+    rig.new_camera()
+    rig.streams.watch(link, 10.0)
+    rig.new_camera()
+    rig.frame(picture(1))
+    client = rig.view()
+    client.open()
+    assert client.number() == 1
+
+
+def test_a_camera_that_talks_nonsense_is_let_go_and_its_viewers_are_not(rig: Rig) -> None:
+    client = rig.view()
+    client.open()
+    rig.frame(picture(1))
+    assert client.number() == 1
+    rig.camera.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert rig.camera.recv(1) == b""
+    rig.new_camera()
+    rig.frame(picture(2))
+    assert client.number() == 2
+
+
+def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> None:
+    stays, goes = rig.view(), rig.view()
+    stays.open()
+    goes.open()
+    goes.sock.close()
+    number = 0
+
+    def one_left() -> bool:
+        nonlocal number
+        number += 1
+        rig.frame(picture(number))
+        return rig.streams.count == 1
+
+    eventually(one_left)
+    while stays.number() != number:
+        pass
+
+
+def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
+    assert rig.audience.wanted_until(0.0) < time.monotonic()
+    client = rig.view()
+    eventually(lambda: rig.audience.wanted_until(0.0) == float("inf"))
+    client.sock.close()
+    number = 0
+
+    def nobody() -> bool:
+        nonlocal number
+        number += 1
+        rig.frame(picture(number))
+        return rig.audience.wanted_until(0.0) < float("inf")
+
+    eventually(nobody)
+    assert rig.streams.count == 0
+
+
+def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
+    rig.streams.max_viewers = 2
+    assert [rig.streams.reserve() for _ in range(3)] == [True, True, False]
+    rig.streams.release()
+    assert rig.streams.count == 1
+    assert rig.streams.reserve()
+
+
+def test_closing_ends_every_stream_and_the_loop() -> None:
+    with running() as rig:
+        client = rig.view()
+        client.open()
+        begin = time.monotonic()
+        rig.streams.close(PATIENCE)
+        assert time.monotonic() - begin < 1
+        assert client.at_end()
+
+
+def test_an_idle_loop_answers_its_probe(rig: Rig) -> None:
+    rig.streams.probe.ask()
+    eventually(lambda: rig.streams.probe.answered)
