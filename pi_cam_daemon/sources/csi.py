@@ -169,7 +169,7 @@ class CsiSource:
     def _configure(self, picam2: Any) -> float:
         """Set size, orientation and frame rate, and return the frame rate that the camera will keep.
 
-        A size that the camera has not becomes the nearest one: a picture of another size is worth more than none.
+        libcamera replaces a size it cannot give: a picture of another size is worth more than none.
         The wrong way round is not, so that is an error.
         """
         import libcamera

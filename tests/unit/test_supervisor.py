@@ -1,0 +1,379 @@
+"""The supervisor with real camera processes, small programs of the tests' own, and the real stream loop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pi_cam_daemon import config
+from pi_cam_daemon.config import Config
+from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.health import State
+from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.supervisor import CameraStatus, Supervisor
+
+PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
+
+PROGRAM = """
+import json, os, select, signal, socket, sys, time
+from pathlib import Path
+from pi_cam_daemon.protocol import COUNT, Kind, Reader, pack
+
+diary, fd, level = sys.argv[1:]
+sock = socket.socket(fileno=int(fd))
+reader = Reader(sock)
+
+def note(text):
+    with open(diary, "a") as file:
+        file.write(text + "\\n")
+
+def hello():
+    info = dict(kind="test", name="Test", width=16, height=16, framerate=100.0, pixel_format="", encoder="", reason="")
+    sock.sendall(pack(Kind.HELLO, json.dumps(info).encode()))
+
+def frame():
+    sock.sendall(pack(Kind.FRAME, b"\\xff\\xd8 a picture", time.monotonic_ns()))
+
+def fail(cause):
+    sock.sendall(pack(Kind.ERROR, json.dumps(dict(cause=cause, message="It is gone", hint="Plug it in")).encode()))
+    sys.exit(75)
+
+def serve():
+    hello()
+    while True:
+        frame()
+        if select.select([sock], [], [], 0.02)[0]:
+            message = reader.read()
+            note(message.kind.name)
+            if message.kind is Kind.CONFIGURE:
+                note(message.payload.decode())
+            if message.kind is Kind.STOP:
+                sys.exit(0)
+
+def hang():
+    signal.signal(signal.SIGTERM, lambda *_: note("SIGTERM"))
+    while True:
+        time.sleep(60)
+
+"""
+
+
+def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Unkillable(subprocess.Popen[bytes]):
+    """A process that a driver holds: no signal reaches it."""
+
+    def send_signal(self, _number: int) -> None:
+        pass
+
+
+class Rig:
+    """A supervisor whose camera runs *program*; *history* has every state that it announced."""
+
+    def __init__(
+        self, settings: Config, program: str, diary: Path, popen: type[subprocess.Popen[bytes]], argv: list[str] | None
+    ) -> None:
+        self.settings = settings
+        self.diary_file = diary
+        self.history: list[CameraStatus] = []
+        self.spawned: list[tuple[float, subprocess.Popen[bytes]]] = []
+        self._popen = popen
+        self.hub = Hub()
+        argv = argv or [sys.executable, "-c", PROGRAM + program, str(diary)]
+        self.supervisor = Supervisor(settings.source, settings.camera, "info", self._changed, argv, self._spawn)
+        self.streams = Streams(self.hub, self.supervisor.audience, lambda: b"card")
+        self.streams.start()
+        self.supervisor.start(self.streams.watch)
+
+    def _changed(self) -> None:
+        self.history.append(self.supervisor.status())
+
+    def _spawn(self, *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        now = time.monotonic()
+        process = self._popen(*args, **kwargs)
+        self.spawned.append((now, process))
+        return process
+
+    @property
+    def status(self) -> CameraStatus:
+        return self.supervisor.status()
+
+    @property
+    def states(self) -> list[State]:
+        return [status.state for status in self.history]
+
+    def diary(self) -> list[str]:
+        return self.diary_file.read_text().splitlines() if self.diary_file.exists() else []
+
+    def wait_for(self, state: State, within: float = PATIENCE) -> CameraStatus:
+        eventually(lambda: self.status.state is state, within)
+        return self.status
+
+    def close(self) -> None:
+        self.supervisor.close(3)
+        for _, process in self.spawned:
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            process.wait(PATIENCE)
+        self.streams.close(3)
+
+
+Start = Callable[..., Rig]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """start(program, **source settings): a supervisor at work."""
+    rigs = []
+
+    def start(
+        program: str,
+        popen: type[subprocess.Popen[bytes]] = subprocess.Popen,
+        argv: list[str] | None = None,
+        **source: Any,
+    ) -> Rig:
+        settings = config.load(etc=tmp_path)
+        # shorter than an owner may set: these tests have no time
+        settings = replace(settings, source=replace(settings.source, **source))
+        rigs.append(Rig(settings, program, tmp_path / "diary", popen, argv))
+        return rigs[-1]
+
+    yield start
+    for rig in rigs:
+        rig.close()
+
+
+def test_a_camera_that_gives_pictures_streams(start: Start) -> None:
+    rig = start("serve()")
+    status = rig.wait_for(State.STREAMING)
+    eventually(lambda: rig.status.hello)
+    assert rig.status.hello is not None
+    assert rig.status.hello["name"] == "Test"
+    assert (status.failure, status.starts, status.pid) == (None, 1, rig.spawned[0][1].pid)
+    assert rig.hub.newest is not None
+    assert rig.states == [State.STREAMING]
+
+
+def test_it_is_told_its_configuration_before_anything_else(start: Start) -> None:
+    rig = start("serve()")
+    eventually(lambda: len(rig.diary()) >= 3)
+    assert rig.diary()[:3] == ["CONFIGURE", rig.settings.camera.to_json().decode(), "QUIET"]
+
+
+def test_failures_are_counted_and_the_waits_double_from_nothing(start: Start) -> None:
+    rig = start("fail('missing')")
+    eventually(lambda: len(rig.spawned) >= 5)
+    moments = [moment for moment, _ in rig.spawned]
+    waits = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    # each wait follows a process that lived for a moment, and has a fifth of jitter
+    for wait, expected in zip(waits, (0, 1, 2, 4), strict=False):
+        assert 0.8 * expected <= wait <= 1.2 * expected + 0.7
+    status = rig.status
+    assert status.starts == 5
+    assert status.state is State.NO_CAMERA
+    assert status.failure is not None
+    assert (status.failure.message, status.failure.hint) == ("It is gone", "Plug it in")
+    assert status.cause is Cause.MISSING
+    assert rig.states == [State.NO_CAMERA], "one trouble is one piece of news"
+
+
+def test_a_crashed_camera_is_back_at_once(start: Start) -> None:
+    rig = start("serve()")
+    pid = rig.wait_for(State.STREAMING).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: rig.status.starts == 2, within=2)
+    eventually(lambda: len(rig.history) == 3)
+    crashed, back = rig.history[1:]
+    assert (crashed.state, crashed.cause) == (State.STARTING, Cause.CRASHED)
+    assert crashed.failure is not None
+    assert "SIGKILL" in crashed.failure.message
+    assert (back.state, back.failure) == (State.STREAMING, None)
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit(0)", "sock.sendall(b'nonsense' * 9); hang()"])
+def test_a_camera_that_ends_without_a_word_is_a_crash(end: str, start: Start) -> None:
+    rig = start(f"hello(); frame(); {end}")
+    eventually(lambda: rig.status.starts >= 3)
+    assert rig.status.failure is not None
+    assert rig.status.cause is Cause.CRASHED
+    assert State.NO_CAMERA in rig.states
+
+
+@pytest.mark.parametrize("end", ["fail('lost')", "os._exit(1)"])
+def test_a_camera_that_ends_right_after_its_greeting_ends_nothing_else(end: str, start: Start) -> None:
+    rig = start(f"hello(); {end}")
+    eventually(lambda: rig.status.starts >= 3)
+    for probe in (rig.supervisor.probe, rig.streams.probe):
+        probe.ask()
+        eventually(lambda probe=probe: probe.answered, within=3)
+
+
+def test_a_silent_camera_is_killed_and_started_again(start: Start) -> None:
+    rig = start(
+        """
+if Path(diary).exists():
+    serve()
+hello()
+frame()
+hang()
+""",
+        stall_timeout_seconds=0.3,
+    )
+    status = rig.wait_for(State.STALLED)
+    assert status.cause is Cause.STALLED
+    first = rig.spawned[0][1]
+    eventually(lambda: rig.status.starts == 2, within=5)
+    assert first.poll() == -signal.SIGKILL, "it was asked first, and did not listen"
+    assert rig.diary()[0] == "SIGTERM"
+    rig.wait_for(State.STREAMING)
+    assert rig.status.failure is None
+    assert rig.states == [State.STREAMING, State.STALLED, State.STREAMING]
+
+
+def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: Start) -> None:
+    rig = start("signal.pause()", start_timeout_seconds=0.5)
+    assert rig.wait_for(State.STALLED).cause is Cause.STALLED
+    eventually(lambda: rig.status.starts == 2, within=5)
+    assert rig.spawned[0][1].poll() == -signal.SIGTERM
+
+
+def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_it(start: Start) -> None:
+    rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
+    status = rig.wait_for(State.WEDGED, within=8)
+    assert status.cause is Cause.WEDGED
+    assert status.failure is not None
+    assert status.failure.hint
+    rig.supervisor.audience.want()
+    rig.supervisor.probe.ask()
+    eventually(lambda: rig.supervisor.probe.answered, within=2)
+    assert len(rig.spawned) == 1
+    rig.supervisor.configure(rig.settings.source, replace(rig.settings.camera, kind="csi"), "info")
+    rig.supervisor.probe.ask()
+    eventually(lambda: rig.supervisor.probe.answered, within=2)
+    assert (len(rig.spawned), rig.status.state) == (1, State.WEDGED)
+    os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
+    eventually(lambda: len(rig.spawned) == 2, within=5)
+    rig.wait_for(State.STREAMING)
+
+
+def test_a_camera_program_that_cannot_be_started_is_a_failure_like_others(start: Start) -> None:
+    rig = start("", argv=["/nonexistent/python"])
+    status = rig.wait_for(State.NO_CAMERA)
+    assert status.cause is Cause.CRASHED
+    assert status.failure is not None
+    assert "No such file" in status.failure.message
+    rig.supervisor.probe.ask()
+    eventually(lambda: rig.supervisor.probe.answered)
+
+
+def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> None:
+    rig = start("serve()", capture="on-demand", idle_seconds=0.5)
+    rig.wait_for(State.IDLE)
+    assert (rig.spawned, rig.status.pid) == ([], None)
+    rig.supervisor.audience.want()
+    pid = rig.wait_for(State.STREAMING).pid
+    assert pid is not None
+    rig.wait_for(State.IDLE, within=5)
+    assert rig.diary()[-1] == "STOP"
+    assert rig.spawned[0][1].poll() == 0
+    rig.supervisor.audience.viewers(1)
+    rig.wait_for(State.STREAMING)
+    assert rig.status.starts == 2
+    rig.supervisor.audience.viewers(0)
+    rig.wait_for(State.IDLE, within=5)
+    assert rig.status.failure is None
+
+
+def test_on_demand_a_crash_does_not_outlive_the_wish(start: Start) -> None:
+    rig = start("sys.exit(1)", capture="on-demand", idle_seconds=0.5)
+    rig.wait_for(State.IDLE)
+    rig.supervisor.audience.want()
+    eventually(lambda: rig.status.starts >= 2)
+    rig.supervisor.wake()
+    rig.wait_for(State.IDLE, within=4)
+
+
+def test_every_frame_is_asked_for_only_while_somebody_watches(start: Start) -> None:
+    rig = start("serve()", idle_seconds=0.0)
+    rig.wait_for(State.STREAMING)
+    rig.supervisor.audience.viewers(1)
+    eventually(lambda: rig.diary()[-1:] == ["LIVE"])
+    rig.supervisor.audience.viewers(0)
+    eventually(lambda: rig.diary()[-1:] == ["QUIET"])
+    assert rig.status.starts == 1
+
+
+def test_other_settings_for_the_camera_start_it_anew_and_all_others_do_not(start: Start) -> None:
+    rig = start("serve()")
+    rig.wait_for(State.STREAMING)
+    source = replace(rig.settings.source, idle_seconds=7.0, stall_timeout_seconds=6.0)
+    rig.supervisor.configure(source, rig.settings.camera, "info")
+    rig.supervisor.probe.ask()
+    eventually(lambda: rig.supervisor.probe.answered)
+    assert (rig.status.starts, "STOP" in rig.diary()) == (1, False)
+    camera = replace(rig.settings.camera, video=replace(rig.settings.video, rotation=180))
+    rig.supervisor.configure(source, camera, "info")
+    eventually(lambda: rig.status.starts == 2, within=3)
+    assert rig.spawned[0][1].poll() == 0, "it was asked to close the camera, and did"
+    eventually(lambda: camera.to_json().decode() in rig.diary())
+    rig.wait_for(State.STREAMING)
+    assert all(status.failure is None for status in rig.history)
+
+
+def test_other_settings_are_tried_at_once_whatever_the_back_off(start: Start) -> None:
+    rig = start("fail('settings')")
+    eventually(lambda: rig.status.starts == 3)
+    eventually(lambda: rig.status.pid is None)  # now it waits for 2 s
+    camera = replace(rig.settings.camera, video=replace(rig.settings.video, width=320))
+    rig.supervisor.configure(rig.settings.source, camera, "info")
+    eventually(lambda: rig.status.starts >= 4, within=1)
+
+
+def test_a_file_change_back_to_the_same_settings_does_not_leave_a_restart_undone(start: Start) -> None:
+    rig = start("serve()")
+    rig.wait_for(State.STREAMING)
+    other = replace(rig.settings.camera, video=replace(rig.settings.video, hflip=True))
+    rig.supervisor.configure(rig.settings.source, other, "info")
+    rig.supervisor.configure(rig.settings.source, other, "info")
+    eventually(lambda: other.to_json().decode() in rig.diary(), within=5)
+
+
+@pytest.mark.parametrize("program", ["serve()", "hello(); frame(); hang()"])
+def test_closing_leaves_no_process_behind_within_its_time(program: str, start: Start) -> None:
+    rig = start(program)
+    pid = rig.wait_for(State.STREAMING).pid
+    assert pid is not None
+    begin = time.monotonic()
+    rig.supervisor.close(1.4)  # the daemon's share of the 2 s that a stop may take
+    assert time.monotonic() - begin < 1.4
+    assert not alive(pid)
+
+
+def test_an_idle_supervisor_answers_its_probe(start: Start) -> None:
+    rig = start("serve()", capture="on-demand")
+    rig.wait_for(State.IDLE)
+    rig.supervisor.probe.ask()
+    eventually(lambda: rig.supervisor.probe.answered)
