@@ -36,6 +36,8 @@ _QUIET_SECONDS = 1.0
 _CONFIGURE_SECONDS = 10.0
 # how long a source has to close its camera once the server is gone; then nobody is left to kill us
 _ORPHAN_SECONDS = 3.0
+# characters of a sentence for a person; a camera stack's message may hold a whole dump
+_LONGEST = 2000
 # room for a frame of usual size, so that one write hands it over; the kernel caps it at its own limit
 _SEND_BUFFER_BYTES = 512 * 1024
 
@@ -108,7 +110,7 @@ class Outlet:
                     self._sock.sendall(pack(Kind.BEAT, COUNT.pack(captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
                 if error:
-                    said = {"cause": error.cause, "message": error.message, "hint": error.hint}
+                    said = {"cause": error.cause, "message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]}
                     self._sock.sendall(pack(Kind.ERROR, json.dumps(said).encode()))
             except ConnectionError:
                 return  # the server is gone: the thread that listens to it acts on that
@@ -149,6 +151,7 @@ def main(argv: list[str], create: Create = sources.create) -> int:
     _die_with_server()
     logs.setup(level)
     sock = socket.socket(fileno=int(descriptor))
+    sock.set_inheritable(False)  # libcamera starts helpers; one that outlives us would pass for us
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     commands = Commands()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server stops us in order

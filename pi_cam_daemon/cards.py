@@ -55,16 +55,22 @@ class Cards:
 
     def _draw(self, cause: Cause, size: tuple[int, int]) -> None:
         argv = [sys.executable, "-m", "pi_cam_daemon.card", cause, *map(str, size)]
-        with self._lock:
-            if self._closed:
-                return
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        card = b""
         try:
-            card, _ = self._process.communicate(timeout=_DRAWING_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            card, _ = self._process.communicate()
-        if self._process.returncode != 0 and not self._closed:
+            with self._lock:
+                if self._closed:
+                    return
+                self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            with self._process as process:
+                try:
+                    card, _ = process.communicate(timeout=_DRAWING_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+            drawn = process.returncode == 0
+        except OSError as error:
+            log.warning("no process can be started to draw a card: %s", error.strerror)
+            drawn = False
+        if not drawn and not self._closed:
             log.warning("the card for '%s' at %dx%d could not be drawn; the packaged one stays", cause, *size)
             card = self._packaged
         with self._lock:

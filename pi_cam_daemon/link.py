@@ -23,15 +23,17 @@ _RATE_SECONDS = 3.0
 class CameraLink:
     """Read by the stream loop alone; its attributes may be looked at from any thread.
 
+    *framerate* is what was asked for, and holds until the camera says what it gives.
     *info* is what the camera said of itself, *captured* how many frames it has taken, *progressed_at* when
     (CLOCK_MONOTONIC) that was last seen to grow. *error* is its own word on why it ends, *ended* that
     nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of
     these or the first frame arrives.
     """
 
-    def __init__(self, sock: socket.socket, changed: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
         sock.setblocking(False)
         self._sock = sock
+        self._framerate = framerate
         self._changed = changed
         self._reader = Reader(sock, self._frame_room)
         self._timestamp = 0.0
@@ -42,6 +44,11 @@ class CameraLink:
         self.nonsense = ""
         self.captured = 0
         self.progressed_at: float | None = None
+
+    @property
+    def framerate(self) -> float:
+        """Frames a second, as the camera announced them or else as they were asked for."""
+        return self.info.framerate if self.info else self._framerate
 
     def fileno(self) -> int:
         return self._sock.fileno()

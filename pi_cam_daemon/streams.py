@@ -33,7 +33,10 @@ _TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
 
 
 class FrameReader(Protocol):
-    """The camera's end as this loop sees it."""
+    """The camera's end as this loop sees it; *framerate* is in frames a second."""
+
+    @property
+    def framerate(self) -> float: ...
 
     def fileno(self) -> int: ...
 
@@ -174,12 +177,10 @@ class Streams:
             self._arrivals.append(viewer)
         self._wake()
 
-    def watch(self, camera: FrameReader, framerate: float) -> None:
-        """Read frames from *camera*, of *framerate* a second, and close it when it ends or another takes its place."""
+    def watch(self, camera: FrameReader) -> None:
+        """Read frames from *camera*, and close it when it ends or another takes its place."""
         with self._lock:
             self._next_camera = camera
-            # at one frame in 5 s a picture of 5 s is no old one
-            self._hold_seconds = max(HOLD_SECONDS, 3 / framerate)
         self._wake()
 
     def _wake(self) -> None:
@@ -256,12 +257,16 @@ class Streams:
             self._drop(viewer, _reason(error))
 
     def _read_camera(self) -> Frame | None:
-        assert self._camera is not None
+        camera = self._camera
+        assert camera is not None
         try:
-            return self._camera.read()
+            frame = camera.read()
         except EOFError:
             self._forget_camera()
             return None
+        # at one frame in 5 s a picture of 5 s is no old one
+        self._hold_seconds = max(HOLD_SECONDS, 3 / camera.framerate)
+        return frame
 
     def _forget_camera(self) -> None:
         if self._camera is not None:

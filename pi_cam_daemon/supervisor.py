@@ -33,12 +33,14 @@ _LASTED_SECONDS = 5.0
 _STOP_SECONDS = 1.0
 # One that lives on this long after SIGKILL is held by the kernel: a driver that sleeps uninterruptibly.
 _KILL_SECONDS = 2.0
+# what a dead one has said reaches the stream loop in far less
+_LAST_WORDS_SECONDS = 0.5
 # never blind for longer, so that a stall is seen on time; without a process there is nothing to look at
 _LOOK_SECONDS = 1.0
 # while one is dying; SIGCHLD cannot be waited for in a thread
 _REAP_SECONDS = 0.02
 
-Watch = Callable[[CameraLink, float], None]
+Watch = Callable[[CameraLink], None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class _Camera:
         self.stopped = False
         self.stalled = False
         self.unkillable = False
+        self.died_at: float | None = None
 
 
 class Supervisor:
@@ -128,7 +131,7 @@ class Supervisor:
     # -- from any thread
 
     def start(self, watch: Watch) -> None:
-        """Begin; *watch(link, framerate)* hands a camera's socket to the stream loop."""
+        """Begin; *watch(link)* hands a camera's socket to the stream loop."""
         self._watch = watch
         self._thread.start()
 
@@ -164,9 +167,11 @@ class Supervisor:
     # -- the loop
 
     def _run(self) -> None:
-        while not self._closing or self._camera:
+        while True:
             now = time.monotonic()
             self._step(now)
+            if self._closing and self._camera is None:
+                return
             self._wakeup.wait(self._patience(now))
             self._wakeup.clear()
             self.probe.answer()
@@ -175,7 +180,7 @@ class Supervisor:
         camera = self._camera
         if camera is None:
             return max(0.0, self._next_start - now) if self._wanted(now) else None
-        if (camera.kill_at or camera.link.ended) and not camera.unkillable:
+        if (camera.kill_at or camera.died_at or camera.link.ended) and not camera.unkillable:
             return _REAP_SECONDS
         return _LOOK_SECONDS
 
@@ -195,9 +200,12 @@ class Supervisor:
                 self._failures, self._next_start, self._failure = 0, now, None
             if self._wanted(now) and now >= self._next_start:
                 self._spawn(now)
-        # Its last words are read by the stream loop: they are all known when that has come to their end.
-        elif camera.link.ended and camera.process.poll() is not None:
-            self._ended(camera, now)
+        elif camera.process.poll() is not None:
+            # Its last words are read by the stream loop: they are all known when that has come to their end, which
+            # something that the camera stack left behind may hold open.
+            camera.died_at = camera.died_at or now
+            if camera.link.ended or now - camera.died_at > _LAST_WORDS_SECONDS:
+                self._ended(camera, now)
         elif camera.kill_at is not None:
             self._insist(camera, camera.kill_at, now)
         else:
@@ -215,15 +223,14 @@ class Supervisor:
             return
         self._camera = _Camera(process, link, now)
         self._starts += 1
-        self._watch(link, config.video.framerate)
+        self._watch(link)
 
     def _look_after(self, camera: _Camera, now: float) -> None:
         link = camera.link
         if link.info and not camera.greeted:
             camera.greeted = True
             self._info = link.info
-            self._watch(link, link.info.framerate)
-            log.info("camera: %s", link.info)
+            log.info("camera: %s%s", link.info, f" ({link.info.reason})" if link.info.reason else "")
         if link.progressed_at is not None and self._failure:
             log.info("pictures again")
             self._failure = None
@@ -321,7 +328,7 @@ def start_camera(
         except OSError:
             ours.close()
             raise
-    link = CameraLink(ours, changed)
+    link = CameraLink(ours, config.video.framerate, changed)
     link.tell(Kind.CONFIGURE, config.to_json())
     return process, link
 

@@ -70,7 +70,7 @@ def create(config: CameraConfig) -> tuple[Source, str]:
     try:
         cameras = csi.cameras()
     except SourceError as error:
-        return _pattern(config), f"a test picture: no CSI camera ({error.message})"
+        return _pattern(config), f"a test picture: {error.message}. {error.hint}".rstrip()
     if not cameras:
         return _pattern(config), "a test picture: picamera2 finds no CSI camera"
     return _csi(config), f"the CSI camera {cameras[0].name}"

@@ -263,7 +263,7 @@ function renderState() {
   const snapshots = mode() === "snapshot";
   const status = offline() ? "offline" : state.state === "streaming" && stale() ? "stalled" : state.state;
 
-  document.title = trouble() ? `${text.states[status] || status} · ${name}` : name;
+  document.title = offline() || !state.ok ? `${text.states[status] || status} · ${name}` : name;
   put("name", name);
   put("badge", text.states[status] || status);
   $("badge").dataset.state = status;

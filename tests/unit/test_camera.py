@@ -191,15 +191,14 @@ def test_every_frame_is_sent_while_somebody_watches_and_one_a_second_while_nobod
     camera = start()
     camera.hear(Kind.FRAME)
     camera.tell(Kind.LIVE)
-    live = camera.hear_for(1.0)
+    live = camera.hear_for(0.5)
     frames = [number(message) for message in live if message.kind is Kind.FRAME]
-    assert len(frames) > 40
+    assert len(frames) > 20
     assert frames == sorted(set(frames))
     camera.tell(Kind.QUIET)
     camera.hear(Kind.BEAT)
-    camera.hear(Kind.BEAT)  # a frame that was on its way has passed by now
-    quiet = camera.hear_for(2.5)
-    assert 2 <= count(quiet, Kind.FRAME) <= 4
+    quiet = camera.hear_for(2.2)
+    assert 2 <= count(quiet, Kind.FRAME) <= 5, "one a second, and one that was on its way"
     assert 2 <= count(quiet, Kind.BEAT) <= 4
     beats = [COUNT.unpack(message.payload)[0] for message in quiet if message.kind is Kind.BEAT]
     assert beats[-1] - beats[0] > 40, "it goes on capturing"
@@ -249,9 +248,9 @@ def test_ctrl_c_at_the_terminal_is_the_servers_business(start: Start) -> None:
     camera = start()
     camera.hear(Kind.FRAME)
     camera.process.send_signal(signal.SIGINT)
-    camera.hear(Kind.BEAT)
-    camera.hear(Kind.BEAT)
-    assert camera.process.poll() is None
+    camera.tell(Kind.LIVE)
+    for _ in range(20):
+        camera.hear(Kind.FRAME)
 
 
 LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'

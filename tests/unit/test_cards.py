@@ -131,7 +131,7 @@ time.sleep(0.3)
 assert cards.get(Cause.LOST, (160, 120)) == packaged
 for fd in taken:
     os.close(fd)
-deadline = time.monotonic() + 15
+deadline = time.monotonic() + 5
 while cards.get(Cause.MISSING, (160, 120)) == packaged:
     assert time.monotonic() < deadline, "nothing is drawn any more"
     time.sleep(0.01)

@@ -35,7 +35,9 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(replace(STREAMING, progressed_at=NOW - 5), State.STREAMING, id="at the stall limit"),
         pytest.param(SILENT, State.STALLED, id="past the stall limit"),
         pytest.param(
-            replace(STREAMING, started_at=NOW - 1, progressed_at=NOW - 1), State.STREAMING, id="first frame of a new one"
+            replace(STREAMING, started_at=NOW - 1, progressed_at=NOW - 1),
+            State.STREAMING,
+            id="first frame of a new one",
         ),
         pytest.param(replace(WANTED, failure=MISSING), State.NO_CAMERA, id="failed, waiting for the next attempt"),
         pytest.param(replace(BEGINNING, failure=MISSING), State.NO_CAMERA, id="failed, the next attempt runs"),
@@ -55,7 +57,7 @@ def test_judge(facts: Facts, state: State) -> None:
 
 @pytest.mark.parametrize("failure", [CRASHED, STALLED, WEDGED], ids=lambda failure: failure.cause.value)
 def test_a_camera_that_nobody_wants_any_more_is_idle_whatever_befell_its_last_process(failure: Failure) -> None:
-    # no process is left that could be starting, silent or unkillable, and with nobody watching none will come
+    # no process is left that could be starting, silent or unkillable, and none will come
     assert judge(NOW, replace(IDLE, failure=failure), LIMITS) is State.IDLE
 
 

@@ -22,7 +22,7 @@ class Counter:
 def test_a_frame_gives_its_picture_without_a_copy() -> None:
     part = bytearray(b"<jpeg>")
     picture = Frame(part, 1, 5, 0.0, 0.0).jpeg
-    assert picture == b"jpeg"
+    assert bytes(picture) == b"jpeg"
     assert picture.obj is part
 
 

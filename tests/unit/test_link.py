@@ -2,18 +2,20 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon import mjpeg
+from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
 
-HELLO = {
+HELLO: dict[str, Any] = {
     "kind": "pattern",
     "name": "Test picture",
     "width": 640,
@@ -31,7 +33,7 @@ class Rig:
     def __init__(self) -> None:
         ours, self.camera = socket.socketpair()
         self.changes = 0
-        self.link = CameraLink(ours, self._changed)
+        self.link = CameraLink(ours, 15.0, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -39,8 +41,10 @@ class Rig:
     def say(self, kind: Kind, payload: bytes = b"", captured_ns: int = 0) -> None:
         self.camera.sendall(pack(kind, payload, captured_ns))
 
-    def beat(self, captured: int) -> None:
-        self.say(Kind.BEAT, COUNT.pack(captured))
+    def beat(self, captured: int, counted_at: float | None = None) -> None:
+        """*counted_at* in seconds of CLOCK_MONOTONIC, now if None."""
+        moment = time.monotonic() if counted_at is None else counted_at
+        self.say(Kind.BEAT, COUNT.pack(captured), round(moment * 1e9))
 
     def close(self) -> None:
         self.link.close()
@@ -98,6 +102,7 @@ def test_a_camera_that_talks_without_end_is_left_alone_for_a_turn(rig: Rig) -> N
 
 def test_nothing_said_is_nothing_read(rig: Rig) -> None:
     assert rig.link.read() is None
+    assert (rig.link.info, rig.link.framerate) == (None, 15.0)
     rig.camera.sendall(pack(Kind.FRAME, picture(1))[:20])
     assert rig.link.read() is None
     assert rig.changes == 0
@@ -106,7 +111,8 @@ def test_nothing_said_is_nothing_read(rig: Rig) -> None:
 def test_what_the_camera_says_of_itself_is_told_at_once(rig: Rig) -> None:
     rig.say(Kind.HELLO, json.dumps(HELLO).encode())
     assert rig.link.read() is None
-    assert rig.link.hello == HELLO
+    assert rig.link.info == CameraInfo(**HELLO)
+    assert rig.link.framerate == 25.0
     assert rig.changes == 1
 
 
@@ -131,25 +137,31 @@ def test_progress_is_a_frame_or_a_count_that_grows(rig: Rig) -> None:
     assert (rig.link.captured, rig.changes) == (3, 1)
 
 
-def test_the_rate_is_that_of_the_beats(rig: Rig) -> None:
-    assert rig.link.rate(time.monotonic()) == 0
-    begin = time.monotonic()
-    for count in (0, 10, 20):
-        while time.monotonic() < begin + count / 100:
-            time.sleep(0.001)
-        rig.beat(count)
-        rig.link.read()
-    # 10 frames each 0.1 s
-    assert rig.link.rate(time.monotonic()) == pytest.approx(100, rel=0.3)
-    assert rig.link.rate(time.monotonic() + 10) == 0
-
-
-def test_beats_that_arrive_at_once_are_no_higher_rate(rig: Rig) -> None:
-    # the server slept, or the camera's socket was full
-    for count in (0, 25, 50):
-        rig.beat(count)
+def test_the_rate_is_that_of_the_last_seconds(rig: Rig) -> None:
+    now = time.monotonic()
+    assert rig.link.rate(now) == 0
+    for seconds, captured in ((-6, 0), (-2, 1000), (-1, 1010), (0, 1020)):
+        rig.beat(captured, now + seconds)
+    # they arrive at once: the server slept, or the camera's socket was full
     rig.link.read()
-    assert rig.link.rate(time.monotonic()) < 1000
+    assert rig.link.rate(now) == pytest.approx(10)
+    assert rig.link.rate(now + 10) == 0
+
+
+def test_a_camera_that_stands_still_has_no_rate(rig: Rig) -> None:
+    now = time.monotonic()
+    for seconds in (-2, -1, 0):
+        rig.beat(50, now + seconds)
+    rig.link.read()
+    assert rig.link.rate(now) == 0
+
+
+@pytest.mark.parametrize("moments", [(0.0, 0.0), (1.0, 0.0), (-1e9, 9e9), (0.0, 1e-9)], ids=str)
+def test_no_moments_of_beats_break_the_rate(moments: tuple[float, float], rig: Rig) -> None:
+    for number, moment in enumerate(moments):
+        rig.beat(number, moment)
+    rig.link.read()
+    assert rig.link.rate(1.0) >= 0
 
 
 def test_a_cameras_last_words_are_heard(rig: Rig) -> None:
@@ -205,7 +217,6 @@ def test_nonsense_ends_the_link_and_is_told(data: bytes, rig: Rig) -> None:
     assert rig.changes >= 1
 
 
-KINDS_HEARD = [Kind.HELLO, Kind.FRAME, Kind.BEAT, Kind.ERROR]
 SAID = st.one_of(
     st.binary(max_size=200),
     st.builds(
@@ -216,8 +227,10 @@ SAID = st.one_of(
             st.binary(max_size=60).map(lambda data: b"\xff\xd8" + data),
             st.recursive(
                 st.none() | st.integers() | st.text(max_size=5),
-                lambda inner: st.lists(inner, max_size=3)
-                | st.dictionaries(st.sampled_from(["cause", "message", "hint", "framerate"]), inner, max_size=4),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.sampled_from(["cause", "message", "hint", "framerate"]), inner, max_size=4)
+                ),
                 max_leaves=6,
             ).map(lambda value: json.dumps(value).encode()),
         ),

@@ -1,3 +1,4 @@
+import itertools
 import socket
 import struct
 import tracemalloc
@@ -65,7 +66,7 @@ def test_messages_survive_being_split_anywhere(messages: list[tuple[Kind, bytes,
     with writer, sock:
         sock.setblocking(False)
         reader = Reader(sock)
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             writer.sendall(data[start:end])
             found += read_all(reader)
     assert [(message.kind, message.payload, message.captured_ns) for message in found] == messages
@@ -148,7 +149,7 @@ def test_a_frame_lies_in_the_room_it_was_given(ends: tuple[socket.socket, socket
     reader = Reader(sock, room)
     frame, hello = reader.read(), reader.read()
     assert frame is not None
-    assert (frame.buffer, frame.start) == (b"<jpeg>", 1)
+    assert (frame.buffer, frame.start) == (bytearray(b"<jpeg>"), 1)
     assert hello is not None
     assert hello.payload == b"{}"
 
