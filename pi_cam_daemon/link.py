@@ -133,7 +133,8 @@ class CameraLink:
                 self.captured = captured
                 self._progress(time.monotonic())
             self._beats = [beat for beat in self._beats if 0 < counted_at - beat[0] <= _RATE_SECONDS]
-            self._beats.append((counted_at, captured))
+            if captured:  # the time before the first frame belongs to no rate
+                self._beats.append((counted_at, captured))
         elif message.kind is Kind.HELLO:
             self.info = CameraInfo.from_json(message.payload)
             self._changed()

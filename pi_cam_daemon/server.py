@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _SNAPSHOT_SECONDS = 4.0
 _RETRY_AFTER = {"Retry-After": "2"}
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-_CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:"
+_CONTENT_SECURITY_POLICY = "default-src 'self'"
 
 # A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
 # and the answer would be lost with it. At most so many at once; then the oldest goes.
@@ -111,6 +111,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def style(self) -> None:
         self._page("style.css")
+
+    def icon(self) -> None:
+        self._page("icon.svg")
 
     def stream(self) -> None:
         """The live picture; `?fps=N` gives this viewer at most N pictures a second."""
@@ -221,6 +224,7 @@ _ROUTES: dict[str, Callable[[Handler], None]] = {
     "/": Handler.page_or_action,
     "/app.js": Handler.script,
     "/style.css": Handler.style,
+    "/icon.svg": Handler.icon,
     "/stream": Handler.stream,
     "/stream.mjpg": Handler.stream,
     "/video": Handler.stream,
@@ -426,6 +430,11 @@ def _refusal(peer: str) -> str:
 
 
 def _read_pages() -> dict[str, tuple[str, bytes]]:
-    types = {"index.html": "text/html; charset=utf-8", "app.js": "text/javascript", "style.css": "text/css"}
+    types = {
+        "index.html": "text/html; charset=utf-8",
+        "app.js": "text/javascript",
+        "style.css": "text/css",
+        "icon.svg": "image/svg+xml",
+    }
     web = importlib.resources.files("pi_cam_daemon") / "web"
     return {name: (content_type, (web / name).read_bytes()) for name, content_type in types.items()}
