@@ -119,9 +119,9 @@ class Outlet:
 
     def _send_frame(self, jpeg: bytes, captured_ns: int) -> None:
         header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
-        sent = self._sock.sendmsg((header, jpeg)) - len(header)
-        if sent < len(jpeg):
-            self._sock.sendall(memoryview(jpeg)[max(sent, 0) :])
+        sent = self._sock.sendmsg((header, jpeg))
+        if sent < len(header) + len(jpeg):  # a signal came in between
+            self._sock.sendall((header + jpeg)[sent:])
 
 
 def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:

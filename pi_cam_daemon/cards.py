@@ -57,11 +57,11 @@ class Cards:
         argv = [sys.executable, "-m", "pi_cam_daemon.card", cause, *map(str, size)]
         card = b""
         try:
-            with self._lock:
-                if self._closed:
-                    return
-                self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-            with self._process as process:
+            with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+                with self._lock:
+                    self._process = process
+                    if self._closed:
+                        process.kill()
                 try:
                     card, _ = process.communicate(timeout=_DRAWING_SECONDS)
                 except subprocess.TimeoutExpired:

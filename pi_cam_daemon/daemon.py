@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -17,7 +18,7 @@ from pi_cam_daemon import __version__, interfaces, logs, mjpeg
 from pi_cam_daemon.access import AllowedNetworks
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
-from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.state import Observer
@@ -156,7 +157,10 @@ def _reload(
 def _size(hub: Hub, config: Config) -> tuple[int, int]:
     """The size of the last picture, or the one that was asked for: a card of another would disturb recorders."""
     newest = hub.newest
-    return newest.size() if newest else (config.video.width, config.video.height)
+    if newest:
+        with contextlib.suppress(JpegError):
+            return newest.size()
+    return config.video.width, config.video.height
 
 
 def _page_addresses(listen_address: str, port: int) -> list[str]:

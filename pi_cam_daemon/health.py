@@ -59,7 +59,7 @@ class Limits:
 
     def at_rate(self, framerate: float) -> Limits:
         """The same limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
-        return Limits(self.start_seconds, max(self.stall_seconds, 10 / framerate)) if framerate > 0 else self
+        return Limits(self.start_seconds + 2 / framerate, max(self.stall_seconds, 10 / framerate))
 
 
 def judge(now: float, facts: Facts, limits: Limits) -> State:

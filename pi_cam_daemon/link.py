@@ -23,11 +23,10 @@ _RATE_SECONDS = 3.0
 class CameraLink:
     """Read by the stream loop alone; its attributes may be looked at from any thread.
 
-    *framerate* is what was asked for, and holds until the camera says what it gives.
-    *info* is what the camera said of itself, *captured* how many frames it has taken, *progressed_at* when
-    (CLOCK_MONOTONIC) that was last seen to grow. *error* is its own word on why it ends, *ended* that
-    nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of
-    these or the first frame arrives.
+    *framerate* is what was asked for, and holds until the camera says what it gives. *info* is what the camera said of
+    itself, *captured* how many frames it has taken, *first_at* and *progressed_at* when (CLOCK_MONOTONIC) that was
+    first and last seen to grow. *error* is its own word on why it ends, *ended* that nothing more will come of it,
+    *nonsense* why that is so if it talked nonsense. *changed* is called when one of these or the first frame arrives.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -43,6 +42,7 @@ class CameraLink:
         self.ended = False
         self.nonsense = ""
         self.captured = 0
+        self.first_at: float | None = None
         self.progressed_at: float | None = None
 
     @property
@@ -120,9 +120,9 @@ class CameraLink:
         return Frame(message.buffer, start, end, min(message.captured_ns / 1e9, now), self._timestamp)
 
     def _progress(self, now: float) -> None:
-        first = self.progressed_at is None
         self.progressed_at = now
-        if first:
+        if self.first_at is None:
+            self.first_at = now
             self._changed()
 
     def _hear(self, message: Message) -> None:

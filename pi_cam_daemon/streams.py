@@ -125,7 +125,7 @@ class Streams:
         self._camera: FrameReader | None = None
         self._camera_fd = -1
         self._hold_seconds = HOLD_SECONDS
-        # what everybody is shown now (None: nothing yet), when that was sent, and since when it has been true
+        # what everybody is shown now (None: nothing yet), when that was sent, and when it was last a new picture
         self._shown: bytes | bytearray | None = None
         self._shown_at = 0.0
         self._fresh_at = float("-inf")
@@ -167,7 +167,7 @@ class Streams:
     def add(self, sock: socket.socket, peer: str, opening: bytes, interval: float) -> None:
         """Take over *sock* for good and stream to it.
 
-        *opening* is the HTTP answer up to the first boundary, *interval* the least seconds between two pictures.
+        *opening* is the HTTP answer up to the first boundary, *interval* the seconds between two pictures, on average.
         """
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

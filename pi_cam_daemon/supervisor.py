@@ -274,7 +274,7 @@ class Supervisor:
             state = State.NO_CAMERA if self._failures else State.STARTING
             what = link.nonsense or f"The camera process died ({_manner(camera.process.returncode)})"
             self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
-        if link.progressed_at is not None and link.progressed_at - camera.started_at >= _LASTED_SECONDS:
+        if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
         self._back_off(now)
 
@@ -302,7 +302,7 @@ class Supervisor:
 
     def _limits(self) -> Limits:
         limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        return limits.at_rate(_framerate(self._info))
+        return limits.at_rate(self._camera.link.framerate if self._camera else _framerate(self._info))
 
     def _judge(self, now: float) -> None:
         state = judge(now, self._facts(now), self._limits())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -47,7 +48,9 @@ def test_killed_the_viewer_stays_and_pictures_are_back_within_two_seconds(tmp_pa
         pid = daemon.camera_pid()
         killed = time.time()
         os.kill(pid, signal.SIGKILL)
-        part = until("a picture taken after the kill", lambda: viewer.parts[-1].timestamp > killed + 0.1 and viewer.parts[-1], 5)
+        part = until(
+            "a picture taken after the kill", lambda: viewer.parts[-1].timestamp > killed + 0.1 and viewer.parts[-1], 5
+        )
         assert part.timestamp - killed < 2.0
         recovers(daemon, pid, 5)
         viewer.finish()
@@ -80,9 +83,9 @@ def test_a_standing_picture_is_repeated_each_second_with_its_own_time(tmp_path: 
         last = viewer.parts(5)[-1]
         os.kill(daemon.camera_pid(), signal.SIGSTOP)
         parts = [last, *viewer.parts(60)]
-        repeated = [b for a, b in zip(parts, parts[1:], strict=False) if a.timestamp == b.timestamp and a.jpeg == b.jpeg]
+        repeated = [b for a, b in itertools.pairwise(parts) if a.timestamp == b.timestamp and a.jpeg == b.jpeg]
         assert repeated, "the last picture was not sent again"
-        gaps = [b.arrived - a.arrived for a, b in zip(parts, parts[1:], strict=False)]
+        gaps = [b.arrived - a.arrived for a, b in itertools.pairwise(parts)]
         assert max(gaps) < 1.5
         viewer.close()
 
@@ -106,6 +109,19 @@ def test_every_fault_of_the_camera_is_survived(tmp_path: Path, word: str) -> Non
         viewer.finish()
         assert daemon.process.poll() is None
         assert daemon.state()["viewers"] == 1
+
+
+def test_a_last_picture_without_a_size_is_followed_by_a_card_of_the_configured_one(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", SETTINGS) as daemon:
+        daemon.wait_for_state("streaming")
+        pid = daemon.camera_pid()
+        sock = daemon.connect("/stream")
+        daemon.fault("half-jpeg")
+        drawn, received = card(Cause.STALLED), b""
+        while drawn not in received:
+            received += sock.recv(65536)
+        recovers(daemon, pid, STALL + 4)
+        sock.close()
 
 
 def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) -> None:

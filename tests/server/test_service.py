@@ -51,7 +51,9 @@ def test_systemd_hears_ready_status_watchdog_reload_and_stopping(tmp_path: Path,
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
     with running(tmp_path / "daemon", env=env) as daemon:
         until("READY", lambda: any(message.startswith("READY=1\nSTATUS=") for message in systemd.heard()))
-        until("STATUS", lambda: "STATUS=Streaming 640x480 at 25 frames/s from Test picture; 0 viewers" in systemd.heard())
+        until(
+            "STATUS", lambda: "STATUS=Streaming 640x480 at 25 frames/s from Test picture; 0 viewers" in systemd.heard()
+        )
         until("WATCHDOG", lambda: systemd.heard().count("WATCHDOG=1") >= 5)
         environ = Path(f"/proc/{daemon.camera_pid()}/environ").read_bytes()
         assert b"NOTIFY_SOCKET" not in environ and b"WATCHDOG" not in environ
@@ -139,7 +141,9 @@ def test_a_reload_turns_the_picture_under_a_viewer(daemon: Daemon) -> None:
     pid = daemon.process.pid
     daemon.write_config({"video.width": 320, "video.height": 240, "video.hflip": True})
     daemon.process.send_signal(signal.SIGHUP)
-    viewer.next_where("the picture mirrored", lambda part: part.size == (320, 240) and differs(leftmost_colour(part), before), 15)
+    viewer.next_where(
+        "the picture mirrored", lambda part: part.size == (320, 240) and differs(leftmost_colour(part), before), 15
+    )
     assert daemon.process.pid == pid and daemon.process.poll() is None
     assert "died" not in daemon.log()
     viewer.close()
@@ -211,7 +215,9 @@ def test_a_source_that_is_not_there_keeps_the_daemon_up(tmp_path: Path) -> None:
 
 def test_the_snapshot_command_gives_one_picture(tmp_path: Path) -> None:
     out = tmp_path / "out.jpg"
-    done = run("snapshot", str(out), "--set", 'source.kind="pattern"', "--set", "video.width=160", "--set", "video.height=120")
+    done = run(
+        "snapshot", str(out), "--set", 'source.kind="pattern"', "--set", "video.width=160", "--set", "video.height=120"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     image = cv2.imdecode(np.frombuffer(out.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None and image.shape == (120, 160, 3)

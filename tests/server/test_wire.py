@@ -151,14 +151,18 @@ def test_fps_caps_one_viewer_and_no_other(daemon: Daemon) -> None:
         reading.viewer.close()
 
 
-@pytest.mark.parametrize("target", ["/stream?fps=0", "/stream?fps=fast", "/stream?fps=nan", "/stream?fps=1e9", "/stream?fps"])
+@pytest.mark.parametrize(
+    "target", ["/stream?fps=0", "/stream?fps=fast", "/stream?fps=nan", "/stream?fps=1e9", "/stream?fps"]
+)
 def test_a_rate_that_cannot_be_meant_is_refused_in_words(daemon: Daemon, target: str) -> None:
     status, _, body = daemon.get(target)
     assert status == 400
     assert body == b"fps has to be a number from 0.05 to 1000\n"
 
 
-@pytest.mark.parametrize("target", ["/nowhere", "/stream/x", "/../etc/passwd", "/%2e%2e/etc/passwd", "/web/index.html", "/\x01"])
+@pytest.mark.parametrize(
+    "target", ["/nowhere", "/stream/x", "/../etc/passwd", "/%2e%2e/etc/passwd", "/web/index.html", "/\x01"]
+)
 def test_what_is_not_there_is_404_in_words(daemon: Daemon, target: str) -> None:
     answer = request(daemon, f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
@@ -171,7 +175,16 @@ def test_other_methods_are_refused(daemon: Daemon, method: str) -> None:
     assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n") and b"\r\nAllow: GET, HEAD\r\n" in answer
 
 
-@pytest.mark.parametrize("text", ["\r\n\r\n", "GET\r\n\r\n", "hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\n" + "a: b\r\n" * 200 + "\r\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r\n\r\n",
+        "GET\r\n\r\n",
+        "hello\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\n" + "a: b\r\n" * 200 + "\r\n",
+    ],
+)
 def test_a_request_that_is_none_ends_the_connection_and_nothing_else(daemon: Daemon, text: str) -> None:
     answer = request(daemon, text)
     assert b"Traceback" not in answer

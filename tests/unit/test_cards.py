@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import jpeg
+from pi_cam_daemon import config, daemon, jpeg
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.hub import Hub
 
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
 PATIENCE = 20.0  # seconds: how long a loaded machine may take to draw
@@ -116,6 +118,13 @@ def test_closing_leaves_no_process_behind() -> None:
     assert cards.get(Cause.LOST, SIZE) == PACKAGED
     assert cards.get(Cause.LOST, (4000, 3000)) == PACKAGED
     assert not children()
+
+
+def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_one(tmp_path: Path) -> None:
+    # the stream loop asks for the card: an exception there ends the daemon
+    hub, broken = Hub(), bytearray(b"\xff\xd8 the rest was lost on the cable")
+    hub.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
+    assert daemon._size(hub, config.load(etc=tmp_path)) == (640, 480)
 
 
 # a machine that has nothing left to start a process with, and then has again

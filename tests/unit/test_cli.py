@@ -139,9 +139,7 @@ def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("command", [["run"], ["config"], ["snapshot", "never-written.jpg"]])
-def test_a_bad_configuration_exits_with_78_before_anything_else(
-    command: list[str], bad: Path, tmp_path: Path
-) -> None:
+def test_a_bad_configuration_exits_with_78_before_anything_else(command: list[str], bad: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, *command, "--config", bad], capture_output=True, text=True, timeout=30, cwd=tmp_path, env=_env()
     )

@@ -329,10 +329,18 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert problems(etc=tmp_path / "conf.d") == [f"{tmp_path}/conf.d: Not a directory"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(etc: Path) -> None:
-    (etc / "config.toml").touch(0o000)
-    assert problems(etc=etc) == [f"{etc}/config.toml: Permission denied"]
+def test_a_file_that_may_not_be_read_is_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        etc = Path(folder)
+        etc.chmod(0o755)
+        (etc / "config.toml").touch(0o000)
+        us = os.geteuid()
+        if us == 0:  # root may read everything
+            os.seteuid(65534)
+        try:
+            assert problems(etc=etc) == [f"{etc}/config.toml: Permission denied"]
+        finally:
+            os.seteuid(us)
 
 
 # --- anything at all

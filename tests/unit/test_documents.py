@@ -29,9 +29,7 @@ def readme_rows() -> list[re.Match[str]]:
 
 
 def test_default_toml_has_exactly_the_keys_of_the_dataclasses_in_their_order() -> None:
-    declared = [
-        f"{section}.{key.name}" for section, kind in get_type_hints(Config).items() for key in fields(kind)
-    ]
+    declared = [f"{section}.{key.name}" for section, kind in get_type_hints(Config).items() for key in fields(kind)]
     assert list(default_values()) == declared
 
 

@@ -62,6 +62,9 @@ class FaultySink:
                 write(random.Random(1).randbytes(100_000))
             case "no-jpeg":
                 write(protocol.pack(protocol.Kind.FRAME, b"not a picture"))
+            case "half-jpeg":
+                self._sink.frame(b"\xff\xd8 and then nothing that a JPEG would have", captured_ns)
+                hang()
             case "too-long":
                 write(protocol.HEADER.pack(protocol.Kind.FRAME, 2**32 - 1, 0))
             case "flood":

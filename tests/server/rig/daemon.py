@@ -1,4 +1,4 @@
-"""The daemon with a camera process of the test's own: `daemon.py FAULT_FILE [--unkillable] CONFIG_FILE [SETTING...]`."""
+"""The daemon with a camera process of the test's own: `daemon.py FAULT_FILE [--unkillable] CONFIG [SETTING...]`."""
 
 from __future__ import annotations
 
