@@ -1,0 +1,69 @@
+"""The main job: on a machine that has nothing yet, `scripts/run` sets everything up and streams."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import ROOT
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this checkout as git would give it: no virtual environment, no caches."""
+    folder = tmp_path_factory.mktemp("fresh") / "pi_cam_daemon"
+    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
+    """What `scripts/run` prints; it is started, asked for a picture, and stopped."""
+    # as a person at a new machine has it: nothing of the test's own Python
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    process = subprocess.Popen(
+        [checkout / "scripts" / "run", "--set", "http.port=0"],
+        cwd=elsewhere,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        for line in process.stdout:
+            yield line
+            if match := re.search(r"http://localhost:(\d+)/", line):
+                address = match[0]
+                break
+        else:
+            raise AssertionError("no address was printed")
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert b"<html" in answer.read()
+        with urllib.request.urlopen(address + "snapshot", timeout=10) as answer:
+            assert answer.read()[:2] == b"\xff\xd8"
+        process.send_signal(signal.SIGINT)  # Ctrl-C
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait(5)
+
+
+def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_path: Path) -> None:
+    first = "".join(lines_until_address(checkout, tmp_path))
+    assert "installing what is needed" in first
+    second = "".join(lines_until_address(checkout, tmp_path))
+    assert "installing" not in second
