@@ -154,7 +154,6 @@ def main(argv: list[str], create: Create = sources.create) -> int:
     sock.set_inheritable(False)  # libcamera starts helpers; one that outlives us would pass for us
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     commands = Commands()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server stops us in order
     signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
     reader = Reader(sock)
     sock.settimeout(_CONFIGURE_SECONDS)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import subprocess
-import sys
 import threading
+import time
 
+from pi_cam_daemon import children
 from pi_cam_daemon.errors import Cause
 
 log = logging.getLogger(__name__)
 
 _DRAWING_SECONDS = 30.0  # OpenCV alone takes seconds to import on a Zero
+# what hindered it, a busy or exhausted machine, may pass
+_RETRY_SECONDS = 60.0
 # A camera that changes its size again and again must not fill the memory with cards.
 _MOST_CARDS = 24
 
@@ -28,7 +31,7 @@ class Cards:
     def __init__(self) -> None:
         self._packaged = importlib.resources.files("pi_cam_daemon").joinpath("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
-        self._drawn: dict[_Key, bytes] = {}
+        self._cards: dict[_Key, tuple[bytes, float]] = {}  # and until when each holds
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -37,11 +40,15 @@ class Cards:
         """The JPEG to show for *cause*, at *size* (width, height) as soon as it is drawn. Never waits."""
         key = (cause, size)
         with self._lock:
-            card = self._drawn.get(key)
-            if card is None and not self._closed and self._thread is None:
-                self._thread = threading.Thread(target=self._draw, args=key, name="card", daemon=True)
-                self._thread.start()
-        return card or self._packaged
+            card, holds_until = self._cards.get(key, (self._packaged, 0.0))
+            if time.monotonic() >= holds_until and self._thread is None and not self._closed:
+                thread = threading.Thread(target=self._draw, args=key, name="card", daemon=True)
+                try:
+                    thread.start()
+                    self._thread = thread
+                except RuntimeError as error:
+                    self._put_off(key, str(error))
+        return card
 
     def close(self, timeout: float) -> None:
         """Leave no process behind."""
@@ -54,10 +61,12 @@ class Cards:
             thread.join(timeout)
 
     def _draw(self, cause: Cause, size: tuple[int, int]) -> None:
-        argv = [sys.executable, "-m", "pi_cam_daemon.card", cause, *map(str, size)]
-        card = b""
+        card, failure = b"", ""
         try:
-            with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            argv = [*children.command("card"), cause, *map(str, size)]
+            with subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **children.options()
+            ) as process:
                 with self._lock:
                     self._process = process
                     if self._closed:
@@ -66,15 +75,24 @@ class Cards:
                     card, _ = process.communicate(timeout=_DRAWING_SECONDS)
                 except subprocess.TimeoutExpired:
                     process.kill()
-            drawn = process.returncode == 0
+                    failure = f"it took over {_DRAWING_SECONDS:g} s"
+            if process.returncode != 0:
+                failure = failure or f"exit status {process.returncode}"
         except OSError as error:
-            log.warning("no process can be started to draw a card: %s", error.strerror)
-            drawn = False
-        if not drawn and not self._closed:
-            log.warning("the card for '%s' at %dx%d could not be drawn; the packaged one stays", cause, *size)
-            card = self._packaged
+            failure = error.strerror or str(error)
         with self._lock:
-            if len(self._drawn) >= _MOST_CARDS:
-                self._drawn.pop(next(iter(self._drawn)))
-            self._drawn[cause, size] = card
             self._process = self._thread = None
+            if failure:
+                self._put_off((cause, size), failure)
+            else:
+                self._keep((cause, size), card, float("inf"))
+
+    def _put_off(self, key: _Key, why: str) -> None:
+        if not self._closed:
+            log.warning("the card for '%s' cannot be drawn now, the packaged one serves: %s", key[0], why)
+        self._keep(key, self._packaged, time.monotonic() + _RETRY_SECONDS)
+
+    def _keep(self, key: _Key, card: bytes, holds_until: float) -> None:
+        if len(self._cards) >= _MOST_CARDS:
+            self._cards.pop(next(iter(self._cards)))
+        self._cards[key] = card, holds_until

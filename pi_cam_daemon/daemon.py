@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import queue
+import resource
 import signal
 import subprocess
 import sys
@@ -52,6 +53,8 @@ def run(
     """
     config = load()
     logs.setup(config.log.level)
+    # systemd's soft limit of 1024 is for select(), which the server does not use
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     events: queue.SimpleQueue[int | str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(number))
@@ -75,6 +78,7 @@ def run(
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
+    listening = (config.http.listen_address, config.http.port)
     _apply(config.http, server, streams)
 
     streams.start()
@@ -105,7 +109,7 @@ def run(
             notifier.status(observer.sentence())
         elif event == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(load, config, server, streams, supervisor, observer)
+            config = _reload(load, config, listening, server, streams, supervisor, observer)
             notifier.ready(observer.sentence())
         else:
             exit_status = os.EX_SOFTWARE if event == _BUG else os.EX_OK
@@ -131,6 +135,7 @@ def _apply(http: HttpConfig, server: CameraServer, streams: Streams) -> None:
 def _reload(
     load: Callable[[], Config],
     old: Config,
+    listening: tuple[str, int],
     server: CameraServer,
     streams: Streams,
     supervisor: Supervisor,
@@ -144,7 +149,7 @@ def _reload(
             log.error("%s", problem)
         log.error("the configuration was not reloaded; the old one stays")
         return old
-    if (new.http.listen_address, new.http.port) != (old.http.listen_address, old.http.port):
+    if (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
     logs.setup(new.log.level)
     _apply(new.http, server, streams)
@@ -164,9 +169,12 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
 
 
 def _page_addresses(listen_address: str, port: int) -> list[str]:
-    if listen_address not in ("", "::", "0.0.0.0"):
+    """Where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
+    if listen_address not in ("", "0.0.0.0", "::"):
         return [f"http://[{listen_address}]:{port}/" if ":" in listen_address else f"http://{listen_address}:{port}/"]
-    return [f"http://localhost:{port}/", *interfaces.page_addresses(port)]
+    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]
+    own = [interface for interface in interfaces.read() if interface.address.version in versions]
+    return [f"http://localhost:{port}/", *interfaces.page_addresses(port, own)]
 
 
 def _cannot_listen(http: HttpConfig, error: OSError) -> str:

@@ -126,12 +126,13 @@ class Handler(BaseHTTPRequestHandler):
         status = self.server.observer.camera()
         max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
-        self.server.audience.want()
         # A camera that is known to be away is not waited for.
         patience = _SNAPSHOT_SECONDS if status.state.ok or status.state is State.STARTING else 0.0
+        self.server.audience.want(patience)
         frame = self.server.hub.wait(now - max_age, patience)
         if frame is None:
-            text = self.server.observer.sentence()
+            status = self.server.observer.camera()
+            text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence()
             self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, _RETRY_AFTER)
             return
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}

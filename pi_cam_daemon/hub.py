@@ -49,11 +49,12 @@ class Audience:
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._viewers = 0
-        self._left_at = float("-inf")
+        self._left_at = self._wish_until = float("-inf")
 
-    def want(self) -> None:
-        """Somebody asked for a picture just now."""
+    def want(self, seconds: float) -> None:
+        """Somebody asked for a picture just now and waits for it for so long."""
         self._left_at = time.monotonic()
+        self._wish_until = max(self._wish_until, self._left_at + seconds)
         self._changed()
 
     def viewers(self, count: int) -> None:
@@ -65,4 +66,4 @@ class Audience:
 
     def wanted_until(self, linger_seconds: float) -> float:
         """When the last wish ends, on the monotonic clock: infinity while somebody watches."""
-        return float("inf") if self._viewers else self._left_at + linger_seconds
+        return float("inf") if self._viewers else max(self._left_at + linger_seconds, self._wish_until)

@@ -30,6 +30,12 @@ class _Formatter(logging.Formatter):
         return self.formatMessage(record)
 
 
+def _is_journal(fd: int) -> bool:
+    """Whether *fd* leads to the journal itself; the variable alone is inherited by shells and survives redirection."""
+    status = os.fstat(fd)
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 def _printable(text: str) -> str:
     """Names, paths and addresses come from strangers: no line feed or escape sequence of theirs gets through."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -38,7 +44,7 @@ def _printable(text: str) -> str:
 def setup(level: str) -> None:
     """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's form under systemd."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(_Formatter(_is_journal(sys.stderr.fileno())))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -31,6 +31,8 @@ _REFUSAL_SECONDS = 2.0
 _MOST_REFUSALS = 64
 _BUSY = "Too many connections; try again in a moment\n"
 _ACCEPTS_PER_TURN = 64
+# one line for a shortage, however long it lasts
+_COMPLAINT_SECONDS = 60.0
 
 
 class CameraServer(ThreadingHTTPServer):
@@ -59,6 +61,7 @@ class CameraServer(ThreadingHTTPServer):
         self._connections = 0
         self._handed_over: set[socket.socket] = set()
         self._refused: dict[int, tuple[socket.socket, float]] = {}
+        self._complain_at = 0.0
         self._closing = False
         everywhere = not listen_address and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if everywhere or ":" in listen_address else socket.AF_INET
@@ -134,7 +137,7 @@ class CameraServer(ThreadingHTTPServer):
                     self._accept()
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
-                else:
+                elif fd in self._refused:  # one more refusal may have pushed it out since
                     self._drain(fd)
             self.probe.answer()
             now = time.monotonic()
@@ -152,7 +155,9 @@ class CameraServer(ThreadingHTTPServer):
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.error("no connection can be taken: %s", error.strerror)
+                    if time.monotonic() >= self._complain_at:
+                        log.error("no connection can be taken: %s", error.strerror)
+                        self._complain_at = time.monotonic() + _COMPLAINT_SECONDS
                     time.sleep(0.1)  # the peer stays in the queue, and the loop would spin on it
                     return
                 continue  # it hung up before it was taken

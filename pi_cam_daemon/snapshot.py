@@ -8,6 +8,7 @@ import time
 
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.health import Limits
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.supervisor import start_camera
 
@@ -23,7 +24,9 @@ def take(config: Config) -> bytes:
     except OSError as error:
         raise SourceError(f"The camera process cannot be started: {error}", Cause.CRASHED) from error
     link.tell(Kind.LIVE)
-    deadline = time.monotonic() + config.source.start_timeout_seconds
+    limits = Limits(config.source.start_timeout_seconds, config.source.stall_timeout_seconds)
+    seconds = limits.at_rate(config.video.framerate).start_seconds
+    deadline = time.monotonic() + seconds
     newest = None
     try:
         while (now := time.monotonic()) < deadline:
@@ -44,6 +47,5 @@ def take(config: Config) -> bytes:
             process.kill()
         link.close()
     if newest is None:
-        seconds = config.source.start_timeout_seconds
         raise SourceError(f"The camera gave no picture within {seconds:g} s", Cause.STALLED)
     return bytes(newest.jpeg)

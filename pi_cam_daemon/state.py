@@ -29,10 +29,7 @@ class Observer:
 
     def sentence(self) -> str:
         """The state in one sentence for a person."""
-        status = self.camera()
-        viewers = self._streams.count
-        watching = f"; {viewers} viewer{'' if viewers == 1 else 's'}" if status.state.ok else ""
-        return _sentence(status) + watching
+        return _sentence(self.camera())
 
     def table(self) -> dict[str, object]:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""

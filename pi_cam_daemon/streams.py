@@ -78,7 +78,9 @@ class Viewer:
         self.pictures += 1
         if self.interval:
             # by due time, so that the rate holds on average however the camera's frames fall
-            self.due = max(self.due + self.interval, now)
+            self.due += self.interval
+            if self.due <= now:
+                self.due = now + self.interval
         self._write(head + part if head else part, now)
 
     def _write(self, part: bytes | bytearray, now: float) -> None:
@@ -324,7 +326,7 @@ class Streams:
         self.release()
         seconds = time.monotonic() - viewer.since
         log.info(
-            "viewer %s left (%s): %d pictures in %.0f s, %d now",
+            "viewer %s left (%s): %d parts in %.0f s, %d now",
             viewer.peer, why, viewer.pictures, seconds, len(self._viewers),
         )  # fmt: skip
         self._audience.viewers(len(self._viewers))

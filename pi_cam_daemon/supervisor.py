@@ -7,12 +7,12 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pi_cam_daemon import children
 from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.errors import Cause
@@ -23,7 +23,7 @@ from pi_cam_daemon.protocol import Kind
 
 log = logging.getLogger(__name__)
 
-CAMERA_ARGV = (sys.executable, "-m", "pi_cam_daemon.camera")
+CAMERA_ARGV = children.command("camera")
 
 # waits before the first, second, … attempt after a failure, in seconds; the last one goes on for ever
 _BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -85,6 +85,7 @@ class _Camera:
         # it was asked to end, or was found silent: its end is no news then
         self.stopped = False
         self.stalled = False
+        self.killed = False
         self.unkillable = False
         self.died_at: float | None = None
 
@@ -125,6 +126,7 @@ class Supervisor:
         self._starts = 0
         self._state = State.STARTING
         self._since = time.monotonic()
+        self._told: tuple[State, Failure | None] = (State.STARTING, None)
         # It lives as long as the daemon does: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -214,6 +216,8 @@ class Supervisor:
 
     def _spawn(self, now: float) -> None:
         with self._lock:
+            if self._restart:  # what was said of the camera before does not hold
+                self._info = None
             config, level, self._restart = self._config, self._log_level, False
         try:
             process, link = start_camera(config, level, self.wake, self._argv, self._popen)
@@ -238,7 +242,8 @@ class Supervisor:
         if watched != camera.live:
             camera.live = watched
             link.tell(Kind.LIVE if watched else Kind.QUIET)
-        if not self._wanted(now) or self._restart:
+        # A camera that was started for somebody gives its first picture, however late: the next one to ask is sooner.
+        if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
             link.tell(Kind.STOP)
             camera.kill_at = now + _STOP_SECONDS
@@ -255,7 +260,9 @@ class Supervisor:
     def _insist(self, camera: _Camera, kill_at: float, now: float) -> None:
         if now < kill_at or camera.unkillable:
             return
-        camera.process.kill()
+        if not camera.killed:
+            camera.killed = True
+            camera.process.kill()
         if now >= kill_at + _KILL_SECONDS:
             camera.unkillable = True
             message = "The camera process cannot be killed: a driver holds it, and only a reboot frees it"
@@ -287,7 +294,7 @@ class Supervisor:
     def _fail(self, failure: Failure) -> None:
         if failure != self._failure:
             log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
-        self._failure = failure
+            self._failure = failure
 
     def _facts(self, now: float) -> Facts:
         camera = self._camera
@@ -306,9 +313,13 @@ class Supervisor:
 
     def _judge(self, now: float) -> None:
         state = judge(now, self._facts(now), self._limits())
-        if state is not self._state and not self._closing:
+        if self._closing:
+            return
+        if state is not self._state:
             log.info("%s", state)
             self._state, self._since = state, now
+        if (state, self._failure) != self._told:
+            self._told = (state, self._failure)
             self._changed()
 
 
@@ -324,7 +335,7 @@ def start_camera(
     with theirs:
         fd = theirs.fileno()
         try:
-            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL)
+            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL, **children.options())
         except OSError:
             ours.close()
             raise

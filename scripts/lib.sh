@@ -32,7 +32,7 @@ make_venv() {
     shift 2
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or later is needed, and $python is $("$python" --version 2>&1)"
-    stamp=$({ cat pyproject.toml; "$python" -VV; echo "$options $*"; } | sha256sum)
+    stamp=$({ cat pyproject.toml; "$python" -VV; echo "$dir $options $*"; } | sha256sum)
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     say "installing what is needed into $dir"

@@ -73,4 +73,4 @@ def create(config: CameraConfig) -> tuple[Source, str]:
         return _pattern(config), f"a test picture: {error.message}. {error.hint}".rstrip()
     if not cameras:
         return _pattern(config), "a test picture: picamera2 finds no CSI camera"
-    return _csi(config), f"the CSI camera {cameras[0].name}"
+    return _csi(config), "picamera2 finds a CSI camera"

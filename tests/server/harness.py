@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
@@ -39,21 +39,29 @@ def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any
 class Daemon:
     """pi-cam-daemon on a free port of 127.0.0.1, with a test picture whose camera can be given faults."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object], unkillable: bool, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, object],
+        unkillable: bool,
+        env: Mapping[str, str],
+        argv: Sequence[str] | None,
+    ) -> None:
         self.folder = folder
         self.fault_file = folder / "fault"
         self.config_file = folder / "config.toml"
         self.write_config(settings)
         self.log_file = folder / "log"
-        argv = [sys.executable, str(RIG), str(self.fault_file), *(["--unkillable"] if unkillable else [])]
+        argv = argv or [str(RIG), str(self.fault_file), *(["--unkillable"] if unkillable else [])]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [*argv, str(self.config_file)],
+                [sys.executable, *argv, str(self.config_file)],
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **env},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                process_group=0,  # as a shell starts it
             )
         assert self.process.stdout
         line = self.process.stdout.readline()
@@ -239,10 +247,11 @@ def running(
     settings: Mapping[str, object] | None = None,
     unkillable: bool = False,
     env: Mapping[str, str] | None = None,
+    argv: Sequence[str] | None = None,
 ) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts."""
+    """A daemon for as long as the block lasts; *argv*, for Python and before the file, replaces the rig's."""
     folder.mkdir(parents=True, exist_ok=True)
-    daemon = Daemon(folder, settings or {}, unkillable, env or {})
+    daemon = Daemon(folder, settings or {}, unkillable, env or {}, argv)
     try:
         yield daemon
     finally:

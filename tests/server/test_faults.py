@@ -65,11 +65,10 @@ def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stal
         os.kill(pid, signal.SIGSTOP)
         stopped = time.monotonic()
         shown = viewer.next_where("the packaged card", lambda part: part.jpeg == PACKAGED)
-        assert 1.9 <= shown.arrived - stopped <= 3.0
+        assert 1.9 <= shown.arrived - stopped <= 4.0
         drawn = card(Cause.STALLED)
         shown = viewer.next_where("a card of the right size and cause", lambda part: part.jpeg == drawn)
         assert shown.size == (320, 240)
-        assert daemon.get("/healthz")[0] in (200, 503)
         back = viewer.next_where("a live picture", lambda part: part.jpeg not in (PACKAGED, drawn), 15)
         assert back.arrived - stopped <= 5.0 + 3.0
         recovers(daemon, pid, 5)
@@ -112,15 +111,19 @@ def test_every_fault_of_the_camera_is_survived(tmp_path: Path, word: str) -> Non
 
 
 def test_a_last_picture_without_a_size_is_followed_by_a_card_of_the_configured_one(tmp_path: Path) -> None:
-    with running(tmp_path / "daemon", SETTINGS) as daemon:
+    # long enough for a slow machine to draw the card before pictures are back
+    with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 6.0}) as daemon:
         daemon.wait_for_state("streaming")
         pid = daemon.camera_pid()
         sock = daemon.connect("/stream")
         daemon.fault("half-jpeg")
-        drawn, received = card(Cause.STALLED), b""
+        drawn, received = card(Cause.STALLED), bytearray()
+        deadline = time.monotonic() + 20
         while drawn not in received:
+            assert time.monotonic() < deadline, "the card was not shown"
+            received[: -len(drawn)] = b""
             received += sock.recv(65536)
-        recovers(daemon, pid, STALL + 4)
+        recovers(daemon, pid, 15)
         sock.close()
 
 
@@ -200,6 +203,20 @@ def test_on_demand_the_camera_process_lives_only_while_somebody_looks(tmp_path: 
         assert "WARNING" not in daemon.log()
 
 
+@pytest.mark.parametrize("idle_seconds", [0, 1])
+def test_a_snapshot_wakes_a_camera_that_opens_slowly(tmp_path: Path, idle_seconds: int) -> None:
+    settings = {**SETTINGS, "source.capture": "on-demand", "source.idle_seconds": idle_seconds}
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    with running(folder, settings) as daemon:
+        daemon.wait_for_state("idle")
+        daemon.fault("opens-slowly")  # in longer than a snapshot waits
+        assert daemon.get("/snapshot")[0] == 503
+        until("a picture, when asked again", lambda: daemon.get("/snapshot")[0] == 200)
+        assert daemon.state()["camera_process"]["starts"] <= 2
+        daemon.wait_for_state("idle")
+
+
 def test_snapshots_are_never_older_than_asked(daemon: Daemon) -> None:
     for _ in range(5):  # nobody watches: the camera process sends one frame a second
         asked = time.time()
@@ -214,5 +231,6 @@ def test_a_snapshot_of_a_silent_camera_is_refused_in_time(tmp_path: Path) -> Non
         os.kill(daemon.camera_pid(), signal.SIGSTOP)
         until("an old picture", lambda: daemon.state()["frames"]["age_seconds"] > 1.5)
         asked = time.monotonic()
-        assert daemon.get("/snapshot")[0] == 503
+        status, _, body = daemon.get("/snapshot")
+        assert (status, body) == (503, b"The camera gave no picture in time\n")
         assert 3.5 < time.monotonic() - asked < 4.9  # OctoPrint gives 5 s

@@ -51,9 +51,7 @@ def test_systemd_hears_ready_status_watchdog_reload_and_stopping(tmp_path: Path,
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
     with running(tmp_path / "daemon", env=env) as daemon:
         until("READY", lambda: any(message.startswith("READY=1\nSTATUS=") for message in systemd.heard()))
-        until(
-            "STATUS", lambda: "STATUS=Streaming 640x480 at 25 frames/s from Test picture; 0 viewers" in systemd.heard()
-        )
+        until("STATUS", lambda: "STATUS=Streaming 640x480 at 25 frames/s from Test picture" in systemd.heard())
         until("WATCHDOG", lambda: systemd.heard().count("WATCHDOG=1") >= 5)
         environ = Path(f"/proc/{daemon.camera_pid()}/environ").read_bytes()
         assert b"NOTIFY_SOCKET" not in environ and b"WATCHDOG" not in environ
@@ -103,6 +101,28 @@ def test_sigterm_ends_everything_within_two_seconds_under_viewers(tmp_path: Path
         for viewer in viewers:
             viewer.join(2)
             assert not viewer.is_alive()
+
+
+def test_ctrl_c_at_the_terminal_is_no_traceback_however_early(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon") as daemon:
+        os.killpg(daemon.process.pid, signal.SIGINT)  # the camera process is still busy with its imports
+        assert daemon.process.wait(5) == 0
+        assert "Traceback" not in daemon.log() and "died" not in daemon.log()
+
+
+def test_files_that_lie_where_it_was_started_are_not_imported(tmp_path: Path) -> None:
+    folder = tmp_path / "daemon"
+    folder.mkdir()
+    for name in ("cv2.py", "numpy.py", "picamera2.py", "queue.py"):
+        (folder / name).write_text("raise SystemExit('a file of a beginner')\n")
+    with running(folder, argv=["-P", "-m", "pi_cam_daemon", "run", "--config"]) as daemon:
+        daemon.wait_for_state("streaming")
+        pid = daemon.camera_pid()
+        viewer = daemon.watch()
+        os.kill(pid, signal.SIGSTOP)
+        viewer.next_where("a card that was drawn", lambda part: part.size == (640, 480) and len(part.jpeg) > 20000)
+        viewer.close()
+        assert "beginner" not in daemon.log()
 
 
 def test_the_camera_process_does_not_outlive_a_killed_daemon(tmp_path: Path) -> None:
@@ -155,6 +175,27 @@ def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> N
     daemon.process.send_signal(signal.SIGHUP)
     until("the new limit", lambda: daemon.state()["max_viewers"] == 7)
     assert daemon.camera_pid() == pid
+
+
+def test_a_reload_to_a_camera_that_is_not_there_says_nothing_of_the_one_before(daemon: Daemon) -> None:
+    daemon.fault("missing")
+    daemon.write_config({"video.width": 640, "video.height": 240})
+    daemon.process.send_signal(signal.SIGHUP)
+    table = daemon.wait_for_state("no-camera")
+    assert (table["camera"], table["source"]["kind"]) == (None, None)
+
+
+def test_every_reload_warns_of_an_address_that_is_not_in_force(daemon: Daemon) -> None:
+    warning = "http.listen_address and http.port change with the next restart"
+    daemon.write_config({"http.port": 9})
+    for turn in (1, 2):
+        daemon.process.send_signal(signal.SIGHUP)
+        until("reloaded", lambda turn=turn: daemon.log().count("configuration reloaded") == turn)
+        assert daemon.log().count(warning) == turn
+    daemon.write_config({})
+    daemon.process.send_signal(signal.SIGHUP)
+    until("reloaded", lambda: daemon.log().count("configuration reloaded") == 3)
+    assert daemon.log().count(warning) == 2
 
 
 def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon) -> None:

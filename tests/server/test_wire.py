@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -143,6 +144,10 @@ def test_one_connection_serves_many_snapshots(daemon: Daemon) -> None:
 
 
 def test_fps_caps_one_viewer_and_no_other(daemon: Daemon) -> None:
+    viewer = daemon.watch("/stream?fps=2")
+    times = [part.arrived for part in viewer.parts(4)]
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.3, "two at once"
+    viewer.close()
     capped, free = Reading(daemon.watch("/stream?fps=5")), Reading(daemon.watch())
     until("ten capped pictures", lambda: len(capped.parts) >= 11)
     for reading, least, most in ((capped, 4, 6), (free, 20, 30)):

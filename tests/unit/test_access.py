@@ -234,3 +234,18 @@ def test_what_is_no_network_is_refused_with_what_is_accepted(entry: str) -> None
         network(entry)
     with pytest.raises(ValueError, match="accepted"):
         Machine().allowed("local", entry)
+
+
+def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
+    now, broken = 0.0, False
+
+    def read() -> list[Interface]:
+        if broken:
+            raise OSError(24, "Too many open files")
+        return [Interface("eth0", ipaddress.ip_address("2001:db8:1::1"), ipaddress.ip_network("2001:db8:1::/64"))]
+
+    networks = AllowedNetworks(["local"], read, lambda: now)
+    assert networks.contains("2001:db8:1::7")
+    now, broken = 100.0, True
+    assert networks.contains("2001:db8:1::7")
+    assert not networks.contains("2001:db8:2::7")

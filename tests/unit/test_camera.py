@@ -244,15 +244,6 @@ def test_sigterm_closes_the_camera_in_order(start: Start) -> None:
     assert camera.status() == 0
 
 
-def test_ctrl_c_at_the_terminal_is_the_servers_business(start: Start) -> None:
-    camera = start()
-    camera.hear(Kind.FRAME)
-    camera.process.send_signal(signal.SIGINT)
-    camera.tell(Kind.LIVE)
-    for _ in range(20):
-        camera.hear(Kind.FRAME)
-
-
 LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
 
 

@@ -71,9 +71,7 @@ def test_the_judgement_does_not_depend_on_the_age_of_the_clock(facts: Facts) -> 
     assert judge(NOW + 1e7, later, LIMITS) is judge(NOW, facts, LIMITS)
 
 
-@pytest.mark.parametrize(
-    ("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)]
-)
+@pytest.mark.parametrize(("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)])
 def test_ten_frame_periods_are_no_stall(framerate: float, stall_seconds: float) -> None:
     assert LIMITS.at_rate(framerate) == Limits(30.0 + 2 / framerate, stall_seconds)
 

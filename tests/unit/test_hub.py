@@ -91,7 +91,7 @@ def test_pictures_are_wanted_for_a_while_after_the_last_viewer_left() -> None:
 def test_a_snapshot_is_a_wish_for_a_while() -> None:
     changed = Counter()
     audience = Audience(changed)
-    audience.want()
+    audience.want(0)
     assert changed.calls == 1
     assert audience.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 

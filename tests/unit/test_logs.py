@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -10,12 +11,15 @@ SETUP = "import logging; from pi_cam_daemon import logs; logs.setup({level!r}); 
 def logged(code: str, level: str = "debug", journal: bool = False) -> str:
     """What a process that runs *code* writes to standard error."""
     environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
-    if journal:
-        environment["JOURNAL_STREAM"] = "8:12345"
     argv = [sys.executable, "-c", SETUP.format(level=level) + code]
-    result = subprocess.run(argv, env=environment, capture_output=True, timeout=30, check=True)
-    assert result.stdout == b""
-    return result.stderr.decode()
+    with tempfile.TemporaryFile() as stderr:
+        if journal:
+            status = os.fstat(stderr.fileno())
+            environment["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+        result = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, stderr=stderr, timeout=30, check=True)
+        assert result.stdout == b""
+        stderr.seek(0)
+        return stderr.read().decode()
 
 
 FAILING = "try:\n  raise ValueError({text!r})\nexcept ValueError:\n  log.exception('it failed')"
@@ -75,3 +79,10 @@ def test_letters_of_every_language_are_let_through() -> None:
 def test_picamera2_is_quiet_below_warnings() -> None:
     code = "p = logging.getLogger('picamera2'); p.info('one'); p.warning('two'); assert p.level == logging.WARNING"
     assert logged(code, journal=True) == "<4>two\n"
+
+
+def test_a_journal_that_was_inherited_but_not_written_to_is_none() -> None:
+    code = "import logging; from pi_cam_daemon import logs; logs.setup('info'); logging.info('hello')"
+    env = {**os.environ, "JOURNAL_STREAM": "8:12345"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stderr.endswith(" INFO hello\n") and "<6>" not in done.stderr

@@ -277,7 +277,7 @@ def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_
     assert status.cause is Cause.WEDGED
     assert status.failure is not None
     assert status.failure.hint
-    rig.supervisor.audience.want()
+    rig.supervisor.audience.want(0)
     rig.supervisor.probe.ask()
     eventually(lambda: rig.supervisor.probe.answered, within=2)
     assert len(rig.spawned) == 1
@@ -304,7 +304,7 @@ def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> Non
     rig = start("serve()", capture="on-demand", idle_seconds=0.2)
     rig.wait_for(State.IDLE)
     assert (rig.spawned, rig.status.pid) == ([], None)
-    rig.supervisor.audience.want()
+    rig.supervisor.audience.want(0)
     pid = rig.wait_for(State.STREAMING).pid
     assert pid is not None
     rig.wait_for(State.IDLE, within=5)
@@ -331,7 +331,7 @@ serve()
         idle_seconds=0.2,
     )
     rig.wait_for(State.IDLE)
-    rig.supervisor.audience.want()
+    rig.supervisor.audience.want(0)
     rig.wait_for(State.NO_CAMERA)
     eventually(lambda: rig.states[-1] is State.IDLE and rig.status.starts == 3)
     assert rig.status.failure is None

@@ -42,8 +42,11 @@ class FaultySink:
         self._commands = commands
 
     def opened(self, info: CameraInfo) -> None:
-        if take_fault() == "never-opens":
-            hang()
+        match take_fault():
+            case "never-opens":
+                hang()
+            case "opens-slowly":
+                time.sleep(5)
         self._sink.opened(info)
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
