@@ -84,6 +84,13 @@ def _address(raw: Any) -> str:
     raise _refused(raw, 'an IPv4 or IPv6 address, or "" for all of this machine')
 
 
+def _url(raw: Any) -> str:
+    text = _text(raw)
+    if text and not text.startswith(("http://", "https://")):
+        raise _refused(raw, 'an address such as "http://192.168.1.20:4747/video"')
+    return text
+
+
 def _networks(raw: Any) -> tuple[str, ...]:
     if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
         raise _refused(raw, f"a list of {access.ACCEPTED}")
@@ -105,7 +112,7 @@ _CONVERTERS: dict[Any, _Converter] = {bool: _boolean, str: _text}
 class SourceConfig:
     """Which camera, and when it runs."""
 
-    kind: Annotated[str, _choice("auto", "csi", "pattern")]
+    kind: Annotated[str, _choice("auto", "csi", "usb", "upstream", "pattern")]
     capture: Annotated[str, _choice("always", "on-demand")]
     idle_seconds: Annotated[float, _number(0, 86400)]
     start_timeout_seconds: Annotated[float, _number(1, 600)]
@@ -122,8 +129,8 @@ class VideoConfig:
     height: Annotated[int, _integer(16, 8192, step=2)]
     # a hundred seconds are a frame of an astronomer; without a floor, the length of a frame is no number
     framerate: Annotated[float, _number(0.01, 240)]
-    # a quarter turn needs a transpose, which libcamera drops in silence
-    rotation: Annotated[int, _choice(0, 180)]
+    rotation: Annotated[int, _choice(0, 90, 180, 270)]
+    rotation_method: Annotated[str, _choice("pixels", "exif")]
     hflip: bool
     vflip: bool
     quality: Annotated[int, _integer(1, 100)]
@@ -137,6 +144,22 @@ class CsiConfig:
     tuning_file: str
     # picamera2's hardware encoder has 16 slots and waits for ever, locks held, when it is handed more frames
     buffer_count: Annotated[int, _integer(2, 8)]
+
+
+@dataclass(frozen=True)
+class UsbConfig:
+    """What only a USB (V4L2) camera has."""
+
+    device: str
+    pixel_format: Annotated[str, _choice("auto", "MJPG", "YUYV")]
+
+
+@dataclass(frozen=True)
+class UpstreamConfig:
+    """Another server's MJPEG stream."""
+
+    url: Annotated[str, _url]
+    read_timeout_seconds: Annotated[float, _number(1, 600)]
 
 
 @dataclass(frozen=True)
@@ -167,6 +190,8 @@ class CameraConfig:
     kind: str
     video: VideoConfig
     csi: CsiConfig
+    usb: UsbConfig
+    upstream: UpstreamConfig
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -175,7 +200,13 @@ class CameraConfig:
     def from_json(cls, data: bytes) -> CameraConfig:
         """What `to_json` made, which is not checked again."""
         parts = json.loads(data)
-        return cls(parts["kind"], VideoConfig(**parts["video"]), CsiConfig(**parts["csi"]))
+        return cls(
+            parts["kind"],
+            VideoConfig(**parts["video"]),
+            CsiConfig(**parts["csi"]),
+            UsbConfig(**parts["usb"]),
+            UpstreamConfig(**parts["upstream"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -185,12 +216,14 @@ class Config:
     source: SourceConfig
     video: VideoConfig
     csi: CsiConfig
+    usb: UsbConfig
+    upstream: UpstreamConfig
     http: HttpConfig
     log: LogConfig
 
     @property
     def camera(self) -> CameraConfig:
-        return CameraConfig(self.source.kind, self.video, self.csi)
+        return CameraConfig(self.source.kind, self.video, self.csi, self.usb, self.upstream)
 
 
 class Origin(NamedTuple):
