@@ -1,4 +1,4 @@
-"""What is asked of a JPEG before it travels: how large it is, and whether it is whole.
+"""What is asked of a JPEG before it travels: how large it is, whether it is whole, and what of it can be repaired.
 
 Only the header segments are walked in Python, so that a frame of any size costs microseconds. The markers are those of
 ITU-T T.81, annex B.
@@ -15,13 +15,43 @@ Bytes = bytes | bytearray | memoryview
 
 _SOF = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive: what browsers show
 _OTHER_SOF = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_SOI = 0xD8
 _SOS = 0xDA
+_DHT = 0xC4
+_PROGRESSIVE = 0xC2  # it has no standard tables
 _EOI = re.compile(rb"\xff\xd9")
+_SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
 
 # cameras write about ten; the bound keeps a hostile header from costing seconds
 _MAX_SEGMENTS = 256
 # below this no real picture exists: µStreamer drops such frames of USB cameras, too
 _MIN_LENGTH = 125
+# the least that picture data can say is one bit for each block of 8x8 pixels
+_MAX_PIXELS_PER_BYTE = 8 * 64
+# how many of one buffer's pictures are looked at
+_MAX_PICTURES = 4
+
+# The Huffman tables of T.81 annex K.3, which cameras leave out as Motion JPEG in AVI files does: luminance DC and AC,
+# chrominance DC and AC; of each how many codes have 1..16 bits, then the values.
+_STANDARD_DHT = bytes.fromhex(
+    """
+    ffc4 01a2
+    00 00010501010101010100000000000000
+    000102030405060708090a0b
+    10 0002010303020403050504040000017d
+    01020300041105122131410613516107227114328191a1082342b1c11552d1f02433627282090a161718191a25262728292a3435
+    363738393a434445464748494a535455565758595a636465666768696a737475767778797a838485868788898a92939495969798
+    999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae1e2e3e4e5e6e7e8e9eaf1f2f3f4
+    f5f6f7f8f9fa
+    01 00030101010101010101010000000000
+    000102030405060708090a0b
+    11 00020102040403040705040400010277
+    000102031104052131061241510761711322328108144291a1b1c109233352f0156272d10a162434e125f11718191a262728292a
+    35363738393a434445464748494a535455565758595a636465666768696a737475767778797a82838485868788898a9293949596
+    9798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae2e3e4e5e6e7e8e9eaf2f3f4
+    f5f6f7f8f9fa
+    """
+)
 
 
 def size(jpeg: Bytes) -> tuple[int, int]:
@@ -58,6 +88,76 @@ def check(jpeg: Bytes) -> None:
     tail = bytes(jpeg[eoi.end() :])
     if tail.count(0) != len(tail):
         raise JpegError(f"{len(tail)} bytes follow its end marker")
+
+
+def repair(data: Bytes, *, end_required: bool = True) -> bytes:
+    """One whole plain JPEG out of what a camera gave, the same object if it is that already; JpegError without one.
+
+    Standard Huffman tables are added where they lack. Exif goes, for what it says of the orientation counts for some
+    viewers only and video.rotation for all; so do thumbnails, which programs that look for FFD8 and FFD9 take for the
+    picture, and all that follows the end marker. Of several pictures in one buffer it is the newest whole one.
+    Without *end_required* a picture that lacks its end marker gets one: no cheap look can tell whether all of it came.
+    """
+    rest, newest = bytes(data), None
+    for _ in range(_MAX_PICTURES):
+        try:
+            picture, rest = _first(rest, end_required)
+        except JpegError:
+            if newest is None:
+                raise
+            break
+        newest = picture or newest
+        if not rest:
+            break
+        end_required = True
+    if newest is None:
+        raise JpegError("it is cut short: another picture starts before its end")
+    return newest
+
+
+def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
+    """The first picture in *jpeg*, repaired, or None if the next one cuts it short; and what follows it."""
+    width, height = size(jpeg)
+    if width * height > _MAX_PIXELS_PER_BYTE * len(jpeg):
+        raise JpegError(f"it is cut short: {len(jpeg)} bytes cannot hold {width}x{height} pixels")
+    kept = []
+    at = scan = 0
+    tables = False
+    for marker, start, end in _segments(jpeg):
+        if marker == _SOS:
+            scan = end
+            if not tables:
+                kept += [jpeg[at : start - 4], _STANDARD_DHT]
+                at = start - 4
+            break
+        if marker in (_DHT, _PROGRESSIVE):
+            tables = True
+        elif _is_unwanted(jpeg, marker, start, end):
+            kept.append(jpeg[at : start - 4])
+            at = end
+    stop = _SOI_OR_EOI.search(jpeg, scan)
+    if stop is None:
+        if end_required:
+            raise JpegError("it is cut short: no end marker (FFD9)")
+        kept.append(jpeg[at:].rstrip(b"\0").rstrip(b"\xff") + b"\xff\xd9")
+        rest = b""
+    elif jpeg[stop.end() - 1] == _SOI:
+        return None, jpeg[stop.start() :]
+    elif stop.end() == len(jpeg) >= _MIN_LENGTH and not kept:
+        return jpeg, b""
+    else:
+        kept.append(jpeg[at : stop.end()])
+        rest = jpeg[stop.end() :].lstrip(b"\0")
+    picture = b"".join(kept)
+    check(picture)
+    return picture, rest
+
+
+def _is_unwanted(jpeg: bytes, marker: int, start: int, end: int) -> bool:
+    """Whether this header segment is Exif, or application data or a comment in which a thumbnail starts or ends."""
+    if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+        return False
+    return jpeg.startswith(b"Exif\0", start, end) or _SOI_OR_EOI.search(jpeg, start, end) is not None
 
 
 def _segments(jpeg: Bytes) -> Iterator[tuple[int, int, int]]:

@@ -1,0 +1,196 @@
+"""Which way up a picture is, and the cheapest exact way to turn it: see docs/decisions/003-rotation.md.
+
+OpenCV is imported where it is needed only: most cameras' pictures are turned without it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import weakref
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pi_cam_daemon.errors import Cause, JpegError, SourceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+log = logging.getLogger(__name__)
+
+# flips first, then the quarter turn, as (hflip, vflip, quarter turn clockwise) →
+# libjpeg-turbo's name for it (TJXOP in turbojpeg.h), and Exif's value of the tag Orientation
+_TURNS = {
+    (False, False, False): (0, 1),
+    (True, False, False): (1, 2),
+    (False, True, False): (2, 4),
+    (True, True, False): (6, 3),
+    (False, False, True): (5, 6),
+    (True, False, True): (4, 7),
+    (False, True, True): (3, 5),
+    (True, True, True): (7, 8),
+}
+_IDENTITY = (False, False, False)
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Mirrors pictures left to right (*hflip*) and top to bottom (*vflip*), then turns them clockwise by *rotation*.
+
+    *rotation* is 0, 90, 180 or 270 degrees; *method* is "pixels" or "exif", as in video.rotation_method; *quality*
+    (1 to 100) is for pictures that have to be encoded anew. For one thread at a time.
+    """
+
+    rotation: int
+    hflip: bool
+    vflip: bool
+    method: str = "pixels"
+    quality: int = 80
+
+    @property
+    def identity(self) -> bool:
+        """Whether nothing is to do."""
+        return self._turn == _IDENTITY
+
+    @property
+    def quarter(self) -> bool:
+        """Whether the sides swap."""
+        return self._turn[2]
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) that a picture of this size has afterwards, as its JPEG header says it."""
+        return (height, width) if self.quarter and self.method == "pixels" else (width, height)
+
+    def jpeg(self, jpeg: bytes) -> bytes:
+        """The whole picture *jpeg*, which has no Exif segment, upright; JpegError if it cannot be decoded."""
+        if self.identity:
+            return jpeg
+        if self.method == "exif":
+            return jpeg[:2] + _exif(_TURNS[self._turn][1]) + jpeg[2:]
+        return (self._lossless and self._lossless(jpeg)) or self._anew(jpeg)
+
+    def encode(self, bgr: npt.NDArray[np.uint8]) -> bytes:
+        """The pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if no JPEG can be of that size."""
+        import cv2
+
+        pixels = self.array(bgr) if self.method == "pixels" else bgr
+        encoded, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, self.quality))
+        if not encoded:
+            height, width = bgr.shape[:2]
+            raise SourceError(f"OpenCV cannot make a JPEG of {width}x{height}", Cause.SETTINGS)
+        jpeg = data.tobytes()
+        return self.jpeg(jpeg) if self.method == "exif" else jpeg
+
+    def array(self, bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The pixels *bgr* (height x width x 3) upright, whatever the method is; not copied if nothing is to do."""
+        import cv2
+
+        hflip, vflip, quarter = self._turn
+        pixels = bgr
+        if quarter:
+            # a quarter turn clockwise is to transpose, then to mirror; flips from before it change places
+            pixels = cv2.transpose(pixels)  # type: ignore[assignment]
+            hflip, vflip = not vflip, hflip
+        if hflip or vflip:
+            pixels = cv2.flip(pixels, -1 if hflip and vflip else int(hflip))  # type: ignore[assignment]
+        return pixels
+
+    @cached_property
+    def _turn(self) -> tuple[bool, bool, bool]:
+        """The same as a key of _TURNS: half a turn is both flips."""
+        half = self.rotation >= 180
+        return (self.hflip != half, self.vflip != half, self.rotation % 180 == 90)
+
+    @cached_property
+    def _lossless(self) -> _Lossless | None:
+        try:
+            return _Lossless(_TURNS[self._turn][0])
+        except OSError as error:
+            log.warning(
+                "Pictures are turned by decoding and encoding them, which takes several times the processor time: "
+                "%s. To change that, run sudo apt install libturbojpeg0",
+                error,
+            )
+            return None
+
+    def _anew(self, jpeg: bytes) -> bytes:
+        import cv2
+        import numpy as np
+
+        pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise JpegError("OpenCV cannot decode it")
+        return self.encode(pixels)  # type: ignore[arg-type]
+
+
+def _exif(orientation: int) -> bytes:
+    """An APP1 segment with this one tag, and no thumbnail: programs that look for the next FFD8 stumble on those."""
+    # big-endian TIFF; its directory at byte 8: one entry: tag 0112, type 3 (16 bits), one of them; no further directory
+    tiff = b"MM\0*" + bytes((0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0))
+    content = b"Exif\0\0" + tiff
+    return b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content
+
+
+# turbojpeg.h
+_PERFECT = 1 << 0
+_COPY_NO_MARKERS = 1 << 6
+_LIMIT_SCANS = 1 << 15
+_WARNING = 0
+
+
+class _TjTransform(ctypes.Structure):
+    _fields_ = (
+        ("x", ctypes.c_int),
+        ("y", ctypes.c_int),
+        ("width", ctypes.c_int),
+        ("height", ctypes.c_int),
+        ("op", ctypes.c_int),
+        ("options", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+        ("filter", ctypes.c_void_p),
+    )
+
+
+class _Lossless:
+    """libjpeg-turbo's lossless transform: the blocks of the JPEG are moved and turned, never decoded to pixels.
+
+    OSError if the library is not installed.
+    """
+
+    def __init__(self, op: int) -> None:
+        # None of the bindings on PyPI turns pictures with the libjpeg-turbo 2 of Raspberry Pi OS. These functions have
+        # been the same since 1.2.
+        library = ctypes.CDLL("libturbojpeg.so.0")
+        self._transform, self._error_code, self._free = library.tjTransform, library.tjGetErrorCode, library.tjFree
+        self._transform.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_ulong,
+            ctypes.c_int,
+            ctypes.POINTER(ctypes.c_void_p),
+            ctypes.POINTER(ctypes.c_ulong),
+            ctypes.POINTER(_TjTransform),
+            ctypes.c_int,
+        )
+        self._error_code.argtypes = self._free.argtypes = library.tjDestroy.argtypes = (ctypes.c_void_p,)
+        self._free.restype = None
+        library.tjInitTransform.restype = ctypes.c_void_p
+        self._handle = library.tjInitTransform()
+        if not self._handle:
+            raise OSError("libturbojpeg has no memory")
+        weakref.finalize(self, library.tjDestroy, self._handle)
+        self._operation = _TjTransform(op=op, options=_PERFECT | _COPY_NO_MARKERS)
+
+    def __call__(self, jpeg: bytes) -> bytes | None:
+        """*jpeg* turned, or None where that is not possible: a block that the picture cuts would change its edge."""
+        buffer, length = ctypes.c_void_p(), ctypes.c_ulong()
+        try:
+            failed = self._transform(self._handle, jpeg, len(jpeg), 1, buffer, length, self._operation, _LIMIT_SCANS)
+            # a warning is about a flaw in the picture that any decoder shows, too
+            if failed and (self._error_code(self._handle) != _WARNING or not buffer):
+                return None
+            return ctypes.string_at(buffer, length.value)
+        finally:
+            self._free(buffer)
