@@ -146,3 +146,210 @@ def test_a_damaged_header_raises_nothing_but_jpeg_errors(cut: int, changes: dict
         damaged[at] = value
     refuses_or_accepts(bytes(damaged[:cut]))
     refuses_or_accepts(bytes(damaged))
+
+
+# -- repair
+
+
+def without_tables(data: bytes) -> bytes:
+    """As UVC cameras send it: no Huffman tables, and APP0 is AVI1."""
+    data = data[:2] + segment(0xE0, b"AVI1\0\0" + bytes(8)) + data[2 + 2 + 16 :]
+    while (at := data.find(b"\xff\xc4")) >= 0:
+        data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    return data
+
+
+def pixels_of(data: bytes) -> bytes:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert pixels is not None
+    return pixels.tobytes()
+
+
+SMALL = picture(16, 16)
+OLDER = picture(80, 60)
+EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+TABLES_MISSING = without_tables(WHOLE)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param(WHOLE, id="as encoded"),
+        pytest.param(picture(progressive=True), id="progressive"),
+        pytest.param(with_segment(0xE4, bytes(5000)), id="application data"),
+        pytest.param(with_segment(0xE2, b"ICC_PROFILE\0" + bytes(500)), id="a colour profile"),
+        pytest.param(with_segment(0xFE, b"CREATOR: a camera"), id="a comment"),
+        pytest.param(WHOLE[:2] + b"\xff\xff\xff" + WHOLE[2:], id="fill bytes before a marker"),
+    ],
+)
+def test_a_good_picture_is_left_alone(whole: bytes) -> None:
+    assert jpeg.repair(whole) is whole
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_repair_takes_any_bytes_like_object_and_gives_bytes(kind: type) -> None:
+    for data in (WHOLE, WHOLE + b"\0"):
+        repaired = jpeg.repair(kind(data))
+        assert type(repaired) is bytes
+        assert repaired == WHOLE
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(WHOLE + b"\0", id="the tail D900"),
+        pytest.param(WHOLE + b"\0\0", id="the tail 0000"),
+        pytest.param(WHOLE + bytes(100_000), id="a padded USB buffer"),
+        pytest.param(WHOLE + b"\xff\xd9", id="two ends"),
+        pytest.param(WHOLE + OLDER[-500:], id="the end of an older, longer picture"),
+        pytest.param(WHOLE + b"\0\0x" * 100, id="garbage at the end"),
+        pytest.param(WHOLE[:2] + segment(0xE1, EXIF) + WHOLE[2:], id="Exif"),
+        pytest.param(with_segment(0xE1, EXIF + SMALL), id="Exif with a thumbnail"),
+        pytest.param(with_segment(0xE0, b"JFXX\0\x10" + SMALL), id="a JFXX thumbnail"),
+        pytest.param(with_segment(0xED, b"Photoshop 3.0\0" + SMALL), id="a thumbnail in other application data"),
+        pytest.param(with_segment(0xFE, b"\xff\xd9"), id="an end marker in a comment"),
+        pytest.param(with_segment(0xE1, EXIF + SMALL) + bytes(10), id="several of it"),
+        pytest.param(OLDER + WHOLE, id="two pictures: the newer one"),
+        pytest.param(OLDER + bytes(1000) + WHOLE + bytes(5), id="two pictures with padding"),
+        pytest.param(OLDER + OLDER + WHOLE, id="three pictures"),
+        pytest.param(OLDER[: len(OLDER) // 2] + WHOLE, id="a beheaded picture's first half before it"),
+        pytest.param(WHOLE + OLDER[: len(OLDER) // 2], id="half a picture after it"),
+        pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
+    ],
+)
+def test_what_cameras_add_is_taken_away(broken: bytes) -> None:
+    assert jpeg.repair(broken) == WHOLE
+
+
+@pytest.mark.parametrize("data", [TABLES_MISSING, TABLES_MISSING + bytes(700)], ids=["plain", "padded"])
+def test_missing_huffman_tables_are_added(data: bytes) -> None:
+    assert b"\xff\xc4" not in data
+    repaired = jpeg.repair(data)
+    assert repaired.count(b"\xff\xc4") == 1
+    assert b"AVI1" in repaired
+    assert pixels_of(repaired) == pixels_of(WHOLE)
+
+
+def test_the_tables_are_those_that_encoders_write_by_default() -> None:
+    """OpenCV's libjpeg-turbo writes the standard ones, one segment each."""
+    at, contents = 0, []
+    while (at := WHOLE.find(b"\xff\xc4", at)) >= 0:
+        end = at + 2 + int.from_bytes(WHOLE[at + 2 : at + 4], "big")
+        contents.append(WHOLE[at + 4 : end])
+        at = end
+    assert len(contents) == 4
+    assert segment(0xC4, b"".join(contents)) in jpeg.repair(TABLES_MISSING)
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        pytest.param(b"", "does not start with FFD8", id="empty"),
+        pytest.param(b"\xff\xd8\xff\xd9", "within its headers", id="nothing but start and end"),
+        pytest.param(b"<html>DroidCam is Busy</html>" * 10, "does not start with FFD8", id="not a JPEG"),
+        pytest.param(bytes(2) + WHOLE, "does not start with FFD8", id="junk before the start"),
+        pytest.param(WHOLE[700:] + WHOLE, "does not start with FFD8", id="the end of another picture before the start"),
+        pytest.param(WHOLE[:-2], "cut short: no end", id="no end marker"),
+        pytest.param(WHOLE[: len(WHOLE) // 2], "cut short: no end", id="half a picture"),
+        pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),
+        pytest.param(WHOLE[: len(WHOLE) // 2] * 2, "cut short", id="two halves"),
+        pytest.param(WHOLE[:300], "wrong length|ends within", id="cut in its headers"),
+        pytest.param(with_size(8000, 6000), "cannot hold 8000x6000", id="fewer bytes than blocks"),
+        pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
+    ],
+)
+def test_what_cannot_be_repaired_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
+    with pytest.raises(JpegError, match=complaint):
+        jpeg.repair(broken)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0", bytes(500), b"\xff"], ids=["none", "zero", "zeros", "half an end"])
+def test_a_camera_that_never_ends_its_pictures_can_be_served(tail: bytes) -> None:
+    repaired = jpeg.repair(WHOLE[:-2] + tail, end_required=False)
+    assert repaired == WHOLE
+    with pytest.raises(JpegError):
+        jpeg.repair(WHOLE[:-2] + tail)
+
+
+def test_a_whole_picture_is_preferred_to_a_newer_one_without_its_end() -> None:
+    assert jpeg.repair(WHOLE + OLDER[:-2], end_required=False) == WHOLE
+
+
+def test_a_flat_picture_is_no_less_whole() -> None:
+    """The least data that a picture can have: every block the same, with tables made for it."""
+    for progressive in (0, 1):
+        options = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+        data = cv2.imencode(".jpg", np.zeros((4000, 4000), np.uint8), options)[1].tobytes()
+        assert jpeg.repair(data) is data
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="fill bytes without end"),
+        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 2_500_000, id="empty segments without end"),
+        pytest.param(WHOLE[:-2] + b"\xff\0" * 5_000_000, id="picture data without end"),
+        pytest.param(WHOLE + bytes(10_000_000) + b"x", id="padding without end"),
+        pytest.param(SMALL * (10_000_000 // len(SMALL)), id="pictures without end"),
+        pytest.param(WHOLE[:-2] + b"\xff\xd8" * 5_000_000, id="starts without end"),
+        pytest.param((WHOLE[:-2] + WHOLE) * (5_000_000 // len(WHOLE)), id="half pictures without end"),
+        pytest.param(
+            WHOLE[:2] + segment(0xE1, EXIF) * 200 + WHOLE[2:-2] + bytes(10_000_000), id="Exif segments and padding"
+        ),
+    ],
+)
+def test_ten_hostile_megabytes_are_repaired_or_refused_in_no_time(hostile: bytes) -> None:
+    start = time.process_time()
+    repairs_or_refuses(hostile)
+    assert time.process_time() - start < 1
+
+
+def repairs_or_refuses(data: bytes) -> None:
+    """Whatever *data* is: a JPEG that passes the check and needs no repair comes out, or a JpegError."""
+    for end_required in (True, False):
+        try:
+            repaired = jpeg.repair(data, end_required=end_required)
+        except JpegError as error:
+            assert str(error)
+        else:
+            jpeg.check(repaired)
+            assert jpeg.repair(repaired) is repaired
+
+
+PIECES = [WHOLE, OLDER, SMALL, TABLES_MISSING, with_segment(0xE1, EXIF + SMALL), picture(progressive=True)]
+
+
+@given(
+    pieces=st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from([b"\xff\xd8", b"\xff\xd9", b"\0", bytes(200), b"\xff\xd8\xff"]),
+            st.tuples(st.sampled_from(PIECES), st.integers(0, 20_000), st.integers(0, 20_000)).map(
+                lambda cut: cut[0][min(cut[1:]) : max(cut[1:])]
+            ),
+            st.sampled_from(PIECES),
+        ),
+        max_size=6,
+    )
+)
+def test_whatever_a_buffer_holds_is_repaired_or_refused(pieces: list[bytes]) -> None:
+    repairs_or_refuses(b"".join(pieces))
+
+
+@given(
+    base=st.sampled_from(PIECES),
+    cut=st.integers(0, 20_000),
+    changes=st.dictionaries(st.integers(0, 1500), st.integers(0, 255), max_size=8),
+)
+def test_a_damaged_header_is_repaired_or_refused(base: bytes, cut: int, changes: dict[int, int]) -> None:
+    damaged = bytearray(base)
+    for at, value in changes.items():
+        damaged[at % len(damaged)] = value
+    repairs_or_refuses(bytes(damaged[:cut]))
+    repairs_or_refuses(bytes(damaged))
+
+
+@given(data=st.binary(max_size=2000))
+def test_arbitrary_bytes_are_refused(data: bytes) -> None:
+    repairs_or_refuses(data)
+    repairs_or_refuses(b"\xff\xd8" + data)
