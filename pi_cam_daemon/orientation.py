@@ -119,7 +119,11 @@ class Orientation:
         import cv2
         import numpy as np
 
-        pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
+        except cv2.error as error:  # it is empty, or too large for OpenCV
+            raise JpegError(f"OpenCV cannot decode it: {error}") from None
         if pixels is None:
             raise JpegError("OpenCV cannot decode it")
         return self.encode(pixels)  # type: ignore[arg-type]
