@@ -12,6 +12,7 @@ import itertools
 import logging
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.config import CsiConfig, VideoConfig
-from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Stop
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ _LEVELS = ((25, 16), (35, 20), (50, 30), (65, 40), (80, 50))
 _BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
 # where libcamera looks for its own tuning files; one made from source comes first
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
-# how soon an error from the encoder's thread is noticed
+# how soon a command is obeyed
 _CHECK_SECONDS = 0.2
 
 _VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
@@ -133,8 +135,7 @@ class CsiSource:
             with _explained():
                 output = self._start(picam2, name, sink)
             while not _stopped(commands):
-                if output.error:
-                    raise output.error
+                output.wait(_CHECK_SECONDS)
         finally:
             with _explained(), contextlib.closing(picam2):
                 picam2.stop_recording()
@@ -159,24 +160,27 @@ class CsiSource:
         if framerate != self._video.framerate:
             log.warning("%s gives %.2f frames a second, not %g", name, framerate, self._video.framerate)
         encoder, encoder_name = self._make_encoder(width, height, self._video.quality)
-        output = _output(sink, encoder)
+        orientation = self._rest(picam2)
+        output = _output(sink, encoder, orientation)
         # Before the camera: no frame comes ahead of the announcement, and an encoder that fails is not announced.
         picam2.start_encoder(encoder, output)
-        sink.opened(CameraInfo("csi", name, width, height, framerate, given["format"], encoder_name))
+        sink.opened(CameraInfo("csi", name, *orientation.size(width, height), framerate, given["format"], encoder_name))
         picam2.start()
         return output
 
     def _configure(self, picam2: Any) -> float:
-        """Set size, orientation and frame rate, and return the frame rate that the camera will keep.
+        """Set size, flips and frame rate, and return the frame rate that the camera will keep.
 
-        libcamera replaces a size it cannot give: a picture of another size is worth more than none.
-        The wrong way round is not, so that is an error.
+        libcamera replaces what it cannot give: a picture of another size is worth more than none.
         """
         import libcamera
 
         video = self._video
-        upside_down = video.rotation == 180
-        transform = libcamera.Transform(hflip=video.hflip ^ upside_down, vflip=video.vflip ^ upside_down)
+        # Flips are free in the sensor, and half a turn is both. A quarter turn it cannot do: it flips so that what is
+        # left is to transpose, which is lossless with a JPEG of any size.
+        transform = libcamera.Transform(
+            hflip=video.hflip != (video.rotation in (180, 270)), vflip=video.vflip != (video.rotation in (90, 180))
+        )
         wanted_us = round(1e6 / video.framerate)
         for sensor in self._sensor_modes(picam2):
             picam2.configure(
@@ -196,16 +200,22 @@ class CsiSource:
             shortest_us, longest_us, _ = picam2.camera_controls["FrameDurationLimits"]
             if shortest_us <= wanted_us:
                 break
-        if picam2.camera_configuration()["transform"] != transform:
-            raise SourceError(
-                "The camera does not turn or flip its picture as set",
-                Cause.SETTINGS,
-                "Set video.rotation to 0, and video.hflip and video.vflip to false",
-            )
         frame_us = int(min(max(wanted_us, shortest_us), longest_us))
         # picamera2's FrameRate sets this same control, without regard to the limits
         picam2.set_controls({"FrameDurationLimits": (frame_us, frame_us)})
         return video.framerate if frame_us == wanted_us else 1e6 / frame_us
+
+    def _rest(self, picam2: Any) -> Orientation:
+        """What is left to do after the flips that the camera does."""
+        video = self._video
+        done = picam2.camera_configuration()["transform"]
+        return Orientation(
+            video.rotation,
+            video.hflip != bool(done.hflip),
+            video.vflip != bool(done.vflip),
+            video.rotation_method,
+            video.quality,
+        )
 
     def _sensor_modes(self, picam2: Any) -> list[dict[str, Any]]:
         """The sensor modes to try, best first.
@@ -222,17 +232,39 @@ class CsiSource:
 
 def _stopped(commands: Commands) -> bool:
     try:
-        return isinstance(commands.get(timeout=_CHECK_SECONDS), Stop)
+        return isinstance(commands.get_nowait(), Stop)
     except queue.Empty:
         return False
 
 
-def _output(sink: Sink, encoder: Any) -> Any:
-    """What hands the encoder's pictures to *sink*; the first error stays in its `error`."""
+def _output(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
+    """What hands the encoder's pictures to *sink*, upright.
+
+    To turn one takes milliseconds, in which the encoder's thread would queue frames without limit (picamera2's
+    software encoder): so that is done by the thread that calls `wait`, with the newest one.
+    """
     from picamera2.outputs import Output
 
     class SinkOutput(Output):  # type: ignore[misc]
-        error: Exception | None = None
+        def __init__(self) -> None:
+            super().__init__()
+            self._changed = threading.Condition()
+            self._newest: tuple[bytes, int] | None = None
+            self._error: Exception | None = None
+
+        def wait(self, seconds: float) -> None:
+            """Turn the next picture, if one comes in time; raises the first error of the encoder's thread."""
+            with self._changed:
+                self._changed.wait_for(lambda: self._newest or self._error, seconds)
+                if self._error:
+                    raise self._error
+                newest, self._newest = self._newest, None
+            if newest:
+                frame, captured = newest
+                try:
+                    sink.frame(orientation.jpeg(frame), captured)
+                except JpegError as error:  # the next one may do; should none, the camera counts as stalled
+                    log.debug("left out a picture of %d bytes: %s", len(frame), error)
 
         def outputframe(
             self,
@@ -242,7 +274,7 @@ def _output(sink: Sink, encoder: Any) -> Any:
             packet: Any = None,  # noqa: ARG002
             audio: bool = False,  # noqa: ARG002
         ) -> None:
-            if self.error:
+            if self._error:
                 return
             try:
                 if not frame.startswith(b"\xff\xd8"):
@@ -251,9 +283,17 @@ def _output(sink: Sink, encoder: Any) -> Any:
                         "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec",
                         hint="Run sudo apt full-upgrade, then reboot",
                     )
-                sink.frame(frame, captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns()))
+                captured = captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns())
+                if orientation.identity:
+                    sink.frame(frame, captured)
+                    return
+                with self._changed:
+                    self._newest = (frame, captured)
+                    self._changed.notify()
             except Exception as error:  # noqa: BLE001 - the top of the encoder's thread, which would die without a word
-                self.error = error
+                with self._changed:
+                    self._error = error
+                    self._changed.notify()
 
     return SinkOutput()
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pi_cam_daemon.config import VideoConfig
-from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink
 
 Pixels = npt.NDArray[np.uint8]
@@ -36,9 +36,6 @@ _GREY: Colour = (170, 170, 170)
 _MARK: Colour = (0, 140, 255)
 _CROSSING_NS = 2_000_000_000
 
-# (horizontally, vertically) → the code of cv2.flip
-_FLIPS = {(False, False): None, (True, False): 1, (False, True): 0, (True, True): -1}
-
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
 
@@ -57,6 +54,7 @@ class PatternSource:
         """
         video = self._video
         picture = _Picture(video)
+        orientation = Orientation(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
         period_ns = 1e9 / video.framerate
         start_ns = time.monotonic_ns()
         slot = number = 0
@@ -69,23 +67,22 @@ class PatternSource:
                 pass
             number += 1
             captured_ns = time.monotonic_ns()
-            jpeg = picture.jpeg(number, captured_ns)
+            jpeg = orientation.encode(picture.draw(number, captured_ns))
             if number == 1:
-                sink.opened(self._info())
+                width, height = orientation.size(video.width, video.height)
+                sink.opened(
+                    CameraInfo(
+                        kind="pattern",
+                        name="Test picture",
+                        width=width,
+                        height=height,
+                        framerate=video.framerate,
+                        pixel_format="BGR24",
+                        encoder="software JPEG (OpenCV)",
+                    )
+                )
             sink.frame(jpeg, captured_ns)
             slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
-
-    def _info(self) -> CameraInfo:
-        video = self._video
-        return CameraInfo(
-            kind="pattern",
-            name="Test picture",
-            width=video.width,
-            height=video.height,
-            framerate=video.framerate,
-            pixel_format="BGR24",
-            encoder="software JPEG (OpenCV)",
-        )
 
 
 def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:
@@ -98,15 +95,8 @@ class _Picture:
 
     def __init__(self, video: VideoConfig) -> None:
         width, height = video.width, video.height
-        self._size = f"{width}x{height}"
-        self._quality = (cv2.IMWRITE_JPEG_QUALITY, video.quality)
-        self._upright: Pixels = np.empty((height, width, 3), np.uint8)
-        # half a turn is both flips, and flipping twice is not flipping: the order does not matter, as in libcamera
-        half_turn = video.rotation == 180
-        self._flip = _FLIPS[video.hflip != half_turn, video.vflip != half_turn]
-        self._turned = np.empty_like(self._upright)
-
-        bars, self._strip, panel = np.split(self._upright, (round(height * 0.62), round(height * 0.72)))
+        self._pixels: Pixels = np.empty((height, width, 3), np.uint8)
+        bars, self._strip, panel = np.split(self._pixels, (round(height * 0.62), round(height * 0.72)))
         self._ramp = np.linspace(16, 235, width).astype(np.uint8)[:, np.newaxis]
         self._mark = slice(0, max(2, width // 40))
         for column, colour in zip(np.array_split(bars, len(_BARS), axis=1), _BARS, strict=True):
@@ -118,13 +108,13 @@ class _Picture:
         inner = _inner(panel, 0.03, 0.18)
         clock, _, facts = np.split(inner, (round(width * 0.45), round(width * 0.49)), axis=1)
         upper, lower = np.array_split(facts, 2)
-        size_and_rate = f"{self._size} {video.framerate:g} fps"
+        size_and_rate = f"{width}x{height} {video.framerate:g} fps"
         self._clock = _Text(clock, "00:00:00.0", _LIGHT)
         self._counter = _Text(upper, size_and_rate, _GREY)
         _Text(lower, size_and_rate, _GREY).show(size_and_rate)
 
-    def jpeg(self, number: int, now_ns: int) -> bytes:
-        """Frame *number* at *now_ns* of the monotonic clock, as a JPEG."""
+    def draw(self, number: int, now_ns: int) -> Pixels:
+        """Frame *number* at *now_ns* of the monotonic clock; the next one is drawn over it."""
         self._strip[:, self._mark] = self._ramp[self._mark]
         mark_width = self._mark.stop - self._mark.start
         left = (len(self._ramp) - mark_width) * (now_ns % _CROSSING_NS) // _CROSSING_NS
@@ -133,15 +123,7 @@ class _Picture:
         now = time.time()
         self._clock.show(f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 10) % 10}")
         self._counter.show(f"frame {number}")
-
-        pixels = self._upright
-        if self._flip is not None:
-            pixels = self._turned
-            cv2.flip(self._upright, self._flip, pixels)
-        encoded, data = cv2.imencode(".jpg", pixels, self._quality)
-        if not encoded:
-            raise SourceError(f"OpenCV cannot make a JPEG of {self._size}", Cause.SETTINGS)
-        return data.tobytes()
+        return self._pixels
 
 
 class _Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sys
 import tempfile
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from pi_cam_daemon.config import CsiConfig, VideoConfig
@@ -24,7 +28,7 @@ CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx2
 
 def video(**changes: Any) -> VideoConfig:
     values = {"width": 640, "height": 480, "framerate": 40.0, "rotation": 0, "hflip": False, "vflip": False}
-    return VideoConfig(**{**values, "quality": 80, **changes})
+    return VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, **changes})
 
 
 def source(camera: str = "", tuning_file: str = "", **changes: Any) -> csi.CsiSource:
@@ -180,20 +184,91 @@ def test_a_stalled_camera_stops_within_a_second(machine: Any) -> None:
     assert machine.open_cameras == []
 
 
-@pytest.mark.parametrize("rotation", [0, 180])
-@pytest.mark.parametrize("hflip", [False, True])
-@pytest.mark.parametrize("vflip", [False, True])
-def test_half_a_turn_is_both_flips(machine: Any, rotation: int, hflip: bool, vflip: bool) -> None:
-    watch(source(rotation=rotation, hflip=hflip, vflip=vflip))
-    transform = machine.configurations[-1]["transform"]
-    assert (transform.hflip, transform.vflip) == (hflip != (rotation == 180), vflip != (rotation == 180))
+EVERY_ORIENTATION = list(itertools.product((0, 90, 180, 270), (False, True), (False, True)))
 
 
-def test_a_camera_that_does_not_flip_is_refused(machine: Any) -> None:
-    machine.flips = False
-    assert refusal(source(hflip=True)).cause is Cause.SETTINGS
-    assert machine.open_cameras == []
-    watch(source(hflip=False))
+def camera_picture(width: int, height: int) -> npt.NDArray[np.uint8]:
+    """What the camera sees upright: a bright corner at the top left, a half-bright one at the top right."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2] = 240
+    pixels[: height // 2, width // 2 :] = 120
+    return pixels
+
+
+def flipped(pixels: npt.NDArray[np.uint8], hflip: bool, vflip: bool) -> npt.NDArray[np.uint8]:
+    return pixels[:: -1 if vflip else 1, :: -1 if hflip else 1]
+
+
+def encoded(pixels: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".jpg", np.ascontiguousarray(pixels))[1].tobytes()
+
+
+def decoded(jpeg: bytes) -> npt.NDArray[np.int_]:
+    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
+
+
+@pytest.mark.parametrize("sensor_flips", [True, False])
+@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
+def test_what_the_sensor_cannot_turn_is_turned_here(
+    machine: Any, rotation: int, hflip: bool, vflip: bool, sensor_flips: bool
+) -> None:
+    seen = camera_picture(332, 126)
+    machine.flips = sensor_flips
+    machine.gives_size = (332, 126)
+    machine.picture = lambda transform: encoded(flipped(seen, transform.hflip, transform.vflip))
+    watcher = watch(source(width=332, height=126, rotation=rotation, hflip=hflip, vflip=vflip))
+    upright = np.rot90(flipped(seen, hflip, vflip), -rotation // 90)
+    assert (watcher.info.height, watcher.info.width) == upright.shape[:2]
+    for jpeg, _ in watcher.frames:
+        assert decoded(jpeg).shape == upright.shape
+        assert np.abs(decoded(jpeg) - upright).mean() < 3
+
+
+@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
+def test_with_the_sensors_flips_a_jpeg_of_any_size_is_turned_without_decoding(
+    machine: Any, rotation: int, hflip: bool, vflip: bool
+) -> None:
+    machine.picture = jpeg = encoded(camera_picture(332, 126))
+    turned = decoded(watch(source(rotation=rotation, hflip=hflip, vflip=vflip)).frames[0][0])
+    expected = decoded(jpeg).transpose(1, 0, 2) if rotation in (90, 270) else decoded(jpeg)
+    assert np.abs(turned - expected).mean() < 0.1
+
+
+def test_half_a_turn_by_the_sensor_leaves_the_pictures_as_they_are(machine: Any) -> None:
+    watcher = watch(source(rotation=180))
+    assert [jpeg for jpeg, _ in watcher.frames] == [machine.picture] * len(watcher.frames)
+
+
+def test_a_quarter_turn_by_exif_announces_the_size_that_is_stored(machine: Any) -> None:
+    seen = camera_picture(64, 48)
+    machine.gives_size = (64, 48)
+    machine.picture = lambda transform: encoded(flipped(seen, transform.hflip, transform.vflip))
+    watcher = watch(source(width=64, height=48, rotation=90, rotation_method="exif"))
+    assert (watcher.info.width, watcher.info.height) == (64, 48)
+    # OpenCV obeys the mark
+    assert np.abs(decoded(watcher.frames[0][0]) - np.rot90(seen, -1)).mean() < 3
+
+
+def test_a_picture_that_cannot_be_turned_is_left_out(machine: Any) -> None:
+    good = encoded(camera_picture(64, 48))
+    pictures = itertools.cycle((b"\xff\xd8 not a picture \xff\xd9", good))
+    machine.picture = lambda _: next(pictures)
+    for jpeg, _ in watch(source(rotation=90)).frames:
+        assert decoded(jpeg).shape == (64, 48, 3)
+
+
+def test_while_a_picture_is_turned_only_the_newest_waits(machine: Any) -> None:
+    class Slow(Watcher):
+        def frame(self, jpeg: bytes, captured_ns: int) -> None:
+            time.sleep(0.2)  # eight frames of the camera
+            super().frame(jpeg, captured_ns)
+
+    machine.picture = encoded(camera_picture(64, 48))
+    commands = Commands()
+    watcher = Slow(commands, frames=4)
+    source(rotation=90).run(watcher, commands)
+    times = [captured_ns for _, captured_ns in watcher.frames]
+    assert all(later - earlier > 3 * 25_000_000 for earlier, later in itertools.pairwise(times))
 
 
 def test_another_size_than_asked_for_is_announced_and_logged(machine: Any, caplog: pytest.LogCaptureFixture) -> None:

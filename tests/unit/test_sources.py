@@ -26,8 +26,8 @@ PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should b
 
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
-    settings = {"rotation": 0, "hflip": False, "vflip": False, "quality": 80, **other}
-    return VideoConfig(width=width, height=height, framerate=framerate, **settings)
+    upright = {"rotation": 0, "rotation_method": "pixels", "hflip": False, "vflip": False}
+    return VideoConfig(**{"width": width, "height": height, "framerate": framerate, "quality": 80, **upright, **other})
 
 
 class Run:
@@ -215,34 +215,41 @@ class TestPattern(SourceContract):
         assert lengths[-1] > 2 * lengths[0]
 
     @pytest.mark.parametrize("size", [(16, 16), (640, 480), (48, 64)], ids=str)
-    @pytest.mark.parametrize(
-        ("turn", "upside_down", "right_is_left"),
-        [
-            ({}, False, False),
-            ({"rotation": 180}, True, True),
-            ({"hflip": True}, False, True),
-            ({"vflip": True}, True, False),
-            ({"hflip": True, "vflip": True}, True, True),
-            ({"rotation": 180, "hflip": True}, True, False),
-            ({"rotation": 180, "vflip": True}, False, True),
-            ({"rotation": 180, "hflip": True, "vflip": True}, False, False),
-        ],
-        ids=str,
-    )
+    @pytest.mark.parametrize("vflip", [False, True])
+    @pytest.mark.parametrize("hflip", [False, True])
+    @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
     def test_rotation_and_flips_are_real_pixels(
-        self, turn: dict[str, Any], upside_down: bool, right_is_left: bool, size: tuple[int, int]
+        self, rotation: int, hflip: bool, vflip: bool, size: tuple[int, int]
     ) -> None:
         width, height = size
-        with running(self.make(video(width, height, quality=95, **turn))) as run:
+        settings = video(width, height, quality=95, rotation=rotation, hflip=hflip, vflip=vflip)
+        with running(self.make(settings)) as run:
             pixels = decoded(run.wait_for_frames(1)[0][0]).astype(int)
-        if upside_down:
+        assert pixels.shape == (run.info.height, run.info.width, 3)
+        pixels = np.rot90(pixels, rotation // 90)  # back, which numpy does anticlockwise
+        assert pixels.shape == (height, width, 3)
+        if vflip:
             pixels = pixels[::-1]
-        if right_is_left:
+        if hflip:
             pixels = pixels[:, ::-1]
+        self.assert_upright(pixels)
+
+    @pytest.mark.parametrize("rotation", [90, 180])
+    def test_by_exif_the_pixels_stay_and_a_mark_says_how_to_turn_them(self, rotation: int) -> None:
+        with running(self.make(video(64, 48, quality=95, rotation=rotation, rotation_method="exif"))) as run:
+            data = np.frombuffer(run.wait_for_frames(1)[0][0], np.uint8)
+        assert (run.info.width, run.info.height) == (64, 48)
+        stored = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).astype(int)
+        self.assert_upright(stored)
+        # OpenCV obeys the mark
+        assert np.array_equal(cv2.imdecode(data, cv2.IMREAD_COLOR), np.rot90(stored, -rotation // 90))
+
+    def assert_upright(self, pixels: npt.NDArray[np.int_]) -> None:
+        height = len(pixels)
         top_left, top_right, bottom = pixels[height // 5, 0], pixels[height // 5, -1], pixels[-1]
-        assert top_left.min() > 150, "upright, the first bar is light grey"
-        assert top_right[0] > 120 > 60 > top_right[2], "upright, the last bar is blue"
-        assert bottom.max() < 90, "upright, the panel is dark"
+        assert top_left.min() > 150, "the first bar is light grey"
+        assert top_right[0] > 120 > 60 > top_right[2], "the last bar is blue"
+        assert bottom.max() < 90, "the panel is dark"
 
     def test_every_frame_differs_from_the_one_before(self) -> None:
         with running(self.make(video(320, 240))) as run:

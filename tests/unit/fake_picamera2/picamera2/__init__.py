@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,8 @@ class Machine:
     longest_us: int = 11_767_556
     gives_size: tuple[int, int] | None = None
     flips: bool = True
-    picture: bytes = b"\xff\xd8 a picture \xff\xd9"
+    # or what makes one for the transform that is configured
+    picture: bytes | Callable[[libcamera.Transform], bytes] = b"\xff\xd8 a picture \xff\xd9"
     stalled: bool = False
     open_error: BaseException | None = None
     encoder_error: BaseException | None = None
@@ -115,7 +117,10 @@ class Picamera2:
         since_first_us = 0
         while not self._stopping.wait(frame_us / 1e6):
             if not machine.stalled:
-                self._encoder.output.outputframe(machine.picture, True, since_first_us, None, False)
+                picture = machine.picture
+                if callable(picture):
+                    picture = picture(self._configuration["transform"])
+                self._encoder.output.outputframe(picture, True, since_first_us, None, False)
                 since_first_us += frame_us
 
     def stop_recording(self) -> None:
