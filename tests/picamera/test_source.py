@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("virtual_camera", reason="runs in the root that tests/picamera/rig/setup makes")
 
 import libcamera
+import numpy as np
 from PIL import Image
 from virtual_camera import MemfdAllocator, nv12_encoder
 
@@ -29,7 +30,7 @@ from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
 
 def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -> csi.CsiSource:
     values = {"width": 640, "height": 480, "framerate": 30.0, "rotation": 0, "hflip": False, "vflip": False}
-    video = VideoConfig(**{**values, "quality": 80, **changes})
+    video = VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, **changes})
     return csi.CsiSource(video, CsiConfig(camera, "", 4), allocator=allocator or MemfdAllocator(), encoder=nv12_encoder)
 
 
@@ -222,6 +223,11 @@ def test_a_camera_in_use_is_busy_and_free_again_afterwards() -> None:
         (180, False, False, libcamera.Orientation.Rotate180),
         (180, True, True, libcamera.Orientation.Rotate0),
         (180, True, False, libcamera.Orientation.Rotate180Mirror),
+        # what is left of a quarter turn is to transpose
+        (90, False, False, libcamera.Orientation.Rotate180Mirror),
+        (90, True, False, libcamera.Orientation.Rotate180),
+        (270, False, False, libcamera.Orientation.Rotate0Mirror),
+        (270, True, True, libcamera.Orientation.Rotate180Mirror),
     ],
 )
 def test_turns_and_flips_reach_libcamera(rotation: int, hflip: bool, vflip: bool, orientation: Any) -> None:
@@ -236,3 +242,25 @@ def test_turns_and_flips_reach_libcamera(rotation: int, hflip: bool, vflip: bool
     with running(source(allocator=witness, rotation=rotation, hflip=hflip, vflip=vflip)) as recorder:
         recorder.wait_for(1)
     assert witness.orientation == orientation
+
+
+@pytest.mark.parametrize("rotation", [90, 270])
+def test_a_quarter_turn_transposes_what_the_camera_gives(rotation: int) -> None:
+    with running(source(width=640, height=480, rotation=rotation)) as turned, running(source("0")) as other:
+        turned.wait_for(30)
+        other.wait_for(30)
+    assert (turned.info.width, turned.info.height) == (480, 640)
+    for jpeg, _, _ in turned.frames[:30]:
+        picture = Image.open(io.BytesIO(jpeg))
+        picture.load()
+        assert picture.size == (480, 640)
+    # the virtual camera's bars stand upright, and it does not flip: so they lie now
+    pixels = np.asarray(picture.convert("L"), dtype=int)
+    assert np.abs(np.diff(pixels.mean(axis=1))).max() > 10 > np.abs(np.diff(pixels.mean(axis=0))).max()
+
+
+def test_pictures_that_are_turned_keep_the_rate_and_their_times() -> None:
+    with running(source(rotation=90)) as recorder:
+        assert rate(recorder) == pytest.approx(30, rel=0.2)
+        for _, captured, arrived in recorder.frames:
+            assert 0 <= arrived - captured < 1e9
