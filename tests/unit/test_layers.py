@@ -134,8 +134,9 @@ def test_only_the_csi_source_imports_the_camera_stack() -> None:
     assert users("picamera2", "libcamera") <= {f"{SOURCES}.csi"}
 
 
-def test_only_sources_and_the_card_draw() -> None:
-    assert {module for module in users("cv2", "numpy") if not in_sources(module)} <= {"pi_cam_daemon.card"}
+def test_only_sources_the_card_and_what_turns_pictures_use_pixels() -> None:
+    others = {"pi_cam_daemon.card", "pi_cam_daemon.orientation"}
+    assert {module for module in users("cv2", "numpy") if not in_sources(module)} <= others
 
 
 def test_only_the_mains_of_the_two_processes_install_signals() -> None:
