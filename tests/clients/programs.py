@@ -1,0 +1,103 @@
+"""The programs people watch with: how each is started, and the pictures that it has decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.server.harness import Daemon, Reading, Viewer, until
+
+FFMPEG = "ffmpeg -hide_banner -nostdin -loglevel repeat+warning"
+
+# These write each picture as a PNG into {folder} …
+PLAYERS = {
+    "ffmpeg": FFMPEG + " -i {url} {folder}/%06d.png",
+    # its preset-http-mjpeg-generic, then what its detector asks of any camera
+    "frigate": FFMPEG + " -user_agent FFmpeg/Frigate -avoid_negative_ts make_zero -fflags nobuffer -flags low_delay"
+    " -strict experimental -fflags +genpts+discardcorrupt -use_wallclock_as_timestamps 1 -i {url}"
+    " -r 5 -vf fps=5 {folder}/%06d.png",
+    "opencv": shlex.join([sys.executable, str(Path(__file__).parent / "rig" / "opencv.py")]) + " {url} {folder}",
+    # VLC refuses to run as root; in a user namespace without a mapping it is nobody, yet may write here
+    "vlc": "unshare --user env HOME={folder} cvlc --no-audio --no-dbus --vout dummy"
+    " --video-filter scene --scene-ratio 1 --scene-format png --scene-prefix= --scene-path {folder} {url}",
+    "gstreamer": "gst-launch-1.0 -q souphttpsrc location={url} is-live=true ! multipartdemux ! jpegdec ! videoconvert"
+    " ! pngenc ! multifilesink location={folder}/%06d.png",
+    "mpv": "mpv --no-config --msg-level=all=warn --no-audio --vo=image --vo-image-format=png"
+    " --vo-image-outdir={folder} {url}",
+}
+# … and these the whole HTTP answer to their standard output.
+DOWNLOADERS = {
+    "curl": "curl --silent --show-error --no-buffer --include {url}",
+    "wget": "wget --no-verbose --save-headers --output-document=- {url}",
+}
+PROGRAMS = PLAYERS | DOWNLOADERS
+
+# nothing comes behind this: the picture has been written to its end
+PNG_END = b"IEND\xaeB`\x82"
+
+
+class Watching:
+    """A program that watches, as long as `watching` lasts."""
+
+    def __init__(self, program: str, process: subprocess.Popen[bytes], folder: Path, answer: socket.socket) -> None:
+        self.program = program
+        self.process = process
+        self.reading = Reading(Viewer(answer)) if program in DOWNLOADERS else None
+        self._folder = folder
+        self._pictures: list[bytes] = []
+        self._newest = 0
+
+    def pictures(self) -> list[bytes]:
+        """All pictures so far, as the files that they are."""
+        assert self.process.poll() is None, f"{self.program} has ended"
+        if self.reading:
+            assert self.reading.error is None, self.reading.error
+            return [part.jpeg for part in self.reading.parts]
+        # by time and not by name: VLC counts from 1 again when the size changes
+        for written, file in sorted((file.stat().st_mtime_ns, file) for file in self._folder.glob("*.png")):
+            if written > self._newest and (data := file.read_bytes()).endswith(PNG_END):
+                self._newest = written
+                self._pictures.append(data)
+        return self._pictures
+
+    def wait_for(self, count: int, seconds: float = 15.0) -> list[bytes]:
+        """All pictures so far, at least *count*."""
+        until(f"{count} pictures in {self.program}", lambda: len(self.pictures()) >= count, seconds)
+        return self.pictures()
+
+    def said(self) -> list[str]:
+        """The lines that it wrote for a person to read."""
+        return (self._folder / "output").read_text(errors="replace").splitlines()
+
+
+@contextlib.contextmanager
+def watching(program: str, daemon: Daemon, folder: Path, path: str = "/stream") -> Iterator[Watching]:
+    """*program* watches *daemon* at *path* for as long as the block lasts; *folder* is for what it writes."""
+    words = {"url": f"http://127.0.0.1:{daemon.port}{path}", "folder": str(folder)}
+    argv = [word.format(**words) for word in shlex.split(PROGRAMS[program])]
+    output = folder / "output"
+    answer, theirs = socket.socketpair()
+    with answer, output.open("wb") as log:
+        answer.settimeout(10)
+        with theirs:
+            stdout = theirs.fileno() if program in DOWNLOADERS else log.fileno()
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=log, start_new_session=True
+            )
+        try:
+            watching = Watching(program, process, folder, answer)
+            yield watching
+            if watching.reading:
+                watching.reading.finish()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+            print(f"--- {program}", output.read_text(errors="replace"), sep="\n")
