@@ -11,9 +11,10 @@ BOUNDARY = "picamdaemonboundary7Mq2vX"
 CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
 # what a stream begins with, right after its HTTP header and before any picture
-OPENING = f"\r\n--{BOUNDARY}\r\n".encode()
+# (no CRLF before it: FFmpeg's probe, which mpv and pipes depend on, looks for the dashes in the very first byte)
+OPENING = f"--{BOUNDARY}\r\n".encode()
 # what ends every part, in the same write as the picture
-CLOSING = OPENING
+CLOSING = b"\r\n" + OPENING
 
 
 def part_header(length: int, timestamp: float) -> bytes:

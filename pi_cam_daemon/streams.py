@@ -294,7 +294,9 @@ class Streams:
         """Nothing new has come: show the last picture again, or the card."""
         if now - self._fresh_at >= self._hold_seconds:
             self._show(self._card(), now)
-        elif self._shown is not None:
+            return
+        self._card()  # has it drawn, so that it is there in the right size when it is needed
+        if self._shown is not None:
             self._show(self._shown, now)
         else:
             self._shown_at = now

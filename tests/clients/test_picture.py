@@ -77,6 +77,15 @@ def test_ffprobe_finds_size_and_format(upright: Daemon) -> None:
     assert probe.stderr == b""
 
 
+def test_a_recording_is_recognised_without_its_content_type(upright: Daemon, tmp_path: Path) -> None:
+    recording = tmp_path / "recording"
+    url = f"http://127.0.0.1:{upright.port}/stream"
+    subprocess.run(["curl", "--silent", "--max-time", "1", "--output", str(recording), url], timeout=20, check=False)
+    argv = ["ffprobe", "-v", "error", "-show_entries", "format=format_name", "-of", "csv=p=0", str(recording)]
+    probe = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20)
+    assert probe.stdout == "mpjpeg\n"
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_picture_is_the_right_way_up(turned: tuple[Daemon, Turn], program: str, tmp_path: Path) -> None:
     daemon, turn = turned

@@ -174,7 +174,7 @@ class Viewer:
         match = re.search(rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n", self.head)
         assert match, self.head
         self.boundary = b"\r\n--" + match[1] + b"\r\n"
-        assert self._file.read(len(self.boundary)) == self.boundary
+        assert self._file.read(len(self.boundary) - 2) == self.boundary[2:]
 
     def _until(self, end: bytes) -> bytes:
         lines = b""

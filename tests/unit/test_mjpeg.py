@@ -25,7 +25,8 @@ def test_a_part_is_header_picture_and_then_the_boundary() -> None:
 
 def test_a_stream_is_well_formed_from_its_first_byte() -> None:
     stream = mjpeg.OPENING + b"".join(mjpeg.part(PICTURE, moment) for moment in range(3))
-    preamble, *parts, epilogue = stream.split(b"\r\n--" + mjpeg.BOUNDARY.encode() + b"\r\n")
+    assert stream.startswith(b"--")  # FFmpeg's probe looks nowhere else
+    preamble, *parts, epilogue = (b"\r\n" + stream).split(b"\r\n--" + mjpeg.BOUNDARY.encode() + b"\r\n")
     assert (preamble, epilogue) == (b"", b"")
     assert [part.partition(b"\r\n\r\n")[2] for part in parts] == [PICTURE] * 3
 
