@@ -12,7 +12,6 @@ from typing import Protocol
 
 from pi_cam_daemon.camera_info import CameraInfo as CameraInfo
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.errors import SourceError
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,25 @@ def _csi(config: CameraConfig) -> Source:
     return CsiSource(config.video, config.csi)
 
 
+def _usb(config: CameraConfig) -> Source:
+    from pi_cam_daemon.sources.usb import UsbSource
+
+    return UsbSource(config.video, config.usb)
+
+
 def _pattern(config: CameraConfig) -> Source:
     from pi_cam_daemon.sources.pattern import PatternSource
 
     return PatternSource(config.video)
 
 
-_KINDS: dict[str, Callable[[CameraConfig], Source]] = {"csi": _csi, "pattern": _pattern}
+_KINDS: dict[str, Callable[[CameraConfig], Source]] = {"csi": _csi, "usb": _usb, "pattern": _pattern}
 
 
 def create(config: CameraConfig) -> tuple[Source, str]:
     """The source that *config* asks for, and why it was taken (empty unless `auto` decided)."""
-    kind = config.kind
-    if kind != "auto":
-        return _KINDS[kind](config), ""
-    from pi_cam_daemon.sources import csi
+    if config.kind != "auto":
+        return _KINDS[config.kind](config), ""
+    from pi_cam_daemon.sources.auto import choose
 
-    try:
-        cameras = csi.cameras()
-    except SourceError as error:
-        return _pattern(config), f"a test picture: {error.message}. {error.hint}".rstrip()
-    if not cameras:
-        return _pattern(config), "a test picture: picamera2 finds no CSI camera"
-    return _csi(config), "picamera2 finds a CSI camera"
+    return choose(config)

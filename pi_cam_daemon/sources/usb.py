@@ -1,0 +1,254 @@
+"""A USB camera: its own JPEGs, or its raw pictures encoded here."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pi_cam_daemon import jpeg, v4l2
+from pi_cam_daemon.config import UsbConfig, VideoConfig
+from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+
+log = logging.getLogger(__name__)
+
+DEV = Path("/dev")
+SYSFS = Path("/sys/class/video4linux")
+
+# JPEGs have two names in the kernel: UVC cameras say MJPG, drivers of older cameras JPEG
+_FORMATS = {"MJPG": ("MJPG", "JPEG"), "YUYV": ("YUYV",), "auto": ("MJPG", "JPEG", "YUYV")}
+# how soon a Stop is seen when no picture comes
+_CHECK_MS = 200
+# so many pictures without their end marker more than with it are a camera's habit, not accidents
+_ENDLESS_BY_HABIT = 10
+# dropped pictures are worth a line this often
+_WARN_SECONDS = 60.0
+
+_VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
+_LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A USB camera. *path* is where udev's name for it, made of its serial number, stays; *node* may change."""
+
+    path: Path
+    node: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.path})"
+
+
+def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
+    """The USB cameras, in the kernel's order; SourceError if there is none but nodes that may not be opened."""
+    found = []
+    forbidden = None
+    for node in _nodes(dev, sysfs):
+        try:
+            device = v4l2.device(node)
+        except PermissionError as error:
+            forbidden = explain(error, node)
+        except OSError as error:  # unplugged meanwhile, or of a driver that is broken: others may work
+            log.debug("%s: %s", node, error.strerror)
+        else:
+            # what is on the Pi's own chip says "platform:", be it a codec or the receiver of a CSI camera
+            if device.captures and device.bus.startswith("usb"):
+                found.append(Camera(_lasting_name(node, dev), node, device.name))
+    if forbidden and not found:
+        raise forbidden
+    return found
+
+
+def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
+    """The camera at the path *wanted*, the first USB camera if that is empty; SourceError if it is not there."""
+    if not wanted:
+        if found := cameras(dev, sysfs):
+            return found[0]
+        raise SourceError("There is no USB camera", Cause.MISSING, "Plug one in; `lsusb` shows what the Pi sees")
+    path = Path(wanted)
+    try:
+        device = v4l2.device(path)
+    except OSError as error:
+        raise explain(error, path) from error
+    if not device.captures:
+        raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT)
+    return Camera(path if path.is_symlink() else _lasting_name(path, dev), path.resolve(), device.name)
+
+
+class UsbSource:
+    """One USB camera; *dev* and *sysfs* are where it is looked for."""
+
+    def __init__(self, video: VideoConfig, usb: UsbConfig, dev: Path = DEV, sysfs: Path = SYSFS) -> None:
+        self._video = video
+        self._usb = usb
+        self._dev = dev
+        self._sysfs = sysfs
+
+    def run(self, sink: Sink, commands: Commands) -> None:
+        camera = find_camera(self._usb.device, self._dev, self._sysfs)
+        try:
+            with v4l2.opened(camera.node) as fd:
+                capture = self._configure(fd)
+                with capture.streaming():
+                    self._deliver(camera, capture, sink, commands)
+        except SourceError:
+            raise
+        except OSError as error:
+            raise explain(error, camera.path) from error
+
+    def _configure(self, fd: int) -> v4l2.Capture:
+        video = self._video
+        there = v4l2.pixel_formats(fd)
+        wanted = self._usb.pixel_format
+        chosen = next((name for name in _FORMATS[wanted] if name in there), None)
+        if chosen:
+            capture = v4l2.Capture(fd, chosen, video.width, video.height, video.framerate)
+            if capture.pixel_format == chosen:
+                return capture
+        lacks = "neither MJPG nor YUYV" if wanted == "auto" else f"no {wanted}"
+        raise SourceError(f"The camera has {lacks}", Cause.SETTINGS, f"It has {', '.join(there) or 'nothing'}")
+
+    def _deliver(self, camera: Camera, capture: v4l2.Capture, sink: Sink, commands: Commands) -> None:
+        video = self._video
+        orientation = Orientation(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        upright_jpeg = _converter(capture, orientation)
+        self._warn_of_differences(camera, capture)
+        width, height = orientation.size(capture.width, capture.height)
+        encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
+        sink.opened(CameraInfo("usb", str(camera), width, height, capture.framerate, capture.pixel_format, encoder))
+        dropped = _Dropped(camera.path)
+        captured_ns = time.monotonic_ns()
+        while not _stopped(commands):
+            picture = capture.newest() if capture.wait(_CHECK_MS) else None
+            if not picture:
+                continue
+            try:
+                if picture.damaged:
+                    raise JpegError("the driver says that it is damaged")
+                data = upright_jpeg(picture.data)
+            except JpegError as error:
+                dropped.add(str(error))
+                continue
+            now_ns = time.monotonic_ns()
+            # some drivers give no time, or one of another clock
+            captured_ns = picture.timestamp_ns if captured_ns < picture.timestamp_ns <= now_ns else now_ns
+            sink.frame(data, captured_ns)
+
+    def _warn_of_differences(self, camera: Camera, capture: v4l2.Capture) -> None:
+        video = self._video
+        if (capture.width, capture.height) != (video.width, video.height):
+            sizes = capture.width, capture.height, video.width, video.height
+            log.warning("%s gives %dx%d, not %dx%d; `v4l2-ctl --list-formats-ext` shows its sizes", camera.path, *sizes)
+        if abs(capture.framerate - video.framerate) > 0.01 * video.framerate:
+            log.warning("%s gives %.4g frames a second, not %g", camera.path, capture.framerate, video.framerate)
+
+
+class _Dropped:
+    """Counts the pictures that viewers are spared, and says so now and then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = 0
+        self._next_word = 0.0
+
+    def add(self, why: str) -> None:
+        self._count += 1
+        now = time.monotonic()
+        if now >= self._next_word:
+            self._next_word = now + _WARN_SECONDS
+            log.warning("%s: %d bad pictures so far, the last one because %s", self._path, self._count, why)
+
+
+def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
+    """What makes a whole, upright JPEG of the camera's bytes; it raises JpegError."""
+    if capture.pixel_format != "YUYV":
+        mender = _Mender()
+        return lambda data: orientation.jpeg(mender.mended(data))
+
+    # 30 MB and, on a Zero 2 W, a second that a camera with JPEGs of its own does not cost
+    import cv2
+    import numpy as np
+
+    rows, columns, row_bytes = capture.height, capture.width, capture.row_bytes
+
+    def encode(data: bytes) -> bytes:
+        if len(data) < rows * row_bytes:
+            raise JpegError(f"it has {len(data)} bytes, not {rows * row_bytes}")
+        padded = np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
+        yuyv = padded[:, : columns * 2].reshape(rows, columns, 2)
+        return orientation.encode(np.asarray(cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUY2), np.uint8))
+
+    return encode
+
+
+class _Mender:
+    """Makes whole JPEGs of what a camera gives.
+
+    A picture without its end marker was cut short, except from a camera that mostly leaves it out: a C920 on a Pi 5
+    was down to one frame a second in µStreamer (its issue 313).
+    """
+
+    def __init__(self) -> None:
+        self._endless = 0  # how many more pictures came without it than with it, lately
+
+    def mended(self, data: bytes) -> bytes:
+        """The whole JPEG in *data*; JpegError without one."""
+        try:
+            picture = jpeg.repair(data)
+        except JpegError:
+            picture = jpeg.repair(data, end_required=False)
+            self._endless = min(self._endless + 1, _ENDLESS_BY_HABIT)
+            if self._endless < _ENDLESS_BY_HABIT:
+                raise
+            return picture
+        self._endless = max(self._endless - 1, 0)
+        return picture
+
+
+def _stopped(commands: Commands) -> bool:
+    try:
+        commands.get_nowait()
+    except queue.Empty:
+        return False
+    return True
+
+
+def _nodes(dev: Path, sysfs: Path) -> list[Path]:
+    """The nodes in *dev* of the video devices in *sysfs*, by their numbers."""
+    names = (path.name for path in sysfs.glob("video*") if path.name[5:].isdecimal())
+    return [dev / name for name in sorted(names, key=lambda name: int(name[5:]))]
+
+
+def _lasting_name(node: Path, dev: Path) -> Path:
+    """The link to *node* that is named after the camera's serial number, else *node* itself."""
+    links = sorted((dev / "v4l" / "by-id").glob("*"))
+    return next((link for link in links if link.resolve() == node.resolve()), node)
+
+
+def explain(error: OSError, path: Path) -> SourceError:
+    """The SourceError for what the kernel says of the camera at *path*."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return SourceError(f"No permission to open {path}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+        case errno.EBUSY:
+            return SourceError(f"Another program uses {path}", Cause.BUSY, f"`sudo fuser {path}` tells which")
+        case errno.ENOENT | errno.ENOTDIR | errno.ENXIO:
+            return SourceError(f"There is no camera at {path}", Cause.MISSING, f"Plug it in. {_LIST_HINT}")
+        case errno.ENODEV:
+            return SourceError(f"The camera was unplugged ({path})", Cause.LOST, "Plug it in again")
+        case errno.ENOTTY | errno.EISDIR:
+            return SourceError(f"{path} is no camera", Cause.SETTINGS, _LIST_HINT)
+        case errno.ENOSPC:
+            return SourceError(
+                f"The USB bus has no room for the pictures of {path}",
+                Cause.SETTINGS,
+                "Lower video.width, video.height or video.framerate, or plug it in apart from other cameras",
+            )
+    return SourceError(f"The camera failed: {error.strerror} ({path})", Cause.LOST, "Check its cable and its power")

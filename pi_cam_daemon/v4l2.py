@@ -1,0 +1,187 @@
+"""A camera through V4L2, the kernel's own interface to it. Everything here raises OSError as the kernel has it.
+
+docs/decisions/001-v4l2-capture.md says why neither linuxpy nor OpenCV does this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import videodev2 as api
+
+_CAPTURES = api.V4L2_CAP_VIDEO_CAPTURE | api.V4L2_CAP_STREAMING
+# one is being filled, one waits to be, one is read; one more for a busy processor
+_BUFFERS = 4
+# beyond any camera: a list that never ends must end
+_MOST_FORMATS = 64
+
+
+@contextlib.contextmanager
+def opened(node: Path) -> Iterator[int]:
+    """The file descriptor of the device at *node*, for as long as the block lasts."""
+    fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a node says of itself; *bus* is where it is attached, *captures* whether pictures come out of it."""
+
+    name: str
+    bus: str
+    captures: bool
+
+
+def device(node: Path) -> Device:
+    """What *node* says of itself."""
+    capability = api.v4l2_capability()
+    with opened(node) as fd:
+        fcntl.ioctl(fd, api.VIDIOC_QUERYCAP, capability)
+    # `capabilities` is about all nodes of a device: a webcam's metadata node has pictures there, too
+    captures = capability.device_caps & _CAPTURES == _CAPTURES
+    return Device(_text(capability.card), _text(capability.bus_info), captures)
+
+
+def pixel_formats(fd: int) -> list[str]:
+    """The pixel formats that a camera has, by their four characters, in its own order."""
+    found: list[str] = []
+    while len(found) < _MOST_FORMATS:
+        entry = api.v4l2_fmtdesc(index=len(found), type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        try:
+            fcntl.ioctl(fd, api.VIDIOC_ENUM_FMT, entry)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # how the kernel ends a list
+                break
+            raise
+        found.append(entry.pixelformat.to_bytes(4, "little").decode("latin-1"))
+    return found
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was in one of the driver's buffers.
+
+    *timestamp_ns* is CLOCK_MONOTONIC, 0 if the driver does not say; *damaged* is what it knows to be incomplete.
+    """
+
+    data: bytes
+    timestamp_ns: int
+    damaged: bool
+
+
+class Capture:
+    """An open camera that was asked for these settings.
+
+    *width*, *height*, *row_bytes*, *framerate* and *pixel_format* are its answer: what it will really give.
+    *row_bytes* is 0 for JPEGs.
+    """
+
+    def __init__(self, fd: int, pixel_format: str, width: int, height: int, framerate: float) -> None:
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._memory: list[mmap.mmap] = []
+        asked = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        pixels = asked.fmt.pix
+        pixels.width, pixels.height = width, height
+        pixels.pixelformat = int.from_bytes(pixel_format.encode(), "little")
+        pixels.field = api.V4L2_FIELD_ANY
+        fcntl.ioctl(fd, api.VIDIOC_S_FMT, asked)
+        self.pixel_format = pixels.pixelformat.to_bytes(4, "little").decode("latin-1")
+        self.width, self.height, self.row_bytes = pixels.width, pixels.height, pixels.bytesperline
+        self.framerate = self._set_framerate(framerate)
+
+    @contextlib.contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Let the camera deliver for as long as the block lasts."""
+        request = api.v4l2_requestbuffers(
+            count=_BUFFERS, type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP
+        )
+        fcntl.ioctl(self._fd, api.VIDIOC_REQBUFS, request)
+        kind = ctypes.c_int(api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        with contextlib.ExitStack() as stack:
+            for index in range(request.count):
+                buffer = _buffer(index)
+                fcntl.ioctl(self._fd, api.VIDIOC_QUERYBUF, buffer)
+                memory = mmap.mmap(self._fd, buffer.length, offset=buffer.m.offset)
+                self._memory.append(stack.enter_context(memory))
+                fcntl.ioctl(self._fd, api.VIDIOC_QBUF, buffer)
+            fcntl.ioctl(self._fd, api.VIDIOC_STREAMON, kind)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # it may be gone, and why the block ended is the news
+                    fcntl.ioctl(self._fd, api.VIDIOC_STREAMOFF, kind)
+
+    def wait(self, milliseconds: int) -> bool:
+        """Whether a picture comes in that time; OSError as soon as none will come any more."""
+        for _, events in self._poll.poll(milliseconds):
+            if not events & select.POLLIN:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+            return True
+        return False
+
+    def newest(self) -> Picture | None:
+        """The newest picture that has come, older ones are skipped; None if there is none."""
+        newest = self._dequeue()
+        while newest and (newer := self._dequeue()):
+            fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
+            newest = newer
+        if not newest:
+            return None
+        data = self._memory[newest.index][: newest.bytesused]
+        picture = Picture(data, _timestamp_ns(newest), bool(newest.flags & api.V4L2_BUF_FLAG_ERROR))
+        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
+        return picture
+
+    def _dequeue(self) -> Any:
+        buffer = _buffer()
+        try:
+            fcntl.ioctl(self._fd, api.VIDIOC_DQBUF, buffer)
+        except BlockingIOError:
+            return None
+        return buffer
+
+    def _set_framerate(self, framerate: float) -> float:
+        """Ask for *framerate*; the answer, which is taken to be the same where a camera gives none."""
+        wanted = 1 / Fraction(framerate).limit_denominator(1001)
+        asked = api.v4l2_streamparm(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        period = asked.parm.capture.timeperframe
+        period.numerator, period.denominator = wanted.numerator, wanted.denominator
+        try:
+            fcntl.ioctl(self._fd, api.VIDIOC_S_PARM, asked)
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL):
+                raise
+            return framerate
+        if not period.numerator or not period.denominator:
+            return framerate
+        return float(period.denominator / period.numerator)
+
+
+def _buffer(index: int = 0) -> Any:
+    return api.v4l2_buffer(index=index, type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP)
+
+
+def _timestamp_ns(buffer: Any) -> int:
+    if buffer.flags & api.V4L2_BUF_FLAG_TIMESTAMP_MASK != api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC:
+        return 0
+    return int(buffer.timestamp.tv_sec * 1_000_000_000 + buffer.timestamp.tv_usec * 1000)
+
+
+def _text(field: ctypes.Array[ctypes.c_uint8]) -> str:
+    return bytes(field).split(b"\0")[0].decode(errors="replace")
