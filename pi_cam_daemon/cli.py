@@ -9,13 +9,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
 from pi_cam_daemon import __version__, config
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
-    from pi_cam_daemon.sources.csi import Camera
+    from pi_cam_daemon.sources.csi import Camera as CsiCamera
+    from pi_cam_daemon.sources.usb import Camera as UsbCamera
+
+_Camera = TypeVar("_Camera")
 
 OK = 0
 FAILED = 1
@@ -156,20 +159,30 @@ def _config(options: argparse.Namespace) -> int:
 
 
 def _list_cameras(_: argparse.Namespace) -> int:
-    from pi_cam_daemon.sources import csi
+    from pi_cam_daemon.sources import csi, usb
 
-    try:
-        print(camera_list(csi.cameras()))
-    except SourceError as error:
-        print(camera_list([], _sentence(error)))
+    print(camera_list(_found(csi.cameras), _found(usb.cameras)))
     return OK
 
 
-def camera_list(cameras: Sequence[Camera], why_none: str = "picamera2 finds none; check the ribbon cable") -> str:
-    """What `list-cameras` prints: a line for each camera, or *why_none* is there; the test picture in any case."""
-    lines = [f"csi      {camera.index}  {camera.name}  {camera.id}" for camera in cameras]
-    if not lines:
-        lines = [f"no CSI camera: {why_none}"]
+def _found(look: Callable[[], list[_Camera]]) -> list[_Camera] | SourceError:
+    try:
+        return look()
+    except SourceError as error:
+        return error
+
+
+def camera_list(csi: Sequence[CsiCamera] | SourceError, usb: Sequence[UsbCamera] | SourceError) -> str:
+    """What `list-cameras` prints: a line for each camera, or why there is none; the test picture in any case."""
+    if isinstance(csi, SourceError):
+        lines = [f"no CSI camera: {_sentence(csi)}"]
+    else:
+        lines = [f"csi      {camera.index}  {camera.name}  {camera.id}" for camera in csi]
+        lines = lines or ["no CSI camera: picamera2 finds none; check the ribbon cable"]
+    if isinstance(usb, SourceError):
+        lines.append(f"no USB camera: {_sentence(usb)}")
+    else:
+        lines += [f"usb      {camera.path}  {camera.name}" for camera in usb] or ["no USB camera: none is plugged in"]
     return "\n".join([*lines, "pattern  a moving test picture, always there"])
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from pi_cam_daemon import __version__, config
 from pi_cam_daemon.cli import camera_list, main
-from pi_cam_daemon.sources.csi import Camera
+from pi_cam_daemon.errors import SourceError
+from pi_cam_daemon.sources.csi import Camera as CsiCamera
+from pi_cam_daemon.sources.usb import Camera as UsbCamera
 
 COMMAND = [sys.executable, "-m", "pi_cam_daemon"]
 PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
@@ -151,20 +153,27 @@ def test_a_bad_configuration_exits_with_78_before_anything_else(command: list[st
 # --- list-cameras
 
 
-def test_each_camera_is_listed_with_what_csi_camera_takes() -> None:
-    cameras = [Camera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), Camera(1, "ov5647", "/base/ov5647@36")]
-    assert camera_list(cameras).splitlines() == [
+def test_each_camera_is_listed_with_what_the_settings_take() -> None:
+    csi = [CsiCamera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), CsiCamera(1, "ov5647", "/base/ov5647@36")]
+    usb = [UsbCamera(Path("/dev/v4l/by-id/usb-046d_C270-video-index0"), Path("/dev/video0"), "C270 HD WEBCAM")]
+    assert camera_list(csi, usb).splitlines() == [
         "csi      0  imx708  /base/soc/i2c0mux/i2c@1/imx708@1a",
         "csi      1  ov5647  /base/ov5647@36",
+        "usb      /dev/v4l/by-id/usb-046d_C270-video-index0  C270 HD WEBCAM",
         "pattern  a moving test picture, always there",
     ]
 
 
 def test_no_camera_is_told_in_words_with_the_reason() -> None:
-    first, second = camera_list([], "picamera2 is not installed").splitlines()
-    assert first == "no CSI camera: picamera2 is not installed"
-    assert second.startswith("pattern ")
-    assert camera_list([]).startswith("no CSI camera: ")
+    no_csi, no_usb = SourceError("picamera2 is not installed"), SourceError("No permission", hint="Join a group")
+    assert camera_list(no_csi, no_usb).splitlines()[:2] == [
+        "no CSI camera: picamera2 is not installed",
+        "no USB camera: No permission; Join a group",
+    ]
+    first, second, third = camera_list([], []).splitlines()
+    assert first.startswith("no CSI camera: ")
+    assert second.startswith("no USB camera: ")
+    assert third.startswith("pattern ")
 
 
 def test_list_cameras_always_offers_the_test_picture(run: Runner) -> None:
