@@ -43,21 +43,21 @@ class Daemon:
         self,
         folder: Path,
         settings: Mapping[str, object],
-        unkillable: bool,
-        env: Mapping[str, str],
-        argv: Sequence[str] | None,
+        unkillable: bool = False,
+        env: Mapping[str, str] | None = None,
+        argv: Sequence[str | Path] = (),
     ) -> None:
         self.folder = folder
         self.fault_file = folder / "fault"
         self.config_file = folder / "config.toml"
         self.write_config(settings)
         self.log_file = folder / "log"
-        argv = argv or [str(RIG), str(self.fault_file), *(["--unkillable"] if unkillable else [])]
+        argv = argv or [sys.executable, RIG, self.fault_file, *(["--unkillable"] if unkillable else [])]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *argv, str(self.config_file)],
+                [*argv, self.config_file],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -247,11 +247,11 @@ def running(
     settings: Mapping[str, object] | None = None,
     unkillable: bool = False,
     env: Mapping[str, str] | None = None,
-    argv: Sequence[str] | None = None,
+    argv: Sequence[str | Path] = (),
 ) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts; *argv*, for Python and before the file, replaces the rig's."""
+    """A daemon for as long as the block lasts; *argv* starts another one than the rig's, before its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
-    daemon = Daemon(folder, settings or {}, unkillable, env or {}, argv)
+    daemon = Daemon(folder, settings or {}, unkillable, env, argv)
     try:
         yield daemon
     finally:

@@ -115,7 +115,7 @@ def test_files_that_lie_where_it_was_started_are_not_imported(tmp_path: Path) ->
     folder.mkdir()
     for name in ("cv2.py", "numpy.py", "picamera2.py", "queue.py"):
         (folder / name).write_text("raise SystemExit('a file of a beginner')\n")
-    with running(folder, argv=["-P", "-m", "pi_cam_daemon", "run", "--config"]) as daemon:
+    with running(folder, argv=[sys.executable, "-P", "-m", "pi_cam_daemon", "run", "--config"]) as daemon:
         daemon.wait_for_state("streaming")
         pid = daemon.camera_pid()
         viewer = daemon.watch()

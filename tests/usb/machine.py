@@ -1,0 +1,72 @@
+"""A machine with V4L2 cameras that the test plugs, unplugs and breaks: its /dev and its /sys/class/video4linux."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class Machine:
+    """Nodes are files that rig/fakev4l.c serves; it says what the words in them mean."""
+
+    def __init__(self, folder: Path, library: Path, frames: Path) -> None:
+        self.dev = folder / "dev"
+        self.sysfs = folder / "sys"
+        self.by_id = self.dev / "v4l" / "by-id"
+        for made in (self.by_id, self.sysfs):
+            made.mkdir(parents=True)
+        self.frames = frames
+        self.env = {"LD_PRELOAD": str(library), "FAKEV4L_DEV": str(self.dev)}
+        self._words: dict[str, dict[str, str]] = {}
+
+    def plug(self, name: str = "video0", serial: str = "", **words: str) -> Path:
+        """A new node; with a *serial* udev makes a link of it, which is returned, else the node is."""
+        (self.sysfs / name).mkdir()
+        self._words[name] = {"frames": str(self.frames), **words}
+        self._write(name)
+        if not serial:
+            return self.dev / name
+        link = self.by_id / f"usb-{serial}-video-index0"
+        link.symlink_to(f"../../{name}")
+        return link
+
+    def change(self, name: str = "video0", **words: str) -> None:
+        self._words[name] |= words
+        self._write(name)
+
+    def unplug(self, name: str = "video0") -> None:
+        (self.dev / name).unlink()
+        (self.sysfs / name).rmdir()
+        for link in self.by_id.iterdir():
+            if not link.exists():
+                link.unlink()
+
+    def _write(self, name: str) -> None:
+        """In one step: the camera reads it at any moment."""
+        new = self.dev / f".{name}"
+        new.write_text(" ".join(f"{key}={value}" for key, value in self._words[name].items()))
+        new.rename(self.dev / name)
+
+
+def draw_frames(folder: Path, width: int, height: int, count: int = 12) -> Path:
+    """A folder of JPEGs, each with a mark at another place."""
+    folder.mkdir(parents=True)
+    ramp = np.linspace(0, 255, width, dtype=np.uint8)
+    for number in range(count):
+        pixels = np.repeat(np.broadcast_to(ramp, (height, width))[:, :, np.newaxis], 3, axis=2)
+        cv2.circle(pixels, (width * number // count, height // 2), height // 5, (0, 0, 255), -1)
+        assert cv2.imwrite(str(folder / f"{number:03}.jpg"), pixels)
+    return folder
+
+
+def without_huffman_tables(jpeg: bytes) -> bytes:
+    """*jpeg* as many webcams send it: its DHT segments are left out."""
+    kept, at = jpeg[:2], 2
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+        if jpeg[at + 1] != 0xC4:
+            kept += jpeg[at:end]
+        at = end
+    return kept + jpeg[at:]

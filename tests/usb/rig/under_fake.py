@@ -1,0 +1,205 @@
+"""Tests of the source itself; ../test_source.py runs them in a process in which fakev4l.c stands before the kernel."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon.config import UsbConfig, VideoConfig
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.sources import Source
+from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
+from tests.unit.test_sources import LosableSourceContract, running, video
+from tests.usb.machine import Machine, draw_frames
+
+DEV = Path(os.environ["FAKEV4L_DEV"])
+NOBODY = 65534
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine without a camera, in the folder that fakev4l.c watches."""
+    with tempfile.TemporaryDirectory(dir=DEV) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        frames = draw_frames(folder / "frames", 160, 120)
+        yield Machine(folder, Path(os.environ["LD_PRELOAD"]), frames)
+
+
+class UsbContract(LosableSourceContract):
+    formats: str
+
+    @pytest.fixture(autouse=True)
+    def _plugged(self, machine: Machine) -> None:
+        self.machine = machine
+        machine.plug(formats=self.formats, size="160x120", fps="50")
+
+    def make(self, settings: VideoConfig) -> Source:
+        return UsbSource(settings, UsbConfig("", "auto"), self.machine.dev, self.machine.sysfs)
+
+    def lose(self) -> None:
+        self.machine.unplug()
+
+
+class TestJpegs(UsbContract):
+    formats = "MJPG"
+
+
+class TestRawPictures(UsbContract):
+    formats = "YUYV"
+
+
+def source(machine: Machine, device: str = "") -> Source:
+    return UsbSource(video(), UsbConfig(device, "auto"), machine.dev, machine.sysfs)
+
+
+def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: Machine) -> None:
+    machine.plug("video0", kind="sensor")
+    machine.plug("video1", kind="metadata")
+    machine.plug("video2", kind="metadata")
+    machine.plug("video10", kind="codec")
+    machine.plug("video11", kind="codec")
+    machine.plug("video20")
+    by_serial = machine.plug("video3", serial="046d_Fake_1234")
+    (machine.sysfs / "v4l-subdev0").mkdir()
+    found = cameras(machine.dev, machine.sysfs)
+    assert [(camera.path, camera.node.name) for camera in found] == [
+        (by_serial, "video3"),
+        (machine.dev / "video20", "video20"),
+    ]
+    assert find_camera("", machine.dev, machine.sysfs) == found[0]
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+    assert run.info.name == f"Fake Camera: Fake Camera ({by_serial})"
+
+
+def test_a_camera_named_by_its_node_is_announced_by_its_serial_number(machine: Machine) -> None:
+    by_serial = machine.plug(serial="046d_Fake_1234")
+    assert find_camera(str(machine.dev / "video0"), machine.dev).path == by_serial
+
+
+def test_the_next_run_finds_the_camera_under_another_node(machine: Machine) -> None:
+    machine.plug("video0", size="160x120")
+    usb = source(machine)
+    with running(usb) as run:
+        run.wait_for_frames(1)
+        machine.unplug("video0")
+        run.thread.join(5)
+    assert isinstance(run.error, SourceError)
+    assert run.error.cause is Cause.LOST
+    machine.plug("video2", kind="metadata")
+    machine.plug("video4", size="160x120")
+    with running(usb) as run:
+        run.wait_for_frames(1)
+    assert "video4" in run.info.name
+
+
+def test_unplugged_is_noticed_at_once(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+        machine.unplug()
+        unplugged = time.monotonic()
+        run.thread.join(5)
+        assert time.monotonic() - unplugged < 0.5
+
+
+def test_a_frozen_camera_does_not_keep_it_from_stopping(machine: Machine) -> None:
+    machine.plug(size="160x120", state="freeze")
+    with running(source(machine)) as run:
+        assert run.is_quiet_for(0.3) or run.delivered, "it opens, and then nothing comes"
+        assert run.stop() < 1
+    assert run.error is None
+
+
+def test_without_timestamps_of_the_driver_capture_times_are_still_true(machine: Machine) -> None:
+    machine.plug(size="160x120", state="no-clock")
+    before = time.monotonic_ns()
+    with running(source(machine)) as run:
+        times = [captured_ns for _, captured_ns in run.wait_for_frames(5)]
+    assert before < times[0]
+    assert times == sorted(set(times))
+    assert times[-1] < time.monotonic_ns()
+
+
+def test_capture_times_are_the_drivers(machine: Machine) -> None:
+    machine.plug(size="160x120", fps="50")
+    with running(source(machine)) as run:
+        times = [captured_ns for _, captured_ns in run.wait_for_frames(5)]
+    assert all(captured_ns % 1000 == 0 for captured_ns in times), "the kernel counts microseconds"
+
+
+@pytest.mark.parametrize("kind", ["codec", "metadata"])
+def test_a_device_that_is_no_camera_is_a_matter_of_settings(machine: Machine, kind: str) -> None:
+    machine.plug(kind=kind)
+    with pytest.raises(SourceError, match="is no camera") as caught:
+        find_camera(str(machine.dev / "video0"))
+    assert caught.value.cause is Cause.SETTINGS
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev", "/etc/hostname"])
+def test_so_is_what_is_no_device_of_that_kind_at_all(path: str) -> None:
+    with pytest.raises(SourceError, match="is no camera") as caught:
+        find_camera(path)
+    assert caught.value.cause is Cause.SETTINGS
+
+
+def test_no_camera_at_all_is_missing(machine: Machine) -> None:
+    assert cameras(machine.dev, machine.sysfs) == []
+    assert cameras(machine.dev, machine.sysfs / "not-there") == []
+    with pytest.raises(SourceError, match="There is no USB camera") as caught:
+        find_camera("", machine.dev, machine.sysfs)
+    assert caught.value.cause is Cause.MISSING
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("device", ["", "video0"])
+def test_without_permission_the_group_is_named(machine: Machine, device: str) -> None:
+    node = machine.plug()
+    node.chmod(0o600)
+    wanted = str(node) if device else ""
+    assert find_camera(wanted, machine.dev, machine.sysfs).node == node
+    os.seteuid(NOBODY)
+    try:
+        with pytest.raises(SourceError, match=f"No permission to open {node}") as caught:
+            find_camera(wanted, machine.dev, machine.sysfs)
+    finally:
+        os.seteuid(0)
+    assert caught.value.cause is Cause.PERMISSION
+    assert "`video`" in caught.value.hint
+
+
+def test_one_forbidden_node_does_not_hide_the_others(machine: Machine) -> None:
+    machine.plug("video0").chmod(0)
+    machine.plug("video1").chmod(0o666)
+    if os.geteuid() == 0:
+        os.seteuid(NOBODY)
+    try:
+        found = cameras(machine.dev, machine.sysfs)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+    assert [camera.node.name for camera in found] == ["video1"]
+
+
+def test_nothing_stays_open(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    usb = source(machine)
+
+    def held() -> tuple[int, int]:
+        maps = Path("/proc/self/maps").read_text().count("memfd:fakev4l")
+        return len(list(Path("/proc/self/fd").iterdir())), maps + threading.active_count()
+
+    with running(usb) as run:
+        run.wait_for_frames(2)
+    before = held()
+    for _ in range(3):
+        with running(usb) as run:
+            run.wait_for_frames(2)
+    assert held() == before

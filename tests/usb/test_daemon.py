@@ -1,0 +1,248 @@
+"""The whole daemon on a V4L2 camera: what its viewers get while that is unplugged, frozen or broken."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.server.harness import Daemon, Part, running, until
+from tests.usb.machine import Machine, draw_frames, without_huffman_tables
+
+RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
+SETTINGS = {"source.kind": "usb", "video.width": 320, "video.height": 240, "source.stall_timeout_seconds": 2.0}
+
+Start = Callable[..., AbstractContextManager[Daemon]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, machine: Machine) -> Start:
+    """Starts the daemon on this machine: start(device, **settings)."""
+
+    def start(device: Path, settings: dict[str, object] | None = None) -> AbstractContextManager[Daemon]:
+        every = {**SETTINGS, "usb.device": str(device), **(settings or {})}
+        return running(tmp_path / "daemon", every, env=machine.env, argv=RUN)
+
+    return start
+
+
+def delivered(frames: Path) -> set[bytes]:
+    return {path.read_bytes() for path in frames.glob("*.jpg")}
+
+
+def is_from(pictures: set[bytes], part: Part) -> bool:
+    """Live, not only the last picture again."""
+    return part.jpeg in pictures and abs(time.time() - part.timestamp) < 1
+
+
+def decoded(jpeg: bytes) -> npt.NDArray[np.int64]:
+    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return pixels.astype(np.int64)
+
+
+def test_the_bytes_served_are_the_bytes_that_the_camera_delivered(machine: Machine, start: Start) -> None:
+    with start(machine.plug()) as daemon:
+        daemon.wait_for_state("streaming")
+        with closing(daemon.watch()) as viewer:
+            served = {part.jpeg for part in viewer.parts(20)}
+        assert len(served) > 5
+        assert served <= delivered(machine.frames)
+        assert daemon.get("/snapshot")[2] in delivered(machine.frames)
+
+
+def test_it_says_what_the_camera_really_gives(machine: Machine, start: Start) -> None:
+    camera = machine.plug(serial="046d_Fake_1234", fps="15")
+    with start(camera, {"video.width": 640, "video.height": 480}) as daemon:
+        info = daemon.wait_for_state("streaming")["camera"]
+        assert (info["width"], info["height"], info["framerate"], info["pixel_format"]) == (320, 240, 15, "MJPG")
+        assert str(camera) in info["name"]
+        assert f"{camera} gives 320x240, not 640x480" in daemon.log()
+        assert f"{camera} gives 15 frames a second, not 25" in daemon.log()
+
+
+def test_unplugged_is_said_at_once_and_pictures_are_back_on_the_same_connection(machine: Machine, start: Start) -> None:
+    pictures = delivered(machine.frames)
+    camera = machine.plug()
+    with start(camera) as daemon, closing(daemon.watch()) as viewer:
+        viewer.next_where("a picture", partial(is_from, pictures))
+        machine.unplug()
+        unplugged = time.monotonic()
+        until("the log says it", lambda: f"The camera was unplugged ({camera})" in daemon.log(), 1.0)
+        missing = f"There is no camera at {camera}"
+        until("the second attempt says it", lambda: daemon.state().get("detail") == missing)
+        card = viewer.next_where("a card", lambda part: part.jpeg not in pictures)
+        assert card.arrived - unplugged < 4
+        machine.plug()
+        viewer.next_where("a picture again", partial(is_from, pictures), 20)
+        daemon.wait_for_state("streaming")
+
+
+def test_a_camera_that_comes_back_as_another_node_is_found_by_its_serial_number(machine: Machine, start: Start) -> None:
+    pictures = delivered(machine.frames)
+    camera = machine.plug("video0", serial="046d_Fake_1234")
+    with start(camera) as daemon, closing(daemon.watch()) as viewer:
+        viewer.next_where("a picture", partial(is_from, pictures))
+        machine.unplug("video0")
+        daemon.wait_for_state("no-camera")
+        assert machine.plug("video3", serial="046d_Fake_1234") == camera
+        viewer.next_where("a picture again", partial(is_from, pictures), 20)
+
+
+def test_a_frozen_camera_is_ended_and_gives_pictures_after_it_thaws(machine: Machine, start: Start) -> None:
+    pictures = delivered(machine.frames)
+    with start(machine.plug()) as daemon, closing(daemon.watch()) as viewer:
+        viewer.next_where("a picture", partial(is_from, pictures))
+        pid = daemon.camera_pid()
+        machine.change(state="freeze")
+        viewer.next_where("a card", lambda part: part.jpeg not in pictures)
+        until("another camera process", lambda: daemon.state()["camera_process"]["pid"] not in (pid, None), 10)
+        assert "has given no picture for" in daemon.log()
+        machine.change(state="run")
+        viewer.next_where("a picture again", partial(is_from, pictures), 20)
+        assert daemon.process.poll() is None
+
+
+def test_an_input_output_error_is_said_at_once_and_survived(machine: Machine, start: Start) -> None:
+    pictures = delivered(machine.frames)
+    with start(machine.plug()) as daemon, closing(daemon.watch()) as viewer:
+        viewer.next_where("a picture", partial(is_from, pictures))
+        machine.change(state="eio")
+        until("the log says it", lambda: "The camera failed: Input/output error" in daemon.log(), 1.5)
+        table = daemon.wait_for_state("no-camera")
+        assert table["cause"] == "lost"
+        machine.change(state="run")
+        viewer.next_where("a picture again", partial(is_from, pictures), 20)
+
+
+@pytest.mark.parametrize("state", ["corrupt", "error"])
+def test_bad_pictures_never_reach_the_viewers(machine: Machine, start: Start, state: str) -> None:
+    pictures = delivered(machine.frames)
+    with start(machine.plug(state=state)) as daemon:
+        daemon.wait_for_state("streaming")
+        with closing(daemon.watch()) as viewer:
+            assert {part.jpeg for part in viewer.parts(20)} <= pictures
+        assert daemon.log().count("bad pictures so far") == 1
+        assert daemon.state()["camera_process"]["starts"] == 1
+
+
+def test_a_camera_that_always_leaves_out_the_end_marker_is_served_with_it(machine: Machine, start: Start) -> None:
+    with start(machine.plug(state="endless")) as daemon:
+        daemon.wait_for_state("streaming")
+        with closing(daemon.watch()) as viewer:
+            begun = time.monotonic()
+            parts = viewer.parts(25)
+        for part in parts:
+            assert any(picture.startswith(part.jpeg[:-2]) for picture in delivered(machine.frames))
+        assert parts[-1].arrived - begun < 3, "at its rate of 25 frames a second"
+
+
+def test_a_camera_with_nothing_but_bad_pictures_counts_as_frozen(machine: Machine, start: Start) -> None:
+    with start(machine.plug()) as daemon:
+        daemon.wait_for_state("streaming")
+        machine.change(state="broken")
+        until("the log says it", lambda: "has given no picture for" in daemon.log())
+
+
+def test_huffman_tables_are_added_where_the_camera_leaves_them_out(
+    machine: Machine, start: Start, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in machine.frames.glob("*.jpg"):
+        (bare / path.name).write_bytes(without_huffman_tables(path.read_bytes()))
+    with start(machine.plug(frames=str(bare))) as daemon:
+        daemon.wait_for_state("streaming")
+        with closing(daemon.watch()) as viewer:
+            served = viewer.parts(5)
+    pictures = [decoded(jpeg) for jpeg in delivered(machine.frames)]
+    for part in served:
+        assert b"\xff\xc4" in part.jpeg[: part.jpeg.index(b"\xff\xda")]
+        assert any(np.array_equal(decoded(part.jpeg), picture) for picture in pictures)
+
+
+@pytest.mark.parametrize("formats", ["YUYV", "MJPG,YUYV"])
+def test_raw_pictures_are_encoded(machine: Machine, start: Start, formats: str) -> None:
+    with start(machine.plug(formats=formats), {"usb.pixel_format": "YUYV"}) as daemon:
+        info = daemon.wait_for_state("streaming")["camera"]
+        assert (info["pixel_format"], info["encoder"]) == ("YUYV", "software JPEG (OpenCV)")
+        pixels = decoded(daemon.get("/snapshot")[2])
+    assert pixels.shape == (240, 320, 3)
+    left, right, below = pixels[60, 20], pixels[60, 300], pixels[180, 300]
+    assert left.max() + 60 < right.min(), "brighter to the right"
+    assert np.ptp(right) < 12, "grey above"
+    assert below[2] > below[0] + 60, "red below"
+
+
+def test_jpegs_are_preferred_to_raw_pictures_whatever_the_camera_lists_first(machine: Machine, start: Start) -> None:
+    with start(machine.plug(formats="YUYV,MJPG")) as daemon:
+        assert daemon.wait_for_state("streaming")["camera"]["pixel_format"] == "MJPG"
+
+
+@pytest.mark.parametrize(
+    ("formats", "wanted", "detail"),
+    [
+        ("H264,GREY", "auto", "The camera has neither MJPG nor YUYV"),
+        ("MJPG,H264", "YUYV", "The camera has no YUYV"),
+    ],
+)
+def test_a_format_that_the_camera_lacks_is_told_with_those_it_has(
+    machine: Machine, start: Start, formats: str, wanted: str, detail: str
+) -> None:
+    with start(machine.plug(formats=formats), {"usb.pixel_format": wanted}) as daemon:
+        table = daemon.wait_for_state("no-camera")
+    assert (table["cause"], table["detail"]) == ("settings", detail)
+    assert table["hint"] == f"It has {formats.replace(',', ', ')}"
+
+
+def test_a_camera_that_another_program_uses_is_taken_when_it_is_free(machine: Machine, start: Start) -> None:
+    camera = machine.plug(state="busy")
+    with start(camera) as daemon:
+        table = daemon.wait_for_state("no-camera")
+        assert (table["cause"], table["detail"]) == ("busy", f"Another program uses {camera}")
+        machine.change(state="run")
+        daemon.wait_for_state("streaming")
+
+
+def test_auto_takes_the_usb_camera_and_says_why(machine: Machine, start: Start) -> None:
+    camera = machine.plug(serial="046d_Fake_1234")
+    with start(camera, {"source.kind": "auto"}) as daemon:
+        source = daemon.wait_for_state("streaming")["source"]
+    assert source["kind"] == "usb"
+    assert source["reason"].startswith(f"the USB camera Fake Camera: Fake Camera ({camera}): picamera2")
+
+
+def test_auto_shows_the_test_picture_until_a_usb_camera_is_plugged_in(machine: Machine, start: Start) -> None:
+    pictures = delivered(machine.frames)
+    with start(machine.dev / "video0", {"source.kind": "auto"}) as daemon, closing(daemon.watch()) as viewer:
+        source = daemon.wait_for_state("streaming")["source"]
+        assert source["kind"] == "pattern"
+        assert f"There is no camera at {machine.dev / 'video0'}" in source["reason"]
+        machine.plug()
+        viewer.next_where("a picture of the camera", partial(is_from, pictures), 20)
+
+
+def test_a_picture_turned_by_a_quarter_is_announced_as_it_is_served(machine: Machine, start: Start) -> None:
+    with start(machine.plug(formats="YUYV"), {"video.rotation": 90}) as daemon:
+        info = daemon.wait_for_state("streaming")["camera"]
+        pixels = decoded(daemon.get("/snapshot")[2])
+    assert (info["width"], info["height"]) == (240, 320)
+    assert pixels.shape == (320, 240, 3)
+    assert pixels[20, 200].max() + 60 < pixels[300, 200].min(), "what was brighter to the right is below"
+
+
+def test_frames_of_another_size_than_the_announced_one_are_served_as_they_are(
+    machine: Machine, start: Start, tmp_path: Path
+) -> None:
+    other = draw_frames(tmp_path / "other", 640, 480)
+    with start(machine.plug(frames=str(other))) as daemon:
+        daemon.wait_for_state("streaming")
+        assert daemon.get("/snapshot")[2] in delivered(other)
