@@ -128,12 +128,8 @@ class Capture:
                     fcntl.ioctl(self._fd, api.VIDIOC_STREAMOFF, kind)
 
     def wait(self, milliseconds: int) -> bool:
-        """Whether a picture comes in that time; OSError as soon as none will come any more."""
-        for _, events in self._poll.poll(milliseconds):
-            if not events & select.POLLIN:
-                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-            return True
-        return False
+        """Whether there is news in that time: a picture, or the error that ends them. `newest` has it."""
+        return bool(self._poll.poll(milliseconds))
 
     def newest(self) -> Picture | None:
         """The newest picture that has come, older ones are skipped; None if there is none."""
