@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import signal
@@ -219,6 +220,9 @@ class Supervisor:
             if self._restart:  # what was said of the camera before does not hold
                 self._info = None
             config, level, self._restart = self._config, self._log_level, False
+        if config.kind == "auto" and self._info and self._info.kind != "pattern":
+            # A camera that was found is waited for: a test picture in its place would pass for well.
+            config = dataclasses.replace(config, kind=self._info.kind)
         try:
             process, link = start_camera(config, level, self.wake, self._argv, self._popen)
         except OSError as error:

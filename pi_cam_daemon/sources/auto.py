@@ -1,4 +1,4 @@
-"""`source.kind = "auto"`: the CSI camera if there is one, else a USB camera, else the test picture until there is one."""
+"""`source.kind = "auto"`: the CSI camera, else a USB camera, else the test picture until there is one."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def empty(tmp_path: Path) -> Path:
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     file = tmp_path / "bad.toml"
-    file.write_text("[video]\nwidth = 641\nrotation = 90\n")
+    file.write_text("[video]\nwidth = 641\nrotation = 45\n")
     return file
 
 
@@ -111,7 +111,7 @@ def test_check_config_tells_every_problem_and_exits_with_78(run: Runner, bad: Pa
     assert (result.code, result.out) == (78, "")
     assert result.errors == [
         f"pi-cam-daemon: {bad}: video.width: 641 cannot be used; accepted: an even integer from 16 to 8192",
-        f"pi-cam-daemon: {bad}: video.rotation: 90 cannot be used; accepted: 0 or 180",
+        f"pi-cam-daemon: {bad}: video.rotation: 45 cannot be used; accepted: 0 or 90 or 180 or 270",
     ]
 
 

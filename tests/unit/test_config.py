@@ -81,9 +81,9 @@ def test_ok(setting: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("setting", "accepted"),
     [
-        ('source.kind="usb"', '"auto" or "csi" or "pattern"'),
-        ('source.kind="CSI"', '"auto" or "csi" or "pattern"'),
-        ("source.kind=1", '"auto" or "csi" or "pattern"'),
+        ('source.kind="webcam"', '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
+        ('source.kind="CSI"', '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
+        ("source.kind=1", '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
         ("source.capture=true", '"always" or "on-demand"'),
         ("source.idle_seconds=-1", "a number from 0 to 86400"),
         ("source.idle_seconds=true", "a number from 0 to 86400"),
@@ -99,9 +99,9 @@ def test_ok(setting: str, expected: object) -> None:
         ("video.framerate=0", "a number from 0.01 to 240"),
         ("video.framerate=240.1", "a number from 0.01 to 240"),
         ("video.framerate=07:32:00", "a number from 0.01 to 240"),
-        ("video.rotation=90", "0 or 180"),
-        ("video.rotation=false", "0 or 180"),
-        ("video.rotation=180.0", "0 or 180"),
+        ("video.rotation=45", "0 or 90 or 180 or 270"),
+        ("video.rotation=false", "0 or 90 or 180 or 270"),
+        ("video.rotation=180.0", "0 or 90 or 180 or 270"),
         ("video.hflip=1", "true or false"),
         ('video.vflip="true"', "true or false"),
         ("video.quality=0", "an integer from 1 to 100"),
@@ -213,7 +213,7 @@ def test_one_setting_may_bring_a_whole_table() -> None:
 
 def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
     (etc / "config.toml").write_text('[http]\nport = "8000"\nprot = 1\n[video]\nwidth = 641')
-    (etc / "conf.d" / "a.toml").write_text("[video]\nrotation = 90")
+    (etc / "conf.d" / "a.toml").write_text("[video]\nrotation = 45")
     (etc / "conf.d" / "b.toml").write_text("[video")
     told = problems("video.width=640", "video.hflip=1", "nonsense", etc=etc)
     assert [problem.split(";")[0] for problem in told] == [
@@ -236,7 +236,7 @@ def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
         ("http.width=640", "unknown key; did you mean video.width?"),
         ("port=8000", "unknown section; did you mean http.port?"),
         ("log.x=1", "unknown key; accepted: level"),
-        ("zzz.x=1", "unknown section; accepted: source, video, csi, http, log"),
+        ("zzz.x=1", "unknown section; accepted: source, video, csi, usb, upstream, http, log"),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),
