@@ -220,7 +220,7 @@ def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
         f'{etc}/config.toml: http.port: "8000" cannot be used',
         f"{etc}/config.toml: http.prot: unknown key",
         f"{etc}/config.toml: video.width: 641 cannot be used",
-        f"{etc}/conf.d/a.toml: video.rotation: 90 cannot be used",
+        f"{etc}/conf.d/a.toml: video.rotation: 45 cannot be used",
         f"{etc}/conf.d/b.toml: not TOML: Expected ']' at the end of a table declaration (at end of document)",
         "--set: video.hflip: 1 cannot be used",
         "--set: nonsense: no value",

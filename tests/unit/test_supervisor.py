@@ -399,3 +399,13 @@ def test_an_idle_supervisor_answers_its_probe(start: Start) -> None:
     rig.wait_for(State.IDLE)
     rig.supervisor.probe.ask()
     eventually(lambda: rig.supervisor.probe.answered)
+
+
+def test_auto_waits_for_the_camera_that_it_found(start: Start) -> None:
+    # a test picture in place of a camera that was lost would pass for well
+    rig = start("serve()", kind="auto")
+    rig.wait_for(State.STREAMING)
+    os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
+    eventually(lambda: len(rig.spawned) == 2)
+    eventually(lambda: rig.diary().count('"kind": "test"') == 1)
+    assert rig.diary().count('"kind": "auto"') == 1
