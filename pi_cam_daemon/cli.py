@@ -152,6 +152,8 @@ def _config(options: argparse.Namespace) -> int:
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
+        if name == "upstream.url":
+            value = config.without_secrets(value)
         line = f"{key} = {config.toml(value)}"
         lines.append(f"{line:<40}  # {layer}" if options.origin else line)
     print("\n".join(lines[1:]))

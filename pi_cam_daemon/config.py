@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
+from urllib.parse import urlsplit
 
 from pi_cam_daemon import access
 from pi_cam_daemon.errors import ConfigError
@@ -86,9 +88,32 @@ def _address(raw: Any) -> str:
 
 def _url(raw: Any) -> str:
     text = _text(raw)
-    if text and not text.startswith(("http://", "https://")):
-        raise _refused(raw, 'an address such as "http://192.168.1.20:4747/video"')
+    try:
+        url = urlsplit(text)
+        host = (url.hostname or "").encode("idna")
+        sound = url.scheme in ("http", "https") and host and url.port != 0 and text.isascii() and " " not in text
+        # an @ further back is most likely that of a password with a / or ? in it
+        sound = sound and "@" not in url.path + url.query + url.fragment and len(text) <= 2000
+    except ValueError:  # a port that is no number, half an IPv6 address, a name that no host can have
+        sound = False
+    if text and not sound:
+        accepted = 'an address such as "http://192.168.1.20:4747/video" or "http://user:password@camera.local/stream"'
+        raise _refused(raw, f"{accepted}, where other than letters and digits in user and password are written as %XX")
     return text
+
+
+def without_secrets(text: str) -> str:
+    """*text*, which may be a URL, without user, password and parameters, for many cameras take passwords in these.
+
+    Of what hardly is a URL it shows less: what makes it none is often the password.
+    """
+    scheme = re.match(r"\W*\w+://|", text)
+    start = scheme.end() if scheme else 0
+    place, mark, parameters = text[start:].partition("?")
+    if "@" in parameters:
+        return f"{text[:start]}***"
+    user, at, place = place.rpartition("@")
+    return f"{text[:start]}{user and '***'}{at}{place}{mark and '?***'}"
 
 
 def _networks(raw: Any) -> tuple[str, ...]:
@@ -336,6 +361,7 @@ def _setting(setting: str) -> dict[str, Any]:
 
 def _advice(key: str, value: str) -> str:
     """What to write instead of a value that is not TOML: mostly its quotes are missing, or the shell ate them."""
+    value = without_secrets(value)
     quoted = toml(value)
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
@@ -423,5 +449,6 @@ def _shown(raw: Any) -> str:
 
 
 def _short(text: str) -> str:
+    text = without_secrets(text)
     shortened = text if len(text) <= 60 else f"{text[:57]}..."
     return shortened if shortened.isprintable() else ascii(shortened)
