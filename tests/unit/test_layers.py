@@ -119,9 +119,9 @@ def test_the_walk_covers_the_package() -> None:
 
 
 @pytest.mark.parametrize("module", [name for name in TREES if in_sources(name)])
-def test_a_source_knows_neither_http_nor_the_hub(module: str) -> None:
+def test_a_source_knows_neither_the_server_nor_the_hub(module: str) -> None:
     ours = ("hub", "server", "streams", "supervisor")
-    assert not uses(module, "http", "socketserver", *(f"pi_cam_daemon.{name}" for name in ours))
+    assert not uses(module, "http.server", "socketserver", *(f"pi_cam_daemon.{name}" for name in ours))
 
 
 @pytest.mark.parametrize("module", ["server", "streams", "hub", "health"])
