@@ -56,13 +56,24 @@ def _usb(config: CameraConfig) -> Source:
     return UsbSource(config.video, config.usb)
 
 
+def _upstream(config: CameraConfig) -> Source:
+    from pi_cam_daemon.sources.upstream import UpstreamSource
+
+    return UpstreamSource(config.video, config.upstream)
+
+
 def _pattern(config: CameraConfig) -> Source:
     from pi_cam_daemon.sources.pattern import PatternSource
 
     return PatternSource(config.video)
 
 
-_KINDS: dict[str, Callable[[CameraConfig], Source]] = {"csi": _csi, "usb": _usb, "pattern": _pattern}
+_KINDS: dict[str, Callable[[CameraConfig], Source]] = {
+    "csi": _csi,
+    "usb": _usb,
+    "upstream": _upstream,
+    "pattern": _pattern,
+}
 
 
 def create(config: CameraConfig) -> tuple[Source, str]:
