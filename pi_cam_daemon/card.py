@@ -25,9 +25,9 @@ _UNKNOWN = "unknown"
 _TEXTS: dict[Cause | None, tuple[str, str]] = {
     None: ("No picture", "The camera gives no picture at the moment. It comes back by itself."),
     Cause.STARTING: ("Camera is starting", "The first picture comes in a few seconds."),
-    Cause.MISSING: ("No camera", "No camera was found. Check its cable and its plug."),
+    Cause.MISSING: ("No camera", "No camera was found. Check its cable, or the address it is reached at."),
     Cause.BUSY: ("Camera is busy", "Another program is using it. The picture comes once that program ends."),
-    Cause.PERMISSION: ("No permission", "The service may not open the camera. Its user must be in the group video."),
+    Cause.PERMISSION: ("No permission", "The camera may not be opened. The log says what is missing."),
     Cause.SETTINGS: ("Settings refused", "The camera cannot do what the configuration asks for. The log names it."),
     Cause.LOST: ("Camera was lost", "It stopped answering, perhaps unplugged. It is being opened again."),
     Cause.CRASHED: ("Camera crashed", "Its program is being started again. The log has the details."),
