@@ -63,7 +63,7 @@ class Outlet:
 
     def opened(self, info: CameraInfo) -> None:
         with self._changed:
-            self._hello = dataclasses.replace(info, reason=self.reason).to_json()
+            self._hello = dataclasses.replace(info, name=info.name[:_LONGEST], reason=self.reason[:_LONGEST]).to_json()
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:

@@ -69,7 +69,7 @@ def run(
 
     def card() -> bytes:
         status = supervisor.status()
-        return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time())
+        return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, config.source.kind)

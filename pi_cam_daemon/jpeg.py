@@ -26,6 +26,8 @@ _SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
 _MAX_SEGMENTS = 256
 # below this no real picture exists: µStreamer drops such frames of USB cameras, too
 _MIN_LENGTH = 125
+# A header may claim any size, and turning takes 6 bytes a pixel on a Pi that may have 512 MB; cameras have 12 million.
+_MOST_PIXELS = 1 << 24
 # the least that picture data can say is one bit for each block of 8x8 pixels
 _MAX_PIXELS_PER_BYTE = 8 * 64
 # how many of one buffer's pictures are looked at
@@ -118,6 +120,8 @@ def repair(data: Bytes, *, end_required: bool = True) -> bytes:
 def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
     """The first picture in *jpeg*, repaired, or None if the next one cuts it short; and what follows it."""
     width, height = size(jpeg)
+    if width * height > _MOST_PIXELS:
+        raise JpegError(f"{width}x{height} pixels are more than this program takes")
     if width * height > _MAX_PIXELS_PER_BYTE * len(jpeg):
         raise JpegError(f"it is cut short: {len(jpeg)} bytes cannot hold {width}x{height} pixels")
     kept = []

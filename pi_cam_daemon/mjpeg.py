@@ -22,6 +22,12 @@ def part_header(length: int, timestamp: float) -> bytes:
     return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %.6f\r\n\r\n" % (length, timestamp)
 
 
-def part(jpeg: bytes, timestamp: float) -> bytes:
-    """One whole part: header, picture, boundary."""
-    return part_header(len(jpeg), timestamp) + jpeg + CLOSING
+def part(jpeg: bytes, timestamp: float, no_picture: str = "") -> bytes:
+    """One whole part: header, picture, boundary.
+
+    *no_picture* is the cause that a card in place of a picture is for; a header line tells programs so.
+    """
+    header = part_header(len(jpeg), timestamp)
+    if no_picture:
+        header = b"%sX-No-Picture: %s\r\n\r\n" % (header[:-2], no_picture.encode())
+    return header + jpeg + CLOSING

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Orientation:
     vflip: bool
     method: str = "pixels"
     quality: int = 80
+
+    @classmethod
+    def of(cls, video: VideoConfig) -> Orientation:
+        """The orientation that the configuration asks for."""
+        return cls(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
 
     @property
     def identity(self) -> bool:
@@ -119,6 +125,9 @@ class Orientation:
         import cv2
         import numpy as np
 
+        # OpenCV has no such limit: a file of 100 kB could keep it busy for a minute
+        if jpeg.count(b"\xff\xda") > _MOST_SCANS:
+            raise JpegError("it has more scans than any camera makes")
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
@@ -141,6 +150,8 @@ def _exif(orientation: int) -> bytes:
 _PERFECT = 1 << 0
 _COPY_NO_MARKERS = 1 << 6
 _LIMIT_SCANS = 1 << 15
+# a progressive JPEG has about ten
+_MOST_SCANS = 64
 _WARNING = 0
 
 

@@ -237,7 +237,9 @@ class Supervisor:
         link = camera.link
         if link.info and not camera.greeted:
             camera.greeted = True
-            self._info = link.info
+            before, self._info = self._info, link.info
+            if before and before.kind == link.info.kind:  # `auto` chose it once, and for this reason still
+                self._info = dataclasses.replace(link.info, reason=link.info.reason or before.reason)
             log.info("camera: %s%s", link.info, f" ({link.info.reason})" if link.info.reason else "")
         if link.progressed_at is not None and self._failure:
             log.info("pictures again")

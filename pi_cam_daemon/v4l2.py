@@ -39,11 +39,15 @@ def opened(node: Path) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Device:
-    """What a node says of itself; *bus* is where it is attached, *captures* whether pictures come out of it."""
+    """What a node says of itself; *bus* is where it is attached, *captures* whether pictures come out of it.
+
+    *pixel_formats* are those it has, by their four characters.
+    """
 
     name: str
     bus: str
     captures: bool
+    pixel_formats: tuple[str, ...]
 
 
 def device(node: Path) -> Device:
@@ -51,9 +55,10 @@ def device(node: Path) -> Device:
     capability = api.v4l2_capability()
     with opened(node) as fd:
         fcntl.ioctl(fd, api.VIDIOC_QUERYCAP, capability)
-    # `capabilities` is about all nodes of a device: a webcam's metadata node has pictures there, too
-    captures = capability.device_caps & _CAPTURES == _CAPTURES
-    return Device(_text(capability.card), _text(capability.bus_info), captures)
+        # `capabilities` is about all nodes of a device: a webcam's metadata node has pictures there, too
+        captures = capability.device_caps & _CAPTURES == _CAPTURES
+        formats = tuple(pixel_formats(fd)) if captures else ()
+    return Device(_text(capability.card), _text(capability.bus_info), captures, formats)
 
 
 def pixel_formats(fd: int) -> list[str]:

@@ -9,7 +9,7 @@ die() { say "$*"; exit 1; }
 # apt_install PACKAGE...: those that are missing, if this user may; otherwise it names them and fails
 apt_install() {
     local missing=() sudo=()
-    command -v dpkg-query >/dev/null || return 1
+    command -v dpkg-query >/dev/null || { say "no Debian here to install from; needed: $*"; return 1; }
     for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done

@@ -23,6 +23,17 @@ Command = Stop
 Commands = queue.SimpleQueue[Command]
 
 
+VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
+
+
+def stopped(commands: Commands) -> bool:
+    """Whether a Stop has come. Never waits."""
+    try:
+        return isinstance(commands.get_nowait(), Stop)
+    except queue.Empty:
+        return False
+
+
 class Sink(Protocol):
     """Where a source delivers. No method ever blocks or raises; any thread may call them."""
 

@@ -11,7 +11,6 @@ import errno
 import itertools
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Stop
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, stopped
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ _BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
 # how soon a command is obeyed
 _CHECK_SECONDS = 0.2
-
-_VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def cameras() -> list[Camera]:
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
     if not found and (nodes := forbidden_nodes(Path("/dev"))):
-        raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+        raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
     # webcams come last in the list, so that leaving them out changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
 
@@ -134,7 +131,7 @@ class CsiSource:
         try:
             with _explained():
                 output = self._start(picam2, name, sink)
-            while not _stopped(commands):
+            while not stopped(commands):
                 output.wait(_CHECK_SECONDS)
         finally:
             with _explained(), contextlib.closing(picam2):
@@ -228,13 +225,6 @@ class CsiSource:
         if self._video.width <= half[0] and self._video.height <= half[1]:
             return [{"output_size": half}, {}]
         return [{}]
-
-
-def _stopped(commands: Commands) -> bool:
-    try:
-        return isinstance(commands.get_nowait(), Stop)
-    except queue.Empty:
-        return False
 
 
 def _output(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
@@ -360,7 +350,7 @@ def explain(error: BaseException) -> SourceError:
     said = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
     for link in chain:
         if isinstance(link, PermissionError):
-            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
             return SourceError(
                 f"No memory for the camera's buffers: {link}",

@@ -54,7 +54,7 @@ class PatternSource:
         """
         video = self._video
         picture = _Picture(video)
-        orientation = Orientation(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        orientation = Orientation.of(video)
         period_ns = 1e9 / video.framerate
         start_ns = time.monotonic_ns()
         slot = number = 0

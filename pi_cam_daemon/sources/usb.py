@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pi_cam_daemon import jpeg, v4l2
 from pi_cam_daemon.config import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, stopped
+from pi_cam_daemon.sources.dropped import Dropped
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,7 @@ _FORMATS = {"MJPG": ("MJPG", "JPEG"), "YUYV": ("YUYV",), "auto": ("MJPG", "JPEG"
 _CHECK_MS = 200
 # so many pictures without their end marker more than with it are a camera's habit, not accidents
 _ENDLESS_BY_HABIT = 10
-# dropped pictures are worth a line this often
-_WARN_SECONDS = 60.0
 
-_VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
 _LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
 
 
@@ -59,7 +56,8 @@ def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
             log.debug("%s: %s", node, error.strerror)
         else:
             # what is on the Pi's own chip says "platform:", be it a codec or the receiver of a CSI camera
-            if device.captures and device.bus.startswith("usb"):
+            # A depth camera's node has formats that are no pictures for people.
+            if device.bus.startswith("usb") and not set(_FORMATS["auto"]).isdisjoint(device.pixel_formats):
                 found.append(Camera(_lasting_name(node, dev), node, device.name))
     if forbidden and not found:
         raise forbidden
@@ -117,15 +115,15 @@ class UsbSource:
 
     def _deliver(self, camera: Camera, capture: v4l2.Capture, sink: Sink, commands: Commands) -> None:
         video = self._video
-        orientation = Orientation(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        orientation = Orientation.of(video)
         upright_jpeg = _converter(capture, orientation)
         self._warn_of_differences(camera, capture)
         width, height = orientation.size(capture.width, capture.height)
         encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
         sink.opened(CameraInfo("usb", str(camera), width, height, capture.framerate, capture.pixel_format, encoder))
-        dropped = _Dropped(camera.path)
+        dropped = Dropped(camera.path)
         captured_ns = time.monotonic_ns()
-        while not _stopped(commands):
+        while not stopped(commands):
             picture = capture.newest() if capture.wait(_CHECK_MS) else None
             if not picture:
                 continue
@@ -150,22 +148,6 @@ class UsbSource:
             log.warning("%s gives %.4g frames a second, not %g", camera.path, capture.framerate, video.framerate)
 
 
-class _Dropped:
-    """Counts the pictures that viewers are spared, and says so now and then."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._count = 0
-        self._next_word = 0.0
-
-    def add(self, why: str) -> None:
-        self._count += 1
-        now = time.monotonic()
-        if now >= self._next_word:
-            self._next_word = now + _WARN_SECONDS
-            log.warning("%s: %d bad pictures so far, the last one because %s", self._path, self._count, why)
-
-
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
     """What makes a whole, upright JPEG of the camera's bytes; it raises JpegError."""
     if capture.pixel_format != "YUYV":
@@ -176,7 +158,8 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
     import cv2
     import numpy as np
 
-    rows, columns, row_bytes = capture.height, capture.width, capture.row_bytes
+    rows, columns = capture.height, capture.width
+    row_bytes = capture.row_bytes or columns * 2  # a driver that leaves it to us
 
     def encode(data: bytes) -> bytes:
         if len(data) < rows * row_bytes:
@@ -212,14 +195,6 @@ class _Mender:
         return picture
 
 
-def _stopped(commands: Commands) -> bool:
-    try:
-        commands.get_nowait()
-    except queue.Empty:
-        return False
-    return True
-
-
 def _nodes(dev: Path, sysfs: Path) -> list[Path]:
     """The nodes in *dev* of the video devices in *sysfs*, by their numbers."""
     names = (path.name for path in sysfs.glob("video*") if path.name[5:].isdecimal())
@@ -236,7 +211,7 @@ def explain(error: OSError, path: Path) -> SourceError:
     """The SourceError for what the kernel says of the camera at *path*."""
     match error.errno:
         case errno.EACCES | errno.EPERM:
-            return SourceError(f"No permission to open {path}", Cause.PERMISSION, _VIDEO_GROUP_HINT)
+            return SourceError(f"No permission to open {path}", Cause.PERMISSION, VIDEO_GROUP_HINT)
         case errno.EBUSY:
             return SourceError(f"Another program uses {path}", Cause.BUSY, f"`sudo fuser {path}` tells which")
         case errno.ENOENT | errno.ENOTDIR | errno.ENXIO:

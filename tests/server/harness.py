@@ -153,7 +153,7 @@ class Part:
 
     @property
     def timestamp(self) -> float:
-        match = re.search(rb"\r\nX-Timestamp: (\d+\.\d{6})\r\n\r\n$", self.header)
+        match = re.search(rb"\r\nX-Timestamp: (\d+\.\d{6})\r\n", self.header)
         assert match, self.header
         return float(match[1])
 
@@ -188,7 +188,9 @@ class Viewer:
         """The next picture, with its boundary behind it."""
         header = self._until(b"\r\n\r\n")
         match = re.fullmatch(
-            rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Timestamp: \d+\.\d{6}\r\n\r\n", header
+            rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Timestamp: \d+\.\d{6}\r\n"
+            rb"(?:X-No-Picture: [a-z]+\r\n)?\r\n",
+            header,
         )
         assert match, header
         jpeg = self._file.read(int(match[1]))

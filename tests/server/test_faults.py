@@ -68,6 +68,7 @@ def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stal
         shown = viewer.next_where("a card", lambda part: part.jpeg in (PACKAGED, drawn))
         assert 1.9 <= shown.arrived - stopped <= 4.0
         shown = viewer.next_where("a card of the right size and cause", lambda part: part.jpeg == drawn)
+        assert b"\r\nX-No-Picture: stalled\r\n" in shown.header
         assert shown.size == (320, 240)
         back = viewer.next_where("a live picture", lambda part: part.jpeg not in (PACKAGED, drawn), 15)
         assert back.arrived - stopped <= 5.0 + 3.0

@@ -254,7 +254,7 @@ def test_the_tables_are_those_that_encoders_write_by_default() -> None:
         pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),
         pytest.param(WHOLE[: len(WHOLE) // 2] * 2, "cut short", id="two halves"),
         pytest.param(WHOLE[:300], "wrong length|ends within", id="cut in its headers"),
-        pytest.param(with_size(8000, 6000), "cannot hold 8000x6000", id="fewer bytes than blocks"),
+        pytest.param(with_size(4000, 3000), "cannot hold 4000x3000", id="fewer bytes than blocks"),
         pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
     ],
 )
@@ -353,3 +353,14 @@ def test_a_damaged_header_is_repaired_or_refused(base: bytes, cut: int, changes:
 def test_arbitrary_bytes_are_refused(data: bytes) -> None:
     repairs_or_refuses(data)
     repairs_or_refuses(b"\xff\xd8" + data)
+
+
+def test_a_header_that_claims_more_pixels_than_a_small_pi_can_hold_is_refused() -> None:
+    image = np.zeros((16, 16, 3), np.uint8)
+    encoded, data = cv2.imencode(".jpg", image)
+    assert encoded
+    picture = bytearray(data.tobytes())
+    at = picture.index(b"\xff\xc0") + 5
+    picture[at : at + 4] = (8000).to_bytes(2, "big") * 2
+    with pytest.raises(JpegError, match="8000x8000 pixels are more than"):
+        jpeg.repair(bytes(picture) + bytes(8000 * 8000 // 512))

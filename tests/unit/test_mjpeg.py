@@ -37,3 +37,9 @@ def test_header_lines_stay_below_the_128_bytes_that_ffmpeg_reads(length: int, ti
     lines = mjpeg.part_header(length, timestamp).split(b"\r\n")
     assert max(map(len, lines)) < 128 - 2
     assert lines[-2:] == [b"", b""]
+
+
+def test_a_card_says_that_it_is_no_picture() -> None:
+    header, _, rest = mjpeg.part(PICTURE, 1.5, no_picture="stalled").partition(b"\r\n\r\n")
+    assert header.split(b"\r\n")[2:] == [b"X-Timestamp: 1.500000", b"X-No-Picture: stalled"]
+    assert rest == PICTURE + mjpeg.CLOSING

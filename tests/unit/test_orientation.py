@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -210,3 +211,15 @@ def test_without_the_library_it_is_decoded_and_one_line_says_what_to_install(tmp
 def test_the_library_is_installed_here() -> None:
     """Or the tests above would prove the slow way only."""
     assert Orientation(90, False, False)._lossless
+
+
+def test_a_bomb_of_scans_is_refused_at_once() -> None:
+    # libjpeg-turbo has a limit of its own; OpenCV, which is asked next, would decode each of them
+    encoded, data = cv2.imencode(".jpg", np.zeros((1024, 1024, 3), np.uint8), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
+    assert encoded
+    picture = data.tobytes()
+    scan = picture[picture.rindex(b"\xff\xda") : -2]
+    started = time.process_time()
+    with pytest.raises(JpegError, match="scans"):
+        Orientation(90, False, False).jpeg(picture[:-2] + scan * 2000 + b"\xff\xd9")
+    assert time.process_time() - started < 1
