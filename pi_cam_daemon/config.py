@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pi_cam_daemon import access
 from pi_cam_daemon.errors import ConfigError
@@ -94,6 +94,8 @@ def _url(raw: Any) -> str:
         sound = url.scheme in ("http", "https") and host and url.port != 0 and text.isascii() and " " not in text
         # an @ further back is most likely that of a password with a / or ? in it
         sound = sound and "@" not in url.path + url.query + url.fragment and len(text) <= 2000
+        # a line break would end the header that they are sent in
+        sound = sound and not re.search(r"[\0-\x1f\x7f]", unquote(f"{url.username}{url.password}"))
     except ValueError:  # a port that is no number, half an IPv6 address, a name that no host can have
         sound = False
     if text and not sound:
@@ -109,11 +111,12 @@ def without_secrets(text: str) -> str:
     """
     scheme = re.match(r"\W*\w+://|", text)
     start = scheme.end() if scheme else 0
-    place, mark, parameters = text[start:].partition("?")
+    place = re.split("[;?]", text[start:], maxsplit=1)[0]
+    parameters = text[start + len(place) :]
     if "@" in parameters:
         return f"{text[:start]}***"
     user, at, place = place.rpartition("@")
-    return f"{text[:start]}{user and '***'}{at}{place}{mark and '?***'}"
+    return f"{text[:start]}{user and '***'}{at}{place}{parameters and parameters[0] + '***'}"
 
 
 def _networks(raw: Any) -> tuple[str, ...]:

@@ -4,6 +4,9 @@ The format is RFC 2046's, and hardly a camera keeps to it. Boundaries come quote
 already, doubled, with an end marker in the middle, or first after the first part; lines end in LF alone; lengths are
 missing, padded or wrong. So nothing is believed but the boundary: a length only ends a part earlier, so that a picture
 need not wait for the next one, and only where a picture does end.
+
+A part with a header line X-No-Picture is none: so pi_cam_daemon marks the cards that it shows without a camera. Servers
+whose boundary lines lack the two dashes are not understood.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ class Reader:
         self._header_length = 0
         self._type: bytes | None = None
         self._length: int | None = None
+        self._is_card = False
 
     def _read_header_line(self) -> bool:
         """False if it is not there yet."""
@@ -95,8 +99,11 @@ class Reader:
                     self._type = value.partition(b";")[0].strip().lower()
                 case b"content-length":
                     self._length = _length(value.strip())
+                case b"x-no-picture":
+                    self._is_card = True
         else:
-            self._within = "picture" if self._type is None or self._type in _JPEG else "rubbish"
+            is_picture = not self._is_card and (self._type is None or self._type in _JPEG)
+            self._within = "picture" if is_picture else "rubbish"
         return True
 
     def _read_picture(self) -> bytes | None:

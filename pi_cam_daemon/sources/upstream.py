@@ -21,10 +21,11 @@ from email.message import Message
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from pi_cam_daemon import __version__, jpeg, multipart
-from pi_cam_daemon.config import UpstreamConfig, VideoConfig
+from pi_cam_daemon.config import UpstreamConfig, VideoConfig, without_secrets
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+from pi_cam_daemon.sources.dropped import Dropped
 
 # how soon a Stop is obeyed and a deadline noticed
 _LOOK_SECONDS = 0.2
@@ -32,13 +33,16 @@ _LOOK_SECONDS = 0.2
 _CLOSE_SECONDS = 0.5
 # a frame of usual size takes one or two
 _READ_BYTES = 64 * 1024
+# a parameter of a challenge; what is none begins the next challenge
+_PARAMETER = re.compile(r"([^\s=]+)\s*=\s*(.*)", re.DOTALL)
 # redirects and the one demand for a password; a server that wants more goes in circles
 _MOST_REQUESTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 # how much of a web page is looked at to say what it is
 _PAGE_BYTES = 64 * 1024
 # DroidCam serves one viewer, and tells the next one on a page of status 200
-_BUSY = re.compile(rb"\bbusy\b", re.IGNORECASE)
+_BUSY = re.compile(rb"DroidCam\s+is\s+busy", re.IGNORECASE)
+_TAG = re.compile(rb"<[^<>]*>")
 _TITLE = re.compile(rb"<title[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
 
 _CHECK_URL = "Check upstream.url"
@@ -56,14 +60,17 @@ class UpstreamSource:
     def run(self, sink: Sink, commands: Commands) -> None:
         """Connect and deliver until told to stop; SourceError when there is no stream, or none any more.
 
-        A server that talks without a whole picture, for twice as long as it may be silent or for ten frame periods,
-        is given up, too: it sends rubbish for ever, or pictures so slowly that they show nobody what happens now.
+        A server that talks on without a whole picture, for twice as long as it may be silent or for ten frame periods,
+        is given up, too: it sends rubbish for ever, or pictures so slowly that they show nobody what happens now. How
+        long the first picture may take is for source.start_timeout_seconds to say.
         """
         if not self._upstream.url:
             raise SourceError("No upstream is set", Cause.SETTINGS, "upstream.url takes the address of an MJPEG stream")
         url = urlsplit(self._upstream.url)
         patience = max(2 * self._upstream.read_timeout_seconds, 10 / self._video.framerate)
-        delivered_at = time.monotonic()
+        name = without_secrets(f"{_place(url)}{url.path}")
+        dropped = Dropped(name)
+        delivered_at = 0.0
         opened = False
         wrong = ""
         receiver = _Receiver(self._upstream)
@@ -75,13 +82,14 @@ class UpstreamSource:
                     try:
                         picture = self._orientation.jpeg(jpeg.repair(picture))
                         if not opened:
-                            sink.opened(self._info(f"{_place(url)}{url.path}", *jpeg.size(picture)))
+                            sink.opened(self._info(name, *jpeg.size(picture)))
                             opened = True
                         sink.frame(picture, captured_ns)
                         delivered_at = time.monotonic()
                     except JpegError as error:
                         wrong = f"; the last one is refused: {error}"
-                if time.monotonic() - delivered_at > patience:
+                        dropped.add(str(error))
+                if opened and time.monotonic() - delivered_at > patience:
                     raise SourceError(f"{_place(url)} has sent no whole picture for {patience:g} s{wrong}")
             commands.get()
         finally:
@@ -187,7 +195,7 @@ class _Receiver:
         if authorization:
             headers["Authorization"] = authorization
         try:
-            connection = kind(url.hostname or "", url.port, timeout=self._upstream.read_timeout_seconds)
+            connection = kind(url.hostname or "", _port(url), timeout=self._upstream.read_timeout_seconds)
             connection.connect()
             with self._changed:
                 if self._socket:
@@ -200,6 +208,9 @@ class _Receiver:
             raise _unreachable(error, _place(url), url.hostname or "") from None
         except http.client.HTTPException:
             raise SourceError(f"{_place(url)} does not speak HTTP", Cause.SETTINGS, _CHECK_URL) from None
+        except ValueError:  # a header that cannot be sent; the error shows it
+            message = f"{_place(url)} cannot be asked with this user and password"
+            raise SourceError(message, Cause.SETTINGS, _CHECK_URL) from None
 
     def _receive(self, response: http.client.HTTPResponse) -> None:
         boundary = self._boundary(response)
@@ -231,7 +242,7 @@ class _Receiver:
             what = "a stream without a boundary"
         elif kind == "text/html":
             page = _page(response)
-            if _BUSY.search(page):
+            if _BUSY.search(_TAG.sub(b" ", page)):
                 hint = "Close the page or program that shows it"
                 raise SourceError("The phone's camera is in use by another viewer", Cause.BUSY, hint)
             title = _TITLE.search(page)
@@ -251,8 +262,13 @@ def _place(url: SplitResult) -> str:
     return url.netloc.rpartition("@")[2]
 
 
+def _port(url: SplitResult) -> int:
+    # never left to http.client, which takes the last group of an IPv6 address for one
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
 def _origin(url: SplitResult) -> tuple[str, str | None, int]:
-    return url.scheme, url.hostname, url.port or (443 if url.scheme == "https" else 80)
+    return url.scheme, url.hostname, _port(url)
 
 
 def _selector(url: SplitResult) -> str:
@@ -274,19 +290,20 @@ def _redirected(url: SplitResult, location: str) -> SplitResult:
 def _authorization(home: SplitResult, url: SplitResult, headers: Message) -> str:
     """What to answer to the demand for a password in *headers*; Digest goes first, it does not send the password."""
     user, password = unquote(home.username or ""), unquote(home.password or "")
-    challenges = [challenge.partition(" ")[::2] for challenge in headers.get_all("WWW-Authenticate", [])]
+    challenges = _challenges(headers)
     bare = url._replace(netloc=_place(url))
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
     passwords.add_password(None, bare.geturl(), user, password)
     digest = urllib.request.AbstractDigestAuthHandler(passwords)
+    request = urllib.request.Request(bare.geturl())
+    request.selector = _selector(url)  # what is signed is what is asked for
     for scheme, parameters in challenges:
-        if scheme.lower() == "digest":
-            # half a challenge, an algorithm that urllib does not know, a letter that it cannot code
-            with contextlib.suppress(IndexError, ValueError, OSError):
-                fields = urllib.request.parse_keqv_list(list(filter(None, urllib.request.parse_http_list(parameters))))
-                if answer := digest.get_authorization(urllib.request.Request(bare.geturl()), fields):
+        if scheme == "digest":
+            # an algorithm that urllib does not know, a letter that it cannot code
+            with contextlib.suppress(ValueError, OSError):
+                if answer := digest.get_authorization(request, parameters):
                     return f"Digest {answer}"
-    if any(scheme.lower() == "basic" for scheme, _ in challenges):
+    if any(scheme == "basic" for scheme, _ in challenges):
         return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
     schemes = ", ".join(scheme[:20] for scheme, _ in challenges) or "nothing known"
     raise SourceError(
@@ -294,6 +311,29 @@ def _authorization(home: SplitResult, url: SplitResult, headers: Message) -> str
         Cause.PERMISSION,
         "Set it to Basic or to Digest with MD5",
     )
+
+
+def _challenges(headers: Message) -> list[tuple[str, dict[str, str]]]:
+    """The schemes in WWW-Authenticate, in lower case, and their parameters as urllib knows them.
+
+    Commas are between challenges and between the parameters of one.
+    """
+    challenges: list[tuple[str, dict[str, str]]] = []
+    for line in headers.get_all("WWW-Authenticate", []):
+        for element in filter(None, urllib.request.parse_http_list(line)):
+            parameter = _PARAMETER.fullmatch(element)
+            if not parameter:
+                scheme, *first = element.split(maxsplit=1)
+                challenges.append((scheme.lower(), {}))
+                parameter = _PARAMETER.fullmatch("".join(first))
+            if parameter and challenges:
+                challenges[-1][1][parameter[1].lower()] = parameter[2].removeprefix('"').removesuffix('"')
+    for _, parameters in challenges:
+        if "algorithm" in parameters:
+            parameters["algorithm"] = parameters["algorithm"].upper()
+        if "qop" in parameters:
+            parameters["qop"] = ",".join(parameters["qop"].lower().replace(",", " ").split())
+    return challenges
 
 
 def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> SourceError:

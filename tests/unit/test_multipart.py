@@ -66,6 +66,10 @@ AS_THEY_ARE = {
     "no length, LF alone": ("b", stream(UNSIZED.replace(b"\r", b""), last=b"--b\n")),
     "no header": ("b", stream(b"--b\r\n\r\n{jpeg}\r\n", last=b"--b\r\n")),
     "spaces behind the boundary": ("b", stream(PLAIN.replace(b"--b", b"--b \t"))),
+    "cards between": (
+        "b",
+        stream(PLAIN + b"--b\r\nX-No-Picture: lost\r\n" + SIZED + b"--b\r\nx-NO-picture:\r\n" + SIZED),
+    ),
     "parts of other types": (
         "b",
         stream(PLAIN + b"--b\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello\r\n"),

@@ -60,6 +60,9 @@ def test_an_address_is_accepted_as_it_is(url: str) -> None:
         "http://me:pass/word@camera/",
         "http://me:pass?word@camera/",
         "http://me:pass#word@camera/",
+        "http://me:pass%0d%0aword@camera/",
+        "http://m%00e@camera/",
+        "http://m%7fe@camera/",
         "http://camera/ü",
         f"http://camera/{'x' * 2000}",
         " http://camera/",
@@ -83,6 +86,10 @@ SECRET = "s3cret"
         f'upstream.url="http://me:@{SECRET}@camera:x/"',
         f'upstream.url="http://{SECRET}@camera:x/"',
         f'upstream.url="http://camera:x/videostream.cgi?user=me&pwd={SECRET}"',
+        f'upstream.url="http://camera:x/videostream.cgi;user=me;pwd={SECRET}"',
+        f'upstream.url="http://camera:x/video;pwd={SECRET}?x"',
+        f'upstream.url="http://camera/;pwd={SECRET}@x"',
+        f'upstream.url="http://me:;{SECRET}@camera:x/"',
         f'upstream.url=["http://me:{SECRET}@camera/"]',
         f'upstream.url=[["http://me:{SECRET}@camera/"]]',
         f'upstream.url={{ camera = "http://me:{SECRET}@camera/" }}',
@@ -110,6 +117,7 @@ def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str)
     password = "\N{SNOWMAN}" * 3
     assert "\N{SNOWMAN}" not in config.without_secrets(f"http://{before}{password}{after}@camera/video")
     assert "\N{SNOWMAN}" not in config.without_secrets(f"http://camera/video?{before}={password}{after}")
+    assert "\N{SNOWMAN}" not in config.without_secrets(f"http://camera/video;{before}={password}{after}")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +127,7 @@ def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str)
         ("http://camera:4747/video", "http://camera:4747/video"),
         ("http://me:secret@camera/video", "http://***@camera/video"),
         ("http://camera/videostream.cgi?user=me&pwd=secret", "http://camera/videostream.cgi?***"),
+        ("http://camera/videostream.cgi;user=me;pwd=secret?x", "http://camera/videostream.cgi;***"),
     ],
 )
 def test_the_command_config_shows_where_but_not_what_opens_it(

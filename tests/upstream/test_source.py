@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import logging
 import socket
 import ssl
 import subprocess
@@ -22,6 +23,7 @@ from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.server.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, video
 from tests.upstream.servers import (
+    BOUNDARY,
     PICTURES,
     STREAM,
     Answer,
@@ -210,35 +212,72 @@ def test_silence_is_told_after_its_time(said: bytes) -> None:
     error = failure_of(then_silence(said), timeout=1.0)
     assert error.cause is Cause.LOST
     assert "has sent nothing for 1 s" in error.message
-    assert 0.9 < time.monotonic() - before < 2
+    assert 0.9 < time.monotonic() - before < 10
+
+
+# a stream that was one
+BEGUN = header() + part(PICTURES[1])
+
+
+def card(jpeg: bytes) -> bytes:
+    """What a pi_cam_daemon without a camera sends."""
+    first = f"--{BOUNDARY}\r\n".encode()
+    return part(jpeg).replace(first, first + b"X-No-Picture: lost\r\n")
 
 
 def drip(data: bytes) -> Answer:
-    """A byte of *data* at a time, round and round."""
-    return paced(header(), *(data[i : i + 1] for i in range(len(data))), pause=0.1)
+    """A picture, and then a byte of *data* at a time, round and round."""
+    return paced(BEGUN, *(data[i : i + 1] for i in range(len(data))), pause=0.1)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         drip(part(PICTURES[0])),
-        paced(b"HTTP/1.1 200 OK\r\n", b"X", b"-", b"Y", pause=0.1),
-        paced(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", pause=0.1),
-        paced(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.1),
-        paced(header(), b"--frame\r\nContent-Type: text/plain\r\n\r\nhello\r\n"),
-        paced(header("text/html"), b"<p>wait</p>", pause=0.1),
+        paced(BEGUN, b"--frame\r\nContent-Type: text/plain\r\n\r\nhello\r\n"),
+        paced(BEGUN, card(PICTURES[0])),
     ],
-    ids=["pictures", "a header line", "header lines", "nothing but 100 Continue", "parts of text", "a web page"],
+    ids=["pictures", "parts of text", "cards"],
 )
-def test_a_server_that_drips_without_a_picture_is_given_up(answer: Answer) -> None:
+def test_a_server_that_talks_on_without_a_picture_is_given_up(answer: Answer) -> None:
     error = failure_of(answer, timeout=1.0)
     assert error.cause is Cause.LOST
     assert "no whole picture for 2 s" in error.message
 
 
 def test_broken_pictures_alone_are_given_up_with_what_is_wrong_with_them() -> None:
-    error = failure_of(paced(header(), part(PICTURES[0][:-300])), timeout=1.0)
+    error = failure_of(paced(BEGUN, part(PICTURES[0][:-300])), timeout=1.0)
     assert "no whole picture for 2 s; the last one is refused: " in error.message
+
+
+def test_pictures_that_cannot_be_used_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), serving(paced(BEGUN, part(PICTURES[0][:-300]))) as server:
+        Upstream(server.url("/video;pwd=s3cret"), timeout=1.0).failure()
+        (line,) = caplog.messages
+        assert line.startswith(f"{server.place}/video;***: 1 bad pictures so far, the last one because ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        paced(b"HTTP/1.1 200 OK\r\n", b"X", b"-", b"Y", pause=0.1),
+        paced(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", pause=0.1),
+        paced(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.1),
+        paced(header("text/html"), b"<p>wait</p>", pause=0.1),
+        paced(header(), card(PICTURES[0])),
+    ],
+    ids=["a header line", "header lines", "nothing but 100 Continue", "a web page", "cards"],
+)
+def test_how_long_the_first_picture_may_take_is_not_for_the_source_to_say(answer: Answer) -> None:
+    with serving(answer) as server, running(server.url()) as source:
+        source.thread.join(3)
+        assert source.thread.is_alive()
+        assert not source.frames
+        assert source.stop() < 1
+
+
+def test_cards_between_the_pictures_are_left_out() -> None:
+    assert pictures_of(paced(header(), *(card(PICTURES[0]) + part(jpeg) for jpeg in PICTURES))) == PICTURES
 
 
 @pytest.mark.parametrize(
@@ -282,7 +321,12 @@ def test_what_is_no_stream_of_pictures_is_refused_in_words(answer: Answer, what:
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html><h1>DroidCam is Busy</h1></html>", b"DroidCam is Busy", b"<html>\xff<b>BUSY</b>: another client"]
+    "body",
+    [
+        b"<html><h1>DroidCam is Busy</h1></html>",
+        b"DroidCam is Busy",
+        b"<html>\xff<b>DROIDCAM</b>\nis <i>busy</i>: wait",
+    ],
 )
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_busy_phone_is_told_as_busy(body: bytes, ends: bool) -> None:
@@ -299,6 +343,7 @@ def test_a_busy_phone_is_told_as_busy(body: bytes, ends: bool) -> None:
             'a web page, "DroidCam Webcam"',
         ),
         (once(header("text/html") + b"BusyBox httpd"), "a web page"),
+        (once(header("text/html") + b'<div aria-busy="false">The camera is busy</div>'), "a web page"),
         (paced(header("text/html"), b"<p>x</p>" * 1000, pause=0), "a web page"),
         (once(header("image/jpeg", f"Content-Length: {len(PICTURES[0])}") + PICTURES[0]), "one picture"),
         (once(header("application/octet-stream")), "application/octet-stream"),
@@ -313,6 +358,7 @@ def test_an_answer_that_is_no_stream_is_told_as_what_it_is(answer: Answer, what:
     assert what in error.message
     assert "not an MJPEG stream" in error.message
     assert "upstream.url" in error.hint
+    assert "/video" in error.hint and "/stream" in error.hint
 
 
 @pytest.mark.parametrize(
@@ -336,11 +382,23 @@ def test_a_status_is_named(code: int, cause: Cause, named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [once(b"SSH-2.0-OpenSSH_9.2\r\n"), once(b"\0\1\2\n"), once(b"HTTP/1.1 200 OK\r\nX" * 9)]
+    ("answer", "what"),
+    [
+        (once(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not speak HTTP"),
+        (once(b"\0\1\2\n"), "does not speak HTTP"),
+        (once(b"HTTP/1.1 200 OK\r\nX" * 9), "sends data of no stated type"),
+    ],
 )
-def test_another_protocol_is_told(answer: Answer) -> None:
+def test_another_protocol_is_told(answer: Answer, what: str) -> None:
     error = failure_of(answer)
-    assert error.cause in (Cause.SETTINGS, Cause.LOST)
+    assert error.cause is Cause.SETTINGS
+    assert what in error.message
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_ipv6_address_needs_no_port(scheme: str) -> None:
+    error = Upstream(f"{scheme}://[::1]/").failure()
+    assert error.message.startswith("[::1]"), "its last group was taken for a port"
 
 
 def test_a_server_that_hangs_up_is_told() -> None:
@@ -448,10 +506,17 @@ def is_digest(request: Request, user: str, password: str) -> bool:
     return said["response"] == md5(f"{secret}{qop}:{md5(f'GET:{request.path}')}")
 
 
+DIGEST = 'Digest realm="cam", nonce="abc"'
 CHALLENGES = {
     "basic": ['Basic realm="cam"'],
     "digest": ['Digest realm="cam", nonce="abc", qop="auth", algorithm=MD5, opaque="x"'],
     "digest of old": ['Digest realm="cam", nonce="abc"'],
+    "digest behind basic": [f'Basic realm="cam", {DIGEST}, qop="auth"'],
+    "digest of two kinds": [f'Digest realm="cam", nonce="z", algorithm=SHA-512, {DIGEST}, algorithm=md5'],
+    "digest in small letters": ['digest Realm="cam" ,NONCE = "abc", algorithm="md5", qop="auth-int, auth"'],
+    "digest with a comma": [f'{DIGEST}, opaque="a, Basic realm=b", qop=auth'],
+    "basic behind another": ['Negotiate, Basic realm="cam"'],
+    "basic behind a token": ['Negotiate YII=, Basic realm="cam"'],
     "digest last": ['Basic realm="cam"', 'Digest realm="cam", nonce="abc", qop="auth"'],
     "digest that is not known, too": ['Digest realm="cam", nonce="z", algorithm=SHA-512', 'Basic realm="cam"'],
 }
@@ -477,6 +542,33 @@ def test_a_password_in_the_url_opens(challenge: str, user: str, quoted: str) -> 
         source.pictures(1)
         assert len(server.requests) == 2
         assert source.info.name == f"{server.place}/cam/stream"
+
+
+def test_a_password_in_the_path_is_not_shown() -> None:
+    with serving(STREAM) as server, running(server.url("/video;user=me;pwd=s3cret?x")) as source:
+        source.pictures(1)
+        assert source.info.name == f"{server.place}/video;***"
+        assert server.requests[0].path == "/video;user=me;pwd=s3cret?x"
+
+
+@pytest.mark.parametrize("path", ["", "?a=b", "/a;b?c#d"])
+def test_a_digest_signs_what_is_asked_for(path: str) -> None:
+    def answer(sock: socket.socket, request: Request) -> None:
+        allowed = is_digest(request, "me", "s3cret")
+        (STREAM if allowed else status(401, f"WWW-Authenticate: {DIGEST}"))(sock, request)
+
+    with serving(answer) as server, running(server.url(path, "me:s3cret")) as source:
+        source.pictures(1)
+
+
+@pytest.mark.parametrize("user", ["m%0d%0ae:s3cret", "me%0a:s3cret"])
+def test_a_user_that_fits_into_no_header_is_told_without_it(user: str) -> None:
+    with serving(status(401, f"WWW-Authenticate: {DIGEST}")) as server:
+        error = Upstream(server.url("/", user)).failure()
+        assert error.cause is Cause.SETTINGS
+        assert "cannot be asked" in error.message
+        assert "username" not in error.message + error.hint
+        assert error.__cause__ is None and error.__suppress_context__
 
 
 @pytest.mark.parametrize("challenge", CHALLENGES)
