@@ -72,7 +72,7 @@ def run(
         return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
     streams = Streams(hub, supervisor.audience, card)
-    observer = Observer(supervisor, hub, streams, config.source.kind)
+    observer = Observer(supervisor, hub, streams, notifier, config)
     try:
         server = CameraServer(config.http.listen_address, config.http.port, hub, streams, supervisor.audience, observer)
     except OSError as error:
@@ -100,6 +100,7 @@ def run(
             silent = [probe.name for probe in probes if not probe.answered]
             if silent:
                 log.error("the %s does not answer; systemd will restart the service", " and the ".join(silent))
+                notifier.withhold()
                 continue
             notifier.watchdog()
             for probe in probes:
@@ -148,12 +149,13 @@ def _reload(
         for problem in error.problems:
             log.error("%s", problem)
         log.error("the configuration was not reloaded; the old one stays")
+        observer.reload_refused = True
         return old
     if (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
     logs.setup(new.log.level)
     _apply(new.http, server, streams)
-    observer.configured = new.source.kind
+    observer.configure(new)
     supervisor.configure(new.source, new.camera, new.log.level)
     log.info("configuration reloaded")
     return new

@@ -25,6 +25,8 @@ _SNAPSHOT_SECONDS = 4.0
 _RETRY_AFTER = {"Retry-After": "2"}
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
 _CONTENT_SECURITY_POLICY = "default-src 'self'"
+# whatever is asked for that is not in the table of routes, as the requests are counted: a stranger's paths are endless
+_NO_ENDPOINT = "other"
 
 
 def peer_name(address: tuple[object, ...]) -> str:
@@ -40,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection's requests."""
 
     server: CameraServer
+    endpoint = _NO_ENDPOINT
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
@@ -59,7 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         path = urllib.parse.unquote(path, errors="replace")
         # People's software appends what it likes, even a second `?`: OctoPi asks for /?action=stream?nonce=1
         self.arguments = dict(reversed(urllib.parse.parse_qsl(query.replace("?", "&"), keep_blank_values=True)))
-        route = _ROUTES.get(path.rstrip("/") or "/")
+        path = path.rstrip("/") or "/"
+        route = _ROUTES.get(path)
+        self.endpoint = path if route else _NO_ENDPOINT
         if route is None:
             self._answer_text(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
             return
@@ -71,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def _refuse_method(self) -> None:
+        self.endpoint = _NO_ENDPOINT
         self.close_connection = True
         self._answer_text(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are served", {"Allow": "GET, HEAD"})
 
@@ -112,12 +118,14 @@ class Handler(BaseHTTPRequestHandler):
         }
         head = self._head(HTTPStatus.OK, headers)
         if self.command == "HEAD":
+            self.server.count(self.endpoint, HTTPStatus.OK)
             self.wfile.write(head)
         elif not self.server.streams.reserve():
             limit = self.server.streams.max_viewers
             text = f"{limit} viewers watch already, and http.max_viewers allows no more"
             self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, _RETRY_AFTER)
         else:
+            self.server.count(self.endpoint, HTTPStatus.OK)
             self.server.hand_over(self.connection, peer_name(self.client_address), head, 1 / fps if fps else 0.0)
 
     def snapshot(self) -> None:
@@ -151,6 +159,11 @@ class Handler(BaseHTTPRequestHandler):
         """200 as long as the server answers at all, whatever the camera does."""
         self._answer_text(HTTPStatus.OK, "alive")
 
+    def metrics(self) -> None:
+        """What Prometheus reads."""
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        self._answer(HTTPStatus.OK, self.server.metrics.text(), {**_NO_STORE, "Content-Type": content_type})
+
     # -- answers
 
     def _number(self, name: str, least: float, most: float) -> float | None:
@@ -183,6 +196,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(status, body, {**_NO_STORE, "Content-Type": "text/plain; charset=utf-8", **(headers or {})})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
+        self.server.count(self.endpoint, status)
         # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
         log.debug("%s: %s: %d", peer_name(self.client_address), self.requestline, status)
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
@@ -200,6 +214,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Its own complaints about a request it cannot read, in our form."""
+        self.endpoint = _NO_ENDPOINT
         self.close_connection = True
         self._answer_text(code, explain or message or HTTPStatus(code).phrase)
 
@@ -220,6 +235,7 @@ _ROUTES: dict[str, Callable[[Handler], None]] = {
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,
+    "/metrics": Handler.metrics,
     # the addresses of the tutorial that this grew from
     "/mjpeg": Handler.tutorial_page,
     "/mjpeg/stream": Handler.stream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import select
@@ -11,9 +12,11 @@ import socketserver
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.access import AllowedNetworks
@@ -22,6 +25,9 @@ from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +63,9 @@ class CameraServer(ThreadingHTTPServer):
         self.max_connections = 0
         self.request_timeout_seconds = 0.0
         self.pages = read_pages()
+        self.denied = {"network": 0, "connections": 0}
         self._lock = threading.Lock()
+        self._answered: Counter[tuple[str, int]] = Counter()
         self._connections = 0
         self._handed_over: set[socket.socket] = set()
         self._refused: dict[int, tuple[socket.socket, float]] = {}
@@ -90,6 +98,23 @@ class CameraServer(ThreadingHTTPServer):
         self._wake()
         self._thread.join(timeout)
         self.server_close()
+
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """What /metrics gives; its library is loaded for those who ask."""
+        from pi_cam_daemon.metrics import Metrics
+
+        return Metrics(self)
+
+    def count(self, endpoint: str, status: int) -> None:
+        """A request to *endpoint*, one of a fixed set, was answered with *status*."""
+        with self._lock:
+            self._answered[endpoint, status] += 1
+
+    def answered(self) -> dict[tuple[str, int], int]:
+        """How many requests were answered, by endpoint and status."""
+        with self._lock:
+            return dict(self._answered)
 
     def hand_over(self, connection: socket.socket, peer: str, head: bytes, interval: float) -> None:
         """Give a reserved viewer's socket to the stream loop, for good."""
@@ -166,9 +191,11 @@ class CameraServer(ThreadingHTTPServer):
     def _admit(self, connection: socket.socket, address: tuple[object, ...]) -> None:
         peer = peer_name(address)
         if not self.allowed.contains(str(address[0])):
+            self.denied["network"] += 1
             log.warning("refused %s: not in http.allowed_networks", peer)
             self._refuse(connection, HTTPStatus.FORBIDDEN, _refusal(peer))
         elif self._connections >= self.max_connections:
+            self.denied["connections"] += 1
             log.warning("refused %s: http.max_connections = %d are open", peer, self.max_connections)
             self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, _BUSY)
         else:

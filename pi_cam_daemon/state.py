@@ -6,23 +6,35 @@ import platform
 import time
 
 from pi_cam_daemon import __version__
+from pi_cam_daemon.config import Config
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CameraStatus, Supervisor
+from pi_cam_daemon.systemd import Notifier
 
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 
 class Observer:
-    """Reads hub, streams and supervisor; changes nothing. *configured* is the `source.kind` that was asked for."""
+    """Reads supervisor, hub, streams and notifier; changes nothing.
 
-    def __init__(self, supervisor: Supervisor, hub: Hub, streams: Streams, configured: str) -> None:
-        self.configured = configured
+    *config* is in force since *configured_at* (Unix time); *reload_refused* tells that a later one was not taken.
+    """
+
+    def __init__(self, supervisor: Supervisor, hub: Hub, streams: Streams, notifier: Notifier, config: Config) -> None:
+        self.hub = hub
+        self.streams = streams
+        self.notifier = notifier
         self._supervisor = supervisor
-        self._hub = hub
-        self._streams = streams
         self._started_at = time.monotonic()
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """*config* is in force from now on."""
+        self.config = config
+        self.configured_at = time.time()
+        self.reload_refused = False
 
     def camera(self) -> CameraStatus:
         return self._supervisor.status()
@@ -35,7 +47,7 @@ class Observer:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
         now = time.monotonic()
         status = self.camera()
-        newest = self._hub.newest
+        newest = self.hub.newest
         info = status.info
         failure = None if status.state is State.STREAMING else status.failure
         return {
@@ -48,7 +60,7 @@ class Observer:
             "hint": failure.hint if failure else "",
             "since_seconds": round(now - status.since, 3),
             "source": {
-                "configured": self.configured,
+                "configured": self.config.source.kind,
                 "kind": info.kind if info else None,
                 "reason": info.reason if info else "",
             },
@@ -58,8 +70,8 @@ class Observer:
                 "rate": round(status.rate, 2),
                 "age_seconds": round(max(0.0, now - newest.captured), 3) if newest else None,
             },
-            "viewers": self._streams.count,
-            "max_viewers": self._streams.max_viewers,
+            "viewers": self.streams.count,
+            "max_viewers": self.streams.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "uptime_seconds": round(now - self._started_at, 3),
         }

@@ -114,12 +114,13 @@ class Streams:
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.max_viewers = 0
+        self.rejected = 0  # asked to watch while all places were taken
         self.viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience
         self._card = card
         self._viewers: dict[int, Viewer] = {}
-        self._lock = threading.Lock()  # guards the three below, which other threads write
+        self._lock = threading.Lock()  # guards *rejected* and the three below, which other threads write
         self._promised = 0
         self._arrivals: list[Viewer] = []
         self._next_camera: FrameReader | None = None
@@ -157,6 +158,7 @@ class Streams:
         """A place for one more viewer; whoever got one has to `add` or `release` it."""
         with self._lock:
             if self._promised >= self.max_viewers:
+                self.rejected += 1
                 return False
             self._promised += 1
             return True

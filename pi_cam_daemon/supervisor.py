@@ -10,7 +10,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pi_cam_daemon import children
@@ -46,7 +47,10 @@ Watch = Callable[[CameraLink], None]
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """What is known of the camera now. *info* is the camera's own word, None before it was opened."""
+    """What is known of the camera now. *info* is the camera's own word, None before it was opened.
+
+    *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
+    """
 
     state: State
     failure: Failure | None
@@ -55,6 +59,7 @@ class CameraStatus:
     rate: float
     pid: int | None
     starts: int
+    restarts: Mapping[Cause, int]
     since: float
 
     @property
@@ -112,7 +117,8 @@ class Supervisor:
         self._argv = argv
         self._popen = popen
         self._wakeup = threading.Event()
-        self._lock = threading.Lock()  # guards the settings, which a reload replaces
+        # guards the settings, which a reload replaces, and the sum of frames, which must not count any twice
+        self._lock = threading.Lock()
         self._source = source
         self._config = config
         self._log_level = log_level
@@ -125,6 +131,8 @@ class Supervisor:
         self._failures = 0
         self._next_start = 0.0
         self._starts = 0
+        self._restarts = Counter(dict.fromkeys(Cause, 0))
+        self._captured_before = 0  # by the processes that have ended
         self._state = State.STARTING
         self._since = time.monotonic()
         self._told: tuple[State, Failure | None] = (State.STARTING, None)
@@ -155,16 +163,18 @@ class Supervisor:
         self.wake()
 
     def status(self) -> CameraStatus:
-        camera = self._camera
+        with self._lock:
+            camera, captured = self._camera, self._captured_before
         return CameraStatus(
             state=self._state,
             since=self._since,
             failure=self._failure,
             info=self._info,
-            captured=camera.link.captured if camera else 0,
+            captured=captured + (camera.link.captured if camera else 0),
             rate=camera.link.rate(time.monotonic()) if camera else 0.0,
             pid=camera.process.pid if camera else None,
             starts=self._starts,
+            restarts=dict(self._restarts),
         )
 
     # -- the loop
@@ -275,8 +285,10 @@ class Supervisor:
             self._fail(Failure(State.WEDGED, Cause.WEDGED, message, "Restart the Pi"))
 
     def _ended(self, camera: _Camera, now: float) -> None:
-        self._camera = None
         link = camera.link
+        with self._lock:
+            self._camera = None
+            self._captured_before += link.captured
         if camera.stopped:
             self._failures, self._next_start = 0, now
             return
@@ -294,6 +306,8 @@ class Supervisor:
     def _back_off(self, now: float) -> None:
         wait = _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
         self._failures += 1
+        if self._failure:
+            self._restarts[self._failure.cause] += 1
         # jitter, so that many Pis at one power strip do not all ask the same upstream at the same moment
         self._next_start = now + wait * random.uniform(0.8, 1.2)
 

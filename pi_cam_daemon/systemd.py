@@ -15,11 +15,12 @@ class Notifier:
     """The service's end of sd_notify(3).
 
     Takes NOTIFY_SOCKET and WATCHDOG_* out of the environment, so that the camera process does not inherit them.
-    *failures* counts messages that could not be sent: sdnotify itself says nothing of them.
+    *failures* counts messages that could not be sent: sdnotify itself says nothing of them. *pings* and *withheld*
+    count the periods in which the watchdog was fed and in which it was not.
     """
 
     def __init__(self) -> None:
-        self.failures = 0
+        self.failures = self.pings = self.withheld = 0
         self._notifier: SystemdNotifier | None = None
         if os.environ.get("NOTIFY_SOCKET"):
             try:
@@ -49,6 +50,11 @@ class Notifier:
     def watchdog(self) -> None:
         """The service is alive; due at least once in *watchdog_seconds*."""
         self._send("WATCHDOG=1")
+        self.pings += 1
+
+    def withhold(self) -> None:
+        """The service is not alive in every part; after *watchdog_seconds* of this systemd ends it."""
+        self.withheld += 1
 
     def _send(self, message: str) -> None:
         if self._notifier is None:
