@@ -205,6 +205,13 @@ class HttpConfig:
 
 
 @dataclass(frozen=True)
+class HealthConfig:
+    """The last resort."""
+
+    reboot_after_minutes: Annotated[float, _number(0, 10080)]
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """How much is logged."""
 
@@ -247,6 +254,7 @@ class Config:
     usb: UsbConfig
     upstream: UpstreamConfig
     http: HttpConfig
+    health: HealthConfig
     log: LogConfig
 
     @property

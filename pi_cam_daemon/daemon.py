@@ -79,7 +79,7 @@ def run(
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
     listening = (config.http.listen_address, config.http.port)
-    _apply(config.http, server, streams)
+    _apply(config, server, streams, supervisor)
 
     streams.start()
     supervisor.start(watch=streams.watch)
@@ -107,6 +107,7 @@ def run(
                 probe.ask()
             continue
         if event == _CHANGED:
+            notifier.reboot(observer.camera().needs_reboot)
             notifier.status(observer.sentence())
         elif event == signal.SIGHUP:
             notifier.reloading()
@@ -124,13 +125,15 @@ def run(
     return exit_status
 
 
-def _apply(http: HttpConfig, server: CameraServer, streams: Streams) -> None:
-    """The settings that a running server takes."""
+def _apply(config: Config, server: CameraServer, streams: Streams, supervisor: Supervisor) -> None:
+    """The settings that running parts take."""
+    http = config.http
     server.allowed = AllowedNetworks(http.allowed_networks)
     server.max_connections = http.max_connections
     server.request_timeout_seconds = http.request_timeout_seconds
     streams.max_viewers = http.max_viewers
     streams.viewer_timeout_seconds = http.viewer_timeout_seconds
+    supervisor.reboot_after_seconds = config.health.reboot_after_minutes * 60
 
 
 def _reload(
@@ -154,7 +157,7 @@ def _reload(
     if (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
     logs.setup(new.log.level)
-    _apply(new.http, server, streams)
+    _apply(new, server, streams, supervisor)
     observer.configure(new)
     supervisor.configure(new.source, new.camera, new.log.level)
     log.info("configuration reloaded")

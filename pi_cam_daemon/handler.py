@@ -153,7 +153,8 @@ class Handler(BaseHTTPRequestHandler):
         """200 while there are pictures or the camera sleeps by design, else 503."""
         table = self.server.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer_json(status, {key: table[key] for key in ("state", "ok", "detail", "cause", "hint", "frames")})
+        keys = ("state", "ok", "detail", "cause", "hint", "reboot_requested", "frames")
+        self._answer_json(status, {key: table[key] for key in keys})
 
     def livez(self) -> None:
         """200 as long as the server answers at all, whatever the camera does."""

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from pi_cam_daemon.errors import Cause
 
+# What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
+_REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
+# These have no driver that could be stuck; if one is after all, that is WEDGED.
+_WITHOUT_DRIVER = frozenset({"pattern", "upstream"})
+
 
 class State(enum.StrEnum):
     """What the camera is doing, as /state, /healthz and the unit's status say it."""
@@ -39,7 +44,8 @@ class Failure:
 class Facts:
     """What was observed of the camera process. Times are CLOCK_MONOTONIC in seconds.
 
-    *progressed_at* is when this process last captured a frame, None before its first.
+    *progressed_at* is when this process last captured a frame, None before its first. *act_by* is when the supervisor
+    goes on by itself: starts a process, or is done with one that ends; None while one runs as it should.
     """
 
     wanted: bool
@@ -48,6 +54,7 @@ class Facts:
     progressed_at: float | None = None
     failure: Failure | None = None
     unkillable: bool = False
+    act_by: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,28 @@ def silent(now: float, facts: Facts, limits: Limits) -> bool:
     if facts.progressed_at is None:
         return now - facts.started_at > limits.start_seconds
     return now - facts.progressed_at > limits.stall_seconds
+
+
+def explained_until(facts: Facts, limits: Limits) -> float:
+    """Until when these facts can last; then a supervisor that still has them turns and gets nowhere."""
+    if facts.unkillable or not (facts.wanted or facts.running):
+        return float("inf")  # it waits for a driver, or for somebody to look
+    if facts.act_by is not None:
+        return facts.act_by
+    if facts.progressed_at is None:
+        return facts.started_at + limits.start_seconds
+    return facts.progressed_at + limits.stall_seconds
+
+
+def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:
+    """Whether a camera of *kind* that was last well at *well_at* is past everything but a reboot; 0 is never.
+
+    CLOCK_MONOTONIC begins with the boot, so a machine has always been up for *after_seconds* when this comes true:
+    reboots that do not help are at least that far apart.
+    """
+    if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
+        return False
+    return cause is Cause.WEDGED or kind not in _WITHOUT_DRIVER
 
 
 class Probe:

@@ -41,7 +41,7 @@ class Observer:
 
     def sentence(self) -> str:
         """The state in one sentence for a person."""
-        return _sentence(self.camera())
+        return self._sentence(self.camera())
 
     def table(self) -> dict[str, object]:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
@@ -55,10 +55,11 @@ class Observer:
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,
-            "detail": _sentence(status),
+            "detail": self._sentence(status),
             "cause": None if status.state.ok else status.cause,
             "hint": failure.hint if failure else "",
             "since_seconds": round(now - status.since, 3),
+            "reboot_requested": self.notifier.reboot_requested,
             "source": {
                 "configured": self.config.source.kind,
                 "kind": info.kind if info else None,
@@ -75,6 +76,9 @@ class Observer:
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "uptime_seconds": round(now - self._started_at, 3),
         }
+
+    def _sentence(self, status: CameraStatus) -> str:
+        return _sentence(status) + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
 
 
 def _sentence(status: CameraStatus) -> str:

@@ -18,7 +18,7 @@ from pi_cam_daemon import children
 from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge, silent
+from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
@@ -50,6 +50,7 @@ class CameraStatus:
     """What is known of the camera now. *info* is the camera's own word, None before it was opened.
 
     *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
+    *needs_reboot* tells that nothing else has helped for as long as the owner set.
     """
 
     state: State
@@ -61,6 +62,7 @@ class CameraStatus:
     starts: int
     restarts: Mapping[Cause, int]
     since: float
+    needs_reboot: bool
 
     @property
     def framerate(self) -> float:
@@ -113,6 +115,7 @@ class Supervisor:
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
         self.audience = Audience(self.wake)
+        self.reboot_after_seconds = 0.0
         self._changed = changed
         self._argv = argv
         self._popen = popen
@@ -134,8 +137,9 @@ class Supervisor:
         self._restarts = Counter(dict.fromkeys(Cause, 0))
         self._captured_before = 0  # by the processes that have ended
         self._state = State.STARTING
-        self._since = time.monotonic()
-        self._told: tuple[State, Failure | None] = (State.STARTING, None)
+        self._since = self._well_at = time.monotonic()
+        self._needs_reboot = False
+        self._told: tuple[State, Failure | None, bool] = (State.STARTING, None, False)
         # It lives as long as the daemon does: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -168,6 +172,7 @@ class Supervisor:
         return CameraStatus(
             state=self._state,
             since=self._since,
+            needs_reboot=self._needs_reboot,
             failure=self._failure,
             info=self._info,
             captured=captured + (camera.link.captured if camera else 0),
@@ -185,9 +190,11 @@ class Supervisor:
             self._step(now)
             if self._closing and self._camera is None:
                 return
+            # A loop that turns and gets nowhere is no more alive than one that stands.
+            if now <= explained_until(self._facts(now), self._limits()):
+                self.probe.answer()
             self._wakeup.wait(self._patience(now))
             self._wakeup.clear()
-            self.probe.answer()
 
     def _patience(self, now: float) -> float | None:
         camera = self._camera
@@ -325,7 +332,16 @@ class Supervisor:
             progressed_at=camera.link.progressed_at if camera else None,
             failure=self._failure,
             unkillable=camera is not None and camera.unkillable,
+            act_by=self._act_by(),
         )
+
+    def _act_by(self) -> float | None:
+        camera = self._camera
+        if camera is None:
+            return self._next_start
+        if camera.died_at is not None:
+            return camera.died_at + _LAST_WORDS_SECONDS
+        return None if camera.kill_at is None else camera.kill_at + _KILL_SECONDS
 
     def _limits(self) -> Limits:
         limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
@@ -338,8 +354,14 @@ class Supervisor:
         if state is not self._state:
             log.info("%s", state)
             self._state, self._since = state, now
-        if (state, self._failure) != self._told:
-            self._told = (state, self._failure)
+        if state.ok:
+            self._well_at = now
+        kind = self._info.kind if self._info else self._config.kind
+        cause = self._failure.cause if self._failure else Cause.STARTING
+        self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, self.reboot_after_seconds)
+        news = (state, self._failure, self._needs_reboot)
+        if news != self._told:
+            self._told = news
             self._changed()
 
 

@@ -1,10 +1,11 @@
-"""What systemd is told. Outside systemd every call does nothing."""
+"""What systemd is told. Outside systemd nobody hears it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
@@ -16,7 +17,8 @@ class Notifier:
 
     Takes NOTIFY_SOCKET and WATCHDOG_* out of the environment, so that the camera process does not inherit them.
     *failures* counts messages that could not be sent: sdnotify itself says nothing of them. *pings* and *withheld*
-    count the periods in which the watchdog was fed and in which it was not.
+    count the periods in which the watchdog was fed and in which it was not. *reboot_requested* tells that the flag file
+    is there which the root-owned unit pi-cam-daemon-reboot.path obeys.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,10 @@ class Notifier:
             except OSError as error:
                 log.warning("systemd cannot be told: %s", error)
         self.watchdog_seconds = _watchdog_seconds()
+        runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        self._reboot_flag = Path(runtime, "reboot-requested") if runtime else None
+        self._reboot_tried = False
+        self.reboot_requested = False
         for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
 
@@ -55,6 +61,24 @@ class Notifier:
     def withhold(self) -> None:
         """The service is not alive in every part; after *watchdog_seconds* of this systemd ends it."""
         self.withheld += 1
+
+    def reboot(self, needed: bool) -> None:
+        """Ask for a reboot, at most once in the life of this process, or take it back if it has become needless."""
+        try:
+            if needed and not self._reboot_tried:
+                self._reboot_tried = True
+                if self._reboot_flag is None:
+                    log.error("a reboot is needed; without RUNTIME_DIRECTORY it cannot be asked for")
+                    return
+                self._reboot_flag.touch()
+                self.reboot_requested = True
+                log.error("a reboot is needed and was asked for in %s", self._reboot_flag)
+            elif not needed and self._reboot_flag and self._reboot_flag.exists():  # maybe of the process before us
+                self.reboot_requested = False
+                self._reboot_flag.unlink(missing_ok=True)
+                log.info("no reboot is needed any more")
+        except OSError as error:
+            log.error("%s: %s", self._reboot_flag, error.strerror)
 
     def _send(self, message: str) -> None:
         if self._notifier is None:

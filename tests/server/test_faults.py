@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
 from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.server.test_service import Systemd
 
 STALL = 2.0
 SETTINGS = {"video.width": 320, "video.height": 240, "source.stall_timeout_seconds": STALL}
@@ -170,6 +172,32 @@ def test_a_process_that_cannot_be_killed_is_wedged_and_served_around(tmp_path: P
         os.kill(pid, signal.SIGKILL)  # the driver lets go after all
         recovers(daemon, pid, 10)
         viewer.finish()
+
+
+def test_when_wedged_for_too_long_a_reboot_is_asked_for_and_the_watchdog_is_fed_on(tmp_path: Path) -> None:
+    systemd = Systemd(tmp_path / "notify")
+    env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "3000000", "RUNTIME_DIRECTORY": str(tmp_path)}
+    flag = tmp_path / "reboot-requested"
+    settings = {**SETTINGS, "health.reboot_after_minutes": 0.1}
+    with running(tmp_path / "daemon", settings, unkillable=True, env=env) as daemon:
+        assert daemon.wait_for_state("streaming")["reboot_requested"] is False
+        pid = daemon.camera_pid()
+        stopped = time.monotonic()
+        os.kill(pid, signal.SIGSTOP)
+        daemon.wait_for_state("wedged")
+        until("the flag", lambda: systemd.heard() and flag.exists(), 15)  # its queue is read, or it would overflow
+        assert time.monotonic() - stopped > 5
+        until("the status", lambda: any("a reboot was asked for" in message for message in systemd.heard()))
+        status, _, body = daemon.get("/healthz")
+        assert (status, json.loads(body)["reboot_requested"]) == (503, True)
+        systemd.messages.clear()
+        until("the watchdog", lambda: systemd.heard().count("WATCHDOG=1") >= 3)
+        os.kill(pid, signal.SIGKILL)  # the driver lets go after all
+        recovers(daemon, pid, 10)
+        until("the wish taken back", lambda: not flag.exists())
+        assert daemon.state()["reboot_requested"] is False
+        assert "does not answer" not in daemon.log()
+    systemd.close()
 
 
 def test_an_open_that_hangs_is_given_up_after_the_start_timeout(tmp_path: Path) -> None:

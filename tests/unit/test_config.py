@@ -236,7 +236,7 @@ def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
         ("http.width=640", "unknown key; did you mean video.width?"),
         ("port=8000", "unknown section; did you mean http.port?"),
         ("log.x=1", "unknown key; accepted: level"),
-        ("zzz.x=1", "unknown section; accepted: source, video, csi, usb, upstream, http, log"),
+        ("zzz.x=1", "unknown section; accepted: source, video, csi, usb, upstream, http, health, log"),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),

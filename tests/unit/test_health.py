@@ -1,9 +1,12 @@
 from dataclasses import replace
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge
+from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
 
 NOW = 1000.0
 LIMITS = Limits(start_seconds=30.0, stall_seconds=5.0)
@@ -78,6 +81,70 @@ def test_ten_frame_periods_are_no_stall(framerate: float, stall_seconds: float) 
 
 def test_only_pictures_and_sleep_by_design_are_healthy() -> None:
     assert {state for state in State if state.ok} == {State.STREAMING, State.IDLE}
+
+
+@pytest.mark.parametrize(
+    ("facts", "until"),
+    [
+        pytest.param(IDLE, inf, id="asleep until somebody looks"),
+        pytest.param(replace(IDLE, act_by=NOW - 99), inf, id="asleep, whatever was due before"),
+        pytest.param(replace(WANTED, act_by=NOW + 30), NOW + 30, id="backing off"),
+        pytest.param(BEGINNING, NOW - 3 + 30, id="starting"),
+        pytest.param(STREAMING, NOW - 0.04 + 5, id="streaming"),
+        pytest.param(replace(SILENT, act_by=NOW + 2), NOW + 2, id="being killed"),
+        pytest.param(replace(SILENT, act_by=NOW - 60), NOW - 60, id="being killed for a minute"),
+        pytest.param(replace(SILENT, unkillable=True), inf, id="wedged"),
+    ],
+)
+def test_each_state_is_explained_for_as_long_as_the_ladder_needs(facts: Facts, until: float) -> None:
+    assert explained_until(facts, LIMITS) == until
+
+
+moments = st.floats(0, 2 * NOW)
+
+
+@given(moments, st.none() | moments, st.sampled_from([0.01, 1.0, 25.0, 240.0]))
+def test_a_running_camera_is_unexplained_only_once_the_ladder_should_have_killed_it(
+    started_at: float, progressed_at: float | None, framerate: float
+) -> None:
+    facts = Facts(wanted=True, running=True, started_at=started_at, progressed_at=progressed_at)
+    limits = LIMITS.at_rate(framerate)
+    until = explained_until(facts, limits)
+    assert not silent(until - 1e-6, facts, limits)
+    assert silent(until + 1e-6, facts, limits)
+
+
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("well_at", "cause", "kind", "after", "needed"),
+    [
+        pytest.param(NOW - HOUR, Cause.STALLED, "csi", HOUR, True, id="silent for as long"),
+        pytest.param(NOW - HOUR + 1, Cause.STALLED, "csi", HOUR, False, id="not yet for as long"),
+        pytest.param(NOW - 99 * HOUR, Cause.WEDGED, "csi", 0.0, False, id="never, unless switched on"),
+        pytest.param(NOW - HOUR, Cause.WEDGED, "csi", HOUR, True, id="wedged"),
+        pytest.param(NOW - HOUR, Cause.CRASHED, "csi", HOUR, True, id="crashes again and again"),
+        pytest.param(NOW - HOUR, Cause.LOST, "usb", HOUR, True, id="there, and fails"),
+        pytest.param(NOW - HOUR, Cause.MISSING, "csi", HOUR, False, id="no camera"),
+        pytest.param(NOW - HOUR, Cause.BUSY, "csi", HOUR, False, id="in use"),
+        pytest.param(NOW - HOUR, Cause.PERMISSION, "csi", HOUR, False, id="not permitted"),
+        pytest.param(NOW - HOUR, Cause.SETTINGS, "csi", HOUR, False, id="badly set"),
+        pytest.param(NOW - HOUR, Cause.STARTING, "csi", HOUR, False, id="not failed"),
+        pytest.param(NOW - HOUR, Cause.LOST, "upstream", HOUR, False, id="another machine's camera"),
+        pytest.param(NOW - HOUR, Cause.WEDGED, "pattern", HOUR, True, id="wedged, whatever it is"),
+    ],
+)
+def test_a_reboot_is_needed_only_where_it_may_help(
+    well_at: float, cause: Cause, kind: str, after: float, needed: bool
+) -> None:
+    assert needs_reboot(NOW, well_at, cause, kind, after) is needed
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(1, 1e6))
+def test_no_reboot_is_needed_before_the_machine_is_up_for_as_long(uptime: float, well_at: float, after: float) -> None:
+    if needs_reboot(uptime, well_at, Cause.WEDGED, "csi", after):
+        assert uptime >= after
 
 
 class Woken:

@@ -145,7 +145,7 @@ def test_only_the_mains_of_the_two_processes_install_signals() -> None:
 
 
 def test_only_the_systemd_module_reads_what_systemd_hands_over() -> None:
-    names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)")
+    names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)|RUNTIME_DIRECTORY")
     readers = {module for module, tree in TREES.items() if any(map(names.search, strings(tree)))}
     assert readers <= {"pi_cam_daemon.systemd"}
 

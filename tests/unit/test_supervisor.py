@@ -412,3 +412,38 @@ def test_auto_waits_for_the_camera_that_it_found(start: Start) -> None:
         return [json.loads(line)["kind"] for line in rig.diary() if line.startswith("{")]
 
     eventually(lambda: asked_for() == ["auto", "test"])
+
+
+def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
+    rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
+    probe, slowest = rig.supervisor.probe, 0.0
+    while rig.status.state is not State.WEDGED:
+        asked = time.monotonic()
+        probe.ask()
+        eventually(lambda: probe.answered, within=5)
+        slowest = max(slowest, time.monotonic() - asked)
+        time.sleep(0.01)
+    probe.ask()
+    eventually(lambda: probe.answered, within=5)
+    assert rig.states == [State.STREAMING, State.STALLED, State.WEDGED]
+    assert slowest < 1, "a third of any reasonable WatchdogSec"
+
+
+def test_a_reboot_is_needed_after_the_set_time_without_a_picture_and_no_more_with_one(start: Start) -> None:
+    rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
+    rig.wait_for(State.STREAMING)
+    rig.wait_for(State.WEDGED)
+    assert not rig.status.needs_reboot, "never, unless switched on"
+    rig.supervisor.reboot_after_seconds = 0.5
+    rig.supervisor.wake()
+    eventually(lambda: rig.history[-1].needs_reboot)
+    os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
+    eventually(lambda: rig.history[-1].state is State.STREAMING)
+    assert not rig.history[-1].needs_reboot
+
+
+def test_no_reboot_is_needed_for_a_camera_that_is_not_there(start: Start) -> None:
+    rig = start("fail('missing')")
+    rig.supervisor.reboot_after_seconds = 0.1
+    eventually(lambda: rig.status.starts >= 3)
+    assert not any(status.needs_reboot for status in [*rig.history, rig.status])

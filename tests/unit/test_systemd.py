@@ -148,3 +148,53 @@ def test_the_watchdog_is_ours_only_if_it_names_this_process(
     if pid is not None:
         monkeypatch.setenv("WATCHDOG_PID", str(pid))
     assert Notifier().watchdog_seconds == seconds
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As RuntimeDirectory= makes it, with a second one behind it."""
+    folder = tmp_path / "pi-cam-daemon"
+    folder.mkdir()
+    monkeypatch.setenv("NOTIFY_SOCKET", "")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{folder}:{tmp_path / 'other'}")
+    return folder
+
+
+def test_a_reboot_is_asked_for_once_and_taken_back_when_it_is_needless(
+    runtime: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flag = runtime / "reboot-requested"
+    notifier = Notifier()
+    notifier.reboot(False)
+    assert (flag.exists(), notifier.reboot_requested) == (False, False)
+    notifier.reboot(True)
+    assert (flag.exists(), notifier.reboot_requested) == (True, True)
+    flag.unlink()  # the unit that obeys takes it away
+    notifier.reboot(True)
+    assert not flag.exists(), "once"
+    flag.touch()
+    notifier.reboot(False)
+    assert (flag.exists(), notifier.reboot_requested) == (False, False)
+    notifier.reboot(True)
+    assert (flag.exists(), notifier.reboot_requested) == (False, False), "once in the life of a process"
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+def test_a_wish_of_the_process_before_is_not_ours(runtime: Path) -> None:
+    (runtime / "reboot-requested").touch()
+    notifier = Notifier()
+    notifier.reboot(False)
+    assert not (runtime / "reboot-requested").exists()
+
+
+@pytest.mark.parametrize("runtime", ["", "/nonexistent"])
+def test_where_no_flag_can_be_written_the_log_says_so_once(
+    runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", runtime)
+    notifier = Notifier()
+    for _ in range(3):
+        notifier.reboot(True)
+    assert not notifier.reboot_requested
+    assert len(caplog.records) == 1

@@ -1,0 +1,35 @@
+"""The deadlines fit into each other: nobody is cut short while working through a worst case that was planned for."""
+
+from pi_cam_daemon import daemon, supervisor
+
+# what is promised to systemd and to people, in seconds
+STOP = 2.0
+BACK_AFTER_STALL = 3.0
+WATCHDOG = 30.0
+
+# for a new camera process to give its first picture, on a machine that is not a Zero
+START = 0.9
+SCHEDULING = 0.1
+
+
+def test_closing_in_turn_fits_into_a_stop() -> None:
+    assert daemon._SERVER_CLOSE + daemon._CAMERA_CLOSE + daemon._STREAMS_CLOSE + daemon._CARDS_CLOSE <= STOP
+
+
+def test_a_camera_that_does_not_stop_is_killed_before_its_share_of_the_stop_is_over() -> None:
+    assert supervisor._STOP_SECONDS + 2 * supervisor._REAP_SECONDS + SCHEDULING < daemon._CAMERA_CLOSE
+
+
+def test_a_silent_camera_is_seen_killed_and_replaced_within_what_is_promised() -> None:
+    until_killed = supervisor._LOOK_SECONDS + supervisor._STOP_SECONDS + supervisor._REAP_SECONDS
+    assert supervisor._BACK_OFF[0] == 0
+    assert until_killed + START <= BACK_AFTER_STALL
+
+
+def test_each_wait_of_the_supervisor_is_shorter_than_the_time_to_answer_a_probe() -> None:
+    probe_period = WATCHDOG / daemon._PROBES_PER_PERIOD
+    assert max(supervisor._LOOK_SECONDS, supervisor._REAP_SECONDS) + SCHEDULING < probe_period
+
+
+def test_last_words_are_waited_for_longer_than_the_supervisor_sleeps_meanwhile() -> None:
+    assert supervisor._REAP_SECONDS < supervisor._LAST_WORDS_SECONDS < supervisor._KILL_SECONDS
