@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -42,7 +43,10 @@ def _printable(text: str) -> str:
 
 
 def setup(level: str) -> None:
-    """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's form under systemd."""
+    """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's form under systemd.
+
+    A crash, and SIGABRT, with which systemd's watchdog ends a service, leaves the stacks of all threads there.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(_is_journal(sys.stderr.fileno())))
     root = logging.getLogger()
@@ -50,3 +54,5 @@ def setup(level: str) -> None:
     root.setLevel(level.upper())
     # picamera2 tells every step of its life at INFO
     logging.getLogger("picamera2").setLevel(logging.WARNING)
+    # from a signal handler in C: it needs neither the main thread nor the interpreter's lock
+    faulthandler.enable(sys.stderr, all_threads=True)

@@ -143,6 +143,20 @@ def _status(pid: int) -> str:
         return ""
 
 
+def test_the_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_log(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon") as daemon:
+        daemon.wait_for_state("streaming")
+        daemon.fault("hang")
+        until("the fault was taken", lambda: not daemon.fault_file.exists())
+        os.kill(daemon.camera_pid(), signal.SIGABRT)
+        until("the camera process's stacks", lambda: re.search(r'camera.py", line \d+ in hang\n', daemon.log()))
+        assert re.search(r'camera.py", line \d+ in _send_all\n', daemon.log())
+        daemon.process.send_signal(signal.SIGABRT)
+        assert daemon.process.wait(5) == -signal.SIGABRT
+        for loop in ("daemon.py", "streams.py", "server.py", "supervisor.py"):
+            assert re.search(rf'pi_cam_daemon/{loop}", line \d+ in (run|_run|_accept_all)\n', daemon.log())
+
+
 def leftmost_colour(part: Part) -> list[int]:
     image = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None

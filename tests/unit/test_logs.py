@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,3 +87,27 @@ def test_a_journal_that_was_inherited_but_not_written_to_is_none() -> None:
     env = {**os.environ, "JOURNAL_STREAM": "8:12345"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=20)
     assert done.stderr.endswith(" INFO hello\n") and "<6>" not in done.stderr
+
+
+BLOCKED = """
+import ctypes, os, signal, threading, time
+def bystander():
+    threading.Event().wait()
+def stuck():
+    # PyDLL keeps the interpreter's lock: no Python code runs in any thread, as under a driver that does the same
+    ctypes.PyDLL(None).sleep(60)
+threading.Thread(target=bystander, daemon=True).start()
+if not os.fork():
+    time.sleep(1)
+    os.kill(os.getppid(), signal.SIGABRT)
+    os._exit(0)
+stuck()
+"""
+
+
+def test_sigabrt_leaves_the_stacks_of_all_threads_even_where_the_main_thread_is_stuck_in_c() -> None:
+    argv = [sys.executable, "-c", SETUP.format(level="info") + BLOCKED]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in done.stderr
+    assert " in stuck\n" in done.stderr and " in bystander\n" in done.stderr
