@@ -14,14 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from pi_cam_daemon import __version__, interfaces, logs, mjpeg
+from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg
 from pi_cam_daemon.access import AllowedNetworks
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
+from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
+from pi_cam_daemon.sources.csi import forbidden_nodes
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
@@ -58,6 +61,7 @@ def run(
     events: queue.SimpleQueue[int | str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(number))
+    _warn_of_closed_devices(config)
     threading.excepthook = lambda failure: _report_bug(failure, events)
 
     notifier = Notifier()
@@ -162,6 +166,12 @@ def _reload(
     supervisor.configure(new.source, new.camera, new.log.level)
     log.info("configuration reloaded")
     return new
+
+
+def _warn_of_closed_devices(config: Config) -> None:
+    """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
+    if config.source.kind not in WITHOUT_DRIVER and (nodes := forbidden_nodes(Path("/dev"))):
+        log.warning("no permission to open %s", devices.needed_groups(nodes))
 
 
 def _size(hub: Hub, config: Config) -> tuple[int, int]:

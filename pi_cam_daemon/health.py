@@ -11,7 +11,7 @@ from pi_cam_daemon.errors import Cause
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
 # These have no driver that could be stuck; if one is after all, that is WEDGED.
-_WITHOUT_DRIVER = frozenset({"pattern", "upstream"})
+WITHOUT_DRIVER = frozenset({"pattern", "upstream"})
 
 
 class State(enum.StrEnum):
@@ -112,7 +112,7 @@ def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seco
     """
     if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
         return False
-    return cause is Cause.WEDGED or kind not in _WITHOUT_DRIVER
+    return cause is Cause.WEDGED or kind not in WITHOUT_DRIVER
 
 
 class Probe:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.server.harness import RIG, ROOT, Daemon, Part, Reading, running, until
 
 
 class Systemd:
@@ -285,3 +285,36 @@ def test_strangers_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
                 pass
         until("the request in the log", lambda: "red" in daemon.log() or "404" in daemon.log())
         assert "\x1b" not in daemon.log() and "\x07" not in daemon.log()
+
+
+# a root that may not open everything and whose /dev has a camera of other people's, and then the program it is given
+ORDINARY_USER = """
+import ctypes, os, subprocess, sys
+CLONE_NEWNS, PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 0x20000, 24, 1, 2
+libc = ctypes.CDLL(None)
+if libc.unshare(CLONE_NEWNS):
+    sys.exit("needs root")
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev"], check=True)
+os.umask(0)
+for name, minor in (("null", 3), ("urandom", 9)):
+    os.mknod(f"/dev/{name}", 0o20666, os.makedev(1, minor))
+os.mknod("/dev/video0", 0o20660, os.makedev(81, 0))
+os.chown("/dev/video0", 1, 44)
+os.setgroups([])
+os.umask(0o022)
+for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+    libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("kind", ["csi", "pattern"])
+def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "ordinary-user.py"
+    file.write_text(ORDINARY_USER)
+    argv = [str(file), str(RIG), str(tmp_path / "fault")]
+    with running(tmp_path / "daemon", {"source.kind": kind}, argv=argv) as daemon:
+        daemon.wait_for_state("streaming")
+        told = daemon.log().count("WARNING no permission to open /dev/video0 (group video)\n")
+        assert told == (kind == "csi")

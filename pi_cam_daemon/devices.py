@@ -1,0 +1,27 @@
+"""What the device nodes of cameras ask of whoever opens them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def needed_groups(nodes: Iterable[Path]) -> str:
+    """*nodes*, which may not be opened, each with the group that opens it: "/dev/video0 (group video), …".
+
+    A node that opens to root alone says so: a udev rule is missing, and nobody should join the group root.
+    """
+    return ", ".join(f"{node} ({_key(node)})" for node in nodes)
+
+
+def _key(node: Path) -> str:
+    try:
+        status = node.stat()
+        if status.st_gid == 0 or ~status.st_mode & (stat.S_IRGRP | stat.S_IWGRP):
+            return "root only, a udev rule is missing"
+        return f"group {node.group()}"
+    except KeyError:
+        return f"group {status.st_gid}"
+    except OSError as error:  # unplugged since
+        return str(error.strerror).lower()
