@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 
-from pi_cam_daemon import __version__
+from pi_cam_daemon import __version__, clock
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
@@ -74,6 +74,7 @@ class Observer:
             "viewers": self.streams.count,
             "max_viewers": self.streams.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
+            "clock_synced": clock.synced(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

@@ -144,6 +144,20 @@ def test_only_the_mains_of_the_two_processes_install_signals() -> None:
     assert installers <= {"pi_cam_daemon.daemon", "pi_cam_daemon.camera"}
 
 
+def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_it() -> None:
+    tellers = {
+        "daemon",  # X-Timestamp of a card
+        "link",  # X-Timestamp of a picture
+        "metrics",  # when this process began
+        "sources.pattern",  # the clock in the test picture
+        "state",  # when the configuration was taken
+    }
+    readers = {module for module, tree in TREES.items() if calls(tree, "time", "time")}
+    assert readers <= {f"pi_cam_daemon.{name}" for name in tellers}
+    assert not users("datetime")
+    assert not {module for module, tree in TREES.items() if calls(tree, "time", "time_ns")}
+
+
 def test_only_the_systemd_module_reads_what_systemd_hands_over() -> None:
     names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)|RUNTIME_DIRECTORY")
     readers = {module for module, tree in TREES.items() if any(map(names.search, strings(tree)))}
