@@ -1,0 +1,100 @@
+"""What must not matter to a camera that is left alone for years: a clock that jumps, and the wear of a card."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import RIG, Daemon, Reading, running, until
+
+CLOCK = RIG.with_name("clock.py")
+TEN_YEARS = 10 * 365 * 86400.0
+
+
+def test_a_clock_that_jumps_by_years_changes_nothing_but_the_timestamps(tmp_path: Path) -> None:
+    offset = tmp_path / "offset"
+
+    def jump(seconds: float) -> None:
+        new = offset.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.rename(offset)
+
+    jump(0)
+    argv = [str(CLOCK), str(offset), str(RIG), str(tmp_path / "fault")]
+    with running(tmp_path / "daemon", {"source.stall_timeout_seconds": 2.0}, argv=argv) as daemon:
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: len(viewer.parts) > 25)
+        log = daemon.log()
+        for years in (TEN_YEARS, -TEN_YEARS, 0.0):
+            count = len(viewer.parts)
+            jump(years)
+            until("pictures", lambda count=count: len(viewer.parts) > count + 50)
+            assert abs(viewer.parts[-1].timestamp - (time.time() + years)) < 2, "the clock was not the daemon's"
+            asked = time.monotonic()
+            assert daemon.get("/snapshot?max_age_ms=500")[0] == 200
+            assert time.monotonic() - asked < 2
+            table = daemon.state()
+            assert (table["state"], table["camera_process"]["starts"]) == ("streaming", 1)
+            assert 0 <= table["frames"]["age_seconds"] < 1
+            assert 0 <= table["since_seconds"] <= table["uptime_seconds"] < 90
+        gaps = [after.arrived - before.arrived for before, after in itertools.pairwise(viewer.finish())]
+        assert max(gaps) < 1
+        assert daemon.log().removeprefix(log).count("\n") == 0, "nothing happened that is worth a line"
+
+
+def written(pid: int) -> int:
+    """Bytes that the process has sent towards a disk so far."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes: "):
+            return int(line.split()[1])
+    raise AssertionError("no write_bytes")
+
+
+def files_open_for_writing(pid: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            lines = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines()
+            flags = dict(line.split(":", 1) for line in lines)["flags"]
+            if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(entry.stat().st_mode):
+                found.add(str(entry.readlink()))
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return found
+
+
+def test_while_it_streams_nothing_is_written_to_disk(daemon: Daemon) -> None:
+    pids = (daemon.process.pid, daemon.camera_pid())
+    viewers = [Reading(daemon.watch()) for _ in range(3)]
+    for path in ("/snapshot", "/state", "/healthz", "/metrics", "/"):
+        daemon.get(path)
+    until("pictures", lambda: all(len(viewer.parts) > 10 for viewer in viewers))
+    before = [written(pid) for pid in pids]
+    seen: set[str] = set()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        for path in ("/snapshot", "/state", "/healthz", "/metrics", "/"):
+            assert daemon.get(path)[0] == 200
+        for pid in pids:
+            seen |= files_open_for_writing(pid)
+        time.sleep(0.05)
+    assert [written(pid) for pid in pids] == before
+    assert seen == {str(daemon.log_file)}, "standard error, which is the journal's socket in a service"
+    for viewer in viewers:
+        viewer.finish()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernel_that_counts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the folder of the tests is in memory, or the kernel does not count, a write would not be seen either."""
+    file = tmp_path_factory.mktemp("disk") / "file"
+    script = f"echo written >{file}; sync {file}; grep write_bytes /proc/$$/io"
+    told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True).stdout
+    if told.splitlines()[0] == "write_bytes: 0":
+        pytest.skip("no disk is written to here, or nobody counts it")
