@@ -127,8 +127,8 @@ def _parser() -> _Parser:
     snapshot = add("snapshot", _snapshot, "take one picture and write it to a file", configured=True)
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced in one step; - is standard output")
     add("list-cameras", _list_cameras, "show the cameras that can be used", configured=False)
-    check = add("check-config", _check_config, "tell all that is wrong in a configuration file", configured=False)
-    check.add_argument("file", metavar="FILE", type=Path)
+    check = add("check-config", _check_config, "tell all that is wrong in a configuration", configured=False)
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {config.ETC}")
     show = add("config", _config, "show the configuration in force, as TOML", configured=True)
     show.add_argument("--origin", action="store_true", help="also show which layer set each key")
     return parser
@@ -142,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_config(options: argparse.Namespace) -> int:
     config.load(options.file)
-    print(f"{options.file}: ok")
+    print(f"{options.file or config.ETC}: ok")
     return OK
 
 

@@ -89,7 +89,7 @@ def test_version(run: Runner) -> None:
     assert (result.code, result.out) == (0, f"pi-cam-daemon {__version__}\n")
 
 
-@pytest.mark.parametrize("argv", [["dance"], ["run", "--colour"], ["snapshot"], ["check-config"], ["run", "--set"]])
+@pytest.mark.parametrize("argv", [["dance"], ["run", "--colour"], ["snapshot"], ["run", "--set"]])
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(run: Runner, argv: list[str]) -> None:
     result = run(*argv)
     assert result.code == 2
