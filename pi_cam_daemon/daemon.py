@@ -54,7 +54,12 @@ def run(
 
     *camera_argv* and *popen* start the camera process; tests hand in their own. Raises ConfigError.
     """
-    config = load()
+    notifier = Notifier()
+    try:
+        config = load()
+    except ConfigError as error:
+        notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
+        raise
     logs.setup(config.log.level)
     # systemd's soft limit of 1024 is for select(), which the server does not use
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -64,7 +69,6 @@ def run(
     _warn_of_closed_devices(config)
     threading.excepthook = lambda failure: _report_bug(failure, events)
 
-    notifier = Notifier()
     hub = Hub()
     cards = Cards()
     supervisor = Supervisor(
