@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.harness import ROOT, Reading, Viewer, until
+from tests.systemd import hosts
+from tests.systemd.hosts import Host
+
+UNIT = "pi-cam-daemon.service"
+DROP_INS = "/etc/systemd/system/pi-cam-daemon.service.d"
+ETC = "/etc/pi-cam-daemon"
+# a test picture, small, so that what is measured is not the two cores of a test machine
+SETTINGS = {"source.kind": "pattern", "video.width": 320, "video.height": 240}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="systemd: the real watchdog period, and each fault five times")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--soak", default=False))
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Path]:
+    if os.getpid() != 1:
+        pytest.skip("runs in namespaces of its own, which scripts/test systemd makes")
+    with hosts.lab() as group:
+        yield group
+
+
+@pytest.fixture(scope="session", params=hosts.SUITES)
+def host(request: pytest.FixtureRequest, lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A running Debian with the daemon installed and stopped; shared by the tests, `camera` makes it clean for each."""
+    suite: str = request.param
+    host = Host(suite, 1 + hosts.SUITES.index(suite), tmp_path_factory.mktemp(suite), lab)
+    try:
+        host.boot()
+        install(host)
+        yield host
+    finally:
+        host.close()
+
+
+def install(host: Host) -> None:
+    """What an installation leaves behind: a release with its own Python environment, the units and the user."""
+    version = {"bookworm": "3.11", "trixie": "3.13"}[host.suite]
+    release = "/opt/pi-cam-daemon/releases/test"
+    site = host.disk / release[1:] / f"lib/python{version}/site-packages"
+    shutil.copytree(hosts.CACHE / host.suite / "wheels", site)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pi_cam_daemon", site / "pi_cam_daemon", ignore=ignored)
+    host.write(f"{release}/pyvenv.cfg", f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {version}\n")
+    host.write(
+        f"{release}/bin/pi-cam-daemon",
+        f"#!{release}/bin/python\nimport sys\nfrom pi_cam_daemon.cli import main\nsys.exit(main())\n",
+    )
+    host.run("chmod", "755", f"{release}/bin/pi-cam-daemon")
+    host.run("ln", "-s", "/usr/bin/python3", f"{release}/bin/python")
+    host.run("ln", "-s", "releases/test", "/opt/pi-cam-daemon/current")
+    for unit in [*(ROOT / "systemd").glob("*.service"), *(ROOT / "systemd").glob("*.path")]:
+        host.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
+    host.write("/etc/systemd/system/pi-cam-daemon.socket", (ROOT / "systemd/pi-cam-daemon.socket").read_text())
+    for folder in ("sysusers.d", "modules-load.d", "udev/rules.d"):
+        for file in (ROOT / "systemd" / folder).iterdir():
+            host.write(f"/etc/{folder}/{file.name}", file.read_text())
+    host.run("systemd-sysusers")
+    host.run("systemctl", "daemon-reload")
+
+
+class Camera:
+    """The installed service as a viewer and as the owner see it."""
+
+    def __init__(self, host: Host, unit: str = UNIT, port: int = 8000) -> None:
+        self.host = host
+        self.unit = unit
+        self.port = port
+
+    # -- the owner
+
+    def configure(self, settings: Mapping[str, object], file: str = f"{ETC}/config.toml") -> None:
+        every = {**SETTINGS, **settings}
+        self.host.write(file, "".join(f"{key} = {json.dumps(value)}\n" for key, value in every.items()))
+
+    def drop_in(self, text: str) -> None:
+        self.host.write(f"{DROP_INS}/test.conf", f"[Service]\n{text}\n")
+        self.host.run("systemctl", "daemon-reload")
+
+    def start(self) -> None:
+        self.host.run("systemctl", "restart", self.unit)
+        self.wait_for_pictures()
+
+    def show(self, name: str) -> str:
+        return self.host.show(self.unit, name)
+
+    def main_pid(self) -> int:
+        """The server's process id as the tests see it."""
+        return self.host.pids(self.unit)[int(self.show("MainPID"))]
+
+    def camera_pid(self) -> int:
+        """That of the camera process."""
+        pid = self.state()["camera_process"]["pid"]
+        return self.host.pids(self.unit)[pid]
+
+    def journal(self, since: str = "") -> str:
+        """What the service and systemd said of it, from the cursor *since* on."""
+        after = [f"--after-cursor={since}"] if since else []
+        self.host.run("journalctl", "--sync")
+        return self.host.run("journalctl", "-q", "-u", self.unit, "-o", "cat", "--no-pager", *after)
+
+    def now(self) -> str:
+        """The journal's end, for `journal`."""
+        self.host.run("journalctl", "--sync")
+        return self.host.run("journalctl", "-q", "-n", "0", "--show-cursor").removeprefix("-- cursor: ")
+
+    # -- a viewer
+
+    def get(self, path: str, timeout: float = 5.0) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(f"http://{self.host.address}:{self.port}{path}", timeout=timeout) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def state(self) -> dict[str, Any]:
+        table: dict[str, Any] = json.loads(self.get("/state")[1])
+        return table
+
+    def gives_pictures(self) -> bool:
+        """Whether a snapshot is served now; a stopped server takes connections and says nothing."""
+        try:
+            return self.get("/snapshot", timeout=1.0)[0] == 200
+        except OSError:
+            return False
+
+    def wait_for_pictures(self, seconds: float = 20.0) -> None:
+        until("pictures", self.gives_pictures, seconds)
+
+    def watch(self) -> Reading:
+        sock = socket.create_connection((self.host.address, self.port), 10)
+        sock.sendall(b"GET /stream HTTP/1.1\r\nHost: %s\r\n\r\n" % self.host.address.encode())
+        return Reading(Viewer(sock))
+
+
+@pytest.fixture
+def stopped(host: Host) -> Iterator[Camera]:
+    """The service installed, configured to show a test picture, and not started."""
+    for path in (ETC, DROP_INS):
+        host.remove(path)
+    host.run("systemctl", "daemon-reload")
+    camera = Camera(host)
+    camera.configure({})
+    since = camera.now()
+    yield camera
+    print(f"--- the journal\n{camera.journal(since)}")
+    host.run("systemctl", "stop", UNIT)
+    host.try_run("systemctl", "reset-failed", UNIT)
+
+
+@pytest.fixture
+def camera(stopped: Camera) -> Camera:
+    """The service, showing a test picture."""
+    stopped.start()
+    return stopped

@@ -1,0 +1,155 @@
+"""The unit files: what systemd makes of them, and what the sandbox refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.harness import ROOT, until
+from tests.systemd.conftest import UNIT, Camera
+from tests.systemd.hosts import Host
+
+UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon-reboot.service",
+         "pi-cam-daemon-reboot.path", "pi-cam-daemon.socket")  # fmt: skip
+DEVNULL, FUSE = ("1", "3"), ("10", "229")
+
+
+def test_systemd_understands_every_line(host: Host) -> None:
+    for unit in UNITS:
+        done = host.try_run("systemd-analyze", "verify", "--recursive-errors=no", unit)
+        assert (done.returncode, done.stderr) == (0, ""), unit
+
+
+def test_a_line_that_systemd_does_not_understand_would_be_seen(host: Host) -> None:
+    host.write("/run/probe.service", "[Service]\nExecStart=/bin/true\nRestartSecs=1\n")
+    assert host.try_run("systemd-analyze", "verify", "--recursive-errors=no", "/run/probe.service").returncode != 0
+
+
+@pytest.mark.parametrize("unit", ["pi-cam-daemon.service", "pi-cam-daemon@garden.service"])
+def test_the_exposure_is_small(host: Host, unit: str) -> None:
+    done = host.try_run("systemd-analyze", "security", "--no-pager", "--threshold=15", unit)
+    print(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_instance_differs_only_in_whose_it_is() -> None:
+    one = (ROOT / "systemd/pi-cam-daemon.service").read_text()
+    instance = (ROOT / "systemd/pi-cam-daemon@.service").read_text()
+    file = "/etc/pi-cam-daemon/cameras/%i.toml"
+    generic = instance.replace(f" --config {file}", "").replace(f" {file}", "").replace(" for %i", "")
+    assert generic.replace("@%i", "") == one
+
+
+def test_the_readme_argues_every_directive() -> None:
+    readme = (ROOT / "systemd/README.md").read_text()
+    directives = re.findall(r"^(\w+)=", (ROOT / "systemd/pi-cam-daemon.service").read_text(), re.MULTILINE)
+    obvious = {"Description", "ExecStart", "WantedBy"}
+    assert [name for name in dict.fromkeys(directives) if f"`{name}=" not in readme and name not in obvious] == []
+
+
+def test_the_service_is_active_with_a_status_and_pictures(camera: Camera) -> None:
+    assert camera.show("ActiveState") == "active"
+    assert camera.show("StatusText") == "Streaming 320x240 at 25 frames/s from Test picture"
+    viewer = camera.watch()
+    status, picture = camera.get("/snapshot")
+    assert status == 200 and picture.startswith(b"\xff\xd8")
+    until("parts", lambda: viewer.parts)
+    assert viewer.finish()[0].size == (320, 240)
+
+
+def test_nothing_is_written_to_disk_while_it_streams(camera: Camera) -> None:
+    pids = camera.host.pids(UNIT).values()
+    opened = {path for pid in pids for path in _open_for_writing(pid)}
+    assert not [path for path in opened if path.startswith("/") and not path.startswith(("/dev/", "/run/", "/memfd:"))]
+    assert not list((camera.host.disk / "var/lib/pi-cam-daemon").iterdir())
+
+
+def _open_for_writing(pid: int) -> Iterator[str]:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            flags = Path(f"/proc/{pid}/fdinfo/{link.name}").read_text().split("flags:")[1].split()[0]
+            if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                yield str(link.readlink())
+
+
+@pytest.fixture
+def answers(camera: Camera) -> dict[str, Any]:
+    """What probe.py is told inside the running unit: it is run as its ExecReload=, with all of the unit's sandbox."""
+    host = camera.host
+    host.write("/opt/probe.py", (Path(__file__).parent / "probe.py").read_text())
+    for folder in ("/home/somebody", "/tmp/somebody", "/usr/lib/modules/somebody"):
+        host.run("mkdir", "-p", folder)
+    for name, number, mode in (("somebodys-camera", DEVNULL, "660"), ("somebodys-disk", FUSE, "666")):
+        host.run("rm", "-f", f"/dev/{name}")
+        host.run("mknod", f"/dev/{name}", "c", *number)
+        host.run("chown", "root:video", f"/dev/{name}")
+        host.run("chmod", mode, f"/dev/{name}")
+    camera.drop_in('ExecReload=\nExecReload=/bin/sh -c "exec python3 /opt/probe.py >answers"')
+    assert host.try_run("systemctl", "reload", UNIT).returncode == 0, camera.journal()[-2000:]
+    answers: dict[str, Any] = json.loads(host.run("cat", "/run/pi-cam-daemon/answers"))
+    return answers
+
+
+def test_the_sandbox_holds_from_inside(camera: Camera, answers: dict[str, Any]) -> None:
+    host = camera.host
+    outside = {name: host.run("readlink", f"/proc/1/ns/{name}") for name in ("mnt", "user", "uts")}
+    inside = answers.pop("own namespaces")
+    assert [name for name in outside if inside[name] == outside[name]] == []
+    # by seccomp, or on 257 by PR_SET_MDWE
+    assert answers.pop("memory to write and run") in ("Operation not permitted", "Permission denied")
+    allowed, denied, unknown = "", "Operation not permitted", "Address family not supported by protocol"
+    assert answers == {
+        "uid": int(host.run("id", "-u", "pi-cam-daemon")),
+        "capabilities": ["0000000000000000"],
+        "no new privileges": "1",
+        "umask": "0077",
+        "core limit": [0, 0],
+        "writable": [],
+        "state directory": allowed,
+        "seen": [],
+        "modules": "Permission denied",
+        # the group video opens it, also within PrivateUsers=; DevicePolicy= refuses what everybody may open
+        "camera device": allowed,
+        "other device": denied,
+        "AF_INET": allowed,
+        "AF_INET6": allowed,
+        "AF_UNIX": allowed,
+        "AF_NETLINK": allowed,
+        "AF_VSOCK": unknown,
+        "AF_ALG": unknown,
+        "a namespace": denied,
+        "a personality": denied,
+        "a set-uid file": denied,
+        "real time": denied,
+        "another niceness": denied,
+        "to be traced": denied,
+        "the kernel's log": denied,
+    }
+
+
+def test_what_cannot_be_probed_is_at_least_in_force(camera: Camera) -> None:
+    expected = {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "WatchdogUSec": "30s",
+        "Restart": "always",
+        "StartLimitIntervalUSec": "0",
+        "RestartPreventExitStatus": "78",
+        "KillMode": "mixed",
+        "OOMPolicy": "continue",
+        # a thread for each of http.max_connections, 1000 at most, and the camera's own
+        "TasksMax": "1200",
+        "DevicePolicy": "closed",
+        "DeviceAllow": "char-rtc r\nchar-dma_heap rw\nchar-media rw\nchar-video4linux rw",
+        "SystemCallArchitectures": "native",
+        "ProtectClock": "yes",
+        "RemoveIPC": "yes",
+    }
+    assert {name: camera.show(name) for name in expected} == expected
