@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.server.harness import ROOT, until
-from tests.systemd.conftest import UNIT, Camera
+from tests.systemd.conftest import UNIT, Camera, Report
 from tests.systemd.hosts import Host
 
 UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon-reboot.service",
@@ -33,9 +33,9 @@ def test_a_line_that_systemd_does_not_understand_would_be_seen(host: Host) -> No
 
 
 @pytest.mark.parametrize("unit", ["pi-cam-daemon.service", "pi-cam-daemon@garden.service"])
-def test_the_exposure_is_small(host: Host, unit: str) -> None:
+def test_the_exposure_is_small(host: Host, unit: str, report: Report) -> None:
     done = host.try_run("systemd-analyze", "security", "--no-pager", "--threshold=15", unit)
-    print(done.stdout.splitlines()[-1])
+    report(done.stdout.splitlines()[-1])
     assert done.returncode == 0, done.stdout
 
 
