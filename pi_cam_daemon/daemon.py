@@ -24,7 +24,6 @@ from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
-from pi_cam_daemon.sources.csi import forbidden_nodes
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
@@ -62,7 +61,8 @@ def run(
         raise
     logs.setup(config.log.level)
     # systemd's soft limit of 1024 is for select(), which the server does not use
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid even that
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     events: queue.SimpleQueue[int | str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(number))
@@ -174,7 +174,7 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if config.source.kind not in WITHOUT_DRIVER and (nodes := forbidden_nodes(Path("/dev"))):
+    if config.source.kind not in WITHOUT_DRIVER and (nodes := devices.forbidden_nodes(Path("/dev"))):
         log.warning("no permission to open %s", devices.needed_groups(nodes))
 
 

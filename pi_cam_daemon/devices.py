@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def forbidden_nodes(dev: Path) -> list[Path]:
+    """The device nodes of cameras in *dev* that this process may not open: libcamera then simply finds no camera."""
+    nodes = itertools.chain(dev.glob("media*"), dev.glob("video*"), dev.glob("dma_heap/*"))
+    return sorted(node for node in nodes if not os.access(node, os.R_OK | os.W_OK))
 
 
 def needed_groups(nodes: Iterable[Path]) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
@@ -59,7 +60,7 @@ def cameras() -> list[Camera]:
         # libcamera looks for cameras, and reads the tuning file, only when its manager is made; picamera2 keeps one.
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
-    if not found and (nodes := forbidden_nodes(Path("/dev"))):
+    if not found and (nodes := devices.forbidden_nodes(Path("/dev"))):
         raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
     # webcams come last in the list, so that leaving them out changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
@@ -309,12 +310,6 @@ def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
     raise SourceError(
         f"There is no tuning file {name}", Cause.SETTINGS, f"Looked for {' and '.join(map(str, candidates))}"
     )
-
-
-def forbidden_nodes(dev: Path) -> list[Path]:
-    """The device nodes of cameras in *dev* that this process may not open: libcamera then simply finds no camera."""
-    nodes = itertools.chain(dev.glob("media*"), dev.glob("video*"), dev.glob("dma_heap/*"))
-    return sorted(node for node in nodes if not os.access(node, os.R_OK | os.W_OK))
 
 
 def _import_picamera2() -> Any:

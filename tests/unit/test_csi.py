@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
@@ -485,4 +486,4 @@ def test_device_nodes_that_may_not_be_opened_are_found() -> None:
         for name in ("media1", "null"):
             (dev / name).touch()
             (dev / name).chmod(0o666)
-        assert as_an_ordinary_user(lambda: csi.forbidden_nodes(dev) == closed)
+        assert as_an_ordinary_user(lambda: devices.forbidden_nodes(dev) == closed)
