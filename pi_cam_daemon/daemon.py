@@ -27,7 +27,7 @@ from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
-from pi_cam_daemon.systemd import Notifier
+from pi_cam_daemon.systemd import Notifier, listening_socket
 
 log = logging.getLogger(__name__)
 
@@ -79,20 +79,25 @@ def run(
         status = supervisor.status()
         return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
+    handed = listening_socket()
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     try:
-        server = CameraServer(config.http.listen_address, config.http.port, hub, streams, supervisor.audience, observer)
+        server = CameraServer(
+            config.http.listen_address, config.http.port, hub, streams, supervisor.audience, observer, handed
+        )
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
     listening = (config.http.listen_address, config.http.port)
+    if handed:
+        log.info("systemd's socket is served, whatever http.listen_address and http.port are")
     _apply(config, server, streams, supervisor)
 
     streams.start()
     supervisor.start(watch=streams.watch)
     server.start()
-    for address in _page_addresses(config.http.listen_address, server.server_port):
+    for address in _page_addresses("" if handed else config.http.listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
     notifier.ready(observer.sentence())
 

@@ -44,7 +44,8 @@ _COMPLAINT_SECONDS = 60.0
 class CameraServer(ThreadingHTTPServer):
     """Accepts, judges who may come in, and gives each connection a thread for its short requests.
 
-    *listen_address* is empty for every address of the machine. Raises OSError when it cannot listen.
+    *listen_address* is empty for every address of the machine; *listening* is a socket that listens already, and is
+    used instead. Raises OSError when it cannot listen.
     """
 
     daemon_threads = True
@@ -52,7 +53,14 @@ class CameraServer(ThreadingHTTPServer):
     pages: Mapping[str, tuple[str, bytes]]
 
     def __init__(
-        self, listen_address: str, port: int, hub: Hub, streams: Streams, audience: Audience, observer: Observer
+        self,
+        listen_address: str,
+        port: int,
+        hub: Hub,
+        streams: Streams,
+        audience: Audience,
+        observer: Observer,
+        listening: socket.socket | None = None,
     ) -> None:
         self.hub = hub
         self.streams = streams
@@ -73,7 +81,11 @@ class CameraServer(ThreadingHTTPServer):
         self._closing = False
         everywhere = not listen_address and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if everywhere or ":" in listen_address else socket.AF_INET
-        super().__init__((listen_address, port), Handler)
+        super().__init__((listen_address, port), Handler, bind_and_activate=listening is None)
+        if listening is not None:
+            self.socket.close()
+            self.socket = listening
+            self.server_name, self.server_port = listening.getsockname()[:2]
         self.socket.setblocking(False)
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
 log = logging.getLogger(__name__)
+
+
+# sd_listen_fds(3): where the sockets begin that systemd hands over
+_FIRST_SOCKET = 3
+
+
+def listening_socket() -> socket.socket | None:
+    """The listening socket of pi-cam-daemon.socket, None without that unit.
+
+    Takes LISTEN_* out of the environment, so that the camera process does not think that they are meant for it.
+    """
+    given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if given["LISTEN_PID"] != str(os.getpid()) or not given["LISTEN_FDS"].isdecimal():
+        return None
+    sockets = [socket.socket(fileno=_FIRST_SOCKET + number) for number in range(int(given["LISTEN_FDS"]))]
+    for handed in sockets:
+        handed.set_inheritable(False)
+    for unused in sockets[1:]:
+        log.warning("%s is not served: one socket is", unused.getsockname())
+        unused.close()
+    return sockets[0] if sockets else None
 
 
 class Notifier:
