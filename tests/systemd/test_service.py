@@ -1,0 +1,233 @@
+"""What an owner does to the service: start, reload, stop, a wrong file, a power cut, several cameras, a socket."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import ROOT, until
+from tests.systemd.conftest import DROP_INS, ETC, UNIT, Camera, Report
+
+GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
+
+
+def test_a_reload_turns_the_picture_under_fifty_viewers(camera: Camera) -> None:
+    viewers = [camera.watch() for _ in range(50)]
+    until("pictures for all", lambda: all(viewer.parts for viewer in viewers))
+    pid, child = camera.main_pid(), camera.camera_pid()
+    camera.configure({"video.rotation": 180, "video.width": 160, "video.height": 120})
+    camera.host.run("systemctl", "reload", UNIT)
+    until("the new size for all", lambda: all(viewer.parts[-1].size == (160, 120) for viewer in viewers), 20)
+    for viewer in viewers:
+        viewer.finish()
+    assert camera.main_pid() == pid and camera.camera_pid() != child
+    assert camera.show("ActiveState") == "active"
+
+
+def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Camera) -> None:
+    since = camera.now()
+    pid, child = camera.main_pid(), camera.camera_pid()
+    camera.configure({"video.rotation": 45})
+    done = camera.host.try_run("systemctl", "reload", UNIT)
+    assert done.returncode != 0
+    assert "video.rotation: 45 cannot be used; accepted: 0 or 180" in camera.journal(since)
+    assert (camera.main_pid(), camera.camera_pid()) == (pid, child)
+    assert camera.show("ActiveState") == "active" and camera.gives_pictures()
+
+
+def test_a_stop_under_viewers_takes_two_seconds_at_most(camera: Camera, report: Report) -> None:
+    viewers = [camera.watch() for _ in range(10)]
+    until("pictures for all", lambda: all(viewer.parts for viewer in viewers))
+    begun = time.monotonic()
+    camera.host.run("systemctl", "stop", UNIT)
+    seconds = time.monotonic() - begun
+    report(f"{seconds:.2f} s")
+    assert seconds < 2
+    assert (camera.show("Result"), camera.show("ActiveState")) == ("success", "inactive")
+
+
+def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(stopped: Camera) -> None:
+    stopped.configure({"video.widht": 3})
+    assert stopped.host.try_run("systemctl", "start", UNIT).returncode != 0
+    until("parked", lambda: stopped.show("ActiveState") == "failed")
+    assert stopped.show("ExecMainStatus") == "78" and stopped.show("NRestarts") == "0"
+    assert "video.widht: unknown key; did you mean width?" in stopped.show("StatusText")
+    assert "video.widht" in stopped.host.try_run("systemctl", "status", UNIT).stdout
+    stopped.configure({})
+    stopped.start()
+
+
+def test_a_service_that_fails_again_and_again_waits_longer_each_time_and_is_never_given_up(stopped: Camera) -> None:
+    stopped.host.write("/opt/taken.py", "import socket, time\ns = socket.create_server(('', 8000))\ntime.sleep(600)\n")
+    stopped.host.run("systemd-run", "--unit=taken", "python3", "/opt/taken.py")
+    try:
+        until("the port is taken", lambda: _connects(stopped))
+        stopped.host.run("systemctl", "start", "--no-block", UNIT)
+        restarts = []
+        for number in range(1, 4):
+            until("another restart", lambda number=number: int(stopped.show("NRestarts")) >= number, 30)
+            restarts.append(time.monotonic())
+        waits = [later - earlier for earlier, later in itertools.pairwise(restarts)]
+        assert waits[1] > waits[0] + 0.5, waits
+        assert "http.port = 8000 is taken by another program" in stopped.journal()
+    finally:
+        stopped.host.run("systemctl", "stop", "taken.service")
+    stopped.wait_for_pictures(30)
+
+
+def _connects(camera: Camera) -> bool:
+    try:
+        socket.create_connection((camera.host.address, camera.port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_power_cut_is_survived(camera: Camera, report: Report) -> None:
+    camera.host.run("systemctl", "enable", UNIT)
+    camera.host.cut_power()
+    seconds = camera.host.boot()
+    begun = time.monotonic()
+    camera.wait_for_pictures()
+    report(f"booted in {seconds:.1f} s, pictures {time.monotonic() - begun:.1f} s later")
+    camera.host.run("systemctl", "disable", UNIT)
+
+
+def test_the_second_wall_lets_in_who_is_named_and_nobody_else(camera: Camera) -> None:
+    text = (ROOT / "systemd/opt-in/pi-cam-daemon.service.d/networks.conf").read_text()
+    camera.host.write(f"{DROP_INS}/networks.conf", text)
+    camera.host.run("systemctl", "daemon-reload")
+    camera.start()
+    camera.drop_in("IPAddressAllow=\nIPAddressAllow=localhost")
+    camera.host.run("systemctl", "restart", UNIT)
+    inside = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8000/snapshot', timeout=5).status)"
+    until("pictures on the machine itself", lambda: camera.host.try_run("python3", "-c", inside).stdout == "200\n")
+    assert not _connects(camera)
+
+
+@pytest.fixture
+def obeyed(stopped: Camera) -> Iterator[Camera]:
+    """The reboot's path unit switched on; `systemctl reboot` only leaves a mark."""
+    host = stopped.host
+    host.write("/opt/pretended/systemctl", "#!/bin/sh\necho $* >>asked\n")
+    host.run("chmod", "755", "/opt/pretended/systemctl")
+    drop_in = "/etc/systemd/system/pi-cam-daemon-reboot.service.d"
+    host.write(f"{drop_in}/test.conf", "[Service]\nEnvironment=PATH=/opt/pretended:/usr/bin:/bin\n")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", "pi-cam-daemon-reboot.path")
+    stopped.start()
+    yield stopped
+    host.run("systemctl", "stop", "pi-cam-daemon-reboot.path")
+    for path in (drop_in, "/var/lib/pi-cam-daemon-reboot"):
+        host.remove(path)
+
+
+def test_a_wish_for_a_reboot_is_obeyed_once_in_six_hours(obeyed: Camera) -> None:
+    host = obeyed.host
+    state, wish = "/var/lib/pi-cam-daemon-reboot", "/run/pi-cam-daemon/reboot-requested"
+    service = "pi-cam-daemon-reboot.service"
+    as_the_daemon = ("setpriv", "--reuid=pi-cam-daemon", "--clear-groups", "touch", wish)
+
+    def considered() -> bool:
+        gone = host.try_run("ls", wish).returncode != 0
+        return gone and host.show(service, "ActiveState") in ("inactive", "failed")
+
+    for asked, last in ((1, ""), (1, ""), (2, "7 hours ago")):
+        if last:
+            host.run("touch", "-d", last, f"{state}/last")
+        host.run(*as_the_daemon)
+        until("the wish was considered", considered)
+        journal = host.run("journalctl", "-q", "-o", "cat", "-u", service)
+        assert host.show(service, "Result") == "success", journal
+        assert (host.disk / state[1:] / "asked").read_text() == "--no-block reboot\n" * asked, journal
+    assert host.show("pi-cam-daemon-reboot.path", "ActiveState") == "active"
+
+
+# --- several cameras
+
+
+@pytest.fixture
+def two(stopped: Camera) -> Iterator[tuple[Camera, Camera]]:
+    cameras = []
+    for unit, name, port in ((GARDEN, "garden", 8001), (GATE, "gate", 8002)):
+        camera = Camera(stopped.host, unit, port)
+        camera.configure({"http.port": port}, f"{ETC}/cameras/{name}.toml")
+        camera.start()
+        cameras.append(camera)
+    yield cameras[0], cameras[1]
+    stopped.host.run("systemctl", "stop", GARDEN, GATE)
+
+
+def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(two: tuple[Camera, Camera]) -> None:
+    victim, other = two
+    viewer = other.watch()
+    until("pictures", lambda: viewer.parts)
+    killed = 0
+    deadline = time.monotonic() + 8
+    first = len(viewer.parts)
+    begun = time.monotonic()
+    while time.monotonic() < deadline:
+        until("the victim runs", lambda: victim.show("ActiveState") == "active", 30)
+        os.kill(victim.main_pid(), signal.SIGKILL)
+        killed += 1
+        until("the victim is dead", lambda: victim.show("MainPID") == "0", 5)
+    rate = (len(viewer.parts) - first) / (time.monotonic() - begun)
+    gaps = [later.arrived - earlier.arrived for earlier, later in itertools.pairwise(viewer.parts)]
+    viewer.finish()
+    assert killed >= 2
+    assert rate > 24, f"{rate:.1f} frames/s of 25"
+    assert max(gaps) < 1
+
+
+# --- the socket unit
+
+
+@pytest.fixture
+def held(stopped: Camera) -> Iterator[Camera]:
+    """The service behind the socket unit, on port 80."""
+    camera = Camera(stopped.host, port=80)
+    camera.host.run("systemctl", "start", "pi-cam-daemon.socket")
+    camera.start()
+    yield camera
+    camera.host.run("systemctl", "stop", "pi-cam-daemon.socket", UNIT)
+
+
+def test_the_socket_unit_gives_port_80_and_the_log_says_that_it_wins(held: Camera) -> None:
+    assert "systemd's socket is served, whatever http.listen_address and http.port are" in held.journal()
+    assert not _connects(Camera(held.host, port=8000))
+    assert b"LISTEN_" not in (Path("/proc") / str(held.camera_pid()) / "environ").read_bytes()
+
+
+def test_nobody_is_refused_while_the_service_behind_the_socket_restarts(held: Camera) -> None:
+    refused: list[OSError] = []
+    connected = 0
+    done = threading.Event()
+
+    def connect() -> None:
+        nonlocal connected
+        while not done.wait(0.01):
+            try:
+                socket.create_connection((held.host.address, 80), 5).close()
+                connected += 1
+            except OSError as error:
+                refused.append(error)
+
+    client = threading.Thread(target=connect)
+    client.start()
+    try:
+        for _ in range(3):
+            pid = held.main_pid()
+            held.start()
+            assert held.main_pid() != pid
+    finally:
+        done.set()
+        client.join(10)
+    assert refused == [] and connected > 50
