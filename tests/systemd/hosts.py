@@ -39,14 +39,16 @@ def lab() -> Iterator[Path]:
     sh("ip", "link", "set", "lo", "up")
     # where the machine has the old hierarchies, this covers them
     sh("mount", "-t", "cgroup2", "cgroup2", _CGROUPS)
-    # those of a run that was killed; one that is in use cannot be removed
-    for stale in _CGROUPS.glob("pi-cam-daemon-tests-*"):
-        _remove_cgroups(stale)
+    for other in _CGROUPS.glob("pi-cam-daemon-tests-*"):
+        if not (other / "cgroup.procs").read_text():  # left by a run that was killed: pytest itself is in its own
+            _remove_cgroups(other)
     group = _CGROUPS / f"pi-cam-daemon-tests-{os.urandom(4).hex()}"
     group.mkdir()
+    (group / "cgroup.procs").write_text("0")
     try:
         yield group
     finally:
+        (_CGROUPS / "cgroup.procs").write_text("0")
         _remove_cgroups(group)
 
 
