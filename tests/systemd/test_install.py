@@ -286,12 +286,12 @@ def test_two_installations_at_once_do_not_meet(serving: Machine) -> None:
     assert serving.running() == serving.current() == serving.history()[-1]
 
 
-def test_a_killed_installation_leaves_a_service_and_the_next_one_heals(serving: Machine) -> None:
+def test_a_killed_installation_leaves_a_service_and_the_next_one_heals(serving: Machine, soak: bool) -> None:
     first = serving.current()
     begun = time.monotonic()
     serving.installs("--from", serving.variant("2"))
     whole = time.monotonic() - begun
-    moments = 6
+    moments = 20 if soak else 4
     for moment in range(moments):
         name = f"kill{moment}"
         before = serving.current()
