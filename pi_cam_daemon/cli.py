@@ -131,6 +131,10 @@ def _parser() -> _Parser:
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {config.ETC}")
     show = add("config", _config, "show the configuration in force, as TOML", configured=True)
     show.add_argument("--origin", action="store_true", help="also show which layer set each key")
+    support = add(
+        "support-bundle", _support_bundle, "collect what helps others to help, without passwords and addresses", True
+    )
+    support.add_argument("out", metavar="OUT.tar.gz", nargs="?", default="pi-cam-daemon-support.tar.gz")
     return parser
 
 
@@ -147,6 +151,12 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
+    print(_settings(options, options.origin))
+    return OK
+
+
+def _settings(options: argparse.Namespace, with_origin: bool) -> str:
+    """The configuration in force, as TOML. Raises ConfigError."""
     lines: list[str] = []
     for name, (value, layer) in config.origins(options.config, options.settings).items():
         section, _, key = name.partition(".")
@@ -155,9 +165,8 @@ def _config(options: argparse.Namespace) -> int:
         if name == "upstream.url":
             value = config.without_secrets(value)
         line = f"{key} = {config.toml(value)}"
-        lines.append(f"{line:<40}  # {layer}" if options.origin else line)
-    print("\n".join(lines[1:]))
-    return OK
+        lines.append(f"{line:<40}  # {layer}" if with_origin else line)
+    return "\n".join(lines[1:])
 
 
 def _list_cameras(_: argparse.Namespace) -> int:
@@ -200,6 +209,35 @@ def _snapshot(options: argparse.Namespace) -> int:
     except OSError as error:
         _complain(f"{options.out}: {error.strerror}")
         return FAILED
+    return OK
+
+
+def _support_bundle(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import support
+
+    def address() -> tuple[str, int]:
+        try:
+            http = config.load(options.config, options.settings).http
+        except ConfigError as error:
+            raise support.Unavailable("the configuration is wrong") from error
+        return http.listen_address or "localhost", http.port
+
+    def settings() -> str:
+        try:
+            return _settings(options, with_origin=True)
+        except ConfigError as error:
+            raise support.Unavailable("\n".join(error.problems)) from error
+
+    try:
+        with _output(options.out) as file:
+            file.write(support.bundle(settings, address))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _complain(f"{options.out}: {error.strerror}")
+        return FAILED
+    if options.out != "-":
+        print(f"{options.out}: please look through it before you hand it on")
     return OK
 
 

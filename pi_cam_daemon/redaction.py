@@ -1,0 +1,68 @@
+"""Takes out of a text what its sender would regret: passwords, and the addresses of people and machines."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+
+_SECRET = re.compile(
+    r"""((?:pass|pwd|psk|secret|token|authorization|cookie|api[-_]?key)[\w-]{0,40}["']?\s{0,9}[=:]).+""", re.IGNORECASE
+)
+# up to the last @, for a password may hold one
+_USER = re.compile(r"""(://)[^\s"'<>]*@""")
+_QUERY = re.compile(r"""(://[^\s"'<>?]*\?)[^\s"'<>]+""")
+_MAC = re.compile(r"\b[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}\b", re.IGNORECASE)
+# whatever may be an address; ipaddress then tells which is one, and which is a time or C++
+_IPV6 = re.compile(r"[0-9a-f:.]+(?:%[\w.-]+)?", re.IGNORECASE)
+_LONGEST_PUNCTUATION = 3  # "::" of the address and ":" of the sentence
+_IPV4 = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
+_REDACTED = "[redacted]"
+
+
+class Redactor:
+    """Replaces secrets for good, and each address by the same number wherever it is met: who did what stays readable.
+
+    Loopback and unspecified addresses stay; they are nobody's.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def redact(self, text: str) -> str:
+        """*text* without secrets and addresses."""
+        text = _USER.sub(rf"\1{_REDACTED}@", text)
+        text = _QUERY.sub(rf"\1{_REDACTED}", text)
+        text = _SECRET.sub(rf"\1 {_REDACTED}", text)
+        text = _MAC.sub(lambda found: self._number(found[0].lower().replace("-", ":")), text)
+        text = _IPV6.sub(self._ipv6, text)
+        return _IPV4.sub(lambda found: self._address(found[0]) or found[0], text)
+
+    def _ipv6(self, found: re.Match[str]) -> str:
+        run = found[0]
+        before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+        if run.count(":") < 2:
+            return run
+        # punctuation at its ends may belong to the sentence: "fe80::1: hung up."
+        leading = min(len(run) - len(run.lstrip(":.")), _LONGEST_PUNCTUATION)
+        trailing = min(len(run) - len(run.rstrip(":.")), _LONGEST_PUNCTUATION)
+        for cut in sorted(itertools.product(range(leading + 1), range(trailing + 1)), key=sum):
+            start, end = cut[0], len(run) - cut[1]
+            in_a_word = (start == 0 and before.isalnum()) or (end == len(run) and after.isalnum())
+            if not in_a_word and (replaced := self._address(run[start:end])):
+                return run[:start] + replaced + run[end:]
+        return run
+
+    def _address(self, text: str) -> str | None:
+        """What stands for the address *text*; None if it is none."""
+        try:
+            address = ipaddress.ip_address(text.partition("%")[0])
+        except ValueError:
+            return None
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if mapped.is_loopback or mapped.is_unspecified:
+            return text
+        return self._number(str(mapped))
+
+    def _number(self, address: str) -> str:
+        return f"[address {self._numbers.setdefault(address, len(self._numbers) + 1)}]"
