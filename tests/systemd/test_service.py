@@ -72,11 +72,12 @@ def test_a_service_that_fails_again_and_again_waits_longer_each_time_and_is_neve
         until("the port is taken", lambda: _connects(stopped))
         stopped.host.run("systemctl", "start", "--no-block", UNIT)
         restarts = []
-        for number in range(1, 4):
+        for number in range(1, 5):
             until("another restart", lambda number=number: int(stopped.show("NRestarts")) >= number, 30)
             restarts.append(time.monotonic())
         waits = [later - earlier for earlier, later in itertools.pairwise(restarts)]
-        assert waits[1] > waits[0] + 0.5, waits
+        # 2, 3 and 5 s, and each time what a start takes on a busy test machine
+        assert waits[2] > waits[0] + 1.5, waits
         assert "http.port = 8000 is taken by another program" in stopped.journal()
     finally:
         stopped.host.run("systemctl", "stop", "taken.service")
