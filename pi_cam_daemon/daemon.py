@@ -89,7 +89,7 @@ def run(
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
-    listening = (config.http.listen_address, config.http.port)
+    listening = None if handed else (config.http.listen_address, config.http.port)
     if handed:
         log.info("systemd's socket is served, whatever http.listen_address and http.port are")
     _apply(config, server, streams, supervisor)
@@ -152,7 +152,7 @@ def _apply(config: Config, server: CameraServer, streams: Streams, supervisor: S
 def _reload(
     load: Callable[[], Config],
     old: Config,
-    listening: tuple[str, int],
+    listening: tuple[str, int] | None,
     server: CameraServer,
     streams: Streams,
     supervisor: Supervisor,
@@ -167,7 +167,7 @@ def _reload(
         log.error("the configuration was not reloaded; the old one stays")
         observer.reload_refused = True
         return old
-    if (new.http.listen_address, new.http.port) != listening:
+    if listening and (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
     logs.setup(new.log.level)
     _apply(new, server, streams, supervisor)
