@@ -129,11 +129,11 @@ class Host:
         self._nspawn = None
         _remove_cgroups(self._group)
         sh("ip", "netns", "del", self._name)
-        # the kernel takes namespaces apart in its own time, and the cable with them
+        # the kernel takes namespaces apart in its own time, and the cable with them; /sys is of another namespace
         deadline = time.monotonic() + 10
-        while Path(f"/sys/class/net/v-{self._name}").exists():
-            subprocess.run(["ip", "link", "del", f"v-{self._name}"], capture_output=True, check=False)
+        while subprocess.run(["ip", "link", "show", f"v-{self._name}"], capture_output=True, check=False).returncode == 0:
             assert time.monotonic() < deadline, "the cable is still there"
+            time.sleep(0.05)
 
     def close(self) -> None:
         if self._nspawn:
