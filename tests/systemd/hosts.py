@@ -131,7 +131,8 @@ class Host:
         sh("ip", "netns", "del", self._name)
         # the kernel takes namespaces apart in its own time, and the cable with them; /sys is of another namespace
         deadline = time.monotonic() + 10
-        while subprocess.run(["ip", "link", "show", f"v-{self._name}"], capture_output=True, check=False).returncode == 0:
+        show = ["ip", "link", "show", f"v-{self._name}"]
+        while subprocess.run(show, capture_output=True, check=False).returncode == 0:
             assert time.monotonic() < deadline, "the cable is still there"
             time.sleep(0.05)
 
