@@ -252,7 +252,7 @@ hello()
 frame()
 hang()
 """,
-        stall_timeout_seconds=0.3,
+        stall_timeout_seconds=1.0,
     )
     status = rig.wait_for(State.STALLED)
     assert status.cause is Cause.STALLED
@@ -260,9 +260,9 @@ hang()
     eventually(lambda: rig.status.starts == 2, within=5)
     assert first.poll() == -signal.SIGKILL, "it was asked first, and did not listen"
     assert rig.diary()[0] == "SIGTERM"
-    rig.wait_for(State.STREAMING)
-    assert rig.status.failure is None
-    assert rig.states == [State.STREAMING, State.STALLED, State.STREAMING]
+    eventually(lambda: len(rig.states) > 2)
+    assert rig.states[:3] == [State.STREAMING, State.STALLED, State.STREAMING]
+    eventually(lambda: rig.status.failure is None)
 
 
 def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: Start) -> None:
