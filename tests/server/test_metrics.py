@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_the_process_is_told_of_where_proc_shows_nothing_but_processes(tmp_path:
     """As the unit's ProcSubset=pid has it; prometheus_client's own collector then says nothing."""
     file = tmp_path / "in-the-unit.py"
     file.write_text(IN_THE_UNIT)
-    with running(tmp_path / "daemon", argv=[str(file), str(RIG), str(tmp_path / "fault")]) as daemon:
+    with running(tmp_path / "daemon", argv=[sys.executable, str(file), str(RIG), str(tmp_path / "fault")]) as daemon:
         names = {name for name, _ in scrape(daemon)}
         assert names >= {name for name in CONTRACT if name.startswith("process_")}
         started = time.time() - value(daemon, "process_start_time_seconds")

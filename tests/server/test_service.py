@@ -314,7 +314,7 @@ def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_pat
     file = tmp_path / "ordinary-user.py"
     file.write_text(ORDINARY_USER)
     argv = [str(file), str(RIG), str(tmp_path / "fault")]
-    with running(tmp_path / "daemon", {"source.kind": kind}, argv=argv) as daemon:
+    with running(tmp_path / "daemon", {"source.kind": kind}, argv=[sys.executable, *argv]) as daemon:
         daemon.wait_for_state("streaming")
         told = daemon.log().count("WARNING no permission to open /dev/video0 (group video)\n")
         assert told == (kind == "csi")

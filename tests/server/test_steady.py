@@ -6,6 +6,7 @@ import itertools
 import os
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def test_a_clock_that_jumps_by_years_changes_nothing_but_the_timestamps(tmp_path
 
     jump(0)
     argv = [str(CLOCK), str(offset), str(RIG), str(tmp_path / "fault")]
-    with running(tmp_path / "daemon", {"source.stall_timeout_seconds": 2.0}, argv=argv) as daemon:
+    with running(tmp_path / "daemon", {"source.stall_timeout_seconds": 2.0}, argv=[sys.executable, *argv]) as daemon:
         viewer = Reading(daemon.watch())
         until("pictures", lambda: len(viewer.parts) > 25)
         log = daemon.log()
