@@ -296,7 +296,8 @@ class Supervisor:
         with self._lock:
             self._camera = None
             self._captured_before += link.captured
-        if camera.stopped:
+        # SIGINT is Ctrl-C at the terminal, met before the new process was in its own group: the server stops, too
+        if camera.stopped or camera.process.returncode == -signal.SIGINT:
             self._failures, self._next_start = 0, now
             return
         if link.error:
