@@ -3,6 +3,7 @@
 A source joins by a subclass of SourceContract, or of LosableSourceContract if its camera can go away.
 """
 
+import abc
 import itertools
 import queue
 import threading
@@ -111,10 +112,10 @@ def decoded(data: bytes) -> npt.NDArray[np.uint8]:
     return pixels.astype(np.uint8)
 
 
-class SourceContract:
+class SourceContract(abc.ABC):
+    @abc.abstractmethod
     def make(self, settings: VideoConfig) -> Source:
         """A source with these settings and its camera in place."""
-        raise NotImplementedError
 
     def test_opens_once_and_before_its_first_frame(self) -> None:
         with running(self.make(video())) as run:
@@ -174,9 +175,9 @@ class SourceContract:
 
 
 class LosableSourceContract(SourceContract):
+    @abc.abstractmethod
     def lose(self) -> None:
         """Take the camera away from the source that runs."""
-        raise NotImplementedError
 
     def test_a_lost_camera_ends_the_run_with_a_source_error(self) -> None:
         with running(self.make(video())) as run:
