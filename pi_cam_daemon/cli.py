@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
-from pi_cam_daemon import __version__, config
+from pi_cam_daemon import __version__, layers, values
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ examples:
   pi-cam-daemon check-config /etc/pi-cam-daemon/config.toml
 
 files, later ones win, key by key:
-  {config.DEFAULTS}  every setting, explained
-  {config.ETC}/config.toml
-  {config.ETC}/conf.d/*.toml
+  {layers.DEFAULTS}  every setting, explained
+  {layers.ETC}/config.toml
+  {layers.ETC}/conf.d/*.toml
 
 exit status:
   {OK:3}  done
@@ -93,9 +93,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> _Parser:
-    layers = _Parser(add_help=False)
-    group = layers.add_argument_group("configuration")
-    group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {config.ETC}")
+    shared = _Parser(add_help=False)
+    group = shared.add_argument_group("configuration")
+    group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {layers.ETC}")
     group.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -118,7 +118,7 @@ def _parser() -> _Parser:
 
     def add(name: str, command: Callable[[argparse.Namespace], int], help: str, configured: bool) -> _Parser:
         added: _Parser = commands.add_parser(
-            name, help=help, description=help, parents=[layers] if configured else [], allow_abbrev=False
+            name, help=help, description=help, parents=[shared] if configured else [], allow_abbrev=False
         )
         added.set_defaults(command=command)
         return added
@@ -128,7 +128,7 @@ def _parser() -> _Parser:
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced in one step; - is standard output")
     add("list-cameras", _list_cameras, "show the cameras that can be used", configured=False)
     check = add("check-config", _check_config, "tell all that is wrong in a configuration", configured=False)
-    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {config.ETC}")
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {layers.ETC}")
     show = add("config", _config, "show the configuration in force, as TOML", configured=True)
     show.add_argument("--origin", action="store_true", help="also show which layer set each key")
     support = add(
@@ -141,12 +141,12 @@ def _parser() -> _Parser:
 def _run(options: argparse.Namespace) -> int:
     from pi_cam_daemon import daemon
 
-    return daemon.run(partial(config.load, options.config, options.settings))
+    return daemon.run(partial(layers.load, options.config, options.settings))
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    config.load(options.file)
-    print(f"{options.file or config.ETC}: ok")
+    layers.load(options.file)
+    print(f"{options.file or layers.ETC}: ok")
     return OK
 
 
@@ -158,13 +158,13 @@ def _config(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, with_origin: bool) -> str:
     """The configuration in force, as TOML. Raises ConfigError."""
     lines: list[str] = []
-    for name, (value, layer) in config.origins(options.config, options.settings).items():
+    for name, (value, layer) in layers.origins(options.config, options.settings).items():
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
         if name == "upstream.url":
-            value = config.without_secrets(value)
-        line = f"{key} = {config.toml(value)}"
+            value = values.without_secrets(value)
+        line = f"{key} = {values.toml(value)}"
         lines.append(f"{line:<40}  # {layer}" if with_origin else line)
     return "\n".join(lines[1:])
 
@@ -200,7 +200,7 @@ def camera_list(csi: Sequence[CsiCamera] | SourceError, usb: Sequence[UsbCamera]
 def _snapshot(options: argparse.Namespace) -> int:
     from pi_cam_daemon import snapshot
 
-    wanted = config.load(options.config, options.settings)
+    wanted = layers.load(options.config, options.settings)
     try:
         with _output(options.out) as file:
             file.write(snapshot.take(wanted))
@@ -217,7 +217,7 @@ def _support_bundle(options: argparse.Namespace) -> int:
 
     def address() -> tuple[str, int]:
         try:
-            http = config.load(options.config, options.settings).http
+            http = layers.load(options.config, options.settings).http
         except ConfigError as error:
             raise support.Unavailable("the configuration is wrong") from error
         return http.listen_address or "localhost", http.port

@@ -21,11 +21,12 @@ from email.message import Message
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from pi_cam_daemon import __version__, jpeg, multipart
-from pi_cam_daemon.config import UpstreamConfig, VideoConfig, without_secrets
+from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink
 from pi_cam_daemon.sources.dropped import Dropped
+from pi_cam_daemon.values import without_secrets
 
 # how soon a Stop is obeyed and a deadline noticed
 _LOOK_SECONDS = 0.2

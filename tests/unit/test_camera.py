@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import config, jpeg
+from pi_cam_daemon import jpeg, layers
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 
 PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
@@ -122,7 +122,7 @@ Start = Callable[..., Camera]
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> bytes:
-    return config.load(settings=['source.kind="pattern"'], etc=tmp_path).camera.to_json()
+    return layers.load(settings=['source.kind="pattern"'], etc=tmp_path).camera.to_json()
 
 
 @pytest.fixture

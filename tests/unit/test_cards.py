@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import config, daemon, jpeg
+from pi_cam_daemon import daemon, jpeg, layers
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
@@ -124,7 +124,7 @@ def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_o
     # the stream loop asks for the card: an exception there ends the daemon
     hub, broken = Hub(), bytearray(b"\xff\xd8 the rest was lost on the cable")
     hub.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
-    assert daemon._size(hub, config.load(etc=tmp_path)) == (640, 480)
+    assert daemon._size(hub, layers.load(etc=tmp_path)) == (640, 480)
 
 
 # a machine that has nothing left to start a process with, and then has again

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import __version__, config
+from pi_cam_daemon import __version__, layers
 from pi_cam_daemon.cli import camera_list, main
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.sources.csi import Camera as CsiCamera
@@ -81,7 +81,7 @@ def test_the_examples_in_the_help_are_accepted(run: Runner) -> None:
     examples = re.findall(r"--set ('[^']+'|\S+=\S+)", run("--help").out)
     assert len(examples) >= 3
     for example in examples:
-        config.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
+        layers.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
 
 
 def test_version(run: Runner) -> None:
@@ -125,9 +125,9 @@ def test_config_shows_what_is_in_force_as_a_file_that_can_be_used(run: Runner, e
     assert result.code == 0
     shown = tmp_path / "shown.toml"
     shown.write_text(result.out, "utf-8")
-    loaded = config.load(shown)
+    loaded = layers.load(shown)
     assert (loaded.video.width, loaded.csi.tuning_file) == (320, 'a"b#ü.json')
-    assert {name for name, (_, layer) in config.origins(shown).items() if layer == "default"} == set()
+    assert {name for name, (_, layer) in layers.origins(shown).items() if layer == "default"} == set()
 
 
 def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_camera_that_fails_is_one_line_and_exit_code_1(run: Runner, empty: Pat
 
 def _env() -> dict[str, str]:
     """The package is found from any working directory."""
-    return {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
+    return {**os.environ, "PYTHONPATH": str(Path(layers.__file__).parents[1])}
 
 
 def test_a_reader_that_went_away_is_no_traceback(empty: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon import config
-from pi_cam_daemon.config import CameraConfig, load, origins, toml
+from pi_cam_daemon import layers
+from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.layers import load, origins
+from pi_cam_daemon.values import toml
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
@@ -152,7 +154,7 @@ def test_what_is_wrong_is_shown_as_it_was_written() -> None:
 
 def test_every_default_has_the_type_of_its_annotation() -> None:
     defaults = load(etc=NOWHERE)
-    for section, kind in get_type_hints(config.Config).items():
+    for section, kind in get_type_hints(Config).items():
         for key, hint in get_type_hints(kind).items():
             found = getattr(getattr(defaults, section), key)
             assert type(found) is getattr(hint, "__origin__", hint), f"{section}.{key}"
@@ -169,7 +171,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_without_any_file_the_defaults_are_in_force() -> None:
     found = origins(etc=NOWHERE)
     assert {origin.layer for origin in found.values()} == {"default"}
-    assert load(etc=NOWHERE).video.width == tomllib.loads(config.DEFAULTS.read_text("utf-8"))["video"]["width"]
+    assert load(etc=NOWHERE).video.width == tomllib.loads(layers.DEFAULTS.read_text("utf-8"))["video"]["width"]
 
 
 def test_later_layers_win_key_by_key(etc: Path) -> None:
@@ -416,6 +418,6 @@ def test_only_what_concerns_the_camera_changes_its_part() -> None:
 
 
 def test_the_configuration_loads_no_camera_library_and_no_server() -> None:
-    script = "import sys, pi_cam_daemon.config; print(*{'numpy', 'cv2', 'picamera2', 'http.server'} & set(sys.modules))"
+    script = "import sys, pi_cam_daemon.layers; print(*{'numpy', 'cv2', 'picamera2', 'http.server'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.split() == []

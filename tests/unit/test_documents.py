@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from pi_cam_daemon.config import DEFAULTS, Config
+from pi_cam_daemon.config import Config
+from pi_cam_daemon.layers import DEFAULTS
 
 README = Path(__file__).parents[2] / "README.md"
 ROW = re.compile(r"\| `(?P<key>[a-z_]+\.[a-z_]+)` \| (?P<default>.+?) \| (?P<meaning>.+?) \|")

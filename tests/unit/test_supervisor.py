@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon import config
+from pi_cam_daemon import layers
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
@@ -157,7 +157,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         argv: list[str] | None = None,
         **source: Any,
     ) -> Rig:
-        settings = config.load(etc=tmp_path)
+        settings = layers.load(etc=tmp_path)
         # shorter than an owner may set: these tests have no time
         settings = replace(settings, source=replace(settings.source, **source))
         rigs.append(Rig(settings, program, tmp_path / "diary", popen, argv))

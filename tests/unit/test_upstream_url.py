@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import cli, config
+from pi_cam_daemon import cli, layers, values
 from pi_cam_daemon.errors import ConfigError
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
@@ -16,7 +16,7 @@ NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
 def problems(setting: str, file: Path | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        config.load(file, [setting] if setting else [], NOWHERE)
+        layers.load(file, [setting] if setting else [], NOWHERE)
     return "\n".join(caught.value.problems)
 
 
@@ -35,7 +35,7 @@ def problems(setting: str, file: Path | None = None) -> str:
     ],
 )
 def test_an_address_is_accepted_as_it_is(url: str) -> None:
-    assert config.load(settings=[f'upstream.url="{url}"'], etc=NOWHERE).upstream.url == url
+    assert layers.load(settings=[f'upstream.url="{url}"'], etc=NOWHERE).upstream.url == url
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_no_error_message_shows_a_password(setting: str, tmp_path: Path) -> None
 )
 def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str) -> None:
     password = "\N{SNOWMAN}" * 3
-    assert "\N{SNOWMAN}" not in config.without_secrets(f"http://{before}{password}{after}@camera/video")
-    assert "\N{SNOWMAN}" not in config.without_secrets(f"http://camera/video?{before}={password}{after}")
-    assert "\N{SNOWMAN}" not in config.without_secrets(f"http://camera/video;{before}={password}{after}")
+    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://{before}{password}{after}@camera/video")
+    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://camera/video?{before}={password}{after}")
+    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://camera/video;{before}={password}{after}")
 
 
 @pytest.mark.parametrize(

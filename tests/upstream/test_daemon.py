@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import config
+from pi_cam_daemon import layers
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.supervisor import start_camera
 from tests.server.harness import Daemon, Reading, running, until
@@ -216,7 +216,7 @@ ENDLESS: dict[str, Answer] = {
 @pytest.mark.parametrize("what", ENDLESS)
 def test_the_camera_process_stays_small_however_much_is_sent(what: str) -> None:
     with serving(ENDLESS[what]) as server:
-        every = config.load(settings=[f'upstream.url="{server.url("/", "me:pw")}"'], etc=Path("/nonexistent"))
+        every = layers.load(settings=[f'upstream.url="{server.url("/", "me:pw")}"'], etc=Path("/nonexistent"))
         camera = dataclasses.replace(every.camera, kind="upstream")
         process, link = start_camera(camera, "info", changed=lambda: None)
         try:

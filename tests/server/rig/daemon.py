@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pi_cam_daemon import config, daemon
+from pi_cam_daemon import daemon, layers
 
 CAMERA = Path(__file__).with_name("camera.py")
 
@@ -26,5 +26,5 @@ if __name__ == "__main__":
         popen = Unkillable
         rest = rest[1:]
     file, *settings = rest
-    load = partial(config.load, Path(file), settings)
+    load = partial(layers.load, Path(file), settings)
     sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen))

@@ -1,0 +1,203 @@
+"""Reads the configuration, layer over layer, and tells every mistake in all of them at once.
+
+Later wins, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name,
+`--set section.key=value`. Every value of every layer is checked, also one that a later layer replaces.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+from pi_cam_daemon import values
+from pi_cam_daemon.config import Config
+from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.values import Converter
+
+DEFAULTS = Path(__file__).with_name("default.toml")
+ETC = Path("/etc/pi-cam-daemon")
+
+# some fifty times default.toml: what is larger is not a configuration (/dev/zero has no end)
+_MOST_BYTES = 256 * 1024
+
+# where the annotation says no more than the type
+_CONVERTERS: dict[Any, Converter] = {bool: values.boolean, str: values.text}
+
+
+class Origin(NamedTuple):
+    """A value that is in force, and the layer that set it: a file's name, `default` or `--set`."""
+
+    value: Any
+    layer: str
+
+
+def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC) -> Config:
+    """The configuration in force: default.toml, then *file* or else the files in *etc*, then *settings*.
+
+    *settings* are of the form `section.key=value`, the value in TOML. Files in *etc* may be missing, *file* may not.
+    Raises ConfigError with every problem in every layer.
+    """
+    kept = origins(file, settings, etc)
+    return Config(
+        **{
+            section: kind(**{key.name: kept[f"{section}.{key.name}"].value for key in fields(kind)})
+            for section, kind in get_type_hints(Config).items()
+        }
+    )
+
+
+def origins(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC) -> dict[str, Origin]:
+    """Each `section.key` in force, its value and the layer that set it. Arguments and errors are those of `load`."""
+    problems: list[str] = []
+    paths = [DEFAULTS]
+    try:
+        paths += _files(etc) if file is None else [file]
+    except OSError as error:
+        problems.append(f"{error.filename}: {error.strerror}")
+    layers: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+        *(("default" if path is DEFAULTS else str(path), partial(_read, path)) for path in paths),
+        *(("--set", partial(_setting, setting)) for setting in settings),
+    ]
+    found: dict[str, Origin] = {}
+    for layer, read in layers:
+        try:
+            accepted, wrong = _checked(read())
+        except ValueError as error:
+            problems.append(f"{layer}: {error}")
+            continue
+        found |= {key: Origin(value, layer) for key, value in accepted.items()}
+        problems += [f"{layer}: {problem}" for problem in wrong]
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _files(etc: Path) -> list[Path]:
+    """The files in *etc*, in the order in which they are layers. Hidden ones are half-written ones, of Ansible for one.
+
+    They are listed, not tried: a dangling link or a folder that may not be read is an OSError, not a missing file.
+    """
+    try:
+        names = [path.name for path in etc.iterdir()]
+    except FileNotFoundError:
+        return []
+    files = [etc / "config.toml"] if "config.toml" in names else []
+    if "conf.d" in names:
+        extra = (etc / "conf.d").iterdir()
+        files += sorted(path for path in extra if path.suffix == ".toml" and not path.name.startswith("."))
+    return files
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The tables in the file at *path*; ValueError says why there are none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise ValueError(f"line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
+    try:
+        return _parsed(text)
+    except ValueError as error:
+        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
+        raise ValueError(f"not TOML: {error}{hint}") from None
+
+
+def _setting(setting: str) -> dict[str, Any]:
+    """The table of one `section.key=value`; ValueError says why there is none, and how to quote it for the shell."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise ValueError(f"{values.short(key)}: no value; accepted: section.key=value")
+    try:
+        return _parsed(setting)
+    except ValueError:
+        raise ValueError(f"{values.short(key)}: {values.short(value)} is not TOML; {_advice(key, value)}") from None
+
+
+def _advice(key: str, value: str) -> str:
+    """What to write instead of a value that is not TOML: mostly its quotes are missing, or the shell ate them."""
+    value = values.without_secrets(value)
+    quoted = values.toml(value)
+    for candidate in (quoted, value.lower(), f"[{quoted}]"):
+        meant = f"{key}={candidate}"
+        try:
+            _, wrong = _checked(_parsed(meant))
+        except ValueError:
+            continue
+        if not wrong:
+            return f"did you mean {shlex.quote(meant)}?"
+    return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """*text* as TOML; ValueError names the line."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # int() refuses thousands of digits
+        raise ValueError("a number is too long") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What of *tables* is accepted, by `section.key`, and what is wrong with the others."""
+    known = _converters()
+    accepted: dict[str, Any] = {}
+    wrong: list[str] = []
+    for section, table in tables.items():
+        if section not in known:
+            wrong.append(f"{_name(section)}: unknown section; {_guess(section, known, known)}")
+        elif not isinstance(table, dict):
+            wrong.append(
+                f"{section}: {values.shown(table)} cannot be used; accepted: a table, which begins with [{section}]"
+            )
+        else:
+            for key, raw in table.items():
+                name = f"{section}.{_name(key)}"
+                if key not in known[section]:
+                    wrong.append(f"{name}: unknown key; {_guess(key, known[section], known)}")
+                    continue
+                try:
+                    accepted[name] = known[section][key](raw)
+                except ValueError as error:
+                    wrong.append(f"{name}: {error}")
+    return accepted, wrong
+
+
+def _converters() -> dict[str, dict[str, Converter]]:
+    """For each section and key, what its annotation says."""
+
+    def converter(hint: Any) -> Any:
+        return hint.__metadata__[0] if hasattr(hint, "__metadata__") else _CONVERTERS[hint]
+
+    return {
+        section: {key: converter(hint) for key, hint in get_type_hints(kind, include_extras=True).items()}
+        for section, kind in get_type_hints(Config).items()
+    }
+
+
+def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]]) -> str:
+    """What may have been meant by *name*, which is none of the *nearby* ones: a key in the wrong section, or a slip."""
+    elsewhere = [f"{section}.{name}" for section, keys in known.items() if name in keys]
+    guesses = elsewhere or difflib.get_close_matches(name, nearby, n=1)
+    return f"did you mean {guesses[0]}?" if guesses else f"accepted: {', '.join(nearby)}"
+
+
+def _name(key: str) -> str:
+    """*key* on one line, whatever is in it."""
+    return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else values.short(values.toml(key))

@@ -1,0 +1,148 @@
+"""Values of the configuration: what is accepted for each kind of key, and how a value is shown to a person."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pi_cam_daemon import access
+
+# A converter is named after what it returns: the value that is kept for a key, from what TOML gave.
+# It raises ValueError with what is wrong and what is accepted.
+Converter = Callable[[Any], Any]
+
+
+def boolean(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    raise refused(raw, "true or false")
+
+
+def integer(low: int, high: int, step: int = 1) -> Converter:
+    def integer(raw: Any) -> int:
+        if type(raw) is int and raw in range(low, high + 1, step):  # a bool is an int, too
+            return raw
+        raise refused(raw, f"an {'even ' if step == 2 else ''}integer from {low} to {high}")
+
+    return integer
+
+
+def number(low: float, high: float) -> Converter:
+    def number(raw: Any) -> float:
+        if type(raw) in (int, float) and low <= raw <= high:  # not-a-number is in no range
+            return float(raw)
+        raise refused(raw, f"a number from {low} to {high}")
+
+    return number
+
+
+def choice(*choices: str | int) -> Converter:
+    def choice(raw: Any) -> Any:
+        if type(raw) is type(choices[0]) and raw in choices:  # false equals 0
+            return raw
+        raise refused(raw, " or ".join(map(toml, choices)))
+
+    return choice
+
+
+def text(raw: Any) -> str:
+    # no NUL and no line break gets into a path or a log
+    if isinstance(raw, str) and raw.isprintable():
+        return raw
+    raise refused(raw, "text in quotes, without control characters")
+
+
+def camera(raw: Any) -> str:
+    return str(raw) if type(raw) is int and raw in range(100) else text(raw)
+
+
+def address(raw: Any) -> str:
+    if isinstance(raw, str) and raw.isprintable():
+        try:
+            return raw and str(ipaddress.ip_address(raw))
+        except ValueError:
+            pass
+    raise refused(raw, 'an IPv4 or IPv6 address, or "" for all of this machine')
+
+
+def url(raw: Any) -> str:
+    address = text(raw)
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").encode("idna")
+        sound = parts.scheme in ("http", "https") and host and parts.port != 0
+        sound = sound and address.isascii() and " " not in address
+        # an @ further back is most likely that of a password with a / or ? in it
+        sound = sound and "@" not in parts.path + parts.query + parts.fragment and len(address) <= 2000
+        # a line break would end the header that they are sent in
+        sound = sound and not re.search(r"[\0-\x1f\x7f]", unquote(f"{parts.username}{parts.password}"))
+    except ValueError:  # a port that is no number, half an IPv6 address, a name that no host can have
+        sound = False
+    if address and not sound:
+        accepted = 'an address such as "http://192.168.1.20:4747/video" or "http://user:password@camera.local/stream"'
+        raise refused(raw, f"{accepted}, where other than letters and digits in user and password are written as %XX")
+    return address
+
+
+def without_secrets(text: str) -> str:
+    """*text*, which may be a URL, without user, password and parameters, for many cameras take passwords in these.
+
+    Of what hardly is a URL it shows less: what makes it none is often the password.
+    """
+    scheme = re.match(r"\W*\w+://|", text)
+    start = scheme.end() if scheme else 0
+    place = re.split("[;?]", text[start:], maxsplit=1)[0]
+    parameters = text[start + len(place) :]
+    if "@" in parameters:
+        return f"{text[:start]}***"
+    user, at, place = place.rpartition("@")
+    return f"{text[:start]}{user and '***'}{at}{place}{parameters and parameters[0] + '***'}"
+
+
+def networks(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
+        raise refused(raw, f"a list of {access.ACCEPTED}")
+    for entry in raw:
+        if entry != access.LOCAL:
+            access.network(entry)
+    return tuple(raw)
+
+
+def refused(raw: Any, accepted: str) -> ValueError:
+    return ValueError(f"{shown(raw)} cannot be used; accepted: {accepted}")
+
+
+def toml(value: bool | int | float | str | Sequence[Any]) -> str:
+    """*value* as TOML writes it."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    return f"[{', '.join(toml(entry) for entry in value)}]"
+
+
+def shown(raw: Any) -> str:
+    """A value from a file, short and on one line, however strange it is."""
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, list):
+        nested = any(isinstance(entry, list | dict) for entry in raw)
+        return "a list" if nested else short(f"[{', '.join(map(shown, raw))}]")
+    if isinstance(raw, bool | int | float | str):
+        try:
+            return short(toml(raw))
+        except ValueError:  # str() refuses thousands of digits
+            return "a number this long"
+    return str(raw)  # a date or a time
+
+
+def short(text: str) -> str:
+    text = without_secrets(text)
+    shortened = text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened if shortened.isprintable() else ascii(shortened)
