@@ -1,15 +1,19 @@
-"""Who may look: the networks that are served."""
+"""Who may look: the networks that are served, and who it is that a proxy asks for."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 
 from pi_cam_daemon import interfaces
 from pi_cam_daemon.interfaces import Interface
+from pi_cam_daemon.request import Refused, Request
 
 _log = logging.getLogger(__name__)
 
@@ -17,7 +21,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOCAL = "local"
-ACCEPTED = 'IP addresses ("192.168.1.5"), networks ("192.168.1.0/24", "2001:db8::/48") and "local"'
+ADDRESSES_ACCEPTED = 'IP addresses ("192.168.1.5") and networks ("192.168.1.0/24", "2001:db8::/48")'
+ACCEPTED = f'{ADDRESSES_ACCEPTED} and "{LOCAL}"'
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -41,11 +46,15 @@ _SHORTEST_OWN_PREFIX = 48
 
 _OWN_PREFIXES_SECONDS = 10.0
 
+# what a proxy says of its client, the furthest first; the last entry of each is the proxy's own word
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_NODE = re.compile(r"\s*(?:\[([^\]]*)\]|([0-9a-f:.%]+?))(?::\d+)?\s*", re.IGNORECASE)
+
 
 def network(entry: str) -> _Network:
     """The network that *entry* names as an address or in CIDR form, with its host bits cleared.
 
-    IPv4 written as IPv6 (::ffff:192.168.1.0/120) becomes IPv4, as the peers do. ValueError says what is accepted.
+    IPv4 written as IPv6 (::ffff:192.168.1.0/120) becomes IPv4, as the peers do. Raises ValueError.
     """
     return _interface(entry).network
 
@@ -54,11 +63,11 @@ def _interface(entry: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     _, slash, prefix_length = entry.partition("/")
     # ipaddress also reads netmasks and host masks, where 0.0.0.0 means everybody or a single one, and zones
     if "%" in entry or (slash and not prefix_length.isdecimal()):
-        raise ValueError(f'"{entry}" is neither an address nor a network; accepted: {ACCEPTED}')
+        raise ValueError(f'"{entry}" is neither an address nor a network')
     try:
         interface = ipaddress.ip_interface(entry)
     except ValueError:
-        raise ValueError(f'"{entry}" is neither an address nor a network; accepted: {ACCEPTED}') from None
+        raise ValueError(f'"{entry}" is neither an address nor a network') from None
     if isinstance(interface, ipaddress.IPv6Interface) and interface.network.prefixlen >= 96:
         mapped = interface.ip.ipv4_mapped
         if mapped is not None:
@@ -129,3 +138,103 @@ def _peer(address: str) -> _Address:
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
         return peer.ipv4_mapped
     return peer
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks: *addresses* as their proxies tell them, or that of the *peer* itself."""
+
+    peer: str
+    addresses: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.addresses[0]
+
+
+class Access:
+    """Judges peers at accept, and clients once the request is read, which is when a proxy has told whom it serves.
+
+    A peer in *proxies* (networks) is admitted and judged by the last address that it was told and does not trust. A
+    proxy on this machine that is not in the list would let in everybody it serves as if they sat here: it is refused.
+    """
+
+    def __init__(self, allowed: AllowedNetworks, proxies: Sequence[str] = ()) -> None:
+        self._allowed = allowed
+        self._proxies = [network(entry) for entry in proxies]
+
+    def admits(self, peer: str) -> bool:
+        """Whether the request of *peer* is read at all."""
+        return self.trusts(peer) or self._allowed.contains(peer)
+
+    def trusts(self, peer: str) -> bool:
+        """Whether *peer* is a proxy whose word on its clients counts."""
+        if not self._proxies:
+            return False
+        try:
+            address = _peer(peer)
+        except ValueError:
+            return False
+        return any(address in proxy for proxy in self._proxies)
+
+    def judge(self, peer: str, request: Request) -> Client:
+        """Who asks; raises Refused when that is nobody who may look."""
+        said = [chain for name in _FORWARDED if (chain := request.headers.get(name))]
+        if not said or not self.trusts(peer):
+            if said and _peer(peer).is_loopback:
+                raise Refused(HTTPStatus.FORBIDDEN, _UNKNOWN_PROXY, "proxy")
+            client = Client(peer, (peer,))
+        else:
+            client = Client(peer, tuple(self._origin(_nodes(chain)) for chain in said))
+        if not self.still_admits(client):
+            raise Refused(HTTPStatus.FORBIDDEN, refusal(str(client)), "network")
+        return client
+
+    def still_admits(self, client: Client) -> bool:
+        """Whether *client*, who was admitted once, would be again."""
+        if client.addresses != (client.peer,) and not self.trusts(client.peer):
+            return False
+        return all(map(self._allowed.contains, client.addresses))
+
+    def _origin(self, nodes: Sequence[str]) -> str:
+        """The last of *nodes* that is no proxy of ours: what is before it anybody can have written."""
+        for node in reversed(nodes):
+            if not self.trusts(node):
+                return node
+        return nodes[0]
+
+
+def _nodes(fields: Iterable[str]) -> list[str]:
+    """The addresses in a forwarding header, which may come in several fields. Raises Refused."""
+    return [_node(entry) for field in fields for entry in field.split(",")]
+
+
+def _node(entry: str) -> str:
+    """The address in `192.168.1.5:1234`, `[2001:db8::1]:1234` or `for="[2001:db8::1]";proto=http` (RFC 7239)."""
+    if "=" in entry:
+        pairs = (pair.partition("=") for pair in entry.split(";"))
+        entry = next((value.strip().strip('"') for name, _, value in pairs if name.strip().lower() == "for"), "")
+    # an IPv6 address without brackets has no port
+    bare = entry.strip() if entry.count(":") > 1 and "[" not in entry else None
+    node = _NODE.fullmatch(entry)
+    try:
+        return str(_peer(bare or (node and (node[1] or node[2])) or ""))
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"The proxy names no address: {entry[:60]!a}", "proxy") from None
+
+
+def refusal(client: str) -> str:
+    """What *client* reads, who may not look."""
+    return (
+        f"This camera does not serve {client}.\n\n"
+        "Its owner can let you in: add your network to allowed_networks in /etc/pi-cam-daemon/config.toml, as in\n\n"
+        f'[http]\nallowed_networks = ["local", "{client}"]\n\n'
+        "and reload the service: sudo systemctl reload pi-cam-daemon"
+    )
+
+
+_UNKNOWN_PROXY = (
+    "A proxy on the camera's own machine asks for somebody, and the camera does not know whether to believe it.\n\n"
+    "Its owner can say so in /etc/pi-cam-daemon/config.toml, as in\n\n"
+    '[http]\ntrusted_proxies = ["127.0.0.1", "::1"]\n\n'
+    "and reload the service: sudo systemctl reload pi-cam-daemon"
+)

@@ -70,10 +70,22 @@ class HttpConfig:
     listen_address: Annotated[str, values.address]
     port: Annotated[int, values.integer(0, 65535)]
     allowed_networks: Annotated[tuple[str, ...], values.networks]
-    # a service may open 1024 files (the soft RLIMIT_NOFILE that systemd sets), and a connection is one
+    allowed_hosts: Annotated[tuple[str, ...], values.hosts]
+    trusted_proxies: Annotated[tuple[str, ...], values.addresses]
+    cors_origins: Annotated[tuple[str, ...], values.origins]
+    frame_ancestors: Annotated[tuple[str, ...], values.origins]
+    # a connection is a file, and one outside the stream loop a thread: the unit's TasksMax stands above them
     max_viewers: Annotated[int, values.integer(1, 1000)]
+    max_viewers_per_address: Annotated[int, values.integer(1, 1000)]
     max_connections: Annotated[int, values.integer(1, 1000)]
+    max_connections_per_address: Annotated[int, values.integer(1, 1000)]
+    # browsers and programs stay far below these floors; a request has to be possible at all
+    max_request_line_bytes: Annotated[int, values.integer(256, 65536)]
+    max_header_bytes: Annotated[int, values.integer(1024, 262144)]
+    max_body_bytes: Annotated[int, values.integer(1024, 1048576)]
     request_timeout_seconds: Annotated[float, values.number(1, 600)]
+    keep_alive_seconds: Annotated[float, values.number(1, 600)]
+    max_requests_per_connection: Annotated[int, values.integer(1, 1000000)]
     viewer_timeout_seconds: Annotated[float, values.number(1, 3600)]
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg
-from pi_cam_daemon.access import AllowedNetworks
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
@@ -83,16 +82,14 @@ def run(
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     try:
-        server = CameraServer(
-            config.http.listen_address, config.http.port, hub, streams, supervisor.audience, observer, handed
-        )
+        server = CameraServer(config.http, hub, streams, supervisor.audience, observer, handed)
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
     listening = None if handed else (config.http.listen_address, config.http.port)
     if handed:
         log.info("systemd's socket is served, whatever http.listen_address and http.port are")
-    _apply(config, server, streams, supervisor)
+    supervisor.reboot_after_seconds = config.health.reboot_after_minutes * 60
 
     streams.start()
     supervisor.start(watch=streams.watch)
@@ -124,7 +121,7 @@ def run(
             notifier.status(observer.sentence())
         elif event == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(load, config, listening, server, streams, supervisor, observer)
+            config = _reload(load, config, listening, server, supervisor, observer)
             notifier.ready(observer.sentence())
         else:
             exit_status = os.EX_SOFTWARE if event == _BUG else os.EX_OK
@@ -138,23 +135,11 @@ def run(
     return exit_status
 
 
-def _apply(config: Config, server: CameraServer, streams: Streams, supervisor: Supervisor) -> None:
-    """The settings that running parts take."""
-    http = config.http
-    server.allowed = AllowedNetworks(http.allowed_networks)
-    server.max_connections = http.max_connections
-    server.request_timeout_seconds = http.request_timeout_seconds
-    streams.max_viewers = http.max_viewers
-    streams.viewer_timeout_seconds = http.viewer_timeout_seconds
-    supervisor.reboot_after_seconds = config.health.reboot_after_minutes * 60
-
-
 def _reload(
     load: Callable[[], Config],
     old: Config,
     listening: tuple[str, int] | None,
     server: CameraServer,
-    streams: Streams,
     supervisor: Supervisor,
     observer: Observer,
 ) -> Config:
@@ -170,7 +155,8 @@ def _reload(
     if listening and (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
     logs.setup(new.log.level)
-    _apply(new, server, streams, supervisor)
+    server.configure(new.http)
+    supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
     supervisor.configure(new.source, new.camera, new.log.level)
     log.info("configuration reloaded")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.resources
 import json
 import logging
+import socket
+import socketserver
 import time
-import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import mjpeg
+from pi_cam_daemon.access import Client
 from pi_cam_daemon.health import State
+from pi_cam_daemon.request import Reader, Refused, Request
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer
@@ -24,113 +26,130 @@ log = logging.getLogger(__name__)
 _SNAPSHOT_SECONDS = 4.0
 _RETRY_AFTER = {"Retry-After": "2"}
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-_CONTENT_SECURITY_POLICY = "default-src 'self'"
+_METHODS = ("GET", "HEAD", "OPTIONS")
+_ALLOW = {"Allow": ", ".join(_METHODS)}
 # whatever is asked for that is not in the table of routes, as the requests are counted: a stranger's paths are endless
 _NO_ENDPOINT = "other"
+# A connection that is closed with bytes unread is reset, and the answer may be lost with it: the rest of what a
+# refused client sends is taken for this long, and no longer than it is worth.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1 << 20
 
 
-def peer_name(address: tuple[object, ...]) -> str:
-    """The peer's address for the log."""
-    return str(address[0]).removeprefix("::ffff:")
-
-
-class _BadRequest(Exception):
-    """The request asks for something that cannot be meant; the text says what is accepted."""
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(socketserver.BaseRequestHandler):
     """One connection's requests."""
 
     server: CameraServer
-    endpoint = _NO_ENDPOINT
-    protocol_version = "HTTP/1.1"
+    request: socket.socket
 
     def setup(self) -> None:
-        super().setup()
-        self.connection.settimeout(self.server.request_timeout_seconds)
-
-    # -- requests
-
-    def do_GET(self) -> None:
-        # A body on a GET is not ours to read, and unread it would pass for the next request.
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
-        target = self.path
-        if target.startswith(("http://", "https://")):  # absolute form, as proxies send it
-            target = "/" + target.split("/", 3)[3] if target.count("/") > 2 else "/"
-        path, _, query = target.partition("?")
-        path = urllib.parse.unquote(path, errors="replace")
-        # People's software appends what it likes, even a second `?`: OctoPi asks for /?action=stream?nonce=1
-        self.arguments = dict(reversed(urllib.parse.parse_qsl(query.replace("?", "&"), keep_blank_values=True)))
-        path = path.rstrip("/") or "/"
-        route = _ROUTES.get(path)
-        self.endpoint = path if route else _NO_ENDPOINT
-        if route is None:
-            self._answer_text(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
-            return
-        try:
-            route(self)
-        except _BadRequest as error:
-            self._answer_text(HTTPStatus.BAD_REQUEST, str(error))
-
-    do_HEAD = do_GET
-
-    def _refuse_method(self) -> None:
+        self.peer = peer_name(self.client_address)
+        self.asked: Request | None = None  # None while it is not understood
+        self.client: Client | None = None
         self.endpoint = _NO_ENDPOINT
-        self.close_connection = True
-        self._answer_text(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are served", {"Allow": "GET, HEAD"})
+        self.keeps_alive = False
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse_method
+    def handle(self) -> None:
+        reader = Reader(self.request)
+        idle_seconds = self.server.http.request_timeout_seconds
+        left = self.server.http.max_requests_per_connection
+        try:
+            while True:
+                asked = reader.next(self.server.http, idle_seconds)
+                if asked is None:
+                    return
+                left -= 1
+                self._answer_request(asked, left > 0)
+                if not self.keeps_alive:
+                    return
+                idle_seconds = self.server.http.keep_alive_seconds
+        except Refused as refused:
+            self.keeps_alive = False
+            if refused.reason:
+                self.server.deny(refused.reason, str(self.client or self.peer), refused.text)
+            busy = refused.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+            self._answer_text(refused.status, refused.text, _RETRY_AFTER if busy else {})
+            self._linger()
+
+    def _answer_request(self, asked: Request, may_keep_alive: bool) -> None:
+        self.asked = asked
+        self.client = None
+        self.endpoint = _NO_ENDPOINT
+        self.keeps_alive = asked.keeps_alive and may_keep_alive
+        self.request.settimeout(self.server.http.request_timeout_seconds)
+        self.client = self.server.access.judge(self.peer, asked)
+        self.server.sites.check(asked)
+        route = _ROUTES.get(asked.path)
+        if route:
+            self.endpoint = asked.path
+        if asked.method not in _METHODS:
+            self._answer_text(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", _ALLOW)
+        elif asked.method == "OPTIONS":
+            self._answer(HTTPStatus.NO_CONTENT, b"", _ALLOW)
+        elif route is None:
+            self._answer_text(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
+        else:
+            route(self, asked)
+
+    def _linger(self) -> None:
+        """Let a refused client finish what it was saying."""
+        deadline = time.monotonic() + _LINGER_SECONDS
+        left = _LINGER_BYTES
+        self.request.shutdown(socket.SHUT_WR)
+        while left > 0 and (seconds := deadline - time.monotonic()) > 0:
+            self.request.settimeout(seconds)
+            data = self.request.recv(65536)
+            if not data:
+                return
+            left -= len(data)
 
     # -- routes
 
-    def page_or_action(self) -> None:
+    def page_or_action(self, asked: Request) -> None:
         """`/`, and what mjpg-streamer's clients ask of it."""
-        action = self.arguments.get("action", "")
+        action = asked.arguments.get("action", "")
         if action.startswith("stream"):
-            self.stream()
+            self.stream(asked)
         elif action.startswith("snapshot"):
-            self.snapshot()
+            self.snapshot(asked)
         else:
             self._page("index.html")
 
-    def tutorial_page(self) -> None:
+    def tutorial_page(self, _: Request) -> None:
         """`/mjpeg/`: the same page, whose links lead one level up."""
         self._page("index.html", base=b'<base href="../">')
 
-    def script(self) -> None:
+    def script(self, _: Request) -> None:
         self._page("app.js")
 
-    def style(self) -> None:
+    def style(self, _: Request) -> None:
         self._page("style.css")
 
-    def icon(self) -> None:
+    def icon(self, _: Request) -> None:
         self._page("icon.svg")
 
-    def stream(self) -> None:
+    def stream(self, asked: Request) -> None:
         """The live picture; `?fps=N` gives this viewer at most N pictures a second."""
-        fps = self._number("fps", 0.05, 1000.0)
-        self.close_connection = True
+        fps = _number(asked, "fps", 0.05, 1000.0)
+        self.keeps_alive = False
         headers = {
             **_NO_STORE,
             "X-Accel-Buffering": "no",
             "Content-Type": mjpeg.CONTENT_TYPE,
         }
-        head = self._head(HTTPStatus.OK, headers)
-        if self.command == "HEAD":
+        if asked.method == "HEAD":
             self.server.count(self.endpoint, HTTPStatus.OK)
-            self.wfile.write(head)
-        elif not self.server.streams.reserve():
-            limit = self.server.streams.max_viewers
-            text = f"{limit} viewers watch already, and http.max_viewers allows no more"
-            self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, _RETRY_AFTER)
-        else:
-            self.server.count(self.endpoint, HTTPStatus.OK)
-            self.server.hand_over(self.connection, peer_name(self.client_address), head, 1 / fps if fps else 0.0)
+            self.request.sendall(self._head(HTTPStatus.OK, headers))
+            return
+        assert self.client
+        self.server.streams.places.take(str(self.client))
+        self.server.count(self.endpoint, HTTPStatus.OK)
+        interval = 1 / fps if fps else 0.0
+        self.server.hand_over(self.request, self.client, self._head(HTTPStatus.OK, headers), interval)
 
-    def snapshot(self) -> None:
+    def snapshot(self, asked: Request) -> None:
         """The newest picture; `?max_age_ms=N` asks for one no older than that."""
-        max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
+        max_age_ms = _number(asked, "max_age_ms", 0.0, 3_600_000.0)
         status = self.server.observer.camera()
         max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
@@ -146,45 +165,32 @@ class Handler(BaseHTTPRequestHandler):
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
 
-    def state(self) -> None:
+    def state(self, _: Request) -> None:
         self._answer_json(HTTPStatus.OK, self.server.observer.table())
 
-    def healthz(self) -> None:
+    def healthz(self, _: Request) -> None:
         """200 while there are pictures or the camera sleeps by design, else 503."""
         table = self.server.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         keys = ("state", "ok", "detail", "cause", "hint", "reboot_requested", "clock_synced", "frames")
         self._answer_json(status, {key: table[key] for key in keys})
 
-    def livez(self) -> None:
+    def livez(self, _: Request) -> None:
         """200 as long as the server answers at all, whatever the camera does."""
         self._answer_text(HTTPStatus.OK, "alive")
 
-    def metrics(self) -> None:
+    def metrics(self, _: Request) -> None:
         """What Prometheus reads."""
         content_type = "text/plain; version=0.0.4; charset=utf-8"
         self._answer(HTTPStatus.OK, self.server.metrics.text(), {**_NO_STORE, "Content-Type": content_type})
 
     # -- answers
 
-    def _number(self, name: str, least: float, most: float) -> float | None:
-        """The argument *name*, None where it is missing."""
-        text = self.arguments.get(name)
-        if text is None:
-            return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not least <= number <= most:
-            raise _BadRequest(f"{name} has to be a number from {least:g} to {most:g}")
-        return number
-
     def _page(self, name: str, base: bytes = b"") -> None:
         content_type, content = self.server.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
         if name.endswith(".html"):
-            headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+            headers["Content-Security-Policy"] = _content_security_policy(self.server.http.frame_ancestors)
             content = content.replace(b"<head>", b"<head>" + base, 1)
         self._answer(HTTPStatus.OK, content, headers)
 
@@ -198,32 +204,51 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         self.server.count(self.endpoint, status)
-        # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
-        log.debug("%s: %s: %d", peer_name(self.client_address), self.requestline, status)
+        asked = self.asked
+        if asked and log.isEnabledFor(logging.DEBUG):
+            log.debug("%s: %s %s: %d", self.client or self.peer, asked.method, asked.target, status)
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
-        self.wfile.write(head if self.command == "HEAD" else b"".join((head, body)))
+        # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
+        self.request.sendall(head if asked and asked.method == "HEAD" else b"".join((head, body)))
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        version = "HTTP/1.1" if self.request_version == "HTTP/1.1" else "HTTP/1.0"
-        connection = "close" if self.close_connection else "keep-alive"
-        lines = [f"{version} {int(status)} {HTTPStatus(status).phrase}", f"Connection: {connection}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        asked = self.asked
+        lines = [
+            f"{asked.version if asked else 'HTTP/1.1'} {int(status)} {HTTPStatus(status).phrase}",
+            f"Connection: {'keep-alive' if self.keeps_alive else 'close'}",
+        ]
+        cors = self.server.sites.cors_headers(asked) if asked else {}
+        lines += [f"{name}: {value}" for name, value in (*headers.items(), *cors.items())]
         lines += ["X-Content-Type-Options: nosniff", "Referrer-Policy: no-referrer", "", ""]
         return "\r\n".join(lines).encode("latin-1")
 
-    # -- what BaseHTTPRequestHandler says by itself
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Its own complaints about a request it cannot read, in our form."""
-        self.endpoint = _NO_ENDPOINT
-        self.close_connection = True
-        self._answer_text(code, explain or message or HTTPStatus(code).phrase)
-
-    def log_message(self, format: str, *args: object) -> None:
-        log.debug("%s %s", peer_name(self.client_address), format % args)
+def peer_name(address: tuple[object, ...]) -> str:
+    """The peer's address, an IPv4 one as such also where an IPv6 socket took it."""
+    return str(address[0]).removeprefix("::ffff:")
 
 
-_ROUTES: dict[str, Callable[[Handler], None]] = {
+def _number(asked: Request, name: str, least: float, most: float) -> float | None:
+    """The argument *name*, None where it is missing."""
+    text = asked.arguments.get(name)
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number <= most:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
+    return number
+
+
+def _content_security_policy(frame_ancestors: Sequence[str]) -> str:
+    """The page loads nothing but its own files, and is in no other site's frame, where clicks could be stolen."""
+    ancestors = " ".join(("'self'", *frame_ancestors))
+    return f"default-src 'self'; base-uri 'self'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
+
+
+_ROUTES: dict[str, Callable[[Handler, Request], None]] = {
     "/": Handler.page_or_action,
     "/app.js": Handler.script,
     "/style.css": Handler.style,

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import math
 import os
 import sys
+from collections.abc import Hashable
 
 # sd-daemon(3): the journal takes a priority from the start of a line
 _PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
+
+
+# Different things that are remembered as told: with an IPv6 network behind him, one stranger has addresses without end.
+_MOST_TOLD = 1024
+
+
+class Seldom:
+    """Tells which messages are due, so that the same one comes once in *seconds*, however often there is cause."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._told: dict[Hashable, float] = {}
+
+    def due(self, message: Hashable, now: float) -> bool:
+        """Whether *message* is to be told at *now*; it then counts as told."""
+        if len(self._told) >= _MOST_TOLD:
+            self._told = {told: at for told, at in self._told.items() if now - at < self._seconds}
+        if now - self._told.get(message, -math.inf) < self._seconds or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told[message] = now
+        return True
 
 
 class _Formatter(logging.Formatter):

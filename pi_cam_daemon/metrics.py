@@ -82,18 +82,18 @@ class _Camera(Collector):
             "pi_cam_rotation_degrees", "Rotation that is configured.", observer.config.video.rotation
         )
 
-        yield GaugeMetricFamily("pi_cam_stream_clients", "Viewers of the stream.", observer.streams.count)
+        yield GaugeMetricFamily("pi_cam_stream_clients", "Viewers of the stream.", observer.streams.places.taken)
         yield CounterMetricFamily(
             "pi_cam_stream_clients_rejected",
-            "Viewers turned away because http.max_viewers watched.",
-            observer.streams.rejected,
+            "Viewers turned away because all their places were taken.",
+            observer.streams.places.rejected,
         )
         requests = CounterMetricFamily("pi_cam_http_requests", "Requests answered.", labels=("path", "code"))
         for (path, code), count in server.answered().items():
             requests.add_metric((path, str(code)), count)
         yield requests
-        denied = CounterMetricFamily("pi_cam_http_denied", "Connections refused.", labels=("reason",))
-        for reason, count in server.denied.items():
+        denied = CounterMetricFamily("pi_cam_http_denied", "Connections and requests refused.", labels=("reason",))
+        for reason, count in server.denied().items():
             denied.add_metric((reason,), count)
         yield denied
 

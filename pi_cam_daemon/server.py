@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import math
 import os
 import select
 import socket
@@ -18,11 +19,17 @@ from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import mjpeg
-from pi_cam_daemon.access import AllowedNetworks
+from pi_cam_daemon import access, mjpeg
+from pi_cam_daemon.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.handler import Handler, peer_name, read_pages
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.logs import Seldom
+from pi_cam_daemon.places import Places
+from pi_cam_daemon.request import Refused
+from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
 
@@ -31,21 +38,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
-# and the answer would be lost with it. At most so many at once; then the oldest goes.
-_REFUSAL_SECONDS = 2.0
-_MOST_REFUSALS = 64
-_BUSY = "Too many connections; try again in a moment\n"
 _ACCEPTS_PER_TURN = 64
-# one line for a shortage, however long it lasts
+_BUSY = "No more connections can be taken now; try again in a moment"
+# why somebody is refused, as it is counted
+_REASONS = (
+    "network", "proxy", "host", "origin", "max_connections", "max_connections_per_address", "max_viewers",
+    "max_viewers_per_address", "threads",
+)  # fmt: skip
+# one line for a shortage or a stubborn client, however long it lasts
 _COMPLAINT_SECONDS = 60.0
 
 
 class CameraServer(ThreadingHTTPServer):
     """Accepts, judges who may come in, and gives each connection a thread for its short requests.
 
-    *listen_address* is empty for every address of the machine; *listening* is a socket that listens already, and is
-    used instead. Raises OSError when it cannot listen.
+    *listening* is a socket that listens already, and is used instead of the address and port in *http*. Raises OSError
+    when it cannot listen.
     """
 
     daemon_threads = True
@@ -54,8 +62,7 @@ class CameraServer(ThreadingHTTPServer):
 
     def __init__(
         self,
-        listen_address: str,
-        port: int,
+        http: HttpConfig,
         hub: Hub,
         streams: Streams,
         audience: Audience,
@@ -67,21 +74,19 @@ class CameraServer(ThreadingHTTPServer):
         self.audience = audience
         self.observer = observer
         self.probe = Probe("accept loop", self._wake)
-        self.allowed = AllowedNetworks(())
-        self.max_connections = 0
-        self.request_timeout_seconds = 0.0
+        self.connections = Places("connections", "max_connections")
         self.pages = read_pages()
-        self.denied = {"network": 0, "connections": 0}
+        self.configure(http)
         self._lock = threading.Lock()
+        self._denied = dict.fromkeys(_REASONS, 0)
         self._answered: Counter[tuple[str, int]] = Counter()
-        self._connections = 0
+        self._complaints = Seldom(_COMPLAINT_SECONDS)
         self._handed_over: set[socket.socket] = set()
-        self._refused: dict[int, tuple[socket.socket, float]] = {}
-        self._complain_at = 0.0
         self._closing = False
+        listen_address = http.listen_address
         everywhere = not listen_address and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if everywhere or ":" in listen_address else socket.AF_INET
-        super().__init__((listen_address, port), Handler, bind_and_activate=listening is None)
+        super().__init__((listen_address, http.port), Handler, bind_and_activate=listening is None)
         if listening is not None:
             self.socket.close()
             self.socket = listening
@@ -91,6 +96,7 @@ class CameraServer(ThreadingHTTPServer):
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(self.socket.fileno(), select.EPOLLIN)
+        self._farewells = Farewells(self._epoll)
         self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
     def server_bind(self) -> None:
@@ -103,6 +109,15 @@ class CameraServer(ThreadingHTTPServer):
 
     def start(self) -> None:
         self._thread.start()
+
+    def configure(self, http: HttpConfig) -> None:
+        """Take *http* over, but for the address listened on; who may not look any more is shown out."""
+        self.http = http
+        self.connections.most = http.max_connections
+        self.connections.most_each = http.max_connections_per_address
+        self.access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
+        self.sites = Sites(http.allowed_hosts, http.cors_origins)
+        self.streams.configure(http, self.access.still_admits)
 
     def close(self, timeout: float) -> None:
         """Take no more connections. Requests under way end with the process; they are short."""
@@ -128,12 +143,25 @@ class CameraServer(ThreadingHTTPServer):
         with self._lock:
             return dict(self._answered)
 
-    def hand_over(self, connection: socket.socket, peer: str, head: bytes, interval: float) -> None:
-        """Give a reserved viewer's socket to the stream loop, for good."""
+    def deny(self, reason: str, client: str, text: str) -> None:
+        """*client* was refused for *reason*, one of a fixed set; *text* begins with a line that says why."""
+        with self._lock:
+            self._denied[reason] += 1
+            if not self._complaints.due((reason, client), time.monotonic()):
+                return
+        log.warning("refused %s: %s", client, text.partition("\n")[0])
+
+    def denied(self) -> dict[str, int]:
+        """How many were refused, by reason."""
+        with self._lock:
+            return dict(self._denied)
+
+    def hand_over(self, connection: socket.socket, client: Client, head: bytes, interval: float) -> None:
+        """Give the socket of a viewer, who has a place, to the stream loop, for good."""
         try:
-            self.streams.add(connection, peer, head + mjpeg.OPENING, interval)
+            self.streams.add(connection, client, head + mjpeg.OPENING, interval)
         except OSError:  # hung up already
-            self.streams.release()
+            self.streams.places.give_back(str(client))
             return
         with self._lock:
             self._handed_over.add(connection)
@@ -151,8 +179,7 @@ class CameraServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                self._connections -= 1
+            self.connections.give_back(peer_name(client_address))
 
     def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
         error = sys.exc_info()[1]
@@ -169,19 +196,16 @@ class CameraServer(ThreadingHTTPServer):
     def _accept_all(self) -> None:
         listener = self.socket.fileno()
         while not self._closing:
-            for fd, _ in self._epoll.poll(_REFUSAL_SECONDS if self._refused else -1, 64):
+            for fd, _ in self._epoll.poll(self._farewells.patience(time.monotonic()), 64):
                 if fd == listener:
                     self._accept()
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
-                elif fd in self._refused:  # one more refusal may have pushed it out since
-                    self._drain(fd)
+                else:
+                    self._farewells.drain(fd)
             self.probe.answer()
-            now = time.monotonic()
-            for fd in [fd for fd, (_, until) in self._refused.items() if now >= until]:
-                self._forget(fd)
-        for fd in list(self._refused):
-            self._forget(fd)
+            self._farewells.end(time.monotonic())
+        self._farewells.end(math.inf)
         self._epoll.close()
 
     def _accept(self) -> None:
@@ -192,75 +216,27 @@ class CameraServer(ThreadingHTTPServer):
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    if time.monotonic() >= self._complain_at:
+                    with self._lock:
+                        due = self._complaints.due(error.errno, time.monotonic())
+                    if due:
                         log.error("no connection can be taken: %s", error.strerror)
-                        self._complain_at = time.monotonic() + _COMPLAINT_SECONDS
                     time.sleep(0.1)  # the peer stays in the queue, and the loop would spin on it
                     return
                 continue  # it hung up before it was taken
             self._admit(connection, address)
 
     def _admit(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+        """Judge a peer by its address, before a byte is read and a thread is started."""
         peer = peer_name(address)
-        if not self.allowed.contains(str(address[0])):
-            self.denied["network"] += 1
-            log.warning("refused %s: not in http.allowed_networks", peer)
-            self._refuse(connection, HTTPStatus.FORBIDDEN, _refusal(peer))
-        elif self._connections >= self.max_connections:
-            self.denied["connections"] += 1
-            log.warning("refused %s: http.max_connections = %d are open", peer, self.max_connections)
-            self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, _BUSY)
-        else:
-            with self._lock:
-                self._connections += 1
+        try:
+            if not self.access.admits(peer):
+                raise Refused(HTTPStatus.FORBIDDEN, access.refusal(peer), "network")
+            self.connections.take(peer, exempt=self.access.trusts(peer))
             try:
                 self.process_request(connection, address)
             except RuntimeError as error:  # no thread can be started
-                with self._lock:
-                    self._connections -= 1
-                log.error("refused %s: %s", peer, error)
-                self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, _BUSY)
-
-    def _refuse(self, connection: socket.socket, status: HTTPStatus, text: str) -> None:
-        """Answer before anything was read, without a thread and without waiting."""
-        body = text.encode()
-        head = (
-            f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
-            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        try:
-            connection.setblocking(False)
-            connection.send(head.encode() + body)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            connection.close()
-            return
-        if len(self._refused) >= _MOST_REFUSALS:
-            self._forget(next(iter(self._refused)))
-        self._refused[connection.fileno()] = connection, time.monotonic() + _REFUSAL_SECONDS
-        self._epoll.register(connection.fileno(), select.EPOLLIN)
-
-    def _drain(self, fd: int) -> None:
-        connection, _ = self._refused[fd]
-        try:
-            if connection.recv(65536):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._forget(fd)
-
-    def _forget(self, fd: int) -> None:
-        connection, _ = self._refused.pop(fd)
-        self._epoll.unregister(fd)
-        connection.close()
-
-
-def _refusal(peer: str) -> str:
-    return (
-        f"This camera does not serve {peer}.\n\n"
-        "Its owner can let you in: add your network to allowed_networks in /etc/pi-cam-daemon/config.toml, as in\n\n"
-        f'[http]\nallowed_networks = ["local", "{peer}"]\n\n'
-        "and reload the service: sudo systemctl reload pi-cam-daemon\n"
-    )
+                self.connections.give_back(peer)
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY, "threads") from error
+        except Refused as refused:
+            self.deny(refused.reason, peer, refused.text)
+            self._farewells.say(connection, refused.status, refused.text, time.monotonic())

@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from pi_cam_daemon.access import Client
+from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +53,12 @@ class Viewer:
     """One connection that watches; *part* is what it is in the middle of, from *offset* on."""
 
     __slots__ = (
-        "due", "interval", "last", "moved_at", "offset", "opening", "part", "peer", "pictures", "since", "sock",
+        "client", "due", "interval", "last", "moved_at", "offset", "opening", "part", "pictures", "since", "sock",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, peer: str, opening: bytes, interval: float, now: float) -> None:
+    def __init__(self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float) -> None:
         self.sock = sock
-        self.peer = peer
+        self.client = client
         self.interval = interval
         self.opening = opening
         self.part: bytes | bytearray | None = None
@@ -113,15 +116,15 @@ class Streams:
 
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.max_viewers = 0
-        self.rejected = 0  # asked to watch while all places were taken
-        self.viewer_timeout_seconds = 0.0
+        self.places = Places("viewers", "max_viewers")
+        self._viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience
         self._card = card
         self._viewers: dict[int, Viewer] = {}
-        self._lock = threading.Lock()  # guards *rejected* and the three below, which other threads write
-        self._promised = 0
+        self._may_stay: Callable[[Client], bool] = lambda _: True
+        self._lock = threading.Lock()  # guards the three below, which other threads write
+        self._reviewed = True
         self._arrivals: list[Viewer] = []
         self._next_camera: FrameReader | None = None
         self._closing = False
@@ -140,10 +143,14 @@ class Streams:
 
     # -- from any thread
 
-    @property
-    def count(self) -> int:
-        """Viewers now, those on their way included."""
-        return self._promised
+    def configure(self, http: HttpConfig, may_stay: Callable[[Client], bool]) -> None:
+        """Take over the limits in *http*, and end the streams of those who may not stay."""
+        self.places.most = http.max_viewers
+        self.places.most_each = http.max_viewers_per_address
+        self._viewer_timeout_seconds = http.viewer_timeout_seconds
+        with self._lock:
+            self._may_stay, self._reviewed = may_stay, False
+        self._wake()
 
     def start(self) -> None:
         self._thread.start()
@@ -154,29 +161,15 @@ class Streams:
         self._wake()
         self._thread.join(timeout)
 
-    def reserve(self) -> bool:
-        """A place for one more viewer; whoever got one has to `add` or `release` it."""
-        with self._lock:
-            if self._promised >= self.max_viewers:
-                self.rejected += 1
-                return False
-            self._promised += 1
-            return True
-
-    def release(self) -> None:
-        """Give back a reserved place."""
-        with self._lock:
-            self._promised -= 1
-
-    def add(self, sock: socket.socket, peer: str, opening: bytes, interval: float) -> None:
-        """Take over *sock* for good and stream to it.
+    def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
+        """Take over *sock*, whose *client* has taken one of the `places`, for good and stream to it.
 
         *opening* is the HTTP answer up to the first boundary, *interval* the seconds between two pictures, on average.
         """
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
-        viewer = Viewer(sock, peer, opening, interval, time.monotonic())
+        viewer = Viewer(sock, client, opening, interval, time.monotonic())
         with self._lock:
             self._arrivals.append(viewer)
         self._wake()
@@ -231,6 +224,7 @@ class Streams:
         with self._lock:
             arrivals, self._arrivals = self._arrivals, []
             camera, self._next_camera = self._next_camera, None
+            may_stay, reviewed, self._reviewed = self._may_stay, self._reviewed, True
         if camera is not None and camera is not self._camera:
             self._forget_camera()
             self._camera, self._camera_fd = camera, camera.fileno()
@@ -247,6 +241,10 @@ class Streams:
             self._shown_at = now
         for viewer in arrivals:
             self._welcome(viewer, now)
+        # who was admitted by the rules of before may arrive behind the new ones
+        for viewer in arrivals if reviewed else list(self._viewers.values()):
+            if not may_stay(viewer.client):
+                self._drop(viewer, "may not look any more")
         if arrivals:
             self._audience.viewers(len(self._viewers))
 
@@ -254,7 +252,7 @@ class Streams:
         fd = viewer.sock.fileno()
         self._viewers[fd] = viewer
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
-        log.info("viewer %s came, %d now", viewer.peer, len(self._viewers))
+        log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
         try:
             viewer.welcome(self._shown, now)
         except OSError as error:
@@ -307,8 +305,8 @@ class Streams:
         """Drop who takes nothing any more."""
         self._sweep_at = now + REPEAT_SECONDS
         for viewer in list(self._viewers.values()):
-            if viewer.part is not None and now - viewer.moved_at > self.viewer_timeout_seconds:
-                self._drop(viewer, f"took nothing for {self.viewer_timeout_seconds:g} s")
+            if viewer.part is not None and now - viewer.moved_at > self._viewer_timeout_seconds:
+                self._drop(viewer, f"took nothing for {self._viewer_timeout_seconds:g} s")
 
     def _serve(self, viewer: Viewer, event: int) -> None:
         if event & (select.EPOLLERR | select.EPOLLHUP):
@@ -327,11 +325,11 @@ class Streams:
         self._epoll.unregister(fd)
         del self._viewers[fd]
         viewer.sock.close()
-        self.release()
+        self.places.give_back(str(viewer.client))
         seconds = time.monotonic() - viewer.since
         log.info(
             "viewer %s left (%s): %d parts in %.0f s, %d now",
-            viewer.peer, why, viewer.pictures, seconds, len(self._viewers),
+            viewer.client, why, viewer.pictures, seconds, len(self._viewers),
         )  # fmt: skip
         self._audience.viewers(len(self._viewers))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pi_cam_daemon import access
+from pi_cam_daemon import access, sites
 
 # A converter is named after what it returns: the value that is kept for a key, from what TOML gave.
 # It raises ValueError with what is wrong and what is accepted.
@@ -104,11 +104,31 @@ def without_secrets(text: str) -> str:
 
 
 def networks(raw: Any) -> tuple[str, ...]:
+    return _list(raw, lambda entry: entry == access.LOCAL or bool(access.network(entry)), access.ACCEPTED)
+
+
+def addresses(raw: Any) -> tuple[str, ...]:
+    return _list(raw, lambda entry: bool(access.network(entry)), access.ADDRESSES_ACCEPTED)
+
+
+def hosts(raw: Any) -> tuple[str, ...]:
+    return _list(raw, sites.is_host, sites.HOSTS_ACCEPTED)
+
+
+def origins(raw: Any) -> tuple[str, ...]:
+    return _list(raw, sites.is_origin, sites.ORIGINS_ACCEPTED)
+
+
+def _list(raw: Any, sound: Callable[[str], bool], accepted: str) -> tuple[str, ...]:
     if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
-        raise refused(raw, f"a list of {access.ACCEPTED}")
+        raise refused(raw, f"a list of {accepted}")
     for entry in raw:
-        if entry != access.LOCAL:
-            access.network(entry)
+        try:
+            if sound(entry):
+                continue
+        except ValueError as error:
+            raise ValueError(f"{error}; accepted: {accepted}") from None
+        raise refused(entry, accepted)
     return tuple(raw)
 
 

@@ -112,7 +112,7 @@ def test_viewers_requests_and_refusals_are_counted(tmp_path: Path) -> None:
         }
         assert requests == {
             ("/stream", "200"): 1, ("/video", "200"): 1, ("/stream", "503"): 1,
-            ("other", "404"): 1, ("other", "405"): 1, ("other", "400"): 1,
+            ("other", "404"): 1, ("/stream", "405"): 1, ("other", "400"): 1,
         }  # fmt: skip
         assert samples["pi_cam_stream_clients_rejected_total", frozenset()] == 1
         for viewer in viewers:

@@ -229,10 +229,10 @@ def test_host_bits_are_cleared_with_a_warning(caplog: pytest.LogCaptureFixture) 
         "10.0.0.0/٨",
     ],
 )
-def test_what_is_no_network_is_refused_with_what_is_accepted(entry: str) -> None:
-    with pytest.raises(ValueError, match=r'neither an address nor a network; accepted: .*192\.168\.1\.0/24.*"local"'):
+def test_what_is_no_network_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match="neither an address nor a network"):
         network(entry)
-    with pytest.raises(ValueError, match="accepted"):
+    with pytest.raises(ValueError, match="neither an address nor a network"):
         Machine().allowed("local", entry)
 
 

@@ -6,15 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import mjpeg
+from pi_cam_daemon import layers, mjpeg
+from pi_cam_daemon.access import Client
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind, pack
+from pi_cam_daemon.request import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
@@ -36,7 +40,7 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-class Client:
+class Watching:
     """A viewer: reads a stream strictly by the wire format."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -88,13 +92,16 @@ class Rig:
         self.hub = Hub()
         self.audience = Audience(lambda: None)
         self.streams = Streams(self.hub, self.audience, lambda: mjpeg.part(CARD, 0.0))
-        self.streams.max_viewers = 100
-        self.streams.viewer_timeout_seconds = 30.0
+        self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self.camera: socket.socket
         self.new_camera()
+
+    def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
+        """Set the limits of the default configuration, but for those given."""
+        self.streams.configure(replace(layers.load(etc=Path("/nonexistent")).http, **http), may_stay)
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:
         ours, self.camera = socket.socketpair()
@@ -110,16 +117,16 @@ class Rig:
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
         assert self.hub.wait(captured_ns / 1e9, PATIENCE)
 
-    def view(self, interval: float = 0.0, receive_buffer: int | None = None) -> Client:
-        assert self.streams.reserve()
+    def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
+        self.streams.places.take(address)
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.connect(self._listener.getsockname())
         accepted, _ = self._listener.accept()
         self._sockets += [client, accepted]
-        self.streams.add(accepted, "test", OPENING, interval)
-        return Client(client)
+        self.streams.add(accepted, Client(address, (address,)), OPENING, interval)
+        return Watching(client)
 
     def close(self) -> None:
         self.streams.close(PATIENCE)
@@ -193,19 +200,19 @@ def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(rig: Rig
 
 
 def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one_is_not(rig: Rig) -> None:
-    rig.streams.viewer_timeout_seconds = 0.5
+    rig.configure(viewer_timeout_seconds=0.5)
     dead, slow = rig.view(receive_buffer=4096), rig.view(receive_buffer=4096)
     slow.open()
     rig.frame(picture(1, 20_000_000))
     begin = time.monotonic()
-    while rig.streams.count == 2:
+    while rig.streams.places.taken == 2:
         slow.take(50_000)
         assert time.monotonic() - begin < PATIENCE
         time.sleep(0.02)
     assert 0.4 < time.monotonic() - begin < 4
     for _ in range(10):
         slow.take(50_000)
-    assert rig.streams.count == 1
+    assert rig.streams.places.taken == 1
     assert dead.at_end()
 
 
@@ -325,7 +332,7 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
         nonlocal number
         number += 1
         rig.frame(picture(number))
-        return rig.streams.count == 1
+        return rig.streams.places.taken == 1
 
     eventually(one_left)
     while stays.number() != number:
@@ -346,15 +353,31 @@ def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None
         return rig.audience.wanted_until(0.0) < float("inf")
 
     eventually(nobody)
-    assert rig.streams.count == 0
+    assert rig.streams.places.taken == 0
 
 
 def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
-    rig.streams.max_viewers = 2
-    assert [rig.streams.reserve() for _ in range(3)] == [True, True, False]
-    rig.streams.release()
-    assert rig.streams.count == 1
-    assert rig.streams.reserve()
+    rig.configure(max_viewers=2)
+    first, _ = rig.view(), rig.view()
+    with pytest.raises(Refused, match="max_viewers"):
+        rig.view()
+    first.sock.close()
+    rig.frame(picture(1))
+    eventually(lambda: rig.streams.places.taken == 1)
+    rig.view()
+
+
+def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
+    stranger, friend = rig.view(address="10.0.0.1"), rig.view(address="10.0.0.2")
+    stranger.open()
+    friend.open()
+    rig.configure(may_stay=lambda client: str(client) != "10.0.0.1")
+    assert stranger.at_end()
+    rig.frame(picture(1))
+    assert friend.number() == 1
+    late = rig.view(address="10.0.0.1")
+    assert late.at_end(), "admitted by the rules of before, and arrived behind the new ones"
+    eventually(lambda: rig.streams.places.taken == 1)
 
 
 def test_closing_ends_every_stream_and_the_loop() -> None:

@@ -1,0 +1,69 @@
+"""Answers to peers that are refused at the door: without a thread, without waiting, and delivered all the same."""
+
+from __future__ import annotations
+
+import select
+import socket
+from http import HTTPStatus
+
+# A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
+# and the answer would be lost with it. At most so many at once; then the oldest goes.
+_SECONDS = 2.0
+_MOST = 64
+_CHUNK = 65536
+
+
+class Farewells:
+    """The connections that were told to go and have not gone yet. Used by the accept loop alone, with its *epoll*."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self._leaving: dict[int, tuple[socket.socket, float]] = {}
+
+    def say(self, connection: socket.socket, status: HTTPStatus, text: str, now: float) -> None:
+        """Answer *text* on *connection*, and let it go when the peer has taken that."""
+        body = f"{text}\n".encode()
+        head = (
+            f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+            "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
+            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        try:
+            connection.setblocking(False)
+            connection.send(head.encode() + body)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            return
+        if len(self._leaving) >= _MOST:
+            self._close(next(iter(self._leaving)))
+        self._leaving[connection.fileno()] = connection, now + _SECONDS
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+
+    def patience(self, now: float) -> float:
+        """Seconds until one has to go, as epoll wants them: -1 for none."""
+        return max(0.0, min(until for _, until in self._leaving.values()) - now) if self._leaving else -1
+
+    def drain(self, fd: int) -> None:
+        """Throw away what came from the peer on *fd*, and close when it is done."""
+        if fd not in self._leaving:  # one more may have pushed it out since
+            return
+        connection, _ = self._leaving[fd]
+        try:
+            if connection.recv(_CHUNK):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._close(fd)
+
+    def end(self, now: float) -> None:
+        """Close those whose time is up at *now*."""
+        for fd in [fd for fd, (_, until) in self._leaving.items() if now >= until]:
+            self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        connection, _ = self._leaving.pop(fd)
+        self._epoll.unregister(fd)
+        connection.close()
