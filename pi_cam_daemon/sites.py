@@ -49,7 +49,8 @@ class Sites:
         cors_origins: Sequence[str],
         own_name: Callable[[], str] = socket.gethostname,
     ) -> None:
-        self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts}
+        self._local = LOCAL in allowed_hosts
+        self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
         self._origins = {entry.lower() for entry in cors_origins}
         self._own_name = own_name
 
@@ -85,7 +86,7 @@ class Sites:
         # none at all: HTTP/1.0 and old recorders. An address is no name that somebody could lead elsewhere.
         if not name or name == "localhost" or _is_address(name) or ANY in self._hosts or name in self._hosts:
             return True
-        if LOCAL in self._hosts:
+        if self._local:
             own = self._own_name().lower()
             bare = own.partition(".")[0]
             if name in (own, bare) or name in [f"{bare}.{suffix}" for suffix in _PRIVATE_SUFFIXES]:

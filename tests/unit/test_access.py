@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from pi_cam_daemon.access import AllowedNetworks, network
+from pi_cam_daemon.access import Access, AllowedNetworks, Client, network
 from pi_cam_daemon.interfaces import Interface
+from pi_cam_daemon.request import Refused, Request, parse
 
 
 def interface(address: str) -> Interface:
@@ -249,3 +250,97 @@ def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
     now, broken = 100.0, True
     assert networks.contains("2001:db8:1::7")
     assert not networks.contains("2001:db8:2::7")
+
+
+INTERNET, VISITOR = "203.0.113.9", "192.168.1.77"
+
+
+def asking(**fields: str | list[str]) -> Request:
+    """A request with the header *fields*, `_` for `-`."""
+    lines = [
+        f"{name.replace('_', '-')}: {value}"
+        for name, values in fields.items()
+        for value in ([values] if isinstance(values, str) else values)
+    ]
+    return parse("\r\n".join(["GET / HTTP/1.1", *lines]).encode())
+
+
+def judged(access: Access, peer: str, request: Request) -> str | int:
+    """Who it is that asks, or the status with which the request is refused."""
+    try:
+        return str(access.judge(peer, request))
+    except Refused as refused:
+        return refused.status
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "expected"),
+    [
+        # the proxy's word counts, and of it the last that is no proxy of ours
+        ("10.0.0.2", {"x_forwarded_for": VISITOR}, VISITOR),
+        ("10.0.0.2", {"x_forwarded_for": INTERNET}, 403),
+        ("10.0.0.2", {"x_forwarded_for": f"{VISITOR}, {INTERNET}"}, 403),
+        ("10.0.0.2", {"x_forwarded_for": f"{INTERNET}, {VISITOR}"}, VISITOR),
+        ("10.0.0.2", {"x_forwarded_for": [VISITOR, INTERNET]}, 403),
+        ("10.0.0.2", {"x_forwarded_for": f"{VISITOR}, 10.0.0.3, 10.0.0.2"}, VISITOR),
+        ("10.0.0.2", {"x_forwarded_for": f"{INTERNET},10.0.0.3"}, 403),
+        ("10.0.0.2", {"x_forwarded_for": "10.0.0.3,10.0.0.2"}, "10.0.0.3"),
+        ("10.0.0.2", {"forwarded": f"for={VISITOR};proto=http;by=10.0.0.2"}, VISITOR),
+        ("10.0.0.2", {"forwarded": f"For={VISITOR}, for={INTERNET}"}, 403),
+        ("10.0.0.2", {"forwarded": 'for="[fd00::7]:4711"'}, "fd00::7"),
+        ("10.0.0.2", {"x_real_ip": VISITOR}, VISITOR),
+        ("10.0.0.2", {"x_real_ip": INTERNET}, 403),
+        # what its client made up beside it helps nobody
+        ("10.0.0.2", {"x_forwarded_for": INTERNET, "forwarded": f"for={VISITOR}"}, 403),
+        ("10.0.0.2", {"x_forwarded_for": INTERNET, "x_real_ip": VISITOR}, 403),
+        ("10.0.0.2", {"x_forwarded_for": VISITOR, "x_real_ip": INTERNET}, 403),
+        # forms
+        ("10.0.0.2", {"x_forwarded_for": f"{VISITOR}:5555"}, VISITOR),
+        ("10.0.0.2", {"x_forwarded_for": f"::ffff:{VISITOR}"}, VISITOR),
+        ("10.0.0.2", {"x_forwarded_for": "fd00::7"}, "fd00::7"),
+        ("10.0.0.2", {"x_forwarded_for": "[fd00::7]:80"}, "fd00::7"),
+        ("10.0.0.2", {"x_forwarded_for": "unknown"}, 400),
+        ("10.0.0.2", {"x_forwarded_for": ""}, 400),
+        ("10.0.0.2", {"x_forwarded_for": f"{VISITOR},"}, 400),
+        ("10.0.0.2", {"forwarded": "for=_hidden"}, 400),
+        ("10.0.0.2", {"forwarded": "proto=http"}, 400),
+        ("10.0.0.2", {"x_forwarded_for": "1.2.3.4.5"}, 400),
+        ("10.0.0.2", {"x_forwarded_for": "٣.3.3.3"}, 400),
+        # without a word of its own it asks for itself
+        ("10.0.0.2", {}, "10.0.0.2"),
+        # whoever is no proxy of ours is himself, whatever he says
+        (INTERNET, {"x_forwarded_for": VISITOR}, 403),
+        (VISITOR, {"x_forwarded_for": INTERNET}, VISITOR),
+        # a proxy on this machine that is not in the list would let in everybody
+        ("127.0.0.1", {"x_forwarded_for": VISITOR}, 403),
+        ("::1", {"forwarded": f"for={VISITOR}"}, 403),
+        ("127.0.0.1", {"x_real_ip": "127.0.0.1"}, 403),
+        ("127.0.0.1", {}, "127.0.0.1"),
+    ],
+)
+def test_who_asks_behind_a_proxy(peer: str, fields: dict[str, str | list[str]], expected: str | int) -> None:
+    access = Access(AllowedNetworks(["local"]), ["10.0.0.2", "10.0.0.3/32"])
+    assert judged(access, peer, asking(**fields)) == expected
+
+
+def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
+    access = Access(AllowedNetworks(["192.168.1.0/24"]), ["198.51.100.7", "127.0.0.0/8"])
+    assert access.admits("198.51.100.7")
+    assert not access.admits("198.51.100.8")
+    assert judged(access, "198.51.100.7", asking(x_forwarded_for=VISITOR)) == VISITOR
+    assert judged(access, "198.51.100.7", asking()) == 403
+    assert judged(access, "127.0.0.1", asking(x_forwarded_for=VISITOR)) == VISITOR
+    assert judged(access, "127.0.0.1", asking(x_forwarded_for=INTERNET)) == 403
+
+
+def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
+    proxied = Access(AllowedNetworks(["local"]), ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
+    direct = Client(VISITOR, (VISITOR,))
+    for networks, proxies, both in [
+        (["local"], ["10.0.0.2"], (True, True)),
+        (["local"], [], (False, True)),
+        (["10.0.0.0/8"], ["10.0.0.2"], (False, False)),
+        ([VISITOR], ["10.0.0.2"], (True, True)),
+    ]:
+        access = Access(AllowedNetworks(networks), proxies)
+        assert (access.still_admits(proxied), access.still_admits(direct)) == both

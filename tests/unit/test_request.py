@@ -1,0 +1,254 @@
+"""Reading requests: what is understood, what is refused with which status, and how long it may take."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pi_cam_daemon import layers
+from pi_cam_daemon.request import Reader, Refused, Request, parse
+
+HTTP = layers.load(etc=Path("/nonexistent")).http
+SECONDS = 10.0
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "arguments"),
+    [
+        (b"GET / HTTP/1.1", "/", {}),
+        (b"GET /stream/ HTTP/1.0", "/stream", {}),
+        (b"GET /stream? HTTP/1.1", "/stream", {}),
+        (b"GET /stream?fps HTTP/1.1", "/stream", {"fps": ""}),
+        (b"GET /stream?fps=5&fps=7 HTTP/1.1", "/stream", {"fps": "5"}),
+        (b"GET /?action=stream?nonce=1 HTTP/1.1", "/", {"action": "stream", "nonce": "1"}),
+        (b"GET /?&&=&a=b=c HTTP/1.1", "/", {"": "", "a": "b=c"}),
+        (b"GET /%73tream HTTP/1.1", "/stream", {}),
+        (b"GET /%2e%2e%2fetc HTTP/1.1", "/../etc", {}),
+        (b"GET /%00 HTTP/1.1", "/\0", {}),
+        (b"GET /%ff%zz HTTP/1.1", "/\N{REPLACEMENT CHARACTER}%zz", {}),
+        (b"GET /\xec\xb9\xb4 HTTP/1.1", "/\N{HANGUL SYLLABLE KA}", {}),
+        (b"GET //host/path HTTP/1.1", "//host/path", {}),
+        (b"GET http://host:81/stream?fps=1 HTTP/1.1", "/stream", {"fps": "1"}),
+        (b"GET HTTPS://host HTTP/1.1", "/", {}),
+        (b"GET http://host?action=stream HTTP/1.1", "/", {}),
+    ],
+)
+def test_addresses(line: bytes, path: str, arguments: dict[str, str]) -> None:
+    request = parse(line)
+    assert (request.method, request.path, dict(request.arguments)) == ("GET", path, arguments)
+
+
+def test_header_fields_are_found_by_any_case_and_kept_in_order() -> None:
+    request = parse(b"GET / HTTP/1.1\r\nhOsT:\tcamera \r\nX-Forwarded-For: a\r\nX-FORWARDED-FOR: b\r\nEmpty:")
+    assert request.headers == {"host": ("camera",), "x-forwarded-for": ("a", "b"), "empty": ("",)}
+    assert request.header("host") == "camera"
+    assert request.header("origin") == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "keeps"),
+    [
+        (b"1.1", b"", True),
+        (b"1.1", b"\r\nConnection: close", False),
+        (b"1.1", b"\r\nConnection: TE, Close", False),
+        (b"1.1", b"\r\nConnection: TE\r\nConnection: close", False),
+        (b"1.1", b"\r\nConnection: keep-alive", True),
+        (b"1.0", b"", False),
+        (b"1.0", b"\r\nConnection: Keep-Alive", True),
+        (b"1.9", b"", True),
+    ],
+)
+def test_whether_the_connection_is_kept(version: bytes, fields: bytes, keeps: bool) -> None:
+    assert parse(b"GET / HTTP/" + version + fields).keeps_alive is keeps
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"", 400),
+        (b"hello", 400),
+        (b"GET /", 400),  # HTTP/0.9
+        (b"GET  / HTTP/1.1", 400),
+        (b"GET /\tHTTP/1.1", 400),
+        (b"GET / HTTP/1.1 ", 400),
+        (b" GET / HTTP/1.1", 400),
+        (b"GET / http/1.1", 400),
+        (b"GET / HTTP/11", 400),
+        (b"GET / HTTP/1.10", 400),
+        (b"GET /\x00 HTTP/1.1", 400),
+        (b"GET /\x1b[31m HTTP/1.1", 400),
+        (b"GET stream HTTP/1.1", 400),
+        (b"GET * HTTP/1.1", 400),
+        (b"GET ftp://host/ HTTP/1.1", 400),
+        (b"CONNECT host:443 HTTP/1.1", 400),
+        (b"OPTIONS rtsp://host/stream RTSP/1.0", 400),
+        (b"PRI * HTTP/2.0", 505),
+        (b"GET / HTTP/9.9", 505),
+        (b"GET / HTTP/0.9", 505),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a", 400),
+        (b"GET / HTTP/1.1\r\nHost : a", 400),
+        (b"GET / HTTP/1.1\r\n Host: a", 400),
+        (b"GET / HTTP/1.1\r\nA: b\r\n folded", 400),
+        (b"GET / HTTP/1.1\r\nno colon", 400),
+        (b"GET / HTTP/1.1\r\n: a", 400),
+        (b"GET / HTTP/1.1\r\nA: b\x00", 400),
+        (b"GET / HTTP/1.1\r\nA: b\rc: d", 400),
+        (b"GET / HTTP/1.1\r\n\xc3\xa4: b", 400),
+    ],
+)
+def test_what_is_no_request_is_refused(head: bytes, status: int) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(head)
+    assert refused.value.status == status
+    assert str(refused.value).isprintable()
+
+
+NEARLY = rb"[A-Z]{1,9} [^ ]{1,40} HTTP/[01]\.[01](\r\n[^\r\n]{0,40}){0,5}"
+
+
+@given(st.binary(max_size=300) | st.from_regex(NEARLY, fullmatch=True))
+def test_whatever_comes_is_a_request_or_refused(head: bytes) -> None:
+    try:
+        request = parse(head)
+    except Refused as refused:
+        assert refused.status in (400, 505)
+    else:
+        assert request.path.startswith("/")
+        assert all(name == name.lower() for name in request.headers)
+
+
+@contextmanager
+def connection() -> Iterator[tuple[Reader, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(SECONDS)
+    with ours, theirs:
+        yield Reader(ours), theirs
+
+
+def read(data: bytes, **http: Any) -> Request | None:
+    """What is made of a client who sends *data* and then hangs up."""
+    with connection() as (reader, client):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        return reader.next(replace(HTTP, **http), SECONDS)
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\n\n"])
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\r\n\r\n\n"])
+def test_line_feeds_alone_and_empty_lines_before_are_taken(before: bytes, end: bytes) -> None:
+    request = read(before + b"GET / HTTP/1.1" + end)
+    assert request and request.path == "/"
+
+
+def test_requests_that_come_at_once_are_read_one_by_one_and_bodies_are_no_requests() -> None:
+    with connection() as (reader, client):
+        client.sendall(
+            b"GET /1 HTTP/1.1\r\n\r\n"
+            b"GET /2 HTTP/1.1\r\nContent-Length: 22\r\n\r\nGET /no HTTP/1.1\r\n\r\n\r\n"
+            b"GET /3 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+        )
+        client.shutdown(socket.SHUT_WR)
+        requests = [reader.next(HTTP, SECONDS) for _ in range(4)]
+    assert [request and request.path for request in requests] == ["/1", "/2", "/3", None]
+
+
+def test_a_client_that_asks_first_is_told_to_send_its_body() -> None:
+    with connection() as (reader, client):
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+
+        def send() -> None:
+            if client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n":
+                client.sendall(b"abc")
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        request = reader.next(HTTP, SECONDS)
+        sender.join(SECONDS)
+    assert request and request.method == "POST"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"Content-Length: -1", 400),
+        (b"Content-Length: +1", 400),
+        (b"Content-Length: 1_0", 400),
+        (b"Content-Length: ten", 400),
+        (b"Content-Length: \xb2", 400),
+        (b"Content-Length:", 400),
+        (b"Content-Length: 3, 3", 400),
+        (b"Content-Length: 3\r\nContent-Length: 4", 400),
+        (b"Content-Length: 3", 400),  # the body ends in its middle
+        (b"Content-Length: 65537", 413),
+        (b"Content-Length: 99999999999999999999999999", 413),
+        (b"Transfer-Encoding: chunked", 411),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 3", 400),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_bodies_that_cannot_be_read(method: bytes, fields: bytes, status: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read(method + b" / HTTP/1.1\r\n" + fields + b"\r\n\r\n")
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "text"),
+    [
+        (b"GET /" + b"a" * 300 + b" HTTP/1.1\r\n\r\n", 414, "256 bytes"),
+        (b"a" * 300, 414, "256 bytes"),  # without an end
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 1100 + b"\r\n\r\n", 431, "1024 bytes"),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 300, 431, "1024 bytes"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1025\r\n\r\n", 413, "1024 bytes"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "not by https"),
+        (b"GET / HTTP/1.1\r\nHost: a", 400, "ends in its middle"),
+    ],
+)
+def test_what_is_too_long_or_not_http_is_refused_before_it_ends(data: bytes, status: int, text: str) -> None:
+    with pytest.raises(Refused, match=text) as refused:
+        read(data, max_request_line_bytes=256, max_header_bytes=1024, max_body_bytes=1024)
+    assert refused.value.status == status
+
+
+def test_what_is_just_short_enough_is_read() -> None:
+    line = b"GET /" + b"a" * (256 - len(b"GET / HTTP/1.1\r")) + b" HTTP/1.1\r\n"
+    fields = b"A: " + b"b" * (1024 - len(b"\nA: ")) + b"\r\n\r\n"
+    assert read(line + fields, max_request_line_bytes=256, max_header_bytes=1024)
+
+
+def test_a_client_that_says_nothing_is_given_up_in_silence() -> None:
+    with connection() as (reader, _):
+        assert reader.next(HTTP, 0.05) is None
+    assert read(b"") is None
+    assert read(b"\r\n\r\n") is None
+
+
+def test_a_request_has_one_deadline_however_busily_it_drips() -> None:
+    with connection() as (reader, client):
+        stop = threading.Event()
+
+        def drip() -> None:
+            for byte in b"GET /" + b"a" * 10_000:
+                client.sendall(bytes([byte]))
+                if stop.wait(0.02):
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        begin = time.monotonic()
+        with pytest.raises(Refused, match="not complete after 1 s") as refused:
+            reader.next(replace(HTTP, request_timeout_seconds=1.0), SECONDS)
+        stop.set()
+        dripping.join(SECONDS)
+    assert refused.value.status == 408
+    assert time.monotonic() - begin >= 1

@@ -1,0 +1,166 @@
+"""Under which names the camera answers, and what it lets pages of other sites do."""
+
+from __future__ import annotations
+
+import pytest
+
+from pi_cam_daemon.request import Refused, parse
+from pi_cam_daemon.sites import Sites, is_host, is_origin
+
+
+def status(sites: Sites, fields: str, method: str = "GET", target: str = "/") -> int:
+    """200, or the status with which the request is refused."""
+    try:
+        sites.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
+    except Refused as refused:
+        return refused.status
+    return 200
+
+
+ALWAYS = [
+    "", "127.0.0.1", "127.0.0.1:8000", "192.168.1.5:80", "203.0.113.9", "[::1]", "[::1]:8000", "[fe80::1%25eth0]:8000",
+    "[2001:DB8::1]:1", "localhost", "LOCALHOST:8000", "localhost.", "localhost.:8000", "192.168.1.5:",
+]  # fmt: skip
+OWN = [
+    "picam", "PiCam:8000", "picam.", "picam.local", "picam.local.:8000", "picam.lan", "picam.home", "picam.home.arpa",
+    "picam.internal", "picam.localdomain", "picam.fritz.box", "PICAM.FRITZ.BOX:80",
+]  # fmt: skip
+NEVER = [
+    "attacker.example", "attacker.example:8000", "picam.example", "picam.local.attacker.example", "xpicam.local",
+    "localhost.attacker.example", "xpicam", "x.picam.local", "local", ".local", "127.0.0.1.nip.io", "0x7f.1",
+    "2130706433", "127.1", "1.2.3.4.5",
+]  # fmt: skip
+MALFORMED = [
+    "a b", "user@picam", "picam:80:80", "[::1", "::1", "fe80::1", "picam/", "picam:port", "[picam]", "picam?x",
+    "[::1]x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [(host, 200) for host in ALWAYS + OWN] + [(host, 421) for host in NEVER] + [(host, 400) for host in MALFORMED],
+)
+def test_the_default_is_addresses_and_the_own_name(hosts: str, expected: int) -> None:
+    sites = Sites(["local"], [], lambda: "picam")
+    assert status(sites, f"Host: {hosts}") == expected
+
+
+def test_no_host_at_all_is_served() -> None:
+    assert status(Sites([], [], lambda: "picam"), "") == 200
+
+
+@pytest.mark.parametrize("host", ["picam", "picam.example.org", "picam.local"])
+def test_a_machine_that_knows_its_domain_answers_to_it(host: str) -> None:
+    assert status(Sites(["local"], [], lambda: "picam.example.org"), f"Host: {host}") == 200
+
+
+@pytest.mark.parametrize(
+    ("entries", "host", "expected"),
+    [
+        ([], "picam", 421),
+        ([], "192.168.1.5", 200),
+        (["*"], "attacker.example", 200),
+        (["camera.example.org"], "CAMERA.example.org.:81", 200),
+        (["Camera.Example.org."], "camera.example.org", 200),
+        (["camera.example.org"], "x.camera.example.org", 421),
+        (["camera.example.org"], "picam", 421),
+        ([".example.org"], "example.org", 200),
+        ([".example.org"], "a.b.example.org", 200),
+        ([".example.org"], "badexample.org", 421),
+        (["local", "camera"], "camera", 200),
+    ],
+)
+def test_what_the_list_names(entries: list[str], host: str, expected: int) -> None:
+    assert status(Sites(entries, [], lambda: "picam"), f"Host: {host}") == expected
+
+
+def test_an_absolute_address_counts_whatever_host_says() -> None:
+    sites = Sites(["local"], [], lambda: "picam")
+    assert status(sites, "Host: picam", target="http://attacker.example/") == 421
+    assert status(sites, "Host: attacker.example", target="http://picam/") == 200
+
+
+def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted_to_harm() -> None:
+    sites = Sites(["local"], [], lambda: "picam")
+    with pytest.raises(Refused, match=r'allowed_hosts = \["local", "camera.example.org"\]'):
+        sites.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
+    with pytest.raises(Refused) as refused:
+        sites.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
+    assert 'allowed_hosts = ["local", "NAME"]' in refused.value.text
+    assert refused.value.text.isascii()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "BREW"])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("", 200),
+        ("Host: picam:8000\r\nOrigin: http://picam:8000", 200),
+        ("Host: picam\r\nOrigin: HTTPS://PICAM", 200),
+        ("Host: picam\r\nOrigin: http://home.example", 200),
+        ("Host: picam\r\nOrigin: http://home.example:81", 403),
+        ("Host: picam\r\nOrigin: https://home.example", 403),
+        ("Host: picam:8000\r\nOrigin: http://picam:8001", 403),
+        ("Host: picam\r\nOrigin: http://attacker.example", 403),
+        ("Host: picam\r\nOrigin: http://picam.attacker.example", 403),
+        ("Host: picam\r\nOrigin: null", 403),
+        ("Host: picam\r\nOrigin: picam", 403),
+        ("Origin: http://", 403),
+        ("Host: picam\r\nSec-Fetch-Site: cross-site", 403),
+        ("Host: picam\r\nSec-Fetch-Site: same-site", 403),
+        ("Host: picam\r\nSec-Fetch-Site: same-origin", 200),
+        ("Host: picam\r\nSec-Fetch-Site: none", 200),
+    ],
+)
+def test_only_own_pages_and_those_of_the_list_may_change_something(method: str, fields: str, expected: int) -> None:
+    sites = Sites(["local"], ["http://home.example"], lambda: "picam")
+    assert status(sites, fields, method) == expected
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_any_page_may_ask_but_only_those_of_the_list_may_read(method: str) -> None:
+    sites = Sites(["local"], ["http://home.example"], lambda: "picam")
+    for origin, readable in [
+        ("http://home.example", True), ("HTTP://Home.example", True), ("http://other.example", False), ("null", False),
+    ]:  # fmt: skip
+        request = parse(f"{method} / HTTP/1.1\r\nHost: picam\r\nOrigin: {origin}".encode())
+        sites.check(request)
+        headers = sites.cors_headers(request)
+        assert headers["Vary"] == "Origin"
+        assert headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
+        assert ("Access-Control-Allow-Methods" in headers) == (readable and method == "OPTIONS")
+
+
+def test_without_a_list_nothing_is_said_of_other_sites() -> None:
+    request = parse(b"GET / HTTP/1.1\r\nOrigin: http://home.example")
+    assert Sites(["local"], []).cors_headers(request) == {}
+    assert Sites(["local"], ["*"]).cors_headers(request)["Access-Control-Allow-Origin"] == "http://home.example"
+    assert "Access-Control-Allow-Origin" not in Sites(["local"], ["*"]).cors_headers(
+        parse(b"GET / HTTP/1.1\r\nOrigin: null")
+    )
+
+
+@pytest.mark.parametrize("entry", ["local", "*", "picam", "a.example.org", ".example.org", "192.168.1.5", "::1", "a_b"])
+def test_names_that_may_stand_in_the_list(entry: str) -> None:
+    assert is_host(entry)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", ".", "*.example.org", "picam:8000", "http://picam", "a b", "a..b", "-a", "picam/", '"', "a\n", "ä.example"],
+)
+def test_names_that_may_not(entry: str) -> None:
+    assert not is_host(entry)
+
+
+@pytest.mark.parametrize("entry", ["*", "http://octopi.local", "https://home.example:8123", "http://[::1]:80"])
+def test_origins_that_may_stand_in_a_list(entry: str) -> None:
+    assert is_origin(entry)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", "octopi.local", "http://", "http://a/", "ftp://a", "http://a b", "http://a;", "'self'", "http://*", "null"],
+)
+def test_origins_that_may_not(entry: str) -> None:
+    assert not is_origin(entry)
