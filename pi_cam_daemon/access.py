@@ -75,6 +75,15 @@ def _interface(entry: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     return interface
 
 
+def networks(key: str, entries: Iterable[str]) -> list[_Network]:
+    """The networks that *entries* of the setting *key* name; host bits, which may be a slip, are told. ValueError."""
+    interfaces = [_interface(entry) for entry in entries]
+    for interface in interfaces:
+        if interface.ip != interface.network.network_address:
+            _log.warning("%s: %s has host bits set, taken as %s", key, interface, interface.network)
+    return [interface.network for interface in interfaces]
+
+
 class AllowedNetworks:
     """The networks of `http.allowed_networks`; loopback is always one of them.
 
@@ -97,13 +106,7 @@ class AllowedNetworks:
         self._own_prefixes_expire = -math.inf
         if self._local:
             self._networks += _LOCAL_NETWORKS
-        for entry in entries:
-            if entry == LOCAL:
-                continue
-            interface = _interface(entry)
-            if interface.ip != interface.network.network_address:
-                _log.warning("http.allowed_networks: %s has host bits set, taken as %s", entry, interface.network)
-            self._networks.append(interface.network)
+        self._networks += networks("http.allowed_networks", [entry for entry in entries if entry != LOCAL])
 
     def contains(self, address: str) -> bool:
         """Whether the peer at *address*, as accept() gives it, may be served; False for what is no address."""
@@ -160,7 +163,7 @@ class Access:
 
     def __init__(self, allowed: AllowedNetworks, proxies: Sequence[str] = ()) -> None:
         self._allowed = allowed
-        self._proxies = [network(entry) for entry in proxies]
+        self._proxies = networks("http.trusted_proxies", proxies)
 
     def admits(self, peer: str) -> bool:
         """Whether the request of *peer* is read at all."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import socket
-from http import HTTPStatus
+
+from pi_cam_daemon.request import Refused
 
 # A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
 # and the answer would be lost with it. At most so many at once; then the oldest goes.
@@ -20,13 +21,14 @@ class Farewells:
         self._epoll = epoll
         self._leaving: dict[int, tuple[socket.socket, float]] = {}
 
-    def say(self, connection: socket.socket, status: HTTPStatus, text: str, now: float) -> None:
-        """Answer *text* on *connection*, and let it go when the peer has taken that."""
-        body = f"{text}\n".encode()
+    def say(self, connection: socket.socket, refused: Refused, now: float) -> None:
+        """Answer why it is *refused* on *connection*, and let it go when the peer has taken that."""
+        body = f"{refused.text}\n".encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in refused.headers.items())
         head = (
-            f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+            f"HTTP/1.1 {int(refused.status)} {refused.status.phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
             "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{more}\r\n"
         )
         try:
             connection.setblocking(False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.health import State
-from pi_cam_daemon.request import Reader, Refused, Request
+from pi_cam_daemon.request import RETRY_AFTER, Reader, Refused, Request
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 # OctoPrint gives a snapshot 5 s
 _SNAPSHOT_SECONDS = 4.0
-_RETRY_AFTER = {"Retry-After": "2"}
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
 _METHODS = ("GET", "HEAD", "OPTIONS")
 _ALLOW = {"Allow": ", ".join(_METHODS)}
@@ -67,8 +66,7 @@ class Handler(socketserver.BaseRequestHandler):
             self.keeps_alive = False
             if refused.reason:
                 self.server.deny(refused.reason, str(self.client or self.peer), refused.text)
-            busy = refused.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
-            self._answer_text(refused.status, refused.text, _RETRY_AFTER if busy else {})
+            self._answer_text(refused.status, refused.text, refused.headers)
             self._linger()
 
     def _answer_request(self, asked: Request, may_keep_alive: bool) -> None:
@@ -85,7 +83,7 @@ class Handler(socketserver.BaseRequestHandler):
         if asked.method not in _METHODS:
             self._answer_text(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", _ALLOW)
         elif asked.method == "OPTIONS":
-            self._answer(HTTPStatus.NO_CONTENT, b"", _ALLOW)
+            self._answer(HTTPStatus.OK, b"", _ALLOW)
         elif route is None:
             self._answer_text(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
         else:
@@ -160,7 +158,7 @@ class Handler(socketserver.BaseRequestHandler):
         if frame is None:
             status = self.server.observer.camera()
             text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence()
-            self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, _RETRY_AFTER)
+            self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER)
             return
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pi_cam_daemon.config import HttpConfig
 
+RETRY_AFTER = {"Retry-After": "2"}
+
 _CHUNK = 8192
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
@@ -32,6 +34,12 @@ class Refused(Exception):
         self.status = status
         self.text = text
         self.reason = reason
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer says besides: whoever found no place may come again in some seconds."""
+        busy = self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+        return RETRY_AFTER if busy else {}
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ class Reader:
         try:
             # empty lines before a request are ignored (RFC 9112, section 2.2)
             while not (received := self._received.lstrip(b"\r\n")):
+                self._received = b""
                 if not self._receive():
                     return None
         except TimeoutError:

@@ -239,4 +239,4 @@ class CameraServer(ThreadingHTTPServer):
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY, "threads") from error
         except Refused as refused:
             self.deny(refused.reason, peer, refused.text)
-            self._farewells.say(connection, refused.status, refused.text, time.monotonic())
+            self._farewells.say(connection, refused, time.monotonic())

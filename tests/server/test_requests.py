@@ -140,6 +140,7 @@ def test_limits_are_settings(tmp_path: Path) -> None:
             assert b"http.max_viewers_per_address" in body
         idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(2)]
         until("refused", lambda: daemon.get("/livez")[0] == 429)
+        assert daemon.get("/livez")[1]["retry-after"] == "2"
         for sock in idle:
             sock.close()
         until("served again", lambda: daemon.get("/livez")[0] == 200)
@@ -147,7 +148,7 @@ def test_limits_are_settings(tmp_path: Path) -> None:
 
 def test_options_tells_what_may_be_asked_and_who_may_read(daemon: Daemon) -> None:
     plain = answer(daemon, "OPTIONS /state HTTP/1.1\r\n" + CLOSE + "\r\n")
-    assert plain.startswith(b"HTTP/1.1 204 No Content\r\n") and b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in plain
+    assert plain.startswith(b"HTTP/1.1 200 OK\r\n") and b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in plain
     assert b"Access-Control" not in plain
     preflight = "OPTIONS /state HTTP/1.1\r\nOrigin: {}\r\nAccess-Control-Request-Method: POST\r\n" + CLOSE + "\r\n"
     assert b"Access-Control" not in answer(daemon, preflight.format("http://attacker.example"))

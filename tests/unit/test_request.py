@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -231,6 +232,25 @@ def test_a_client_that_says_nothing_is_given_up_in_silence() -> None:
         assert reader.next(HTTP, 0.05) is None
     assert read(b"") is None
     assert read(b"\r\n\r\n") is None
+
+
+def test_empty_lines_without_end_are_not_kept() -> None:
+    with connection() as (reader, client):
+
+        def flood() -> None:
+            for _ in range(50):
+                client.sendall(b"\r\n" * 500_000)
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        tracemalloc.start()
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        request = reader.next(HTTP, 60.0)
+        flooding.join(60)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert request and request.path == "/"
+    assert peak < 8_000_000  # of 50 million bytes
 
 
 def test_a_request_has_one_deadline_however_busily_it_drips() -> None:
