@@ -26,7 +26,8 @@ class Farewells:
         body = f"{refused.text}\n".encode()
         more = "".join(f"{name}: {value}\r\n" for name, value in refused.headers.items())
         head = (
-            f"HTTP/1.1 {int(refused.status)} {refused.status.phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+            f"HTTP/1.1 {int(refused.status)} {refused.status.phrase}\r\nConnection: close\r\n"
+            "Cache-Control: no-store\r\n"
             "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
             f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{more}\r\n"
         )
