@@ -39,8 +39,8 @@ class Notifier:
 
     Takes NOTIFY_SOCKET and WATCHDOG_* out of the environment, so that the camera process does not inherit them.
     *failures* counts messages that could not be sent: sdnotify itself says nothing of them. *pings* and *withheld*
-    count the periods in which the watchdog was fed and in which it was not. *reboot_requested* tells that the flag file
-    is there which the root-owned unit pi-cam-daemon-reboot.path obeys.
+    count the periods in which the watchdog was fed and in which it was not. *reboot_requested* tells that a flag file
+    asks for a reboot, which the root-owned unit pi-cam-daemon-reboot.path obeys.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Notifier:
         self.watchdog_seconds = _watchdog_seconds()
         runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._reboot_flag = Path(runtime, "reboot-requested") if runtime else None
-        self._reboot_tried = False
+        self._reboot_needed: bool | None = None
         self.reboot_requested = False
         for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
@@ -85,18 +85,21 @@ class Notifier:
         self.withheld += 1
 
     def reboot(self, needed: bool) -> None:
-        """Ask for a reboot, at most once in the life of this process, or take it back if it has become needless."""
+        """Ask for a reboot, once for as long as it is *needed*, and then take it back."""
+        if needed is self._reboot_needed:
+            return
+        self._reboot_needed = needed
+        self.reboot_requested = False
+        if self._reboot_flag is None:
+            if needed:
+                log.error("a reboot is needed; without RUNTIME_DIRECTORY it cannot be asked for")
+            return
         try:
-            if needed and not self._reboot_tried:
-                self._reboot_tried = True
-                if self._reboot_flag is None:
-                    log.error("a reboot is needed; without RUNTIME_DIRECTORY it cannot be asked for")
-                    return
+            if needed:
                 self._reboot_flag.touch()
                 self.reboot_requested = True
                 log.error("a reboot is needed and was asked for in %s", self._reboot_flag)
-            elif not needed and self._reboot_flag and self._reboot_flag.exists():  # maybe of the process before us
-                self.reboot_requested = False
+            elif self._reboot_flag.exists():  # maybe of the process before us
                 self._reboot_flag.unlink(missing_ok=True)
                 log.info("no reboot is needed any more")
         except OSError as error:

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "systemd"
@@ -141,14 +141,16 @@ class Host:
             self.cut_power()
         sh("umount", self.disk)
 
-    def try_run(self, *argv: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def try_run(
+        self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()
+    ) -> subprocess.CompletedProcess[str]:
         """A command as root in the host, whatever becomes of it."""
         inside = ["nsenter", "-t", str(self._leader), "-a", "--", *argv]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(inside, capture_output=True, text=True, timeout=timeout, check=False, pass_fds=pass_fds)
 
-    def run(self, *argv: str, timeout: float = 60.0) -> str:
+    def run(self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()) -> str:
         """The output of a command as root in the host, which has to succeed."""
-        done = self.try_run(*argv, timeout=timeout)
+        done = self.try_run(*argv, timeout=timeout, pass_fds=pass_fds)
         assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 

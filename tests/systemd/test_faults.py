@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import prometheus_client
 import pytest
+import videodev2
 
 from tests.server.harness import until
 from tests.systemd import stopped_thread
 from tests.systemd.conftest import Camera, Report
+from tests.systemd.hosts import Host
+from tests.systemd.stuck_device import stuck_device
 
 # three questions in a period; a shorter one would judge a busy test machine
 CI_WATCHDOG_SECONDS = 3
 STALL_SECONDS = 1
+STUCK = "/dev/stuck"
+GARDEN = "pi-cam-daemon@garden"
 
 
 @pytest.fixture
@@ -127,3 +135,116 @@ def test_a_camera_that_is_silent_by_design_or_missing_is_no_business_of_the_watc
     lines = stopped.journal(since).splitlines()
     report(f"{len(lines)} lines in the journal")
     assert len(lines) <= 10
+
+
+@pytest.fixture
+def libraries(host: Host) -> None:
+    """What the package needs besides what the hosts have; it is plain Python, for every version of it."""
+    (site,) = (host.disk / "opt/pi-cam-daemon/releases/test/lib").glob("*/site-packages")
+    for module in (prometheus_client, videodev2):
+        shutil.copytree(Path(module.__path__[0]), site / module.__name__, dirs_exist_ok=True)
+
+
+class Reboots:
+    """The reboot's path unit switched on, with a `systemctl reboot` that only leaves a mark."""
+
+    path, service = "pi-cam-daemon-reboot.path", "pi-cam-daemon-reboot.service"
+    _state = "/var/lib/pi-cam-daemon-reboot"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        # a wish that waits looks up each minute; here it does so all the time
+        for name, script in (("systemctl", "echo $* >>asked"), ("sleep", "exec /bin/sleep 0.1")):
+            host.write(f"/opt/pretended/{name}", f"#!/bin/sh\n{script}\n")
+            host.run("chmod", "755", f"/opt/pretended/{name}")
+        path = "[Service]\nEnvironment=PATH=/opt/pretended:/usr/bin:/bin\n"
+        host.write(f"/etc/systemd/system/{self.service}.d/test.conf", path)
+        host.write(
+            f"/etc/systemd/system/{self.path}.d/test.conf", f"[Path]\nPathExists=/run/{GARDEN}/reboot-requested\n"
+        )
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "start", self.path)
+
+    def count(self) -> int:
+        """How often it would have been rebooted."""
+        asked = self._host.disk / self._state[1:] / "asked"
+        lines = asked.read_text().splitlines() if asked.exists() else []
+        assert set(lines) <= {"--no-block reboot"}
+        return len(lines)
+
+    def wait(self) -> bool:
+        """Whether one is wanted and held back, because the last is too near."""
+        return self._host.show(self.service, "ActiveState") == "activating"
+
+    def let_hours_pass(self, hours: int) -> None:
+        self._host.run("touch", "-d", f"{hours} hours ago", f"{self._state}/last")
+
+    def close(self) -> None:
+        self._host.run("systemctl", "stop", self.path, self.service)
+        for unit in (self.path, self.service):
+            self._host.remove(f"/etc/systemd/system/{unit}.d")
+        self._host.remove(self._state)
+
+
+@pytest.fixture
+def reboots(host: Host) -> Iterator[Reboots]:
+    reboots = Reboots(host)
+    yield reboots
+    reboots.close()
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_driver_that_hangs_costs_no_viewer_and_no_restart_and_is_worth_a_reboot_every_six_hours(
+    guarded: Camera, reboots: Reboots, times: int, watchdog_seconds: int, report: Report
+) -> None:
+    camera = guarded
+    stuck = {"source.kind": "usb", "usb.device": STUCK, "source.start_timeout_seconds": 1}
+    number = camera.show("MainPID")
+    viewer = camera.watch()
+    told = asked = 0.0
+    for turn in range(times):
+        camera.configure({})
+        camera.host.run("systemctl", "reload", camera.unit)
+        camera.wait_for_pictures()
+        with stuck_device(camera.host, STUCK):
+            camera.configure({**stuck, "health.reboot_after_minutes": 0.1})
+            camera.host.run("systemctl", "reload", camera.unit)
+            begun = time.monotonic()
+            until("the card", lambda: b"X-No-Picture: wedged\r\n" in viewer.parts[-1].header, 20)
+            told = max(told, time.monotonic() - begun)
+            held = camera.camera_pid()
+            os.kill(held, signal.SIGKILL)
+            assert Path(f"/proc/{held}/stat").read_text().rpartition(")")[2].split()[0] == "D", "it can be killed"
+            table = camera.state()
+            assert table["state"] == "wedged"
+            assert camera.get("/snapshot")[0] == camera.get("/healthz")[0] == 503
+
+            until("a reboot", lambda turn=turn: reboots.count() == 2 * turn + 1, 20)
+            asked = max(asked, time.monotonic() - begun)
+            # it did not help: for six hours nothing else is done, and the watchdog is fed all the time
+            until("the wish waits", reboots.wait)
+            reboots.let_hours_pass(5)
+            end = time.monotonic() + 1.5 * watchdog_seconds
+            while time.monotonic() < end:
+                assert reboots.wait() and camera.show("MainPID") == number
+                time.sleep(0.2)
+            assert reboots.count() == 2 * turn + 1
+            assert camera.state()["camera_process"] == table["camera_process"], "another one beside that which is held"
+            reboots.let_hours_pass(7)
+            until("another reboot", lambda turn=turn: reboots.count() == 2 * turn + 2)
+            until("the wish waits", reboots.wait)
+            assert camera.state()["reboot_requested"]
+        until("the wish taken back", lambda: not camera.state()["reboot_requested"])
+        reboots.let_hours_pass(7)
+        until("nothing waits", lambda: not reboots.wait())
+        assert reboots.count() == 2 * turn + 2
+    report(f"the card after {told:.1f} s, a reboot after {asked:.1f} s")
+    viewer.finish()
+    assert (camera.show("MainPID"), camera.show("NRestarts")) == (number, "0")
+
+
+def test_an_instances_wish_for_a_reboot_is_heard(host: Host, reboots: Reboots) -> None:
+    host.run("install", "-d", "-o", "pi-cam-daemon", f"/run/{GARDEN}")
+    host.run("setpriv", "--reuid=pi-cam-daemon", "--clear-groups", "touch", f"/run/{GARDEN}/reboot-requested")
+    until("a reboot", lambda: reboots.count() == 1)
+    host.run("rm", "-r", f"/run/{GARDEN}")

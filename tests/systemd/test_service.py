@@ -114,44 +114,6 @@ def test_the_second_wall_lets_in_who_is_named_and_nobody_else(camera: Camera) ->
     assert not _connects(camera)
 
 
-@pytest.fixture
-def obeyed(stopped: Camera) -> Iterator[Camera]:
-    """The reboot's path unit switched on; `systemctl reboot` only leaves a mark."""
-    host = stopped.host
-    host.write("/opt/pretended/systemctl", "#!/bin/sh\necho $* >>asked\n")
-    host.run("chmod", "755", "/opt/pretended/systemctl")
-    drop_in = "/etc/systemd/system/pi-cam-daemon-reboot.service.d"
-    host.write(f"{drop_in}/test.conf", "[Service]\nEnvironment=PATH=/opt/pretended:/usr/bin:/bin\n")
-    host.run("systemctl", "daemon-reload")
-    host.run("systemctl", "start", "pi-cam-daemon-reboot.path")
-    stopped.start()
-    yield stopped
-    host.run("systemctl", "stop", "pi-cam-daemon-reboot.path")
-    for path in (drop_in, "/var/lib/pi-cam-daemon-reboot"):
-        host.remove(path)
-
-
-def test_a_wish_for_a_reboot_is_obeyed_once_in_six_hours(obeyed: Camera) -> None:
-    host = obeyed.host
-    state, wish = "/var/lib/pi-cam-daemon-reboot", "/run/pi-cam-daemon/reboot-requested"
-    service = "pi-cam-daemon-reboot.service"
-    as_the_daemon = ("setpriv", "--reuid=pi-cam-daemon", "--clear-groups", "touch", wish)
-
-    def considered() -> bool:
-        gone = host.try_run("ls", wish).returncode != 0
-        return gone and host.show(service, "ActiveState") in ("inactive", "failed")
-
-    for asked, last in ((1, ""), (1, ""), (2, "7 hours ago")):
-        if last:
-            host.run("touch", "-d", last, f"{state}/last")
-        host.run(*as_the_daemon)
-        until("the wish was considered", considered)
-        journal = host.run("journalctl", "-q", "-o", "cat", "-u", service)
-        assert host.show(service, "Result") == "success", journal
-        assert (host.disk / state[1:] / "asked").read_text() == "--no-block reboot\n" * asked, journal
-    assert host.show("pi-cam-daemon-reboot.path", "ActiveState") == "active"
-
-
 # --- several cameras
 
 
