@@ -8,6 +8,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+# What stat(2) calls a group that a user namespace does not map, as with the unit's PrivateUsers=. linux/highuid.h
+_HIDDEN_GROUP = 65534
+
 
 def forbidden_nodes(dev: Path) -> list[Path]:
     """The device nodes of cameras in *dev* that this process may not open: libcamera then simply finds no camera."""
@@ -28,6 +31,8 @@ def _key(node: Path) -> str:
         status = node.stat()
         if status.st_gid == 0 or ~status.st_mode & (stat.S_IRGRP | stat.S_IWGRP):
             return "root only, a udev rule is missing"
+        if status.st_gid == _HIDDEN_GROUP:
+            return "a group that the sandbox hides, usually video; `ls -l` shows it"
         return f"group {node.group()}"
     except KeyError:
         return f"group {status.st_gid}"
