@@ -220,7 +220,7 @@ def _support_bundle(options: argparse.Namespace) -> int:
             http = layers.load(options.config, options.settings).http
         except ConfigError as error:
             raise support.Unavailable("the configuration is wrong") from error
-        return http.listen_address or "localhost", http.port
+        return http.listen_address or "127.0.0.1", http.port
 
     def settings() -> str:
         try:
