@@ -77,10 +77,12 @@ class Host:
         sh("mount", "-t", "overlay", "-o", layers, "overlay", self.disk)
         (self.disk / "etc/hostname").write_text(f"{self._name}\n")
 
-    def boot(self) -> float:
+    def boot(self, connected: bool = True) -> float:
         """Power on, and wait until systemd says that it is done; the seconds that took."""
         begun = time.monotonic()
-        self._connect()
+        self._lay_cable()
+        if connected:
+            self.connect()
         self._group.mkdir()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._console.open("ab") as console:
             path = Path("/run") / f"{self._name}.notify"
@@ -110,14 +112,16 @@ class Host:
         self._leader = int(fields["X_NSPAWN_LEADER_PID"])
         return time.monotonic() - begun
 
-    def _connect(self) -> None:
-        """A cable to the lab. The address is there before systemd is: nothing in the host has to set it."""
+    def _lay_cable(self) -> None:
         cable = f"v-{self._name}"
         sh("ip", "netns", "add", self._name)
         sh("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", self._name)
         sh("ip", "addr", "add", f"{self._router}/24", "dev", cable)
         sh("ip", "link", "set", cable, "up")
         sh("ip", "-n", self._name, "link", "set", "lo", "up")
+
+    def connect(self) -> None:
+        """Plug in the cable to the lab, and be given an address: nothing in the host has to set it."""
         sh("ip", "-n", self._name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         sh("ip", "-n", self._name, "link", "set", "eth0", "up")
 

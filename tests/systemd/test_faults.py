@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import prometheus_client
 import pytest
-import videodev2
 
 from tests.server.harness import until
 from tests.systemd import stopped_thread
@@ -135,14 +132,6 @@ def test_a_camera_that_is_silent_by_design_or_missing_is_no_business_of_the_watc
     lines = stopped.journal(since).splitlines()
     report(f"{len(lines)} lines in the journal")
     assert len(lines) <= 10
-
-
-@pytest.fixture
-def libraries(host: Host) -> None:
-    """What the package needs besides what the hosts have; it is plain Python, for every version of it."""
-    (site,) = (host.disk / "opt/pi-cam-daemon/releases/test/lib").glob("*/site-packages")
-    for module in (prometheus_client, videodev2):
-        shutil.copytree(Path(module.__path__[0]), site / module.__name__, dirs_exist_ok=True)
 
 
 class Reboots:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import signal
 import socket
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import pytest
 from tests.server.harness import ROOT, until
 from tests.systemd.conftest import DROP_INS, ETC, UNIT, Camera, Report
 
+CLOCK = ROOT / "tests/server/rig/clock.py"
 GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
 
 
@@ -100,6 +104,110 @@ def test_a_power_cut_is_survived(camera: Camera, report: Report) -> None:
     camera.wait_for_pictures()
     report(f"booted in {seconds:.1f} s, pictures {time.monotonic() - begun:.1f} s later")
     camera.host.run("systemctl", "disable", UNIT)
+
+
+def test_it_starts_before_there_is_a_network_and_serves_when_one_comes(camera: Camera) -> None:
+    camera.host.run("systemctl", "enable", UNIT)
+    camera.host.cut_power()
+    camera.host.boot(connected=False)
+    until("active", lambda: camera.show("ActiveState") == "active")
+    number = camera.show("MainPID")
+    assert not _connects(camera)
+    camera.host.connect()
+    camera.wait_for_pictures()
+    assert (camera.show("MainPID"), camera.show("NRestarts")) == (number, "0")
+    camera.host.run("systemctl", "disable", UNIT)
+
+
+def test_a_clock_that_jumps_by_years_ends_neither_a_stream_nor_the_service(stopped: Camera) -> None:
+    years = 10 * 365 * 86400
+
+    def jump(seconds: int) -> None:
+        stopped.host.run("sh", "-c", f"echo {seconds} >/opt/offset.new; mv /opt/offset.new /opt/offset")
+
+    jump(0)
+    stopped.host.write("/opt/clock.py", CLOCK.read_text())
+    python, program = (f"/opt/pi-cam-daemon/current/bin/{name}" for name in ("python", "pi-cam-daemon"))
+    stopped.drop_in(f"WatchdogSec=2\nExecStart=\nExecStart={python} /opt/clock.py /opt/offset {program} run")
+    stopped.start()
+    number = stopped.show("MainPID")
+    viewer = stopped.watch()
+    for wrong in (years, -years, 0):
+        jump(wrong)
+        until("the jump", lambda wrong=wrong: abs(viewer.parts[-1].timestamp - time.time() - wrong) < 5)
+        jumped, count = time.monotonic(), len(viewer.parts)
+        until("two of the watchdog's periods", lambda jumped=jumped: time.monotonic() > jumped + 4)
+        assert len(viewer.parts) > count + 50
+        assert stopped.gives_pictures()
+    gaps = [later.arrived - earlier.arrived for earlier, later in itertools.pairwise(viewer.finish())]
+    assert max(gaps) < 1
+    assert (stopped.show("MainPID"), stopped.show("NRestarts")) == (number, "0")
+
+
+@pytest.mark.usefixtures("libraries")
+def test_the_metrics_are_those_of_the_process_that_runs(stopped: Camera) -> None:
+    """Of all that is in /proc the sandbox shows a process nothing but processes."""
+
+    def scrape() -> dict[str, float]:
+        lines = stopped.get("/metrics")[1].decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    before = time.time()
+    stopped.start()
+    until("frames", lambda: scrape()["pi_cam_frames_captured_total"] > 0)
+    samples = scrape()
+    # the moment of the boot is known to a second
+    assert before - 1 < samples["process_start_time_seconds"] < time.time() + 1
+    assert samples['pi_cam_state{state="streaming"}'] == 1
+    assert 0 < samples["process_open_fds"] < samples["process_max_fds"]
+    assert samples["process_resident_memory_bytes"] > 1e6
+    assert samples["process_cpu_seconds_total"] > 0
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_support_bundle_tells_of_the_service_and_nothing_that_its_sender_would_regret(stopped: Camera) -> None:
+    camera = stopped
+    camera.configure({"upstream.url": "http://somebody:hunter2@192.168.7.77/video"})
+    camera.start()
+    viewer = camera.watch()
+    until("pictures", lambda: viewer.parts)
+    file = "/var/tmp/bundle.tar.gz"
+    camera.host.run("/opt/pi-cam-daemon/current/bin/pi-cam-daemon", "support-bundle", file)
+    viewer.finish()
+    with tarfile.open(camera.host.disk / file[1:]) as tar:
+        files = {entry.name.partition("/")[2]: tar.extractfile(entry) for entry in tar}
+        parts = {name: file.read().decode() for name, file in files.items() if file}
+    state = json.loads(parts["state.json"])
+    assert (state["state"], state["viewers"]) == ("streaming", 1)
+    assert "Active: active (running)" in parts["unit.txt"]
+    assert "Started pi-cam-daemon.service" in parts["journal.txt"]
+    assert re.search(r"viewer \[address \d+\] came, 1 now", parts["journal.txt"])
+    assert 'kind = "pattern"' in parts["config.toml"] and f"{ETC}/config.toml" in parts["config.toml"]
+    assert "a moving test picture" in parts["cameras.txt"]
+    assert "uid=0(root)" in parts["devices.txt"]
+    assert "Debian GNU/Linux" in parts["versions.txt"] and "prometheus-client" in parts["versions.txt"]
+    assert not [name for name in ("power.txt", "kernel.txt") if not parts[name].strip()]
+    everything = "".join(parts.values())
+    gateway = camera.host.address.rpartition(".")[0]
+    assert not [word for word in ("hunter2", "192.168.7.77", gateway) if word in everything]
+
+
+@pytest.mark.usefixtures("libraries")
+def test_device_nodes_that_may_not_be_opened_are_named_at_the_start_and_what_opens_them(stopped: Camera) -> None:
+    host = stopped.host
+    nodes = {"/dev/video40": ("video", "660"), "/dev/video41": ("audio", "660"), "/dev/media7": ("root", "600")}
+    for node, (group, mode) in nodes.items():
+        host.run("mknod", "-m", mode, node, "c", "1", "3")
+        host.run("chown", f"root:{group}", node)
+    stopped.configure({"source.kind": "usb"})
+    since = stopped.now()
+    host.run("systemctl", "start", UNIT)
+    (warning,) = [line for line in stopped.journal(since).splitlines() if "no permission" in line]
+    host.run("rm", *nodes)
+    assert warning == (
+        "no permission to open /dev/media7 (root only, a udev rule is missing), "
+        "/dev/video41 (a group that the sandbox hides, usually video; `ls -l` shows it)"
+    )
 
 
 def test_the_second_wall_lets_in_who_is_named_and_nobody_else(camera: Camera) -> None:
