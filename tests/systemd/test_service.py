@@ -11,6 +11,7 @@ import socket
 import tarfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,15 +48,18 @@ def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Ca
     assert camera.show("ActiveState") == "active" and camera.gives_pictures()
 
 
-def test_a_stop_under_viewers_takes_two_seconds_at_most(camera: Camera, report: Report) -> None:
-    viewers = [camera.watch() for _ in range(10)]
-    until("pictures for all", lambda: all(viewer.parts for viewer in viewers))
-    begun = time.monotonic()
-    camera.host.run("systemctl", "stop", UNIT)
-    seconds = time.monotonic() - begun
-    report(f"{seconds:.2f} s")
-    assert seconds < 2
-    assert (camera.show("Result"), camera.show("ActiveState")) == ("success", "inactive")
+def test_a_stop_under_viewers_takes_two_seconds_at_most(stopped: Camera, soak: bool, report: Report) -> None:
+    worst = 0.0
+    for _ in range(5 if soak else 1):
+        stopped.start()
+        viewers = [stopped.watch() for _ in range(10)]
+        until("pictures for all", lambda viewers=viewers: all(viewer.parts for viewer in viewers))
+        begun = time.monotonic()
+        stopped.host.run("systemctl", "stop", UNIT)
+        worst = max(worst, time.monotonic() - begun)
+        assert (stopped.show("Result"), stopped.show("ActiveState")) == ("success", "inactive")
+    report(f"{worst:.2f} s")
+    assert worst <= 2
 
 
 def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(stopped: Camera) -> None:
@@ -237,12 +241,14 @@ def two(stopped: Camera) -> Iterator[tuple[Camera, Camera]]:
     stopped.host.run("systemctl", "stop", GARDEN, GATE)
 
 
-def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(two: tuple[Camera, Camera]) -> None:
+def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(
+    two: tuple[Camera, Camera], soak: bool, report: Report
+) -> None:
     victim, other = two
     viewer = other.watch()
     until("pictures", lambda: viewer.parts)
     killed = 0
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + (60 if soak else 8)
     first = len(viewer.parts)
     begun = time.monotonic()
     while time.monotonic() < deadline:
@@ -253,6 +259,7 @@ def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(two: tupl
     rate = (len(viewer.parts) - first) / (time.monotonic() - begun)
     gaps = [later.arrived - earlier.arrived for earlier, later in itertools.pairwise(viewer.parts)]
     viewer.finish()
+    report(f"{rate:.1f} frames/s while the other died {killed} times, {max(gaps):.2f} s at most between two")
     assert killed >= 2
     assert rate > 24, f"{rate:.1f} frames/s of 25"
     assert max(gaps) < 1
@@ -277,28 +284,43 @@ def test_the_socket_unit_gives_port_80_and_the_log_says_that_it_wins(held: Camer
     assert b"LISTEN_" not in (Path("/proc") / str(held.camera_pid()) / "environ").read_bytes()
 
 
-def test_nobody_is_refused_while_the_service_behind_the_socket_restarts(held: Camera) -> None:
+def test_everybody_is_answered_while_the_service_behind_the_socket_restarts(
+    held: Camera, soak: bool, report: Report
+) -> None:
+    # all that wait come at once, and from one address
+    held.configure({"http.max_connections": 1000, "http.max_connections_per_address": 1000})
+    held.start()
+    asked: list[socket.socket] = []
     refused: list[OSError] = []
-    connected = 0
     done = threading.Event()
 
-    def connect() -> None:
-        nonlocal connected
+    def ask() -> None:
         while not done.wait(0.01):
             try:
-                socket.create_connection((held.host.address, 80), 5).close()
-                connected += 1
+                asked.append(socket.create_connection((held.host.address, 80), 5))
+                asked[-1].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
             except OSError as error:
                 refused.append(error)
 
-    client = threading.Thread(target=connect)
+    client = threading.Thread(target=ask)
     client.start()
     try:
-        for _ in range(3):
+        for _ in range(15 if soak else 3):
             pid = held.main_pid()
             held.start()
             assert held.main_pid() != pid
     finally:
         done.set()
         client.join(10)
-    assert refused == [] and connected > 50
+    answers = Counter(_answer(sock) for sock in asked)
+    report(f"{len(refused)} refused, {len(asked)} answered: {dict(answers)}")
+    assert refused == [] and set(answers) == {"HTTP/1.1 200 OK"} and len(asked) > 50
+
+
+def _answer(sock: socket.socket) -> str:
+    """The first line of the server's answer, or what became of the connection."""
+    with sock:
+        try:
+            return sock.recv(100).partition(b"\r\n")[0].decode()
+        except OSError as error:
+            return str(error)
