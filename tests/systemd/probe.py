@@ -51,13 +51,14 @@ def _open(path: str) -> None:
 
 answers = {
     "uid": os.getuid(),
+    "gid": os.getgid(),
+    "runtime directory": str(Path.cwd()),
     "capabilities": sorted({_status(f"Cap{kind}") for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}),
     "no new privileges": _status("NoNewPrivs"),
     "umask": _status("Umask"),
+    "stacks when aborted": os.environ.get("PYTHONFAULTHANDLER"),
     "core limit": resource.getrlimit(resource.RLIMIT_CORE),
-    "writable": [
-        path for path in ("/", "/usr", "/etc", "/opt", "/var", "/sys", "/sys/fs/cgroup") if not _read_only(path)
-    ],
+    "writable": [path for path in ("/", "/usr", "/etc", "/opt", "/var", "/sys/fs/cgroup") if not _read_only(path)],
     "state directory": _error(lambda: Path(os.environ["STATE_DIRECTORY"], "probe").touch()),
     "seen": [
         path for path in ("/home/somebody", "/tmp/somebody", "/proc/1", "/proc/cpuinfo") if not _error(Path(path).stat)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,28 @@ def test_the_service_is_active_with_a_status_and_pictures(camera: Camera) -> Non
 
 
 def test_nothing_is_written_to_disk_while_it_streams(camera: Camera) -> None:
+    viewers = [camera.watch() for _ in range(3)]
+    until("pictures for all", lambda: all(viewer.parts for viewer in viewers))
     pids = camera.host.pids(UNIT).values()
-    opened = {path for pid in pids for path in _open_for_writing(pid)}
+    since, before = camera.now(), [_written(pid) for pid in pids]
+    opened: set[str] = set()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        for path in ("/snapshot", "/state", "/healthz", "/"):
+            assert camera.get(path)[0] == 200
+        opened |= {path for pid in pids for path in _open_for_writing(pid)}
     assert not [path for path in opened if path.startswith("/") and not path.startswith(("/dev/", "/run/", "/memfd:"))]
+    assert [_written(pid) for pid in pids] == before
     assert not list((camera.host.disk / "var/lib/pi-cam-daemon").iterdir())
+    assert camera.journal(since) == "", "the journal is on the disk"
+    for viewer in viewers:
+        viewer.finish()
+
+
+def _written(pid: int) -> int:
+    """Bytes that the process has sent towards a disk so far."""
+    (line,) = [line for line in Path(f"/proc/{pid}/io").read_text().splitlines() if line.startswith("write_bytes: ")]
+    return int(line.split()[1])
 
 
 def _open_for_writing(pid: int) -> Iterator[str]:
@@ -103,8 +122,10 @@ def test_the_questions_have_other_answers_outside_the_sandbox(camera: Camera, an
     outside = json.loads(
         camera.host.run("systemd-run", "--quiet", "--wait", "--pipe", *bare, "python3", "/opt/probe.py")
     )
+    # each of what is asked for
+    assert (len(outside["writable"]), len(outside["seen"])) == (6, 4)
     same = {question for question in answers if outside[question] == answers[question]}
-    must_work = {"uid", "state directory", "camera device", "AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+    must_work = {"uid", "gid", "state directory", "camera device", "AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
     # what an ordinary user is refused in any case, and what the kernel of a test machine may not have
     undecided = {"real time", "the kernel's log", "AF_ALG", "AF_VSOCK"}
     assert same - undecided == must_work
@@ -121,6 +142,9 @@ def test_the_sandbox_holds_from_inside(camera: Camera, answers: dict[str, Any]) 
     assert answers == {
         "uid": int(host.run("id", "-u", "pi-cam-daemon")),
         "capabilities": ["0000000000000000"],
+        "gid": int(host.run("id", "-g", "pi-cam-daemon")),
+        "runtime directory": "/run/pi-cam-daemon",
+        "stacks when aborted": "1",
         "no new privileges": "1",
         "umask": "0077",
         "core limit": [0, 0],
@@ -147,22 +171,73 @@ def test_the_sandbox_holds_from_inside(camera: Camera, answers: dict[str, Any]) 
     }
 
 
+# which of the questions of probe.py is about a directive
+PROBED = {
+    "User": "uid",
+    "Group": "gid",
+    "UMask": "umask",
+    "StateDirectory": "state directory",
+    "RuntimeDirectory": "runtime directory",
+    "WorkingDirectory": "runtime directory",
+    "Environment": "stacks when aborted",
+    "LimitCORE": "core limit",
+    "DevicePolicy": "other device",
+    "CapabilityBoundingSet": "capabilities",
+    "LockPersonality": "a personality",
+    "MemoryDenyWriteExecute": "memory to write and run",
+    "NoNewPrivileges": "no new privileges",
+    "PrivateMounts": "own namespaces",
+    "PrivateTmp": "seen",
+    "PrivateUsers": "own namespaces",
+    "ProcSubset": "seen",
+    "ProtectControlGroups": "writable",
+    "ProtectHome": "seen",
+    "ProtectHostname": "own namespaces",
+    "ProtectKernelModules": "modules",
+    "ProtectProc": "seen",
+    "ProtectSystem": "writable",
+    "RestrictAddressFamilies": "AF_VSOCK",
+    "RestrictNamespaces": "a namespace",
+    "RestrictSUIDSGID": "a set-uid file",
+    "SystemCallFilter": "another niceness",
+    "SystemCallErrorNumber": "another niceness",
+}
+# What cannot be probed, or is refused to an ordinary user, or in a container, in any case: as `systemctl show` has it.
+SHOWN = {
+    "Type": "notify",
+    "NotifyAccess": "main",
+    "WatchdogUSec": "30s",
+    "Restart": "always",
+    "RestartUSec": "1s",
+    "StartLimitIntervalUSec": "0",
+    "RestartPreventExitStatus": "78",
+    "TimeoutStartUSec": "1min",
+    "TimeoutStopUSec": "5s",
+    "TimeoutAbortUSec": "3s",
+    "KillMode": "mixed",
+    "OOMPolicy": "continue",
+    "RuntimeDirectoryPreserve": "restart",
+    # a thread for each of http.max_connections, 1000 at most, and the camera's own
+    "TasksMax": "1200",
+    "DevicePolicy": "closed",
+    "DeviceAllow": "char-rtc r\nchar-dma_heap rw\nchar-media rw\nchar-video4linux rw",
+    "ProtectClock": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelTunables": "yes",
+    "RemoveIPC": "yes",
+    "RestrictRealtime": "yes",
+    "SystemCallArchitectures": "native",
+}
+# what test_service.py tries: a start, a reload, an end
+DONE = {"ExecStartPre", "ExecStart", "ExecReload", "ExecStopPost"}
+
+
 def test_what_cannot_be_probed_is_at_least_in_force(camera: Camera) -> None:
-    expected = {
-        "Type": "notify",
-        "NotifyAccess": "main",
-        "WatchdogUSec": "30s",
-        "Restart": "always",
-        "StartLimitIntervalUSec": "0",
-        "RestartPreventExitStatus": "78",
-        "KillMode": "mixed",
-        "OOMPolicy": "continue",
-        # a thread for each of http.max_connections, 1000 at most, and the camera's own
-        "TasksMax": "1200",
-        "DevicePolicy": "closed",
-        "DeviceAllow": "char-rtc r\nchar-dma_heap rw\nchar-media rw\nchar-video4linux rw",
-        "SystemCallArchitectures": "native",
-        "ProtectClock": "yes",
-        "RemoveIPC": "yes",
-    }
-    assert {name: camera.show(name) for name in expected} == expected
+    assert {name: camera.show(name) for name in SHOWN} == SHOWN
+
+
+def test_every_directive_is_probed_or_shown(answers: dict[str, Any]) -> None:
+    directives = set(re.findall(r"^(\w+)=", (ROOT / "systemd/pi-cam-daemon.service").read_text(), re.MULTILINE))
+    shown = {re.sub("USec$", "Sec", name) for name in SHOWN}
+    assert directives - {"Description", "WantedBy"} == PROBED.keys() | shown | DONE
+    assert set(PROBED.values()) <= answers.keys()
