@@ -37,7 +37,7 @@ _STOP_SECONDS = 1.0
 _KILL_SECONDS = 2.0
 # what a dead one has said reaches the stream loop in far less
 _LAST_WORDS_SECONDS = 0.5
-# never blind for longer, so that a stall is seen on time; without a process there is nothing to look at
+# never blind for longer: what has changed meanwhile is seen; without a process there is nothing to look at
 _LOOK_SECONDS = 1.0
 # while one is dying; SIGCHLD cannot be waited for in a thread
 _REAP_SECONDS = 0.02
@@ -202,7 +202,8 @@ class Supervisor:
             return max(0.0, self._next_start - now) if self._wanted(now) else None
         if (camera.kill_at or camera.died_at or camera.link.ended) and not camera.unkillable:
             return _REAP_SECONDS
-        return _LOOK_SECONDS
+        silent_in = explained_until(self._facts(now), self._limits()) - now
+        return min(_LOOK_SECONDS, max(_REAP_SECONDS, silent_in))
 
     def _wanted(self, now: float) -> bool:
         if self._closing:

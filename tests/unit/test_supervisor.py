@@ -272,6 +272,12 @@ def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: 
     assert rig.spawned[0][1].poll() == -signal.SIGTERM
 
 
+def test_silence_is_noticed_when_it_has_lasted_and_not_at_the_next_look_around(start: Start) -> None:
+    rig = start("hello(); frame(); hang()", stall_timeout_seconds=1.3)
+    seen = rig.wait_for(State.STREAMING).since
+    assert 1.25 < rig.wait_for(State.STALLED).since - seen < 1.8
+
+
 def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_it(start: Start) -> None:
     rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
     status = rig.wait_for(State.WEDGED, within=8)
