@@ -20,7 +20,7 @@ _CHUNK = 8192
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
 # without white space before the colon, by which proxies and servers disagreed on who was asked for what (section 5.1)
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
 _END = re.compile(rb"\r?\n\r?\n")
 # the first byte of a TLS handshake (RFC 8446, section 5.1): its sender waits for an answer and sends no line
 _TLS = b"\x16"
@@ -73,13 +73,13 @@ def parse(head: bytes) -> Request:
         raise Refused(HTTPStatus.BAD_REQUEST, "This is no HTTP request")
     if line[3] != b"1":
         raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
-    headers: dict[str, tuple[str, ...]] = {}
+    fields: dict[str, list[str]] = {}
     for text in rest:
         field = _FIELD.fullmatch(text)
         if not field:
             raise Refused(HTTPStatus.BAD_REQUEST, "One of the header fields is malformed")
-        name = field[1].decode("ascii").lower()
-        headers[name] = (*headers.get(name, ()), field[2].rstrip(b" \t").decode("latin-1"))
+        fields.setdefault(field[1].decode("ascii").lower(), []).append(field[2].strip(b" \t").decode("latin-1"))
+    headers = {name: tuple(values) for name, values in fields.items()}
     if len(headers.get("host", ())) > 1:
         raise Refused(HTTPStatus.BAD_REQUEST, "There are two Host fields, and which one is meant cannot be known")
     target = line[2].decode("utf-8", "replace")

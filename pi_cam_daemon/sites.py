@@ -51,6 +51,7 @@ class Sites:
     ) -> None:
         self._local = LOCAL in allowed_hosts
         self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
+        self._domains = tuple(entry for entry in self._hosts if entry.startswith("."))
         self._origins = {entry.lower() for entry in cors_origins}
         self._own_name = own_name
 
@@ -91,8 +92,7 @@ class Sites:
             bare = own.partition(".")[0]
             if name in (own, bare) or name in [f"{bare}.{suffix}" for suffix in _PRIVATE_SUFFIXES]:
                 return True
-        above = name.split(".")
-        return any(f".{'.'.join(above[at:])}" in self._hosts for at in range(len(above)))
+        return f".{name}".endswith(self._domains)
 
     def _may_change(self, request: Request, authority: str) -> bool:
         origin = request.header("origin").lower()

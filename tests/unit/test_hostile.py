@@ -1,0 +1,50 @@
+"""Requests that are made to cost much: whoever reads them holds the interpreter, and all viewers wait."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pi_cam_daemon import request
+from pi_cam_daemon.access import Access, AllowedNetworks
+from pi_cam_daemon.request import Refused
+from pi_cam_daemon.sites import Sites
+
+# bytes, as many as http.max_header_bytes may be
+MOST = 262144
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"a:" + b" " * MOST + b"\x01",
+        b"a:" + b"\t " * (MOST // 2) + b"\x01",
+        b"\n".join([b"a:"] * (MOST // 3)),
+        b"\n".join([b"a: b "] * (MOST // 6)),
+        b"Host: " + b"a." * (MOST // 2),
+        b"Host: " + b"." * MOST,
+        b"Host: [" + b":" * MOST,
+        b"Host: " + b"a" * MOST,
+        b"Host: camera\nX-Forwarded-For: " + b"," * MOST,
+        b"Host: camera\nX-Forwarded-For: " + b"::1:" * (MOST // 4),
+        b"Host: camera\nX-Forwarded-For: " + b" " * (MOST // 2) + b"1" + b" " * (MOST // 2),
+        b"Host: camera\nForwarded: for=" + b";for=" * (MOST // 5),
+        b"Host: camera\nConnection: " + b"," * MOST,
+        b"Host: camera\nOrigin: " + b"http://" * (MOST // 7),
+        b"Host: camera\nCookie: " + b"\xff" * MOST,
+    ],
+)
+def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
+    # A quarter of a megabyte is split and searched in milliseconds; with its square it would be minutes.
+    sites = Sites(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
+    access = Access(AllowedNetworks(["local"]), ["127.0.0.1"])
+    begun = time.thread_time()
+    try:
+        asked = request.parse(b"POST /?action=stream HTTP/1.1\n" + fields)
+        assert asked.keeps_alive
+        access.judge("127.0.0.1", asked)
+        sites.check(asked)
+    except Refused:
+        pass
+    assert time.thread_time() - begun < 0.5
