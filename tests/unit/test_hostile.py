@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import request
+from pi_cam_daemon import layers, request
 from pi_cam_daemon.access import Access, AllowedNetworks
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.request import Reader, Refused
 from pi_cam_daemon.sites import Sites
 
 # bytes, as many as http.max_header_bytes may be
@@ -48,3 +52,19 @@ def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     except Refused:
         pass
     assert time.thread_time() - begun < 0.5
+
+
+def test_empty_lines_without_end_are_not_kept() -> None:
+    server, client = socket.socketpair()
+    http = layers.load(etc=Path("/nonexistent")).http
+    with server, client, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(client.sendall, b"\r\n" * (4 << 20) + b"GET /livez HTTP/1.1\r\n\r\n")
+        tracemalloc.start()
+        try:
+            asked = Reader(server).next(http, 30.0)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        sending.result(10)
+    assert asked and asked.path == "/livez"
+    assert most < 1 << 20
