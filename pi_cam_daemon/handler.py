@@ -54,6 +54,9 @@ class Handler(socketserver.BaseRequestHandler):
         left = self.server.http.max_requests_per_connection
         try:
             while True:
+                # what was asked before is nothing to a request that is not understood
+                self.asked = self.client = None
+                self.endpoint = _NO_ENDPOINT
                 asked = reader.next(self.server.http, idle_seconds)
                 if asked is None:
                     return
@@ -71,8 +74,6 @@ class Handler(socketserver.BaseRequestHandler):
 
     def _answer_request(self, asked: Request, may_keep_alive: bool) -> None:
         self.asked = asked
-        self.client = None
-        self.endpoint = _NO_ENDPOINT
         self.keeps_alive = asked.keeps_alive and may_keep_alive
         self.request.settimeout(self.server.http.request_timeout_seconds)
         self.client = self.server.access.judge(self.peer, asked)
