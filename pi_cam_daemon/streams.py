@@ -241,9 +241,9 @@ class Streams:
             self._shown_at = now
         for viewer in arrivals:
             self._welcome(viewer, now)
-        # who was admitted by the rules of before may arrive behind the new ones
+        # who was admitted by the rules of before may arrive behind the new ones, and may have hung up meanwhile
         for viewer in arrivals if reviewed else list(self._viewers.values()):
-            if not may_stay(viewer.client):
+            if viewer.sock.fileno() in self._viewers and not may_stay(viewer.client):
                 self._drop(viewer, "may not look any more")
         if arrivals:
             self._audience.viewers(len(self._viewers))

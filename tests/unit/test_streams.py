@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -393,3 +394,15 @@ def test_closing_ends_every_stream_and_the_loop() -> None:
 def test_an_idle_loop_answers_its_probe(rig: Rig) -> None:
     rig.streams.probe.ask()
     eventually(lambda: rig.streams.probe.answered)
+
+
+def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> None:
+    rig.configure(may_stay=lambda client: str(client) != "10.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        rig.streams.places.take("10.0.0.1")
+        rig.streams.add(accepted, Client("10.0.0.1", ("10.0.0.1",)), OPENING, 0.0)
+    eventually(lambda: rig.streams.places.taken == 0)
+    rig.view().open()
