@@ -121,17 +121,16 @@ class AllowedNetworks:
     def _current_prefixes(self) -> list[_Network]:
         now = self._clock()
         if now >= self._own_prefixes_expire:
-            self._own_prefixes_expire = now + _OWN_PREFIXES_SECONDS
             try:
-                found = self._read_interfaces()
+                self._own_prefixes = [
+                    interface.network
+                    for interface in self._read_interfaces()
+                    if interface.network.version == 6 and interface.network.prefixlen >= _SHORTEST_OWN_PREFIX
+                ]
             except OSError as error:  # no descriptor left, say; the prefixes of before still hold
                 _log.warning("the addresses of this machine cannot be read: %s", error)
-                return self._own_prefixes
-            self._own_prefixes = [
-                interface.network
-                for interface in found
-                if interface.network.version == 6 and interface.network.prefixlen >= _SHORTEST_OWN_PREFIX
-            ]
+            # only now: another thread that asks meanwhile reads them itself, and does not go by those of before
+            self._own_prefixes_expire = now + _OWN_PREFIXES_SECONDS
         return self._own_prefixes
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -250,6 +252,24 @@ def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
     now, broken = 100.0, True
     assert networks.contains("2001:db8:1::7")
     assert not networks.contains("2001:db8:2::7")
+
+
+def test_who_asks_while_another_thread_reads_the_addresses_is_judged_by_them_too() -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read() -> list[Interface]:
+        if not reading.is_set():
+            reading.set()
+            go_on.wait(10)
+        return [Interface("eth0", ipaddress.ip_address("2001:db8:1::1"), ipaddress.ip_network("2001:db8:1::/64"))]
+
+    networks = AllowedNetworks(["local"], read)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(networks.contains, "2001:db8:1::7")
+        assert reading.wait(10)
+        second = networks.contains("2001:db8:1::7")
+        go_on.set()
+        assert first.result(10) and second
 
 
 INTERNET, VISITOR = "203.0.113.9", "192.168.1.77"
