@@ -136,7 +136,7 @@ class AllowedNetworks:
 
 def _peer(address: str) -> _Address:
     """*address* without its zone (fe80::1%eth0), and as IPv4 where an IPv6 socket shows it as ::ffff:192.168.1.5."""
-    peer = ipaddress.ip_address(address.partition("%")[0])
+    peer = ipaddress.ip_address(_without_zone(address))
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
         return peer.ipv4_mapped
     return peer
@@ -144,20 +144,21 @@ def _peer(address: str) -> _Address:
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks: *addresses* as their proxies tell them, or that of the *peer* itself."""
+    """Who asks: the *address* that the proxy *peer* names, or the peer's own."""
 
     peer: str
-    addresses: tuple[str, ...]
+    address: str
 
     def __str__(self) -> str:
-        return self.addresses[0]
+        return self.address
 
 
 class Access:
     """Judges peers at accept, and clients once the request is read, which is when a proxy has told whom it serves.
 
     A peer in *proxies* (networks) is admitted and judged by the last address that it was told and does not trust. A
-    proxy on this machine that is not in the list would let in everybody it serves as if they sat here: it is refused.
+    proxy that is not in the list would let in everybody it serves as if they sat where it does: it is refused on this
+    machine, and elsewhere when it names somebody who may not look.
     """
 
     def __init__(self, allowed: AllowedNetworks, proxies: Sequence[str] = ()) -> None:
@@ -181,33 +182,37 @@ class Access:
     def judge(self, peer: str, request: Request) -> Client:
         """Who asks; raises Refused when that is nobody who may look."""
         said = [chain for name in _FORWARDED if (chain := request.headers.get(name))]
-        if not said or not self.trusts(peer):
-            if said and _peer(peer).is_loopback:
-                raise Refused(HTTPStatus.FORBIDDEN, _UNKNOWN_PROXY, "proxy")
-            client = Client(peer, (peer,))
+        if said and self.trusts(peer):
+            client = Client(peer, self._named(said))
         else:
-            client = Client(peer, tuple(self._origin(_nodes(chain)) for chain in said))
+            client = Client(peer, peer)
+            if said and (_peer(peer).is_loopback or not all(self._allowed.contains(self._origin(c)) for c in said)):
+                raise Refused(HTTPStatus.FORBIDDEN, _unknown_proxy(peer), "proxy")
         if not self.still_admits(client):
-            raise Refused(HTTPStatus.FORBIDDEN, refusal(str(client)), "network")
+            raise Refused(HTTPStatus.FORBIDDEN, refusal(str(client)), "network", str(client))
         return client
 
     def still_admits(self, client: Client) -> bool:
         """Whether *client*, who was admitted once, would be again."""
-        if client.addresses != (client.peer,) and not self.trusts(client.peer):
+        if client.address != client.peer and not self.trusts(client.peer):
             return False
-        return all(map(self._allowed.contains, client.addresses))
+        return self._allowed.contains(client.address)
 
-    def _origin(self, nodes: Sequence[str]) -> str:
-        """The last of *nodes* that is no proxy of ours: what is before it anybody can have written."""
-        for node in reversed(nodes):
-            if not self.trusts(node):
-                return node
-        return nodes[0]
+    def _named(self, said: Sequence[Sequence[str]]) -> str:
+        """Whom a proxy of ours asks for; Refused when its headers differ, because one of them is its client's own."""
+        origins = [self._origin(chain) for chain in said]
+        # an inner proxy may name the outer one in one header, and the client behind both in another
+        clients = {origin for origin in origins if not self.trusts(origin)} or {origins[0]}
+        if len(clients) > 1:
+            raise Refused(HTTPStatus.FORBIDDEN, _CONTRADICTION, "proxy")
+        return clients.pop()
 
-
-def _nodes(fields: Iterable[str]) -> list[str]:
-    """The addresses in a forwarding header, which may come in several fields. Raises Refused."""
-    return [_node(entry) for field in fields for entry in field.split(",")]
+    def _origin(self, chain: Sequence[str]) -> str:
+        """The last address in *chain* that is no proxy of ours: what is before it anybody can have written."""
+        entries = ",".join(chain).split(",")
+        while self.trusts(origin := _node(entries.pop())) and entries:
+            pass
+        return origin
 
 
 def _node(entry: str) -> str:
@@ -229,14 +234,26 @@ def refusal(client: str) -> str:
     return (
         f"This camera does not serve {client}.\n\n"
         "Its owner can let you in: add your network to allowed_networks in /etc/pi-cam-daemon/config.toml, as in\n\n"
-        f'[http]\nallowed_networks = ["local", "{client}"]\n\n'
+        f'[http]\nallowed_networks = ["local", "{_without_zone(client)}"]\n\n'
         "and reload the service: sudo systemctl reload pi-cam-daemon"
     )
 
 
-_UNKNOWN_PROXY = (
-    "A proxy on the camera's own machine asks for somebody, and the camera does not know whether to believe it.\n\n"
-    "Its owner can say so in /etc/pi-cam-daemon/config.toml, as in\n\n"
-    '[http]\ntrusted_proxies = ["127.0.0.1", "::1"]\n\n'
-    "and reload the service: sudo systemctl reload pi-cam-daemon"
+def _unknown_proxy(peer: str) -> str:
+    return (
+        f"A proxy at {peer} asks for somebody, and the camera does not know whether to believe it.\n\n"
+        "Its owner can say so in /etc/pi-cam-daemon/config.toml, as in\n\n"
+        f'[http]\ntrusted_proxies = ["{_without_zone(peer)}"]\n\n'
+        "and reload the service: sudo systemctl reload pi-cam-daemon"
+    )
+
+
+_CONTRADICTION = (
+    "The proxy's headers do not agree on who asks.\n\n"
+    "Let it set one of X-Forwarded-For, Forwarded and X-Real-IP, and drop what its clients send of the others"
 )
+
+
+def _without_zone(address: str) -> str:
+    """*address* as the configuration takes it."""
+    return address.partition("%")[0]

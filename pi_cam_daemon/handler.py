@@ -68,7 +68,7 @@ class Handler(socketserver.BaseRequestHandler):
         except Refused as refused:
             self.keeps_alive = False
             if refused.reason:
-                self.server.deny(refused.reason, str(self.client or self.peer), refused.text)
+                self.server.deny(refused.reason, refused.client or str(self.client or self.peer), refused.text)
             self._answer_text(refused.status, refused.text, refused.headers)
             self._linger()
 

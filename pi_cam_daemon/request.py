@@ -27,13 +27,17 @@ _TLS = b"\x16"
 
 
 class Refused(Exception):
-    """The request is not served. *reason* is what it is counted under, *text* what the client reads."""
+    """The request is not served. *reason* is what it is counted under, *text* what the client reads.
 
-    def __init__(self, status: HTTPStatus, text: str, reason: str = "") -> None:
+    *client* is who asked, where that is somebody behind the peer.
+    """
+
+    def __init__(self, status: HTTPStatus, text: str, reason: str = "", client: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.reason = reason
+        self.client = client
 
     @property
     def headers(self) -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import threading
+import tomllib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -314,6 +315,13 @@ def judged(access: Access, peer: str, request: Request) -> str | int:
         ("10.0.0.2", {"x_forwarded_for": INTERNET, "forwarded": f"for={VISITOR}"}, 403),
         ("10.0.0.2", {"x_forwarded_for": INTERNET, "x_real_ip": VISITOR}, 403),
         ("10.0.0.2", {"x_forwarded_for": VISITOR, "x_real_ip": INTERNET}, 403),
+        # nor takes he the places of others by it
+        ("10.0.0.2", {"x_forwarded_for": VISITOR, "forwarded": "for=192.168.1.78"}, 403),
+        ("10.0.0.2", {"x_forwarded_for": VISITOR, "forwarded": f"for={VISITOR}"}, VISITOR),
+        # what is behind the client's own address was never its proxy's word, and need not be one
+        ("10.0.0.2", {"x_forwarded_for": f"unknown, {VISITOR}, 10.0.0.3"}, VISITOR),
+        # of two proxies the inner names the outer in one of the headers
+        ("10.0.0.2", {"x_forwarded_for": f"{VISITOR}, 203.0.113.1", "x_real_ip": "203.0.113.1"}, VISITOR),
         # forms
         ("10.0.0.2", {"x_forwarded_for": f"{VISITOR}:5555"}, VISITOR),
         ("10.0.0.2", {"x_forwarded_for": f"::ffff:{VISITOR}"}, VISITOR),
@@ -330,7 +338,11 @@ def judged(access: Access, peer: str, request: Request) -> str | int:
         ("10.0.0.2", {}, "10.0.0.2"),
         # whoever is no proxy of ours is himself, whatever he says
         (INTERNET, {"x_forwarded_for": VISITOR}, 403),
-        (VISITOR, {"x_forwarded_for": INTERNET}, VISITOR),
+        (VISITOR, {"x_forwarded_for": "192.168.1.78"}, VISITOR),
+        # but a proxy in a container, say, that nobody told us of lets nobody in who may not look
+        (VISITOR, {"x_forwarded_for": INTERNET}, 403),
+        (VISITOR, {"x_forwarded_for": f"{VISITOR}, {INTERNET}"}, 403),
+        (VISITOR, {"forwarded": f"for={VISITOR}", "x_real_ip": INTERNET}, 403),
         # a proxy on this machine that is not in the list would let in everybody
         ("127.0.0.1", {"x_forwarded_for": VISITOR}, 403),
         ("::1", {"forwarded": f"for={VISITOR}"}, 403),
@@ -339,7 +351,7 @@ def judged(access: Access, peer: str, request: Request) -> str | int:
     ],
 )
 def test_who_asks_behind_a_proxy(peer: str, fields: dict[str, str | list[str]], expected: str | int) -> None:
-    access = Access(AllowedNetworks(["local"]), ["10.0.0.2", "10.0.0.3/32"])
+    access = Access(AllowedNetworks(["local"]), ["10.0.0.2", "10.0.0.3/32", "203.0.113.1"])
     assert judged(access, peer, asking(**fields)) == expected
 
 
@@ -355,7 +367,7 @@ def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
 
 def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
     proxied = Access(AllowedNetworks(["local"]), ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
-    direct = Client(VISITOR, (VISITOR,))
+    direct = Client(VISITOR, VISITOR)
     for networks, proxies, both in [
         (["local"], ["10.0.0.2"], (True, True)),
         (["local"], [], (False, True)),
@@ -364,3 +376,13 @@ def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
     ]:
         access = Access(AllowedNetworks(networks), proxies)
         assert (access.still_admits(proxied), access.still_admits(direct)) == both
+
+
+def test_the_line_to_add_is_one_that_the_configuration_takes() -> None:
+    access = Access(AllowedNetworks([]))
+    for peer, fields in (("fe80::7%eth0", {}), ("127.0.0.1", {"x_forwarded_for": VISITOR})):
+        with pytest.raises(Refused) as refused:
+            access.judge(peer, asking(**fields))
+        (line,) = (line for line in refused.value.text.splitlines() if " = [" in line)
+        for entry in tomllib.loads(line).popitem()[1]:
+            assert entry == "local" or network(entry)

@@ -126,7 +126,7 @@ class Rig:
         client.connect(self._listener.getsockname())
         accepted, _ = self._listener.accept()
         self._sockets += [client, accepted]
-        self.streams.add(accepted, Client(address, (address,)), OPENING, interval)
+        self.streams.add(accepted, Client(address, address), OPENING, interval)
         return Watching(client)
 
     def close(self) -> None:
@@ -403,6 +403,6 @@ def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> Non
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         rig.streams.places.take("10.0.0.1")
-        rig.streams.add(accepted, Client("10.0.0.1", ("10.0.0.1",)), OPENING, 0.0)
+        rig.streams.add(accepted, Client("10.0.0.1", "10.0.0.1"), OPENING, 0.0)
     eventually(lambda: rig.streams.places.taken == 0)
     rig.view().open()
