@@ -107,7 +107,7 @@ class Sites:
 
 def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        ipaddress.ip_address(host.strip("[]").replace("%25", "%"))  # only IPv6 has a zone
     except ValueError:
         return False
     return True

@@ -28,7 +28,7 @@ OWN = [
 NEVER = [
     "attacker.example", "attacker.example:8000", "picam.example", "picam.local.attacker.example", "xpicam.local",
     "localhost.attacker.example", "xpicam", "x.picam.local", "local", ".local", "127.0.0.1.nip.io", "0x7f.1",
-    "2130706433", "127.1", "1.2.3.4.5",
+    "2130706433", "127.1", "1.2.3.4.5", "127.0.0.1%attacker.example",
 ]  # fmt: skip
 MALFORMED = [
     "a b", "user@picam", "picam:80:80", "[::1", "::1", "fe80::1", "picam/", "picam:port", "[picam]", "picam?x",
