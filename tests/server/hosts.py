@@ -1,0 +1,161 @@
+"""Other hosts on the camera's network: network namespaces, and sockets in them that this process holds."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_CLONE_NEWNET = 0x40000000
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=10)
+
+
+@dataclass(frozen=True)
+class Host:
+    """The namespace *name*; the empty one is this process's own."""
+
+    name: str
+
+    def socket(self, family: socket.AddressFamily) -> socket.socket:
+        """A TCP socket on this host. It belongs there for good, whichever thread uses it."""
+        if not self.name:
+            return socket.socket(family)
+
+        def make() -> socket.socket:
+            libc = ctypes.CDLL(None, use_errno=True)
+            with Path(f"/run/netns/{self.name}").open() as namespace:
+                # of this thread alone, which ends with it
+                if libc.setns(namespace.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return socket.socket(family)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(make).result()
+
+    def connect(self, there: str, port: int, source: str = "", receive_buffer: int = 0) -> socket.socket:
+        """A connection from this host's address *source* to *there*; both may have a zone."""
+        family = socket.AF_INET6 if ":" in there else socket.AF_INET
+        sock = self.socket(family)
+        sock.settimeout(10)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            sock.bind(self._with_zone(source, 0))
+        sock.connect(self._with_zone(there, port))
+        return sock
+
+    def _with_zone(self, address: str, port: int) -> tuple[str | int, ...]:
+        bare, _, zone = address.partition("%")
+        return (bare, port, 0, int(self.run("cat", f"/sys/class/net/{zone}/ifindex"))) if zone else (bare, port)
+
+    def run(self, *argv: str) -> str:
+        """What *argv* says on this host."""
+        inside = ["ip", "netns", "exec", self.name] if self.name else []
+        return subprocess.run([*inside, *argv], check=True, capture_output=True, text=True, timeout=20).stdout
+
+
+CAMERA = Host("")
+
+
+@contextlib.contextmanager
+def hosts(count: int) -> Iterator[list[Host]]:
+    """As many hosts without any wire; skips the test where that is not possible."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("needs root and iproute2 for network namespaces of its own")
+    made = [Host(f"picam{os.getpid()}-{number}") for number in range(count)]
+    try:
+        for host in made:
+            ip("netns", "add", host.name)
+            ip("-n", host.name, "link", "set", "lo", "up")
+        yield made
+    finally:
+        for host in made:
+            subprocess.run(["ip", "netns", "delete", host.name], check=False, capture_output=True, timeout=10)
+
+
+def wire(one: Host, other: Host, ones: dict[str, str], others: dict[str, str]) -> None:
+    """Connect two hosts; *ones* and *others* are the interface's name and its addresses, separated by spaces."""
+    ((name, addresses),) = ones.items()
+    ((other_name, other_addresses),) = others.items()
+    at = ["-n", one.name] if one.name else []
+    ip(*at, "link", "add", name, "type", "veth", "peer", "name", other_name, "netns", other.name)
+    for host, device, entries in ((one, name, addresses), (other, other_name, other_addresses)):
+        at = ["-n", host.name] if host.name else []
+        # addresses that are there at once: nobody else can have them here
+        host.run("sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{device}/accept_dad")
+        for entry in entries.split():
+            ip(*at, "address", "add", entry, "dev", device, *(["nodad"] if ":" in entry else []))
+        ip(*at, "link", "set", device, "up")
+
+
+class Proxy:
+    """A reverse proxy on *host*: hands each connection on, and says in its request whose it is.
+
+    *say* gives the header lines to add, from the address of the client and the lines that it sent.
+    """
+
+    def __init__(
+        self, host: Host, there: tuple[str, int], source: str, say: Callable[[str, list[str]], list[str]]
+    ) -> None:
+        self._host, self._there, self._source, self._say = host, there, source, say
+        self._listener = host.socket(socket.AF_INET)
+        self._listener.bind(("0.0.0.0", 0))
+        self._listener.listen()
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._accept, name="proxy", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, address = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client, address[0]), daemon=True).start()
+
+    def _serve(self, client: socket.socket, address: str) -> None:
+        with client, self._host.connect(*self._there, self._source) as camera, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(65536)
+            request, *fields = head.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+            camera.sendall("\r\n".join([request, *self._say(address, fields), "", ""]).encode())
+            while chunk := camera.recv(65536):
+                client.sendall(chunk)
+
+
+def appends(name: str) -> Callable[[str, list[str]], list[str]]:
+    """As nginx's $proxy_add_x_forwarded_for: behind what the client said, who it is. All else is handed on."""
+
+    def say(address: str, fields: list[str]) -> list[str]:
+        value = f"for={address}" if name == "Forwarded" else address
+        told = [field.partition(":")[2].strip() for field in fields if field.lower().startswith(f"{name.lower()}:")]
+        kept = [field for field in fields if not field.lower().startswith(f"{name.lower()}:")]
+        return [*kept, f"{name}: {', '.join([*told, value])}"]
+
+    return say
+
+
+def replaces(name: str) -> Callable[[str, list[str]], list[str]]:
+    """As `proxy_set_header X-Real-IP $remote_addr`."""
+
+    def say(address: str, fields: list[str]) -> list[str]:
+        return [*(field for field in fields if not field.lower().startswith(f"{name.lower()}:")), f"{name}: {address}"]
+
+    return say
