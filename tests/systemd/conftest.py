@@ -21,6 +21,8 @@ from tests.systemd.hosts import Host
 UNIT = "pi-cam-daemon.service"
 DROP_INS = "/etc/systemd/system/pi-cam-daemon.service.d"
 ETC = "/etc/pi-cam-daemon"
+# where the hosts find the artefact
+SRV = "/srv/releases"
 # a test picture, small, so that what is measured is not the two cores of a test machine
 SETTINGS = {"source.kind": "pattern", "video.width": 320, "video.height": 240}
 
@@ -58,43 +60,35 @@ def lab() -> Iterator[Path]:
         yield group
 
 
+@pytest.fixture(scope="session")
+def artefact() -> Path:
+    """What is installed; scripts/test has built it where there is a network."""
+    return Path(hosts.sh(ROOT / "tests/systemd/rig/artefact").strip())
+
+
 @pytest.fixture(scope="session", params=hosts.SUITES)
-def host(request: pytest.FixtureRequest, lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(
+    request: pytest.FixtureRequest, lab: Path, artefact: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Host]:
     """A running Debian with the daemon installed and stopped; shared by the tests, `camera` makes it clean for each."""
     suite: str = request.param
     host = Host(suite, 1 + hosts.SUITES.index(suite), tmp_path_factory.mktemp(suite), lab)
     try:
+        deliver(host, artefact)
         host.boot()
-        install(host)
+        host.run(f"{SRV}/install", "--from", f"{SRV}/artefact.tar.zst", "--settle-seconds", "0", timeout=120)
+        host.run("systemctl", "disable", "--now", UNIT)
         yield host
     finally:
         host.close()
 
 
-def install(host: Host) -> None:
-    """What an installation leaves behind: a release with its own Python environment, the units and the user."""
-    version = {"bookworm": "3.11", "trixie": "3.13"}[host.suite]
-    release = "/opt/pi-cam-daemon/releases/test"
-    site = host.disk / release[1:] / f"lib/python{version}/site-packages"
-    shutil.copytree(hosts.CACHE / host.suite / "wheels", site)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "pi_cam_daemon", site / "pi_cam_daemon", ignore=ignored)
-    host.write(f"{release}/pyvenv.cfg", f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {version}\n")
-    host.write(
-        f"{release}/bin/pi-cam-daemon",
-        f"#!{release}/bin/python\nimport sys\nfrom pi_cam_daemon.cli import main\nsys.exit(main())\n",
-    )
-    host.run("chmod", "755", f"{release}/bin/pi-cam-daemon")
-    host.run("ln", "-s", "/usr/bin/python3", f"{release}/bin/python")
-    host.run("ln", "-s", "releases/test", "/opt/pi-cam-daemon/current")
-    for unit in [*(ROOT / "systemd").glob("*.service"), *(ROOT / "systemd").glob("*.path")]:
-        host.write(f"/etc/systemd/system/{unit.name}", unit.read_text())
-    host.write("/etc/systemd/system/pi-cam-daemon.socket", (ROOT / "systemd/pi-cam-daemon.socket").read_text())
-    for folder in ("sysusers.d", "modules-load.d", "udev/rules.d"):
-        for file in (ROOT / "systemd" / folder).iterdir():
-            host.write(f"/etc/{folder}/{file.name}", file.read_text())
-    host.run("systemd-sysusers")
-    host.run("systemctl", "daemon-reload")
+def deliver(host: Host, artefact: Path) -> None:
+    """Put the artefact and its installer on a host."""
+    folder = host.disk / SRV[1:]
+    folder.mkdir()
+    shutil.copy2(artefact, folder / "artefact.tar.zst")
+    hosts.sh("tar", "--zstd", "-xf", artefact, "-C", folder, "install", "installer")
 
 
 @pytest.fixture(scope="session")

@@ -145,11 +145,15 @@ class Host:
             self.cut_power()
         sh("umount", self.disk)
 
+    def inside(self, *argv: str) -> list[str]:
+        """The command that runs *argv* as root in the host."""
+        return ["nsenter", "-t", str(self._leader), "-a", "--", *argv]
+
     def try_run(
         self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()
     ) -> subprocess.CompletedProcess[str]:
         """A command as root in the host, whatever becomes of it."""
-        inside = ["nsenter", "-t", str(self._leader), "-a", "--", *argv]
+        inside = self.inside(*argv)
         return subprocess.run(inside, capture_output=True, text=True, timeout=timeout, check=False, pass_fds=pass_fds)
 
     def run(self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
+import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 import urllib.request
 import zipfile
@@ -19,18 +23,40 @@ import pytest
 
 from tests.server.harness import ROOT, until
 from tests.systemd import hosts
+from tests.systemd.conftest import SRV, Report, deliver
 from tests.systemd.hosts import Host
 
-ARTEFACT = hosts.CACHE / "artefact.tar.zst"
 OPT = "/opt/pi-cam-daemon"
+UNITS = "/usr/local/lib/systemd/system"
 UNIT = "pi-cam-daemon.service"
+GARDEN = "pi-cam-daemon@garden.service"
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
-# where the hosts find the artefact, and what the tests make of it
-SRV = "/srv/releases"
+# how long a release has to serve here until it passes; the default is for machines on which starts take seconds
+SETTLE = "--settle-seconds=0.3"
 
-ENDS = "def run(load):\n    raise SystemExit(3)\n"
+DIES = """
+_run = run
+def run(load):
+    import os, threading
+    threading.Timer(1, os._exit, [3]).start()
+    _run(load)
+"""
 HANGS = "def run(load):\n    import time\n    time.sleep(3600)\n"
 DEAF = "import sdnotify, time\ndef run(load):\n    sdnotify.SystemdNotifier().notify('READY=1')\n    time.sleep(3600)\n"
+# of two services, only the one with a configuration file of its own is broken
+HANGS_IN_INSTANCES = """
+_run = run
+def run(load):
+    import sys, time
+    time.sleep(3600) if "--config" in sys.argv else _run(load)
+"""
+
+
+CONFIG = '[source]\nkind = "pattern"\n[video]\nwidth = 320\nheight = 240\n'
+
+
+def is_library(wheel: str) -> bool:
+    return wheel.startswith(("numpy-", "opencv_"))
 
 
 class Machine:
@@ -39,9 +65,11 @@ class Machine:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.releases = host.disk / SRV[1:]
+        self._libraries = f"/usr/local/lib/python{PYTHON[host.suite]}/dist-packages/libraries.pth"
+        self._names = (f"{number}" for number in itertools.count(1))
 
-    def install(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return self.host.try_run(f"{SRV}/install", *arguments, timeout=timeout)
+    def install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.host.try_run(f"{SRV}/install", SETTLE, *arguments, timeout=120)
 
     def installs(self, *arguments: str) -> str:
         """What a successful installer says; its release is the last one."""
@@ -60,7 +88,15 @@ class Machine:
         return link.readlink().name if link.is_symlink() else ""
 
     def history(self) -> list[str]:
-        return (self.host.disk / OPT[1:] / "history").read_text().split()
+        file = self.host.disk / OPT[1:] / "history"
+        return file.read_text().split() if file.exists() else []
+
+    def release(self) -> Path:
+        """The folder of the current release."""
+        return self.host.disk / OPT[1:] / "releases" / self.current()
+
+    def package(self, release: Path) -> Path:
+        return release / f"lib/python{PYTHON[self.host.suite]}/site-packages/pi_cam_daemon"
 
     def folders(self) -> set[str]:
         return {path.name for path in (self.host.disk / OPT[1:] / "releases").iterdir()}
@@ -68,12 +104,12 @@ class Machine:
     def journal(self) -> str:
         return self.host.try_run("journalctl", "-q", "-u", UNIT, "-n", "40", "-o", "cat", "--no-pager").stdout
 
-    def main_pid(self) -> str:
-        return self.host.show(UNIT, "MainPID")
+    def main_pid(self, unit: str = UNIT) -> str:
+        return self.host.show(unit, "MainPID")
 
-    def running(self) -> str:
+    def running(self, unit: str = UNIT) -> str:
         """The release that the server process is of."""
-        argv = self.host.run("cat", f"/proc/{self.main_pid()}/cmdline")
+        argv = self.host.run("cat", f"/proc/{self.main_pid(unit)}/cmdline")
         match = re.search(rf"{OPT}/releases/([^/]+)/", argv)
         assert match, argv
         return match[1]
@@ -88,14 +124,19 @@ class Machine:
     def wait_for_pictures(self) -> None:
         until("pictures", self.serves, 20)
 
-    def variant(self, name: str, code: str = "") -> str:
-        """The artefact as a further release, unpacked; *code* is put behind daemon.py's own."""
+    def variant(self, code: str = "", units: dict[str, str] | None = None, libraries: bool = False) -> str:
+        """A further release of the artefact, unpacked; *code* is put behind daemon.py's own, *units* over its units.
+
+        Without *libraries*, numpy and OpenCV are the host's, so that an installation takes a second and not five.
+        """
+        name = next(self._names)
         base, folder = self.releases / "base", self.releases / name
-        shutil.rmtree(folder, ignore_errors=True)
         (folder / "wheels").mkdir(parents=True)
         shutil.copy2(base / "install", folder)
-        for path in [base / "systemd", *(base / "wheels").iterdir()]:
-            (folder / path.relative_to(base)).symlink_to(f"{SRV}/base/{path.relative_to(base)}")
+        for part in ("installer", "systemd"):
+            shutil.copytree(base / part, folder / part)
+        for wheel in (base / "wheels").iterdir():
+            (folder / "wheels" / wheel.name).symlink_to(f"{SRV}/base/wheels/{wheel.name}")
         (wheel,) = (base / "wheels").glob("pi_cam_daemon-*.whl")
         (folder / "wheels" / wheel.name).unlink()
         with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(folder / "wheels" / wheel.name, "w") as new:
@@ -106,18 +147,53 @@ class Machine:
                 new.writestr(entry, text)
         manifest = json.loads((base / "manifest.json").read_text())
         manifest["version"] = name
+        for unit, text in (units or {}).items():
+            (folder / "systemd" / unit).write_text(text)
+            manifest["files"][f"systemd/{unit}"] = hashlib.sha256(text.encode()).hexdigest()
         for target in manifest["targets"].values():
+            if not libraries:
+                target["wheels"] = {name: wanted for name, wanted in target["wheels"].items() if not is_library(name)}
             target["wheels"][wheel.name] = hashlib.sha256((folder / "wheels" / wheel.name).read_bytes()).hexdigest()
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return f"{SRV}/{name}"
 
     @contextlib.contextmanager
-    def begun(self, *arguments: str) -> Iterator[Future[int]]:
-        """The installer at work, until it ends; its exit status comes out of the future."""
-        self.host.remove("/root/installer")
-        script = f'echo $$ >/run/installer; exec {SRV}/install "$@" >/root/installer 2>&1'
-        with ThreadPoolExecutor(1) as pool:
-            yield pool.submit(lambda: self.host.try_run("sh", "-c", script, "sh", *arguments, timeout=120).returncode)
+    def without_libraries(self) -> Iterator[None]:
+        """The host as Debian comes, without numpy and OpenCV."""
+        self.host.remove(self._libraries)
+        try:
+            yield
+        finally:
+            self.give_libraries()
+
+    def give_libraries(self) -> None:
+        self.host.write(self._libraries, f"{SRV}/libraries\n")
+
+    def folder(self, variant: str) -> Path:
+        """Where the test finds what the host finds at *variant*."""
+        return self.host.disk / variant[1:]
+
+    @contextlib.contextmanager
+    def instance(self) -> Iterator[None]:
+        """A second camera, garden, whose service its owner has switched on."""
+        self.host.write("/etc/pi-cam-daemon/cameras/garden.toml", CONFIG + "[http]\nport = 8001\n")
+        self.host.run("systemctl", "enable", "--now", GARDEN)
+        try:
+            yield
+        finally:
+            self.host.try_run("systemctl", "disable", "--now", GARDEN)
+            self.host.remove("/etc/pi-cam-daemon/cameras")
+
+    @contextlib.contextmanager
+    def begun(self, *arguments: str, terminal: int | None = None) -> Iterator[Future[int]]:
+        """The installer at work, until it ends; its exit status comes out of the future. It speaks to *terminal*."""
+        script = f'echo $$ >/run/installer; exec {SRV}/install {SETTLE} "$@"'
+        with (self.host.disk / "root/installer").open("w") as log, ThreadPoolExecutor(1) as pool:
+            output = log if terminal is None else terminal
+            process = subprocess.Popen(
+                self.host.inside("sh", "-c", script, "sh", *arguments), stdout=output, stderr=output
+            )
+            yield pool.submit(process.wait, 120)
 
     def said(self) -> str:
         """What the installer that was begun has said so far."""
@@ -138,19 +214,27 @@ class Machine:
 
 
 @pytest.fixture(scope="module", params=hosts.SUITES)
-def bare(request: pytest.FixtureRequest, lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def bare(
+    request: pytest.FixtureRequest, lab: Path, artefact: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
     """A running Debian, shared by the tests of this file."""
     suite: str = request.param
-    assert ARTEFACT.exists(), "tests/systemd/rig/artefact makes it"
     host = Host(suite, 11 + hosts.SUITES.index(suite), tmp_path_factory.mktemp(suite), lab)
     machine = Machine(host)
-    machine.releases.mkdir(parents=True)
-    shutil.copy2(ARTEFACT, machine.releases / "artefact.tar.zst")
-    shutil.copy2(ROOT / "scripts/install", machine.releases / "install")
+    deliver(host, artefact)
     base = machine.releases / "base"
     base.mkdir()
-    hosts.sh("tar", "--zstd", "-xf", ARTEFACT, "-C", base)
-    host.write("/etc/pi-cam-daemon/config.toml", '[source]\nkind = "pattern"\n[video]\nwidth = 320\nheight = 240\n')
+    hosts.sh("tar", "--zstd", "-xf", artefact, "-C", base)
+    host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
+    targets = json.loads((base / "manifest.json").read_text())["targets"]
+    (wheels,) = (target["wheels"] for target in targets.values() if target["python"] == PYTHON[suite])
+    for wheel in filter(is_library, wheels):
+        with zipfile.ZipFile(base / "wheels" / wheel) as archive:
+            archive.extractall(machine.releases / "libraries")
+    machine.give_libraries()
+    for path in (host.disk / "etc/apt").rglob("*"):
+        if path.suffix in (".list", ".sources"):
+            path.unlink()
     try:
         host.boot()
         yield machine
@@ -168,155 +252,341 @@ def machine(bare: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def serving(bare: Machine) -> Iterator[Machine]:
-    """The host with one release, "1", that serves; the test before may have left it."""
-    if not (bare.current().startswith("1-") and bare.history() == [bare.current()] and bare.serves()):
+    """The host with a release that serves and that the test before may have left."""
+    if not (bare.current() and bare.history()[-1:] == [bare.current()] and bare.serves()):
         bare.installs("--uninstall")
-        done = bare.host.try_run(f"{bare.variant('1')}/install", timeout=120)
-        assert done.returncode == 0, done.stderr
-        bare.wait_for_pictures()
+        bare.installs("--from", bare.variant())
+    bare.wait_for_pictures()
     yield bare
     print(bare.journal())
 
 
 def test_an_artefact_installs_without_a_network(machine: Machine) -> None:
-    machine.installs("--from", f"{SRV}/artefact.tar.zst")
+    with machine.without_libraries():
+        done = machine.host.try_run("sh", "-c", f"umask 077; {SRV}/install --from {SRV}/artefact.tar.zst", timeout=120)
+    assert done.returncode == 0, done.stderr
     machine.wait_for_pictures()
     assert machine.running() == machine.current()
     assert machine.host.run("systemctl", "is-enabled", UNIT) == "enabled"
-    status = machine.install("--status")
-    assert status.returncode == 0
-    assert machine.current() in status.stdout
-    assert "health    ok" in status.stdout
     assert machine.host.run("pi-cam-daemon", "--version").startswith("pi-cam-daemon ")
     release = f"{OPT}/releases/{machine.current()}"
     assert not machine.host.run("find", release, "-not", "-user", "root"), "the service could change its own code"
-    package = f"{release}/lib/python{PYTHON[machine.host.suite]}/site-packages/pi_cam_daemon"
-    assert machine.host.run("find", f"{package}/__pycache__", "-name", "daemon.*.pyc"), "no bytecode"
+    bytecode = machine.package(machine.release()) / "__pycache__"
+    assert list(bytecode.glob("daemon.*.pyc")), "no bytecode"
+
+
+def test_its_own_copy_of_the_installer_tells_the_status_also_to_who_is_not_root(serving: Machine) -> None:
+    install = f"{OPT}/current/install"
+    for who in ("0", "65534"):
+        status = serving.host.try_run("setpriv", f"--reuid={who}", install, "--status")
+        assert status.returncode == 0, status.stdout + status.stderr
+        assert serving.current() in status.stdout
+        assert "health    ok" in status.stdout
+    refused = serving.host.try_run("setpriv", "--reuid=65534", install, "--rollback")
+    assert (refused.returncode, refused.stderr) == (1, f"install: run it as root: sudo {install} --rollback\n")
+    nothing_named = serving.host.try_run(install)
+    assert (nothing_named.returncode, nothing_named.stderr) == (1, "install: name what to install: --from ARTEFACT\n")
 
 
 def test_installing_what_serves_already_restarts_nothing(serving: Machine) -> None:
+    serving.installs("--from", serving.variant())
+    # a crash of long ago says nothing about the release
+    serving.host.run("kill", "-KILL", serving.main_pid())
+    until("the restart", lambda: serving.host.show(UNIT, "NRestarts") == "1" and serving.serves())
+    pid, releases = serving.main_pid(), serving.history()
+    serving.installs("--from", f"{SRV}/{serving.current().split('-')[0]}")
+    assert (serving.main_pid(), serving.history()) == (pid, releases)
+
+
+def test_an_upgrade_serves_and_can_be_rolled_back(machine: Machine) -> None:
+    unit = (ROOT / "systemd" / UNIT).read_text()
+    machine.installs("--from", machine.variant())
+    first = machine.current()
+    # with units of its own
+    other = {UNIT: unit + "# of another release\n", "pi-cam-daemon-more.service": "[Service]\nExecStart=/bin/true\n"}
+    machine.installs("--from", machine.variant(units=other))
+    assert machine.running() == machine.current() != first
+    assert "# of another release" in machine.host.run("systemctl", "cat", UNIT)
+    assert machine.host.show("pi-cam-daemon-more.service", "LoadState") == "loaded"
+    machine.wait_for_pictures()
+    machine.installs("--rollback")
+    assert machine.running() == machine.current() == first
+    assert "# of another release" not in machine.host.run("systemctl", "cat", UNIT)
+    assert machine.host.show("pi-cam-daemon-more.service", "LoadState") == "not-found"
+    assert machine.host.show(UNIT, "NeedDaemonReload") == "no"
+    machine.wait_for_pictures()
+    assert "no release before" in machine.fails("--rollback")
+
+
+def test_a_rollback_to_what_no_longer_serves_comes_back(serving: Machine) -> None:
+    earlier = serving.package(serving.release()) / "daemon.py"
+    serving.installs("--from", serving.variant())
+    release, pid = serving.current(), serving.main_pid()
+    with earlier.open("a") as file:
+        file.write(HANGS)
+    said = serving.fails("--rollback", "--health-seconds", "2")
+    assert f"went back to {release}" in said
+    assert serving.running() == serving.current() == serving.history()[-1] == release
+    serving.wait_for_pictures()
     pid = serving.main_pid()
-    serving.installs("--from", f"{SRV}/1")
+    earlier.write_text("import nothing_of_that_name\n")
+    assert "nothing was changed" in serving.fails("--rollback")
     assert serving.main_pid() == pid
-    assert len(serving.history()) == 1
-
-
-def test_an_upgrade_serves_and_can_be_rolled_back(serving: Machine) -> None:
-    first = serving.current()
-    serving.installs("--from", serving.variant("2"))
-    assert serving.running() == serving.current() != first
-    serving.wait_for_pictures()
-    serving.installs("--rollback")
-    assert serving.running() == serving.current() == first
-    serving.wait_for_pictures()
-    assert "no release before" in serving.fails("--rollback")
+    serving.installs("--uninstall")
 
 
 def test_the_last_three_releases_are_kept(serving: Machine) -> None:
-    for name in "234":
-        serving.installs("--from", serving.variant(name))
-    assert [release[0] for release in serving.history()] == ["2", "3", "4"]
-    assert serving.folders() == set(serving.history())
+    named = []
+    for _ in range(3):
+        serving.installs("--from", serving.variant())
+        named.append(serving.current())
+    assert serving.history() == named
+    assert serving.folders() == set(named)
 
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(ENDS, "ended by itself"), (HANGS, "does not serve"), (DEAF, "does not listen")],
-    ids=["ends", "hangs", "deaf"],
+    [(DIES, "ended by itself"), (HANGS, "does not serve"), (DEAF, "does not listen")],
+    ids=["dies", "hangs", "deaf"],
 )
 def test_a_broken_release_is_taken_back(serving: Machine, code: str, reason: str) -> None:
-    first = serving.current()
-    said = serving.fails("--from", serving.variant("broken", code), "--health-seconds", "5")
+    first, releases = serving.current(), serving.history()
+    said = serving.fails("--from", serving.variant(code), "--health-seconds", "5", "--settle-seconds", "3")
     assert reason in said
     assert f"went back to {first}" in said
     assert serving.running() == serving.current() == first
     serving.wait_for_pictures()
-    assert serving.history() == [first]
+    assert serving.history() == releases
+    assert serving.folders() == set(releases), "the broken release takes room"
+
+
+def test_a_release_whose_files_cannot_be_placed_is_taken_back(serving: Machine) -> None:
+    first = serving.current()
+    unit = serving.host.run("systemctl", "cat", UNIT)
+    serving.host.run("mount", "--bind", "-o", "ro", UNITS, UNITS)
+    try:
+        said = serving.fails("--from", serving.variant(units={UNIT: unit + "\n# another\n"}))
+    finally:
+        serving.host.run("umount", UNITS)
+    assert "Read-only file system" in said
+    assert f"went back to {first}" in said
+    assert serving.running() == serving.current() == first
+    serving.wait_for_pictures()
 
 
 def test_a_release_that_fails_its_smoke_test_touches_nothing(serving: Machine) -> None:
     pid, first = serving.main_pid(), serving.folders()
-    said = serving.fails("--from", serving.variant("broken", "import nothing_of_that_name\n"))
+    said = serving.fails("--from", serving.variant("import nothing_of_that_name\n"))
     assert "nothing was changed: " in said
     assert "No module named 'nothing_of_that_name'" in said
     assert (serving.main_pid(), serving.folders()) == (pid, first)
 
 
+def test_the_smoke_test_knows_nothing_of_the_shell_of_whoever_installs(serving: Machine) -> None:
+    serving.host.write("/opt/elsewhere/pi_cam_daemon/__init__.py", "raise SystemExit('not this one')\n")
+    install = ("env", "PYTHONPATH=/opt/elsewhere", f"{SRV}/install", SETTLE, "--from", serving.variant())
+    try:
+        done = serving.host.try_run(*install, timeout=120)
+    finally:
+        serving.host.remove("/opt/elsewhere")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_first_release_that_is_broken_leaves_no_service_behind(machine: Machine) -> None:
-    assert "no release before it" in machine.fails("--from", machine.variant("broken", ENDS))
+    said = machine.fails("--from", machine.variant(HANGS), "--health-seconds", "2")
+    assert "no release before it" in said
     assert machine.host.show(UNIT, "LoadState") == "not-found"
     assert machine.install("--status").stdout == "not installed\n"
+    assert machine.folders() == set()
+
+
+def test_a_release_that_served_stays_where_the_machine_no_longer_lets_it(machine: Machine) -> None:
+    release = machine.variant()
+    machine.installs("--from", release)
+    machine.host.run("systemctl", "stop", UNIT)
+    # Type=notify: it has the port when systemd-run returns
+    take = (
+        "import socket, sdnotify, time; s = socket.create_server(('', 8000)); "
+        "sdnotify.SystemdNotifier().notify('READY=1'); time.sleep(600)"
+    )
+    machine.host.run("systemd-run", "--unit=taken", "-p", "Type=notify", f"{OPT}/current/bin/python", "-c", take)
+    try:
+        assert "taken by another program" in machine.fails("--from", release, "--health-seconds", "10")
+    finally:
+        machine.host.run("systemctl", "stop", "taken.service")
+    assert machine.history() == [machine.current()]
+    machine.wait_for_pictures()
+
+
+def test_a_release_that_is_damaged_on_the_disk_is_made_anew(serving: Machine) -> None:
+    source = serving.variant()
+    serving.installs("--from", source)
+    (serving.package(serving.release()) / "cli.py").unlink()
+    assert "does not work" in serving.installs("--from", source)
+    assert (serving.package(serving.release()) / "cli.py").exists()
+    assert serving.running() == serving.current() == serving.history()[-1]
+    serving.wait_for_pictures()
 
 
 def test_a_configuration_that_the_release_refuses_is_told_before_anything_is_touched(serving: Machine) -> None:
     pid = serving.main_pid()
     serving.host.write("/etc/pi-cam-daemon/conf.d/wrong.toml", "[video]\nrotation = 45\n")
     try:
-        said = serving.fails("--from", serving.variant("2"))
+        said = serving.fails("--from", serving.variant())
     finally:
         serving.host.remove("/etc/pi-cam-daemon/conf.d")
     assert "wrong.toml: video.rotation" in said
     assert serving.main_pid() == pid
 
 
-def test_a_damaged_artefact_is_refused(serving: Machine) -> None:
+def test_a_damaged_artefact_is_refused(serving: Machine, artefact: Path) -> None:
     pid = serving.main_pid()
     packed = serving.releases / "damaged.tar.zst"
-    data = bytearray(ARTEFACT.read_bytes())
+    data = bytearray(artefact.read_bytes())
     data[len(data) // 2] ^= 0xFF
-    packed.write_bytes(data)
-    assert "damaged" in serving.fails("--from", f"{SRV}/damaged.tar.zst")
-    packed.write_bytes(data[: len(data) // 3])
-    assert "damaged" in serving.fails("--from", f"{SRV}/damaged.tar.zst")
+    for damaged in (data, data[: len(data) // 3], data[:5], b"", b"no artefact at all"):
+        packed.write_bytes(damaged)
+        assert "damaged" in serving.fails("--from", f"{SRV}/damaged.tar.zst")
     packed.unlink()
-    folder = serving.releases / "2"
-    serving.variant("2")
-    (wheel,) = (folder / "wheels").glob("pi_cam_daemon-*.whl")
+    variant = serving.variant()
+    (wheel,) = serving.folder(variant).glob("wheels/pi_cam_daemon-*.whl")
     with wheel.open("ab") as file:
         file.write(b"x")
-    assert "wrong sha256" in serving.fails("--from", f"{SRV}/2")
+    assert "wrong sha256" in serving.fails("--from", variant)
     assert serving.main_pid() == pid
 
 
+def test_an_artefact_reaches_nothing_outside_its_release(serving: Machine) -> None:
+    pid = serving.main_pid()
+    variant = serving.variant()
+    manifest = serving.folder(variant) / "manifest.json"
+    whole = json.loads(manifest.read_text())
+    name, digest = next(iter(whole["files"].items()))
+    for path in ("../../../../etc/hostile", "/etc/hostile", "systemd/../../hostile", "lib/hostile", "bin/python"):
+        manifest.write_text(json.dumps({**whole, "files": {path: digest}}))
+        assert "it has no business with" in serving.fails("--from", variant)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for member, content in (("manifest.json", manifest.read_bytes()), (path, b"hostile")):
+                entry = tarfile.TarInfo(member)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        subprocess.run(["zstd", "-q", "-f", "-o", serving.releases / "hostile"], input=packed.getvalue(), check=True)
+        assert "it has no business with" in serving.fails("--from", f"{SRV}/hostile")
+    for version in ("../x", "", ".", "a/b", 7):
+        manifest.write_text(json.dumps({**whole, "version": version}))
+        serving.fails("--from", variant)
+    for nonsense in ("[]", "{}", "7", '{"targets": []}', "{"):
+        manifest.write_text(nonsense)
+        assert "not an artefact" in serving.fails("--from", variant)
+    assert name
+    assert not (serving.host.disk / "etc/hostile").exists()
+    assert serving.main_pid() == pid
+
+
+def test_without_room_it_says_how_much_is_missing_and_leaves_nothing(machine: Machine) -> None:
+    machine.host.run("mkdir", "-p", OPT)
+    machine.host.run("mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", OPT)
+    try:
+        said = machine.fails("--from", f"{SRV}/artefact.tar.zst")
+        assert re.search(r"releases: \d+ MB of space are needed, \d+ MB are free", said), said
+        # an artefact that needs more than it knows of
+        variant = machine.variant(libraries=True)
+        manifest = machine.folder(variant) / "manifest.json"
+        manifest.write_text(re.sub(r'"bytes": \d+', '"bytes": 0', manifest.read_text()))
+        said = machine.fails("--from", variant)
+        assert "No space left on device; make room, and install again" in said
+        assert machine.host.run("find", OPT, "-mindepth", "1") == f"{OPT}/releases"
+    finally:
+        machine.host.run("umount", OPT)
+
+
 def test_two_installations_at_once_do_not_meet(serving: Machine) -> None:
-    with serving.begun("--from", serving.variant("2")) as first:
+    variant = serving.variant()
+    with serving.begun("--from", variant) as first:
         until("its beginning", lambda: "preparing" in serving.said())
-        assert "another installation is running" in serving.fails("--from", f"{SRV}/2")
+        assert "another installation is running" in serving.fails("--from", variant)
     assert first.result() == 0, serving.said()
     assert serving.running() == serving.current() == serving.history()[-1]
 
 
-def test_a_killed_installation_leaves_a_service_and_the_next_one_heals(serving: Machine, soak: bool) -> None:
-    first = serving.current()
+def test_a_killed_installation_leaves_a_service_and_the_next_one_heals(
+    serving: Machine, soak: bool, report: Report
+) -> None:
     begun = time.monotonic()
-    serving.installs("--from", serving.variant("2"))
+    serving.installs("--from", serving.variant())
     whole = time.monotonic() - begun
     moments = 20 if soak else 4
+    stages: list[str] = []
     for moment in range(moments):
-        name = f"kill{moment}"
-        before = serving.current()
-        with serving.begun("--from", serving.variant(name)) as killed:
+        before, variant = serving.current(), serving.variant()
+        with serving.begun("--from", variant) as killed:
+            # one half before the switch and one from it on, which is the shorter part
+            if moment % 2:
+                until("the switch", lambda: "switching to" in serving.said(), 60)
             # not a wait for something to happen: the moment is what is being tried
-            time.sleep(whole * (moment + 0.5) / moments)
+            time.sleep(whole / 2 * (moment // 2 + 0.5) / (moments / 2))
             serving.signal("KILL")
-        # the last one may have been quicker
-        assert killed.result() != 0 or moment == moments - 1
+        # the last ones may have been quicker
+        assert killed.result() != 0 or moment % 2
+        stages.append("finished" if killed.result() == 0 else "before" if serving.current() == before else "after")
         serving.wait_for_pictures()
         assert serving.running() in (before, serving.current())
-        serving.installs("--from", f"{SRV}/{name}")
-        assert serving.running() == serving.current() == serving.history()[-1] != first
-        assert serving.current().startswith(name)
+        serving.installs("--from", variant)
+        assert serving.running() == serving.current() == serving.history()[-1] != before
         assert serving.folders() == set(serving.history())
         serving.wait_for_pictures()
+    counts = ", ".join(f"{stages.count(stage)} {stage}" for stage in ("before", "after", "finished"))
+    report(f"killed at {moments} moments of {whole:.1f} s, of the switch: {counts}")
+
+
+def test_units_that_a_killed_installation_placed_are_loaded_by_the_next(serving: Machine) -> None:
+    unit = (ROOT / "systemd" / UNIT).read_text().replace("Description=", "Description=Another ")
+    variant = serving.variant(units={UNIT: unit})
+    # as one killed between placing and telling systemd leaves it
+    serving.host.write(f"{UNITS}/{UNIT}", unit)
+    serving.installs("--from", variant)
+    assert serving.host.show(UNIT, "Description").startswith("Another ")
+
+
+def test_what_still_runs_after_a_fall_back_that_was_killed_is_restarted(serving: Machine) -> None:
+    first = serving.variant()
+    serving.installs("--from", first)
+    proven = serving.current()
+    serving.installs("--from", serving.variant())
+    # as one leaves it that was killed when it had switched back and restarted nothing yet
+    serving.host.run("ln", "-sfn", f"releases/{proven}", f"{OPT}/current")
+    history = serving.host.disk / OPT[1:] / "history"
+    history.write_text(f"{proven}\n")
+    assert f"runs {serving.running()}" in serving.install("--status").stdout
+    serving.installs("--from", first)
+    assert serving.running() == serving.current() == proven
 
 
 def test_an_interrupted_installation_goes_back(serving: Machine) -> None:
     first = serving.current()
-    with serving.begun("--from", serving.variant("broken", HANGS)) as interrupted:
+    with serving.begun("--from", serving.variant(HANGS)) as interrupted:
         until("the switch", lambda: serving.current() != first, 60)
+        serving.signal("HUP")
+        until("the way back", lambda: "going back" in serving.said(), 60)
+        # a terminal that is closed sends more than one
         serving.signal("TERM")
+        serving.signal("INT")
     assert interrupted.result() == 1
     assert f"went back to {first}" in serving.said()
+    assert serving.running() == serving.current() == first
+    serving.wait_for_pictures()
+
+
+def test_an_installation_whose_terminal_is_gone_goes_back(serving: Machine) -> None:
+    first = serving.current()
+    terminal, line = os.openpty()
+    with serving.begun("--from", serving.variant(HANGS), terminal=line) as interrupted:
+        os.close(line)
+        until("the switch", lambda: serving.current() != first, 60)
+        os.close(terminal)
+        serving.signal("HUP")
+    assert interrupted.result() == 1
     assert serving.running() == serving.current() == first
     serving.wait_for_pictures()
 
@@ -329,23 +599,86 @@ def test_it_serves_again_after_a_power_cut(serving: Machine) -> None:
     assert serving.running() == release
 
 
+def test_instances_are_upgraded_and_taken_back_together(serving: Machine) -> None:
+    with serving.instance():
+        serving.installs("--from", serving.variant())
+        first = serving.current()
+        assert serving.running() == serving.running(GARDEN) == first
+        said = serving.fails("--from", serving.variant(HANGS_IN_INSTANCES), "--health-seconds", "3")
+        assert f"{GARDEN} does not serve" in said
+        assert serving.running() == serving.running(GARDEN) == first
+        serving.installs("--from", serving.variant())
+        assert serving.running() == serving.running(GARDEN) == serving.current() != first
+        serving.installs("--rollback")
+        assert serving.running() == serving.running(GARDEN) == first
+        assert GARDEN in serving.install("--status").stdout
+        serving.installs("--uninstall")
+        assert not serving.host.run("systemctl", "list-units", "--all", "--no-legend", "pi-cam-daemon*")
+        assert not list((serving.host.disk / "etc/systemd/system").glob("*.wants/pi-cam-daemon*"))
+
+
+def test_a_service_that_its_owner_has_switched_off_stays_off(serving: Machine) -> None:
+    with serving.instance():
+        serving.host.run("systemctl", "disable", "--now", UNIT)
+        serving.installs("--from", serving.variant())
+        assert serving.running(GARDEN) == serving.current()
+        assert serving.host.show(UNIT, "ActiveState") == "inactive"
+        assert serving.host.try_run("systemctl", "is-enabled", UNIT).stdout == "disabled\n"
+    serving.installs("--uninstall")
+
+
+def test_a_command_of_the_same_name_is_left_alone(machine: Machine) -> None:
+    command = "/usr/local/bin/pi-cam-daemon"
+    machine.host.write(command, "somebody's\n")
+    try:
+        assert f"{command} is not this program's" in machine.installs("--from", machine.variant())
+        machine.installs("--uninstall")
+        assert (machine.host.disk / command[1:]).read_text() == "somebody's\n"
+    finally:
+        machine.host.remove(command)
+
+
+def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machine) -> None:
+    copy = f"/etc/systemd/system/{UNIT}"
+    serving.host.write(copy, (ROOT / "systemd" / UNIT).read_text())
+    try:
+        assert f"{copy} takes the place" in serving.installs("--from", serving.variant())
+    finally:
+        serving.host.remove(copy)
+        serving.host.run("systemctl", "daemon-reload")
+
+
+def test_in_a_chroot_it_is_installed_for_the_next_boot(
+    bare: Machine, lab: Path, artefact: Path, tmp_path: Path
+) -> None:
+    host = Host(bare.host.suite, 21 + hosts.SUITES.index(bare.host.suite), tmp_path, lab)
+    try:
+        deliver(host, artefact)
+        host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
+        for _ in range(2):
+            hosts.sh("chroot", host.disk, f"{SRV}/install", "--from", f"{SRV}/artefact.tar.zst", timeout=120)
+        host.boot()
+        Machine(host).wait_for_pictures()
+    finally:
+        host.close()
+
+
 def test_uninstalling_leaves_the_configuration_and_nothing_else(machine: Machine) -> None:
     before = machine.paths()
     users = machine.host.run("getent", "passwd")
-    machine.installs("--from", machine.variant("1"))
+    machine.installs("--from", machine.variant())
     machine.wait_for_pictures()
     machine.installs("--uninstall")
     assert machine.paths() == before
     assert machine.host.run("getent", "passwd") == users
     assert not machine.host.run("systemctl", "list-units", "--all", "--no-legend", "pi-cam-daemon*")
-    config = (machine.host.disk / "etc/pi-cam-daemon/config.toml").read_text()
     machine.installs("--uninstall", "--purge")
     assert not (machine.host.disk / "etc/pi-cam-daemon").exists()
-    machine.host.write("/etc/pi-cam-daemon/config.toml", config)
+    machine.host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
 
 
 def package(folder: Path, name: str, fields: str, files: dict[str, Path | str]) -> None:
-    """A Debian package of *files*, by their places, in the repository *folder*."""
+    """A Debian package of *files*, by their places, in *folder*."""
     tree = folder / "tree"
     for place, content in files.items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
@@ -356,19 +689,35 @@ def package(folder: Path, name: str, fields: str, files: dict[str, Path | str]) 
     control = f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: tests <tests@localhost>\n{fields}"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN/control").write_text(f"{control}Description: for tests\n")
-    deb = folder / f"{name}.deb"
-    hosts.sh("dpkg-deb", "--build", "--root-owner-group", "-Znone", tree, deb)
+    hosts.sh("dpkg-deb", "--build", "--root-owner-group", "-Znone", tree, folder / f"{name}.deb")
     shutil.rmtree(tree)
-    with (folder / "Packages").open("a") as index:
+
+
+@contextlib.contextmanager
+def repository(machine: Machine, folder: str) -> Iterator[None]:
+    """Let the host's apt know the packages in *folder* of its disk, and no others."""
+    index = ""
+    for deb in sorted((machine.host.disk / folder[1:]).glob("*.deb")):
         digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-        index.write(f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
-        index.write("Description: for tests\n\n")
+        fields = f"Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n"
+        index += f"{hosts.sh('dpkg-deb', '-f', deb)}{fields}\n"
+    machine.host.write(f"{folder}/Packages", index)
+    machine.host.write("/etc/apt/sources.list", f"deb [trusted=yes] file:{folder} ./\n")
+    before = set(machine.host.run("dpkg-query", "-W", "-f", "${Package}\n").splitlines())
+    try:
+        yield
+    finally:
+        now = set(machine.host.run("dpkg-query", "-W", "-f", "${Package}\n").splitlines())
+        if now - before:
+            machine.host.run("dpkg", "--purge", *sorted(now - before))
+        machine.host.remove("/etc/apt/sources.list")
+        machine.host.run("apt-get", "update", "-qq")
 
 
 def test_on_a_pi_picamera2_comes_by_apt_and_numpy_stays_apts(machine: Machine, tmp_path: Path) -> None:
     host = machine.host
-    repository = machine.releases / "apt"
-    repository.mkdir()
+    folder = machine.releases / "apt"
+    folder.mkdir()
     # the numpy of this Python, as a Debian package
     tag = f"cp{PYTHON[host.suite].replace('.', '')}"
     (wheel,) = (machine.releases / "base/wheels").glob(f"numpy-*-{tag}-*.whl")
@@ -376,36 +725,62 @@ def test_on_a_pi_picamera2_comes_by_apt_and_numpy_stays_apts(machine: Machine, t
         archive.extractall(tmp_path)
     packages = "usr/lib/python3/dist-packages"
     numpy = {f"{packages}/{name}": tmp_path / name for name in ("numpy", "numpy.libs")}
-    package(repository, "python3-numpy", "", dict(numpy))
-    package(
-        repository,
-        "python3-picamera2",
-        "Depends: python3-numpy\nRecommends: python3-pyqt5\n",
-        {f"{packages}/picamera2.py": ""},
-    )
-    package(repository, "python3-pyqt5", "", {f"{packages}/PyQt5.py": ""})
+    package(folder, "python3-numpy", "", dict(numpy))
+    recommends = "Depends: python3-numpy\nRecommends: python3-pyqt5\n"
+    package(folder, "python3-picamera2", recommends, {f"{packages}/picamera2.py": ""})
+    package(folder, "python3-pyqt5", "", {f"{packages}/PyQt5.py": ""})
     host.write("/etc/rpi-issue", "Raspberry Pi reference\n")
-    sources = [path for path in (host.disk / "etc/apt").rglob("*") if path.suffix in (".list", ".sources")]
-    for path in sources:
-        path.unlink()
     installed = ("dpkg-query", "-W", "-f", "${db:Status-Status}")
-    try:
-        said = machine.fails("--from", machine.variant("1"))
+    variant = machine.variant(libraries=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(host.remove, "/etc/rpi-issue")
+        stack.enter_context(machine.without_libraries())
+        said = machine.fails("--from", variant)
         assert "install python3-picamera2 yourself, or go without: --no-apt" in said
-        machine.installs("--from", f"{SRV}/1", "--no-apt")
-        pips_numpy = f"{OPT}/current/lib/python{PYTHON[host.suite]}/site-packages/numpy"
+        machine.installs("--from", variant, "--no-apt")
+        pips_numpy = machine.package(machine.release()).parent / "numpy"
         without = machine.current()
-        assert host.try_run("test", "-d", pips_numpy).returncode == 0
+        assert pips_numpy.is_dir()
 
-        host.write("/etc/apt/sources.list", f"deb [trusted=yes] file:{SRV}/apt ./\n")
-        said = machine.installs("--from", f"{SRV}/1")
-        assert "installing python3-picamera2" in said
-        assert host.run(*installed, "python3-picamera2") == "installed"
-        assert host.try_run(*installed, "python3-pyqt5").stdout != "installed"
-        assert machine.current() != without
-        assert host.try_run("test", "-d", pips_numpy).returncode != 0
+        with repository(machine, f"{SRV}/apt"):
+            # as unattended-upgrades would
+            lock = "open('/var/lib/dpkg/lock-frontend', 'w')"
+            hold = f"import fcntl, time; file = {lock}; fcntl.lockf(file, fcntl.LOCK_EX); time.sleep(2)"
+            machine.host.run("systemd-run", "--unit=other-apt", "python3", "-c", hold)
+            said = machine.installs("--from", variant)
+            assert "installing python3-picamera2" in said
+            assert host.run(*installed, "python3-picamera2") == "installed"
+            assert host.try_run(*installed, "python3-pyqt5").stdout != "installed"
+            assert machine.current() != without
+            assert not (machine.package(machine.release()).parent / "numpy").exists()
+            machine.wait_for_pictures()
+
+
+@pytest.mark.parametrize("source", ["wheel", "checkout"])
+def test_a_wheel_and_a_checkout_install_where_pip_finds_what_they_need(machine: Machine, source: str) -> None:
+    host, checkout = machine.host, machine.releases / f"for-{source}"
+    listed = hosts.sh("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in (name for name in listed if name and (ROOT / name).exists()):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, checkout / name)
+    debs = f"{SRV}/debs-{source}"
+    shutil.copytree(hosts.CACHE / host.suite / "debs", host.disk / debs[1:])
+    for wheel in hosts.CACHE.glob("setuptools-*.whl"):
+        shutil.copy2(wheel, machine.releases / "base/wheels")
+    pip = ("env", "PIP_NO_INDEX=1", f"PIP_FIND_LINKS={SRV}/base/wheels")
+    here = f"{SRV}/for-{source}"
+    with repository(machine, debs):
+        arguments = []
+        if source == "wheel":
+            # by pip itself, from another checkout than the installer's
+            host.run("apt-get", "update", "-qq")
+            host.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "python3-venv")
+            host.run("python3", "-m", "venv", "/tmp/venv")
+            host.run(*pip, "/tmp/venv/bin/pip", "wheel", "-q", "--no-deps", "-w", f"{SRV}/wheel", here)
+            arguments = ["--from", host.run("sh", "-c", f"ls {SRV}/wheel/*.whl")]
+        done = host.try_run(*pip, f"{here}/scripts/install", SETTLE, *arguments, timeout=120)
+        assert done.returncode == 0, done.stderr
         machine.wait_for_pictures()
-    finally:
-        host.try_run("dpkg", "--purge", "python3-picamera2", "python3-numpy")
-        host.remove("/etc/rpi-issue")
-        host.remove("/etc/apt/sources.list")
+        assert machine.running() == machine.current()
+        left = [path for path in checkout.rglob("*") if path.name in ("__pycache__", "build")]
+        assert source == "wheel" or not left, "root's files in the checkout of somebody else"

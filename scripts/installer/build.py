@@ -2,15 +2,14 @@
 
 A folder, or that folder as one .tar.zst:
 
-    manifest.json   version; files {name: sha256}; targets {name: {python, architecture, wheels {name: sha256}}}
-    install         the installer
+    manifest.json   version; files {name: sha256}; targets {name: {python, architecture, wheels {name: sha256}, bytes}}
+    install         the installer, with its package installer/
     systemd/        units, system user, udev rules
     wheels/         repacked without compression, so that zstd sees what they hold: a quarter less to download
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+from installer.artefact import FILES, MANIFEST, WHEELS, digest
+from installer.machine import Failed, say
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _PROJECT = ("pi_cam_daemon", "pyproject.toml", "README.md", "LICENSE")
 # the least that a zip file can hold, so that the same sources give the same wheel
 _EPOCH = 315532800
@@ -56,16 +58,20 @@ TARGETS = {
 }
 
 
-class BuildError(Exception):
-    """The artefact cannot be built; the message says what to do."""
+def is_checkout(folder: Path) -> bool:
+    return (folder / "pyproject.toml").exists()
 
 
-def build(folder: Path, targets: Iterable[str], wheel: Path | None, say: Callable[[str], None]) -> None:
+def build(folder: Path, targets: Iterable[str], wheel: Path | None) -> None:
     """Fill *folder* with an artefact of this checkout, or of the project's *wheel*, for *targets*."""
-    (folder / "wheels").mkdir(parents=True)
-    (folder / "systemd").mkdir()
-    shutil.copy2(Path(__file__).with_name("install"), folder / "install")
-    shutil.copytree(_CHECKOUT / "systemd", folder / "systemd", dirs_exist_ok=True)
+    if not is_checkout(_CHECKOUT):
+        raise Failed("that is built in a checkout: run its scripts/install")
+    (folder / WHEELS).mkdir(parents=True)
+    for source in (_CHECKOUT / "scripts" / "install", _CHECKOUT / "scripts" / "installer", _CHECKOUT / "systemd"):
+        if source.is_dir():
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / source.name)
     files = {str(path.relative_to(folder)): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-build-") as name:
         pip = _Pip(Path(name))
@@ -81,20 +87,22 @@ def build(folder: Path, targets: Iterable[str], wheel: Path | None, say: Callabl
             table[target] = {
                 "python": TARGETS[target].python,
                 "architecture": TARGETS[target].architecture,
-                "wheels": {name: digest(folder / "wheels" / name) for name in sorted([project, *wheels])},
+                "wheels": {path.name: digest(path) for path in sorted([project, *wheels])},
+                "bytes": sum(path.stat().st_size for path in [project, *wheels]),
             }
     manifest = {"version": version, "files": files, "targets": table}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def pack(folder: Path, out: Path) -> None:
     """The artefact in *folder* as one file, which appears when it is complete."""
     if not shutil.which("zstd"):
-        raise BuildError("zstd is missing; sudo apt install zstd")
+        raise Failed("zstd is missing; sudo apt install zstd")
     part = out.with_name(f".{out.name}.{os.getpid()}")
     # the manifest first: whoever reads knows what to take
-    names = ["manifest.json", "install", "systemd", "wheels"]
-    tar = ["tar", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", f"--mtime=@{_EPOCH}", "--create", *names]
+    names = [MANIFEST, *FILES, WHEELS]
+    same = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+rwX,go=rX", f"--mtime=@{_EPOCH}"]
+    tar = ["tar", *same, "--create", *names]
     try:
         # 19 takes most of a minute for each target, and saves a tenth over the levels that take seconds
         environment = {"ZSTD_CLEVEL": "19", **os.environ}
@@ -103,17 +111,12 @@ def pack(folder: Path, out: Path) -> None:
                 ["zstd", "-q", "-T0"], stdin=packing.stdout, stdout=file, env=environment, check=False
             )
         if zstd.returncode or packing.returncode:
-            raise BuildError(f"{out}: could not be packed")
+            raise Failed(f"{out}: could not be packed")
         part.replace(out)
     except OSError as error:
-        raise BuildError(f"{out}: {error.strerror}") from None
+        raise Failed(f"{out}: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Pip:
@@ -122,7 +125,7 @@ class _Pip:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
-            raise BuildError("pip is missing; sudo apt install --no-install-recommends python3-venv")
+            raise Failed("pip is missing; sudo apt install --no-install-recommends python3-venv")
         self._python = folder / "venv" / "bin" / "python"
         self._run([sys.executable, "-m", "venv", str(folder / "venv")])
 
@@ -150,7 +153,7 @@ class _Pip:
         # the pure Python that is published as source only
         built = self._wheels("wheel", "--no-deps", "--use-pep517", *map(str, sources)) if sources else []
         if foreign := [path.name for path in built if not path.name.endswith("-none-any.whl")]:
-            raise BuildError(f"{', '.join(foreign)}: built for this machine only, and there is none for others")
+            raise Failed(f"{', '.join(foreign)}: built for this machine only, and there is none for others")
         return [path for path in found if path.suffix == ".whl"] + built
 
     def _wheels(self, verb: str, *arguments: str) -> list[Path]:
@@ -165,7 +168,7 @@ class _Pip:
         done = subprocess.run(argv, input=stdin, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("ERROR")]
-            raise BuildError("\n".join(lines) or f"{' '.join(argv[:4])} failed: {done.stderr.strip()[-500:]}")
+            raise Failed("\n".join(lines) or f"{' '.join(argv[:4])} failed: {done.stderr.strip()[-500:]}")
         return done.stdout
 
 
@@ -176,20 +179,21 @@ def _metadata(wheel: Path) -> tuple[str, str]:
             (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
             head = archive.read(name).decode().partition("\n\n")[0].splitlines()
     except (OSError, ValueError, zipfile.BadZipFile):
-        raise BuildError(f"{wheel}: not a wheel") from None
+        raise Failed(f"{wheel}: not a wheel") from None
     fields = [line.partition(": ") for line in head]
     values = {"Name": "", "Version": ""} | {key: value for key, _, value in fields}
     if values["Name"].replace("_", "-") != "pi-cam-daemon":
-        raise BuildError(f"{wheel}: not a wheel of pi-cam-daemon")
+        raise Failed(f"{wheel}: not a wheel of pi-cam-daemon")
     return values["Version"], "".join(f"{value}\n" for key, _, value in fields if key == "Requires-Dist")
 
 
-def _repack(wheel: Path, folder: Path) -> str:
-    """*wheel* without compression in *folder*; returns its name."""
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(folder / "wheels" / wheel.name, "w") as new:
-        for name in sorted(old.namelist()):
+def _repack(wheel: Path, folder: Path) -> Path:
+    """*wheel* without compression, in *folder*."""
+    new = folder / WHEELS / wheel.name
+    with zipfile.ZipFile(wheel) as packed, zipfile.ZipFile(new, "w") as unpacked:
+        for name in sorted(packed.namelist()):
             if ".data/" in name:
-                raise BuildError(f"{wheel.name}: holds {name}, which the installer does not know where to put")
+                raise Failed(f"{wheel.name}: holds {name}, which the installer does not know where to put")
             if not name.endswith("/"):
-                new.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), old.read(name))
-    return wheel.name
+                unpacked.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), packed.read(name))
+    return new

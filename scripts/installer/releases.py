@@ -1,0 +1,168 @@
+"""The releases on the disk, side by side, and the link that says which one is current."""
+
+from __future__ import annotations
+
+import compileall
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from installer.artefact import Artefact
+from installer.machine import PYTHON, Failed, remove, run, say
+
+ROOT = Path("/opt/pi-cam-daemon")
+RELEASES = ROOT / "releases"
+CURRENT = ROOT / "current"
+CONFIG = Path("/etc/pi-cam-daemon")
+# one release a line, those that passed their health check, oldest first
+HISTORY = ROOT / "history"
+KEPT = 3
+_SPARE_BYTES = 50_000_000
+_SMOKE_SECONDS = 120.0
+
+
+@contextlib.contextmanager
+def lock() -> Iterator[None]:
+    """One installation at a time. The lock is on the folder itself: no file of it can be left behind."""
+    ROOT.mkdir(exist_ok=True)
+    folder = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # an uninstallation may have removed it just before it was locked
+        if not ROOT.exists() or not os.path.samestat(os.fstat(folder), ROOT.stat()):
+            raise BlockingIOError
+        yield
+    except BlockingIOError:
+        raise Failed("another installation is running; wait for its end") from None
+    finally:
+        os.close(folder)
+
+
+def history() -> list[str]:
+    """The releases that can be gone back to, oldest first."""
+    lines = HISTORY.read_text(errors="replace").split() if HISTORY.exists() else []
+    return [release for release in lines if (RELEASES / release).is_dir()]
+
+
+def write_history(releases: list[str]) -> None:
+    part = HISTORY.with_suffix(".new")
+    part.write_text("".join(f"{release}\n" for release in releases[-KEPT:]))
+    os.sync()
+    part.replace(HISTORY)
+
+
+def current() -> str:
+    """The release that the link points to, empty where there is none."""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
+def switch(release: str) -> None:
+    """Make *release* current, in one step: whoever looks finds the one or the other."""
+    part = CURRENT.with_suffix(".new")
+    part.unlink(missing_ok=True)
+    part.symlink_to(Path("releases") / release)
+    # all of the release is on the disk before anything points to it
+    os.sync()
+    part.replace(CURRENT)
+
+
+def sweep() -> None:
+    """Remove what is no longer needed: older releases, those that never served, what a killed installation left."""
+    for release in RELEASES.glob("[!.]*"):
+        if release.name not in (*history(), current()):
+            # out of the way in one step: half a release must not pass for one
+            release.rename(RELEASES / f".old-{release.name}")
+    for stale in [*RELEASES.glob(".*"), CURRENT.with_suffix(".new"), HISTORY.with_suffix(".new")]:
+        # what a killed installation had started may still write into it; the next one removes it then
+        with contextlib.suppress(OSError):
+            remove(stale)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder on the disk of the releases, which `sweep` removes if nobody else did."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=RELEASES, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def make_room(size: int) -> None:
+    """Refuse wheels of *size* bytes that the disk cannot take: packed, unpacked and with their bytecode."""
+    need = size * 5 // 2 + _SPARE_BYTES
+    free = shutil.disk_usage(RELEASES).free
+    if free < need:
+        raise Failed(f"{RELEASES}: {need / 1e6:.0f} MB of space are needed, {free / 1e6:.0f} MB are free")
+
+
+def stage(artefact: Artefact) -> None:
+    """Make the release, complete and tried, beside the others."""
+    final = RELEASES / artefact.release
+    if final.is_dir():
+        try:
+            smoke(final)
+        except Failed as error:
+            say(f"{final.name} is here, but does not work: {error}")
+        else:
+            return
+    say(f"preparing {final.name}")
+    artefact.check()
+    with scratch() as folder:
+        new = folder / "release"
+        fill(new, artefact, final)
+        smoke(new)
+        os.sync()
+        if final.exists():
+            final.rename(folder / "broken")
+        new.rename(final)
+
+
+def fill(new: Path, artefact: Artefact, final: Path) -> None:
+    """A virtual environment with what is in *artefact*, in *new*, that is going to be *final*."""
+    packages = new / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    packages.mkdir(parents=True)
+    # all that makes a virtual environment; python3-venv would bring pip, and paths that end with the renaming
+    (new / "pyvenv.cfg").write_text(f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = true\n")
+    (new / "bin").mkdir()
+    (new / "bin" / "python").symlink_to(PYTHON)
+    for wheel in artefact.wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(packages)
+    # in this process: nothing goes on after it was killed
+    compileall.compile_dir(packages, quiet=2, rx=re.compile("/tests/"), stripdir=new, prependdir=final)
+    command = new / "bin" / "pi-cam-daemon"
+    # -s: nothing of the home of whoever runs it
+    command.write_text(
+        f"#!{final}/bin/python -sP\nimport sys\n\nfrom pi_cam_daemon.cli import main\n\nsys.exit(main())\n"
+    )
+    command.chmod(0o755)
+    for name in artefact.files:
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artefact.folder / name, new / name)
+    (new / "install").chmod(0o755)
+
+
+def smoke(release: Path) -> None:
+    """What can be known before anything is touched: it runs, takes the configuration and makes pictures."""
+    # as the service will have it: nothing of the environment of whoever installs
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with scratch() as folder:
+
+        def attempt(*arguments: str | Path) -> None:
+            python = (release / "bin" / "python", "-sP")
+            run(*python, *arguments, cwd=folder, env=environment, timeout=_SMOKE_SECONDS)
+
+        daemon = ("-m", "pi_cam_daemon")
+        try:
+            attempt("-c", "import pi_cam_daemon.daemon")
+            attempt(*daemon, "config")
+            for camera in sorted(CONFIG.glob("cameras/*.toml")):
+                attempt(*daemon, "check-config", camera)
+            attempt(*daemon, "snapshot", "--set", 'source.kind="pattern"', folder / "picture.jpg")
+        except Failed as error:
+            raise Failed(f"{release.name} does not work here, nothing was changed: {error}") from None
