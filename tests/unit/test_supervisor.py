@@ -412,12 +412,14 @@ def test_auto_waits_for_the_camera_that_it_found(start: Start) -> None:
     # a test picture in place of a camera that was lost would pass for well
     rig = start("serve()", kind="auto")
     eventually(lambda: rig.status.info)
-    os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
 
     def asked_for() -> list[str]:
         return [json.loads(line)["kind"] for line in rig.diary() if line.startswith("{")]
 
-    eventually(lambda: asked_for() == ["auto", "test"])
+    # on a busy machine the first one may have needed more than one start
+    assert set(asked_for()) == {"auto"}
+    os.kill(rig.spawned[-1][1].pid, signal.SIGKILL)
+    eventually(lambda: asked_for()[-1] == "test")
 
 
 def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
