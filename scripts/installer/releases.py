@@ -113,7 +113,7 @@ def stage(artefact: Artefact) -> None:
     say(f"preparing {final.name}")
     artefact.check()
     with scratch() as folder:
-        new = folder / "release"
+        new = folder / final.name
         fill(new, artefact, final)
         smoke(new)
         os.sync()
