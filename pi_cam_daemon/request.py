@@ -9,10 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pi_cam_daemon.config import HttpConfig
+from typing import Protocol
 
 RETRY_AFTER = {"Retry-After": "2"}
 
@@ -109,6 +106,19 @@ def parse(head: bytes) -> Request:
     )
 
 
+class Limits(Protocol):
+    """What of the configuration concerns the reading of requests."""
+
+    @property
+    def max_request_line_bytes(self) -> int: ...
+    @property
+    def max_header_bytes(self) -> int: ...
+    @property
+    def max_body_bytes(self) -> int: ...
+    @property
+    def request_timeout_seconds(self) -> float: ...
+
+
 class Reader:
     """The requests of one connection, one after the other."""
 
@@ -117,7 +127,7 @@ class Reader:
         self._received = b""
         self._deadline = 0.0
 
-    def next(self, http: HttpConfig, idle_seconds: float) -> Request | None:
+    def next(self, limits: Limits, idle_seconds: float) -> Request | None:
         """The next request, its body read and thrown away; None when none has begun within *idle_seconds*.
 
         Raises Refused for what is too long, too slow or not understood.
@@ -132,12 +142,12 @@ class Reader:
         except TimeoutError:
             return None
         self._received = received
-        self._deadline = time.monotonic() + http.request_timeout_seconds
+        self._deadline = time.monotonic() + limits.request_timeout_seconds
         try:
-            request = parse(self._head(http.max_request_line_bytes, http.max_header_bytes))
-            self._skip_body(request, http.max_body_bytes)
+            request = parse(self._head(limits.max_request_line_bytes, limits.max_header_bytes))
+            self._skip_body(request, limits.max_body_bytes)
         except TimeoutError:
-            text = f"The request was not complete after {http.request_timeout_seconds:g} s"
+            text = f"The request was not complete after {limits.request_timeout_seconds:g} s"
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, text) from None
         return request
 
