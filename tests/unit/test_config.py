@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,16 +8,19 @@ import tempfile
 import tomllib
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon import layers
+from pi_cam_daemon.access import Access, AllowedNetworks
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.layers import load, origins
+from pi_cam_daemon.request import Refused, parse
+from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.values import toml
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
@@ -392,6 +396,54 @@ def test_any_setting_is_taken_or_a_config_error(text: str, key: str) -> None:
 @given(st.dictionaries(st.sampled_from(KEYS), SCALARS | st.lists(SCALARS)))
 def test_any_values_are_taken_or_a_config_error(values: dict[str, Any]) -> None:
     never_fails_otherwise("".join(f"{key} = {toml(value)}\n" for key, value in values.items()).encode(), [])
+
+
+# what addresses, names and origins are made of
+PIECES = [
+    "192.168.1.5",
+    "::1",
+    "::ffff:10.0.0.0",
+    "/24",
+    "/120",
+    "/",
+    "local",
+    "*",
+    ".",
+    "a-b",
+    "http://",
+    "[",
+    "]",
+    ":80",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
+VALUES = st.one_of(
+    (SCALARS | TEXTS).map(toml),
+    st.lists(SCALARS | TEXTS, max_size=4).map(toml),
+    st.lists(TEXTS, max_size=4).map(toml),
+    st.sampled_from(["{}", "{a = 1}", "[[]]", "[{}]", "1979-05-27", "07:32:00", "inf", "-inf", "nan", "0x10", "1e400"]),
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.sampled_from([*origins(etc=NOWHERE)]), VALUES)
+def test_any_value_is_refused_by_the_name_of_its_key_or_of_its_type_and_works(key: str, text: str) -> None:
+    section, _, name = key.partition(".")
+    try:
+        loaded = load(settings=[f"{key}={text}"], etc=NOWHERE)
+    except ConfigError as error:
+        assert all(problem.startswith(f"--set: {key}: ") for problem in error.problems)
+        return
+    kept = getattr(getattr(loaded, section), name)
+    kind = get_type_hints(type(getattr(loaded, section)))[name]
+    assert type(kept) is (get_origin(kind) or kind)
+    if type(kept) is tuple:
+        assert all(type(entry) is str for entry in kept)
+    http = loaded.http
+    asked = parse(b"GET / HTTP/1.1\r\nHost: camera.local\r\nOrigin: http://camera.local")
+    with contextlib.suppress(Refused):
+        Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies).judge("192.168.1.5", asked)
+    with contextlib.suppress(Refused):
+        Sites(http.allowed_hosts, http.cors_origins).check(asked)
 
 
 @settings(deadline=None)
