@@ -86,6 +86,20 @@ def hosts(count: int) -> Iterator[list[Host]]:
             subprocess.run(["ip", "netns", "delete", host.name], check=False, capture_output=True, timeout=10)
 
 
+def open_ports(host: Host) -> set[tuple[str, int]]:
+    """All that *host* can be reached by: listening TCP sockets, and UDP sockets of any kind, as (table, port)."""
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6", "udplite", "raw", "raw6", "icmp", "packet"):
+        for line in host.run("sh", "-c", f"cat /proc/net/{table} || true").splitlines()[1:]:
+            if table == "packet":
+                found.add((table, 0))
+                continue
+            _, local, _, state, *_ = line.split()
+            if state == "0A" or not table.startswith("tcp"):  # TCP_LISTEN
+                found.add((table, int(local.rpartition(":")[2], 16)))
+    return found
+
+
 def wire(one: Host, other: Host, ones: dict[str, str], others: dict[str, str]) -> None:
     """Connect two hosts; *ones* and *others* are the interface's name and its addresses, separated by spaces."""
     ((name, addresses),) = ones.items()

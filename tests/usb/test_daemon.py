@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from tests.server.harness import Daemon, Part, running, until
+from tests.server.hosts import hosts
+from tests.server.test_ports import only_its_port_is_open
 from tests.usb.machine import Machine, draw_frames, without_huffman_tables
 
 RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
@@ -246,3 +248,9 @@ def test_frames_of_another_size_than_the_announced_one_are_served_as_they_are(
     with start(machine.plug(frames=str(other))) as daemon:
         daemon.wait_for_state("streaming")
         assert daemon.get("/snapshot")[2] in delivered(other)
+
+
+def test_only_the_configured_port_is_open(tmp_path: Path, machine: Machine) -> None:
+    settings = {"source.kind": "usb", "usb.device": str(machine.plug())}
+    with hosts(1) as (host,):
+        only_its_port_is_open(tmp_path / "own", host, settings, machine.env)

@@ -1,0 +1,53 @@
+"""A host on which only the daemon runs is reached by the configured port and by nothing else."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.server.harness import running, until
+from tests.server.hosts import CAMERA, Host, hosts, open_ports, wire
+
+RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
+
+
+def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, object], env: Mapping[str, str]) -> None:
+    """Fails unless a daemon on *host* streams, answers everything it has an address for, and opens no other port."""
+    argv = ["ip", "netns", "exec", host.name, *RUN]
+    with running(folder, {**settings, "http.listen_address": ""}, env=env, argv=argv) as daemon:
+
+        def answer(path: str) -> bytes:
+            with host.connect("127.0.0.1", daemon.port) as sock:
+                sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                return sock.recv(65536)
+
+        until("pictures", lambda: b" 200 OK" in answer("/snapshot"), 30)
+        for path in ("/", "/state", "/metrics", "/healthz", "/stream"):
+            assert b" 200 OK" in answer(path)
+        # the camera process too, and whatever it started
+        assert open_ports(host) == {("tcp6", daemon.port)}
+
+
+@pytest.mark.parametrize("kind", ["pattern", "upstream"])
+def test_only_the_configured_port_is_open(tmp_path: Path, kind: str) -> None:
+    settings = {"source.kind": kind}
+    with hosts(1) as (host,):
+        if kind == "upstream":
+            wire(CAMERA, host, {"po0": "10.231.8.1/24"}, {"po1": "10.231.8.2/24"})
+            with running(tmp_path / "upstream", {"http.listen_address": "10.231.8.1"}) as upstream:
+                settings["upstream.url"] = f"http://10.231.8.1:{upstream.port}/stream"
+                only_its_port_is_open(tmp_path / "own", host, settings, {})
+            return
+        only_its_port_is_open(tmp_path / "own", host, settings, {})
+
+
+def test_ports_are_seen_where_there_are_some() -> None:
+    with hosts(1) as (host,), host.socket(socket.AF_INET) as tcp:
+        assert open_ports(host) == set()
+        tcp.bind(("127.0.0.1", 4711))
+        tcp.listen()
+        assert open_ports(host) == {("tcp", 4711)}
