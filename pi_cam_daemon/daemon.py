@@ -180,9 +180,9 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
 
 def _page_addresses(listen_address: str, port: int) -> list[str]:
     """Where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
-    if listen_address not in ("", "0.0.0.0", "::"):
+    if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
         return [f"http://[{listen_address}]:{port}/" if ":" in listen_address else f"http://{listen_address}:{port}/"]
-    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]
+    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
     own = [interface for interface in interfaces.read() if interface.address.version in versions]
     return [f"http://localhost:{port}/", *interfaces.page_addresses(port, own)]
 

@@ -318,7 +318,7 @@ class Supervisor:
         if self._failure:
             self._restarts[self._failure.cause] += 1
         # jitter, so that many Pis at one power strip do not all ask the same upstream at the same moment
-        self._next_start = now + wait * random.uniform(0.8, 1.2)
+        self._next_start = now + wait * random.uniform(0.8, 1.2)  # nosec B311  # no secret
 
     def _fail(self, failure: Failure) -> None:
         if failure != self._failure:
