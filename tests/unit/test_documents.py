@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import get_type_hints
 
 from pi_cam_daemon.config import Config
-from pi_cam_daemon.layers import DEFAULTS
+from pi_cam_daemon.layers import DEFAULTS, load
 
 README = Path(__file__).parents[2] / "README.md"
+SECURITY = README.parent / "docs" / "security.md"
 ROW = re.compile(r"\| `(?P<key>[a-z_]+\.[a-z_]+)` \| (?P<default>.+?) \| (?P<meaning>.+?) \|")
 
 
@@ -48,3 +49,10 @@ def test_the_readme_lists_every_key_once_in_the_order_of_default_toml() -> None:
 def test_the_readme_tells_the_defaults_of_default_toml() -> None:
     told = {row["key"]: tomllib.loads(f"value = {row['default'].strip('`')}")["value"] for row in readme_rows()}
     assert told == default_values()
+
+
+def test_what_the_page_on_security_says_to_set_can_be_set() -> None:
+    settings = re.findall(r"^    ([a-z_]+ = .*)$", SECURITY.read_text("utf-8"), re.MULTILINE)
+    assert len(settings) > 5
+    for setting in settings:
+        load(settings=[f"http.{setting}"], etc=Path("/nonexistent"))
