@@ -333,3 +333,27 @@ def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_late
             crowd.close()
         assert daemon.log().count("no connection can be taken") == 1
         assert daemon.process.poll() is None and daemon.state()["camera_process"]["starts"] == 1
+
+
+def test_when_no_thread_can_be_started_the_viewers_go_on_and_others_are_told_so(tmp_path: Path) -> None:
+    # each thread reserves 8 MB of address space for its stack: some twenty of them fit
+    argv = ["prlimit", "--as=1200000000", sys.executable, str(RIG), str(tmp_path / "fault")]
+    with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
+        daemon.wait_for_state("streaming")
+        crowd = Crowd(daemon, VIEWERS)
+        try:
+            idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(90)]
+            status, headers, body = daemon.get("/livez")
+            assert (status, headers["retry-after"]) == (503, "2")
+            assert body.startswith(b"No more connections can be taken now")
+            before = crowd.pictures()
+            until(
+                "ten more pictures each",
+                lambda: all(n > b + 10 for n, b in zip(crowd.pictures(), before, strict=True)),
+            )
+            for sock in idle:
+                sock.close()
+            until("served again", lambda: daemon.get("/livez")[0] == 200)
+        finally:
+            crowd.close()
+        assert "Traceback" not in daemon.log()
