@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import pytest
-import videodev2
 
 from tests.server.harness import ROOT, Reading, Viewer, until
 from tests.systemd import hosts
@@ -89,14 +87,6 @@ def deliver(host: Host, artefact: Path) -> None:
     folder.mkdir()
     shutil.copy2(artefact, folder / "artefact.tar.zst")
     hosts.sh("tar", "--zstd", "-xf", artefact, "-C", folder, "install", "installer")
-
-
-@pytest.fixture(scope="session")
-def libraries(host: Host) -> None:
-    """What the package needs for metrics and USB cameras; it is plain Python, for every version of it."""
-    (site,) = (host.disk / "opt/pi-cam-daemon/releases/test/lib").glob("*/site-packages")
-    for module in (prometheus_client, videodev2):
-        shutil.copytree(Path(module.__path__[0]), site / module.__name__, dirs_exist_ok=True)
 
 
 class Camera:

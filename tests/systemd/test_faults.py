@@ -182,7 +182,6 @@ def reboots(host: Host) -> Iterator[Reboots]:
     reboots.close()
 
 
-@pytest.mark.usefixtures("libraries")
 def test_a_driver_that_hangs_costs_no_viewer_and_no_restart_and_is_worth_a_reboot_every_six_hours(
     guarded: Camera, reboots: Reboots, times: int, watchdog_seconds: int, report: Report
 ) -> None:

@@ -148,7 +148,6 @@ def test_a_clock_that_jumps_by_years_ends_neither_a_stream_nor_the_service(stopp
     assert (stopped.show("MainPID"), stopped.show("NRestarts")) == (number, "0")
 
 
-@pytest.mark.usefixtures("libraries")
 def test_the_metrics_are_those_of_the_process_that_runs(stopped: Camera) -> None:
     """Of all that is in /proc the sandbox shows a process nothing but processes."""
 
@@ -168,7 +167,6 @@ def test_the_metrics_are_those_of_the_process_that_runs(stopped: Camera) -> None
     assert samples["process_cpu_seconds_total"] > 0
 
 
-@pytest.mark.usefixtures("libraries")
 def test_a_support_bundle_tells_of_the_service_and_nothing_that_its_sender_would_regret(stopped: Camera) -> None:
     camera = stopped
     camera.configure({"upstream.url": "http://somebody:hunter2@192.168.7.77/video"})
@@ -196,7 +194,6 @@ def test_a_support_bundle_tells_of_the_service_and_nothing_that_its_sender_would
     assert not [word for word in ("hunter2", "192.168.7.77", gateway) if word in everything]
 
 
-@pytest.mark.usefixtures("libraries")
 def test_device_nodes_that_may_not_be_opened_are_named_at_the_start_and_what_opens_them(stopped: Camera) -> None:
     host = stopped.host
     nodes = {"/dev/video40": ("video", "660"), "/dev/video41": ("audio", "660"), "/dev/media7": ("root", "600")}
