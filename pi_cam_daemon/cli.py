@@ -130,7 +130,9 @@ def _parser() -> _Parser:
     check = add("check-config", _check_config, "tell all that is wrong in a configuration", configured=False)
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {layers.ETC}")
     show = add("config", _config, "show the configuration in force, as TOML", configured=True)
-    show.add_argument("--origin", action="store_true", help="also show which layer set each key")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--origin", action="store_true", help="also show which layer set each key")
+    form.add_argument("--sha256", action="store_true", help="show its hash, by which /healthz names what is in force")
     support = add(
         "support-bundle", _support_bundle, "collect what helps others to help, without passwords and addresses", True
     )
@@ -151,7 +153,10 @@ def _check_config(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    print(_settings(options, options.origin))
+    if options.sha256:
+        print(layers.load(options.config, options.settings).sha256)
+    else:
+        print(_settings(options, options.origin))
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -145,3 +146,10 @@ class Config:
     @property
     def camera(self) -> CameraConfig:
         return CameraConfig(self.source.kind, self.video, self.csi, self.usb, self.upstream)
+
+    @property
+    def sha256(self) -> str:
+        """What is the same for the same settings, and tells nobody a password: those in URLs are left out."""
+        tables = asdict(self)
+        tables["upstream"]["url"] = values.without_secrets(self.upstream.url)
+        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

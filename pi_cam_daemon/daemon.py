@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg
@@ -154,6 +155,8 @@ def _reload(
         return old
     if listening and (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
+        # what is in force is told, so that whoever compares it with the files sees that a restart is due
+        new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
     server.configure(new.http)
     supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60

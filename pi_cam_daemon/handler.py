@@ -171,7 +171,10 @@ class Handler(socketserver.BaseRequestHandler):
         """200 while there are pictures or the camera sleeps by design, else 503."""
         table = self.server.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
-        keys = ("state", "ok", "detail", "cause", "hint", "reboot_requested", "clock_synced", "frames")
+        keys = (
+            "state", "ok", "detail", "cause", "hint", "reboot_requested", "clock_synced", "frames", "release",
+            "config_sha256",
+        )  # fmt: skip
         self._answer_json(status, {key: table[key] for key in keys})
 
     def livez(self, _: Request) -> None:

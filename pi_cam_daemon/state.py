@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
+from pathlib import Path
 
 from pi_cam_daemon import __version__, clock
 from pi_cam_daemon.config import Config
@@ -13,6 +15,8 @@ from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CameraStatus, Supervisor
 from pi_cam_daemon.systemd import Notifier
 
+# where scripts/install puts them, each a virtual environment
+_RELEASES = Path("/opt/pi-cam-daemon/releases")
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 
@@ -33,6 +37,7 @@ class Observer:
     def configure(self, config: Config) -> None:
         """*config* is in force from now on."""
         self.config = config
+        self.config_sha256 = config.sha256
         self.configured_at = time.time()
         self.reload_refused = False
 
@@ -52,6 +57,8 @@ class Observer:
         failure = None if status.state is State.STREAMING else status.failure
         return {
             "version": __version__,
+            "release": _release(),
+            "config_sha256": self.config_sha256,
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,
@@ -80,6 +87,12 @@ class Observer:
 
     def _sentence(self, status: CameraStatus) -> str:
         return _sentence(status) + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
+
+
+def _release() -> str | None:
+    """The installed release that this process is of, None where it runs from elsewhere."""
+    prefix = Path(sys.prefix)
+    return prefix.name if prefix.parent == _RELEASES else None
 
 
 def _sentence(status: CameraStatus) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -210,6 +211,28 @@ def test_every_reload_warns_of_an_address_that_is_not_in_force(daemon: Daemon) -
     daemon.process.send_signal(signal.SIGHUP)
     until("reloaded", lambda: daemon.log().count("configuration reloaded") == 3)
     assert daemon.log().count(warning) == 2
+
+
+def test_healthz_names_the_configuration_in_force_as_the_command_names_that_of_the_files(daemon: Daemon) -> None:
+    def in_force() -> str:
+        name: str = json.loads(daemon.get("/healthz")[2])["config_sha256"]
+        return name
+
+    def of_the_file() -> str:
+        done = run("config", "--sha256", "--config", str(daemon.config_file))
+        return done.stdout.strip()
+
+    assert in_force() == of_the_file() == daemon.state()["config_sha256"]
+    daemon.write_config({"video.rotation": 180})
+    assert in_force() != of_the_file()
+    daemon.process.send_signal(signal.SIGHUP)
+    until("the new one", lambda: in_force() == of_the_file())
+    # not in force before a restart
+    daemon.write_config({"video.rotation": 90, "http.port": 9})
+    daemon.process.send_signal(signal.SIGHUP)
+    until("the reload", lambda: daemon.log().count("configuration reloaded") == 2)
+    assert in_force() != of_the_file()
+    assert daemon.state()["release"] is None, "it is not installed"
 
 
 def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon) -> None:

@@ -37,6 +37,13 @@ def test_a_reload_turns_the_picture_under_fifty_viewers(camera: Camera) -> None:
     assert camera.show("ActiveState") == "active"
 
 
+def test_it_tells_the_release_and_the_configuration_that_are_in_force(camera: Camera) -> None:
+    health = json.loads(camera.get("/healthz")[1])
+    assert health["release"] == "test"
+    command = "/opt/pi-cam-daemon/current/bin/pi-cam-daemon"
+    assert health["config_sha256"] == camera.host.run(command, "config", "--sha256")
+
+
 def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Camera) -> None:
     since = camera.now()
     pid, child = camera.main_pid(), camera.camera_pid()

@@ -164,6 +164,17 @@ def test_every_default_has_the_type_of_its_annotation() -> None:
             assert type(found) is getattr(hint, "__origin__", hint), f"{section}.{key}"
 
 
+def test_the_hash_names_the_settings_and_no_password() -> None:
+    def sha256(*settings: str) -> str:
+        return load(settings=settings, etc=NOWHERE).sha256
+
+    def upstream(password: str) -> str:
+        return sha256(f'upstream.url="http://user:{password}@camera.local/"')
+
+    assert sha256() == sha256("video.rotation=0") != sha256("video.rotation=90")
+    assert upstream("one") == upstream("two") != sha256('upstream.url="http://camera.local/"')
+
+
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         load(etc=NOWHERE).video.width = 1  # type: ignore[misc]
