@@ -1,0 +1,72 @@
+"""The report at the end of a run: host, release, state, rate, address, also of hosts that were never reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: cameras
+type: aggregate
+short_description: Reports each camera at the end of a run
+description: One line for each camera, from the statistics that the role pi_cam_daemon sets.
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "cameras"
+    CALLBACK_NEEDS_ENABLED = False
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._hosts: list[str] = []
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        inventory = play.get_variable_manager()._inventory
+        for host in inventory.get_hosts("cameras"):
+            if host.name not in self._hosts:
+                self._hosts.append(host.name)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        told = {host: data["pi_cam_daemon"] for host, data in stats.custom.items() if "pi_cam_daemon" in data}
+        if not told:
+            return
+        rows = [("host", "release", "state", "rate", "address", "")]
+        for host in self._hosts:
+            rows += _rows(host, told[host]) if host in told else [(host, "", "", "", "", _fate(host, stats))]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        self._display.banner("CAMERAS")
+        for row in rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            self._display.display(line, color="red" if row[-1] else None)
+
+
+def _rows(host: str, told: dict[str, Any]) -> list[tuple[str, ...]]:
+    cameras = told.get("cameras") or {"": {}}
+    return [
+        (
+            _name(host, unit),
+            told.get("release", ""),
+            camera.get("state", ""),
+            f"{camera['rate']:.1f}/s" if "rate" in camera else "",
+            f"http://{told['address']}:{camera['port']}/" if camera.get("port") else told["address"],
+            told["problem"],
+        )
+        for unit, camera in cameras.items()
+    ]
+
+
+def _name(host: str, unit: str) -> str:
+    """The host, and of a further camera the name."""
+    return f"{host}@{unit.partition('@')[2].removesuffix('.service')}" if "@" in unit else host
+
+
+def _fate(host: str, stats: Any) -> str:
+    if host in stats.dark:
+        return "did not answer"
+    if host in stats.failures:
+        return "failed"
+    return "untouched"

@@ -1,0 +1,352 @@
+"""What the role asks of a host and lets it do, run there by `python3 - COMMAND JSON`; it answers in JSON.
+
+  look     {"networks": [...]}                 what is installed and runs, and whether the controller is in the networks
+  apply    {"dry": false}                      reload or restart what does not run as its files and release want it
+  verify   {"seconds": 60, "dark": [units]}    wait until all cameras serve; those in the dark had no pictures before
+  record   {"artefact": "sha256"}              remember what was deployed and has proved itself
+  restore  {"files": [...], "release": "..."}  go back to what was remembered
+
+One call does what would be ten tasks, and each task costs a Zero 2 W a second or two.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+OPT = Path("/opt/pi-cam-daemon")
+CURRENT = OPT / "current"
+ETC = Path("/etc/pi-cam-daemon")
+# what was deployed and proved itself: the artefact's sha256, the release it became, and the files in ETC
+DEPLOYED = OPT / "deployed.json"
+UNIT = "pi-cam-daemon.service"
+# what "local" in http.allowed_networks stands for, besides the networks of the host's own interfaces
+LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7")
+# a camera serves when it did so for this long, in the same process
+SETTLE_SECONDS = 3.0
+
+
+class Failed(Exception):
+    """The message is what the user reads."""
+
+
+def run(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
+        raise Failed("\n".join([f"{' '.join(argv)}: exit status {done.returncode}", *said]))
+    return done.stdout.strip()
+
+
+# -- what is there
+
+
+def release() -> str:
+    """The release that the link points to, empty where nothing is installed."""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
+def proven() -> bool:
+    """Whether the installer has seen that release serve; after one that was killed it has not."""
+    with contextlib.suppress(OSError):
+        return (OPT / "history").read_text().split()[-1:] == [release()]
+    return False
+
+
+def deployed() -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        table: dict[str, Any] = json.loads(DEPLOYED.read_text())
+        return table
+    return {"artefact": "", "release": "", "files": {}}
+
+
+def files() -> dict[str, Any]:
+    """Each file in ETC by its name there: content in base64, mode, user and group."""
+    found = {}
+    for path in sorted(ETC.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            status = path.stat()
+            content = base64.b64encode(path.read_bytes()).decode()
+            found[str(path.relative_to(ETC))] = [content, status.st_mode & 0o7777, status.st_uid, status.st_gid]
+    return found
+
+
+def wanted_units() -> dict[str, list[str]]:
+    """The cameras' units, and what the daemon's command needs to find the configuration of each."""
+    instances = {f"pi-cam-daemon@{path.stem}.service": ["--config", str(path)] for path in ETC.glob("cameras/*.toml")}
+    return {UNIT: [], **dict(sorted(instances.items()))}
+
+
+def surplus_units() -> set[str]:
+    """Instances that are enabled or run, and have no configuration any more."""
+    enabled = {link.name for link in Path("/etc/systemd/system").glob("*.wants/pi-cam-daemon@*.service")}
+    lines = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,failed",
+                "pi-cam-daemon@*.service").splitlines()  # fmt: skip
+    return (enabled | {line.split()[0] for line in lines}) - set(wanted_units())
+
+
+def show(unit: str) -> dict[str, str]:
+    lines = run("systemctl", "show", "-p", "ActiveState,SubState,MainPID,NRestarts,StatusText", unit).splitlines()
+    return {key: value for key, _, value in (line.partition("=") for line in lines)}
+
+
+def listening(pid: str) -> tuple[str, int]:
+    """Where a process can be reached from its own host, whatever its configuration says."""
+    sockets = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(str(link.readlink()))
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+            if state == "0A" and f"socket:[{inode}]" in sockets:  # 0A: listening
+                digits, _, port = local.partition(":")
+                # in words of the machine's byte order
+                words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
+                address = ipaddress.ip_address(b"".join(words))
+                if address.is_unspecified:
+                    address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+                return str(address), int(port, 16)
+    raise OSError("it does not listen")
+
+
+def get(pid: str, path: str) -> tuple[int, bytes, int]:
+    """The server's answer, status and body, and its port."""
+    address, port = listening(pid)
+    connection = http.client.HTTPConnection(address, port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), port
+    except http.client.HTTPException as error:
+        raise OSError(f"no HTTP: {error!r}") from None
+    finally:
+        connection.close()
+
+
+def config_sha256(arguments: list[str]) -> str | None:
+    """Of the configuration in the files; None where a release is too old to tell."""
+    try:
+        return run(f"{CURRENT}/bin/pi-cam-daemon", "config", "--sha256", *arguments)
+    except Failed as error:
+        if "unrecognized arguments" in str(error):
+            return None
+        raise
+
+
+def camera(unit: str) -> dict[str, Any]:
+    """What a unit does now; *problem* is empty if it answers."""
+    status = show(unit)
+    table: dict[str, Any] = {
+        "pid": status["MainPID"], "restarts": int(status["NRestarts"]), "problem": "", "port": 0,
+        "state": status["ActiveState"], "rate": 0.0, "captured": 0, "release": None, "config_sha256": None,
+    }  # fmt: skip
+    if status["ActiveState"] != "active":
+        return {**table, "problem": f"{unit} is {status['ActiveState']}: {status['StatusText'] or status['SubState']}"}
+    try:
+        _, body, port = get(status["MainPID"], "/healthz")
+        health = json.loads(body)
+        return {
+            **table, "port": port, "state": health["state"], "detail": health["detail"], "ok": health["ok"],
+            "rate": health["frames"]["rate"], "captured": health["frames"]["captured"],
+            "release": health.get("release"), "config_sha256": health.get("config_sha256"),
+        }  # fmt: skip
+    except (OSError, ValueError) as error:
+        return {**table, "problem": f"{unit} does not answer: {error}"}
+
+
+def controller() -> str:
+    """Where this session comes from, empty where it is none of ssh. sudo hides it, so the parents are asked."""
+    pid = os.getpid()
+    while pid > 1:
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if entry.startswith(b"SSH_CONNECTION="):
+                    return entry.partition(b"=")[2].split()[0].decode()
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return ""
+
+
+def admitted(address: str, networks: list[str]) -> bool:
+    peer = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
+        peer = peer.ipv4_mapped
+    entries = [entry for entry in networks if entry != "local"]
+    if "local" in networks:
+        entries += LOCAL
+        for line in Path("/proc/net/if_inet6").read_text().splitlines():
+            digits, _, length, *_ = line.split()
+            entries.append(f"{ipaddress.IPv6Address(bytes.fromhex(digits))}/{int(length, 16)}")
+    return peer.is_loopback or any(peer in ipaddress.ip_network(entry, strict=False) for entry in entries)
+
+
+# -- the commands
+
+
+def look(options: dict[str, Any]) -> dict[str, Any]:
+    address = controller()
+    record = deployed()
+    running = {unit: camera(unit) for unit in wanted_units()} if release() else {}
+    return {
+        "controller": address,
+        "locked_out": bool(address) and not admitted(address, options["networks"]),
+        "release": release(),
+        "cameras": [str(path.relative_to(ETC)) for path in ETC.glob("cameras/*.toml")],
+        "recorded": bool(record["release"]),
+        # empty unless that release is current and has served
+        "artefact": record["artefact"] if proven() and record["release"] == release() else "",
+        "dark": [unit for unit, found in running.items() if not found["problem"] and not found["ok"]],
+    }
+
+
+def apply(options: dict[str, Any]) -> dict[str, Any]:
+    done: list[str] = []
+
+    def systemctl(verb: str, unit: str, *more: str) -> None:
+        done.append(f"{verb} {unit}")
+        if not options["dry"]:
+            run("systemctl", verb, *more, unit)
+
+    if not release():
+        return {"done": done}
+    differ = deployed()["files"] != files()
+    for unit in sorted(surplus_units()):
+        systemctl("disable", unit, "--now")
+        # one that had failed is remembered, another is forgotten by now and cannot be reset
+        if not options["dry"]:
+            with contextlib.suppress(Failed):
+                run("systemctl", "reset-failed", unit)
+    for unit, arguments in wanted_units().items():
+        if subprocess.run(["systemctl", "is-enabled", "--quiet", unit], check=False).returncode:
+            systemctl("enable", unit)
+        found = camera(unit)
+        wanted = config_sha256(arguments)
+        if not found["problem"] and found["release"] == release():
+            if found["config_sha256"] == wanted and not differ:
+                continue
+            systemctl("reload", unit)
+            deadline = time.monotonic() + 5
+            # only the address that is listened on waits for a restart
+            while not options["dry"] and camera(unit)["config_sha256"] != wanted and time.monotonic() < deadline:
+                time.sleep(0.2)
+            if options["dry"] or camera(unit)["config_sha256"] == wanted:
+                continue
+        systemctl("restart", unit)
+    return {"done": done}
+
+
+def verify(options: dict[str, Any]) -> dict[str, Any]:
+    deadline = time.monotonic() + options["seconds"]
+    units = wanted_units()
+    if not release():
+        return {"release": "", "cameras": {}, "problem": "pi-cam-daemon is not installed"}
+    wanted = {unit: config_sha256(arguments) for unit, arguments in units.items()}
+    first = {unit: camera(unit) for unit in units}
+    since = time.monotonic()
+    while True:
+        time.sleep(0.5)
+        now = {unit: camera(unit) for unit in units}
+        if any(now[unit][key] != first[unit][key] for unit in units for key in ("pid", "restarts")):
+            first, since = now, time.monotonic()
+        problems = [fault(unit, first[unit], now[unit], wanted[unit], options["dark"]) for unit in units]
+        problem = "; ".join(filter(None, problems))
+        settled = time.monotonic() - since >= SETTLE_SECONDS
+        if (settled and not problem) or time.monotonic() > deadline:
+            break
+    if not problem and not settled:
+        problem = "it starts again and again"
+    return {"release": release(), "cameras": now, "problem": problem}
+
+
+def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | None, dark: list[str]) -> str:
+    """What is wrong with a camera, empty if it gives pictures as it should."""
+    if now["problem"]:
+        return str(now["problem"])
+    if now["release"] != release():
+        return f"{unit} runs {now['release']} and not {release()}"
+    if now["config_sha256"] != wanted:
+        return f"{unit} has not taken its configuration"
+    if now["captured"] > first["captured"]:
+        return ""
+    if now["state"] == "idle":
+        with contextlib.suppress(OSError):
+            if get(now["pid"], "/snapshot")[0] == http.client.OK:
+                return ""
+        return f"{unit}: no snapshot from the camera that sleeps"
+    if unit in dark and not now["ok"]:
+        return ""
+    return f"{unit} gives no pictures: {now['detail']}"
+
+
+def record(options: dict[str, Any]) -> dict[str, Any]:
+    table = {"artefact": options["artefact"], "release": release(), "files": files()}
+    if deployed() == table:
+        return {"changed": False}
+    part = DEPLOYED.with_suffix(".new")
+    with contextlib.suppress(FileNotFoundError):
+        part.unlink()
+    # it holds what the files hold, passwords too
+    part.touch(mode=0o600)
+    part.write_text(json.dumps(table))
+    os.sync()
+    part.replace(DEPLOYED)
+    return {"changed": True}
+
+
+def restore(options: dict[str, Any]) -> dict[str, Any]:
+    done: list[str] = []
+    try:
+        return {"done": done, "outcome": go_back(options, done)}
+    except Failed as error:
+        return {"done": done, "outcome": f"could not go back: {error}"}
+
+
+def go_back(options: dict[str, Any], done: list[str]) -> str:
+    """What came of it, in words; *done* takes each step."""
+    before = deployed()["files"]
+    if not before:
+        return "there was nothing to go back to"
+    # cameras that this run has taken away come back, too
+    for name in sorted({*options["files"], *(name for name in before if name.startswith("cameras/"))}):
+        path = ETC / name
+        if name not in before and path.exists():
+            path.unlink()
+            done.append(f"remove {path}")
+        elif name in before and files().get(name) != before[name]:
+            content, mode, user, group = before[name]
+            part = path.with_name(f".{path.name}.new")
+            part.write_bytes(base64.b64decode(content))
+            os.chown(part, user, group)
+            part.chmod(mode)
+            part.replace(path)
+            done.append(f"restore {path}")
+    if options["release"] and release() != options["release"]:
+        run(f"{CURRENT}/install", "--rollback")
+        done.append(f"roll back to {release()}")
+    done += apply({"dry": False})["done"]
+    problem = verify({"seconds": options["seconds"], "dark": options["dark"]})["problem"]
+    if problem:
+        return f"went back to {release()}, and still: {problem}"
+    return f"went back to {release()}, which serves" if done else f"{release()} serves as before"
+
+
+def main() -> int:
+    commands = {"look": look, "apply": apply, "verify": verify, "record": record, "restore": restore}
+    try:
+        json.dump(commands[sys.argv[1]](json.loads(sys.argv[2])), sys.stdout)
+    except Failed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+sys.exit(main())
