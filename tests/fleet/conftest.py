@@ -1,0 +1,337 @@
+"""A fleet: hosts with ssh, and a controller with an inventory and ansible-playbook, in the lab of tests/systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.fleet.releases import Releases
+from tests.server.harness import ROOT, until
+from tests.systemd import hosts
+from tests.systemd.conftest import artefact, lab, pytest_addoption, pytest_terminal_summary, report, soak
+from tests.systemd.hosts import Host
+
+__all__ = ["artefact", "lab", "pytest_addoption", "pytest_terminal_summary", "report", "soak"]
+
+ANSIBLE = hosts.CACHE.parent / "ansible"
+# the oldest is Debian bookworm's, the newest what this Python can run
+VERSIONS = ("oldest", "newest")
+UNIT = "pi-cam-daemon.service"
+OPT = "/opt/pi-cam-daemon"
+ETC = "/etc/pi-cam-daemon"
+# an address of the lab that is in no network of the hosts
+OUTSIDE = "198.51.100.9"
+_FIRST = 21
+
+# a test picture, small and slow: what is measured is the deployment, on a machine with few cores
+SMALL = {"video": {"width": 320, "height": 240, "framerate": 5}}
+
+
+class Pi(Host):
+    """A host that can be reached by ssh, and from addresses that are not of its own network."""
+
+    def __init__(self, suite: str, number: int, folder: Path, group: Path, key: str) -> None:
+        super().__init__(suite, _FIRST + number, folder, group)
+        self.name = f"pi{number}"
+        for unit in ("ssh.service", "ssh.socket"):
+            self.remove(f"/etc/systemd/system/{unit}")
+        self.write("/root/.ssh/authorized_keys", key)
+        # the owner of a fresh Raspberry Pi OS: sudo asks for a password
+        home = "/home/pi"
+        hosts.sh("chroot", self.disk, "useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", "pi")
+        hosts.sh("chroot", self.disk, "sh", "-c", "echo pi:raspberry | chpasswd")
+        self.write(f"{home}/.ssh/authorized_keys", key)
+        hosts.sh("chroot", self.disk, "chown", "-R", "pi:pi", home)
+
+    def boot(self) -> float:
+        seconds = super().boot()
+        number = self.address.split(".")[2]
+        hosts.sh("ip", "-n", f"host{number}", "route", "add", "default", "via", f"10.77.{number}.1")
+        return seconds
+
+    def configuration(self) -> dict[str, bytes]:
+        """The files of it, by their paths."""
+        folder = self.disk / ETC[1:]
+        return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    def is_off(self) -> bool:
+        return self._nspawn is None
+
+    # -- a viewer
+
+    def get(self, path: str, port: int = 8000, source: str = "", timeout: float = 5.0) -> tuple[int, bytes]:
+        """Status and body, asked for from the address *source* of the lab."""
+        with socket.create_connection((self.address, port), timeout, source_address=(source, 0)) as sock:
+            sock.settimeout(timeout)
+            sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
+            answer = b""
+            while data := sock.recv(1 << 16):
+                answer += data
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
+
+    def picture(self, port: int = 8000) -> np.ndarray[Any, Any] | None:
+        """A decoded snapshot, None where there is none now."""
+        try:
+            status, body = self.get("/snapshot", port)
+        except OSError:
+            return None
+        return cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR) if status == 200 else None
+
+    def serves(self, port: int = 8000) -> bool:
+        return self.picture(port) is not None
+
+    def health(self, port: int = 8000) -> dict[str, Any]:
+        table: dict[str, Any] = json.loads(self.get("/healthz", port)[1])
+        return table
+
+    def release(self) -> str:
+        """The one that is installed, which may not be the one that runs."""
+        link = self.disk / OPT[1:] / "current"
+        return link.readlink().name if link.is_symlink() else ""
+
+    def installs(self) -> bool:
+        """Whether an installer is at work."""
+        return self.try_run("pgrep", "-f", "pi-cam-daemon/install").returncode == 0
+
+    def pid(self, unit: str = UNIT) -> str:
+        return self.show(unit, "MainPID")
+
+    def trace(self) -> dict[str, Any]:
+        """What must not change on a host that nothing is done to."""
+        return {"release": self.release(), "pid": self.pid(), "files": self.configuration()}
+
+
+@dataclass(frozen=True)
+class Play:
+    """A run of ansible-playbook that has ended."""
+
+    status: int
+    said: str
+    seconds: float
+
+    def counts(self, host: str) -> dict[str, int]:
+        """The numbers of the host's line in the recap."""
+        (line,) = re.findall(rf"^{host} +: (.*)$", self.said, re.MULTILINE)
+        return {key: int(value) for key, value in (field.split("=") for field in line.split())}
+
+    def changed(self) -> dict[str, int]:
+        lines = re.findall(r"^(\S+) +: ok=.*?changed=(\d+)", self.said, re.MULTILINE)
+        return {host: int(number) for host, number in lines}
+
+    def report(self, camera: str) -> str:
+        """The camera's line at the end."""
+        lines = self.said.partition("CAMERAS *")[2].splitlines()
+        (line,) = [line for line in lines if line.split()[:1] == [camera]]
+        return line
+
+
+class Controller:
+    """Somebody with an inventory, a key and the project's ansible folder."""
+
+    def __init__(self, folder: Path, pis: Sequence[Pi], version: str) -> None:
+        self.folder = folder
+        self.pis = {pi.name: pi for pi in pis}
+        self.key = folder / "id_ed25519"
+        self.artefact = Path()
+        self.user = "ansible"
+        self._bin = ANSIBLE / version / "bin"
+        self._inventory = folder / "hosts.json"
+        # what each host has in the inventory of its own
+        self.own: dict[str, dict[str, Any]] = {pi.name: {} for pi in pis}
+        # the hosts that nothing but a plain deployment was done to, as that left them
+        self.plain: dict[str, tuple[str, dict[str, bytes], bool]] = {}
+
+    def with_ansible(self, version: str) -> Controller:
+        """The same desk with another Ansible on it."""
+        return Controller(self.folder, list(self.pis.values()), version)
+
+    def trust_hosts(self) -> None:
+        lines = []
+        for pi in self.pis.values():
+            public = (pi.disk / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
+            lines.append(f"{pi.address} {' '.join(public)}\n")
+        (self.folder / "known_hosts").write_text("".join(lines))
+
+    def command(self, playbook: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        ssh = f"-F /dev/null -o UserKnownHostsFile={self.folder}/known_hosts -o HostKeyAlgorithms=ssh-ed25519"
+        common = {
+            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_common_args": ssh,
+            "ansible_user": self.user,
+            "pi_cam_daemon_artefact": str(self.artefact),
+            "pi_cam_daemon_allowed_networks": ["10.77.0.0/16"],
+            "pi_cam_daemon_source": "pattern",
+            "pi_cam_daemon_config": SMALL,
+        }
+        listed = {name: {"ansible_host": self.pis[name].address, **own} for name, own in self.own.items()}
+        local = {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}
+        self._inventory.write_text(
+            json.dumps({"cameras": {"hosts": listed, "vars": common}, "prometheus": {"hosts": local}})
+        )
+        environment = {
+            **os.environ,
+            "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "ANSIBLE_HOME": str(self.folder / ".ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": "/run/ssh",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # a host without power is noticed in six seconds and not in a minute
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=2 "
+            "-o ServerAliveCountMax=3 -o ConnectTimeout=4",
+        }
+        return ["ansible-playbook", "-i", str(self._inventory), playbook, *arguments], environment
+
+    def play(self, playbook: str = "site.yml", *arguments: str, timeout: float = 300.0) -> Play:
+        argv, environment = self.command(playbook, *arguments)
+        begun = time.monotonic()
+        done = subprocess.run(
+            argv, cwd=ROOT / "ansible", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        play = Play(done.returncode, done.stdout, time.monotonic() - begun)
+        print(play.said)
+        return play
+
+    def deploys(self, *arguments: str) -> Play:
+        play = self.play("site.yml", *arguments)
+        assert play.status == 0, play.said[-6000:]
+        return play
+
+    @contextlib.contextmanager
+    def begun(self, *arguments: str) -> Iterator[Running]:
+        """site.yml at work; killed at the end if it still is."""
+        argv, environment = self.command("site.yml", *arguments)
+        log = self.folder / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                argv, cwd=ROOT / "ansible", env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        running = Running(process, log)
+        try:
+            yield running
+        finally:
+            running.kill()
+            print(log.read_text())
+
+
+class Running:
+    """ansible-playbook at work."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def wait_for_task(self, name: str, seconds: float = 90.0) -> None:
+        def seen() -> bool:
+            assert self._process.poll() is None or f"{name}]" in self.said(), f"it ended before {name}: {self.said()}"
+            return f"{name}]" in self.said()
+
+        until(name, seen, seconds)
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def kill(self) -> None:
+        """The whole of it, its workers included; ssh's masters are in sessions of their own and stay."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+    def end(self, seconds: float = 120.0) -> Play:
+        begun = time.monotonic()
+        status = self._process.wait(seconds)
+        return Play(status, self.said(), time.monotonic() - begun)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long is left out, and not skipped: a skip is a failure where a machine judges."""
+    if not config.getoption("--soak"):
+        items[:] = [item for item in items if item.path.name != "test_soak.py"]
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the controller keeps its key."""
+    folder = tmp_path_factory.mktemp("desk")
+    hosts.sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id_ed25519")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pis(lab: Path, desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pi]]:
+    """Four running hosts, two of each Debian, as Raspberry Pi Imager leaves them."""
+    hosts.sh("ip", "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
+    key = (desk / "id_ed25519.pub").read_text()
+    with contextlib.ExitStack() as stack:
+        made = []
+        for number in range(1, 5):
+            suite = hosts.SUITES[number % 2 - 1]
+            pi = Pi(suite, number, tmp_path_factory.mktemp(f"pi{number}"), lab, key)
+            stack.callback(pi.close)
+            made.append(pi)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(Pi.boot, made))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def bootstrapped(pis: list[Pi], desk: Path) -> Controller:
+    """The controller of the newest Ansible, with hosts that know its user."""
+    controller = Controller(desk, pis, "newest")
+    controller.trust_hosts()
+    first = controller.play(
+        "bootstrap.yml", "-e", "ansible_user=pi", "-e", "ansible_become_password=raspberry",
+        "-e", f"bootstrap_public_key='{(desk / 'id_ed25519.pub').read_text().strip()}'",
+    )  # fmt: skip
+    assert first.status == 0, first.said
+    return controller
+
+
+@pytest.fixture(scope="session")
+def releases(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    return Releases(artefact, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture
+def controller(bootstrapped: Controller, releases: Releases) -> Iterator[Controller]:
+    """The controller with a plain inventory of four hosts, all on; nothing is said of what is installed."""
+    for pi in bootstrapped.pis.values():
+        if pi.is_off():
+            pi.boot()
+    bootstrapped.own = {name: {} for name in bootstrapped.pis}
+    bootstrapped.artefact = releases.artefact("1")
+    yield bootstrapped
+
+
+@pytest.fixture
+def deployed(controller: Controller, releases: Releases) -> Controller:
+    """The same, with the daemon on all hosts; where a test left something else, it is deployed over."""
+    releases.give_libraries(controller.pis.values())
+    left = [name for name, pi in controller.pis.items() if controller.plain.get(name) != plain(pi)]
+    if left:
+        controller.deploys("--limit", ",".join(left))
+        controller.plain |= {name: plain(controller.pis[name]) for name in left}
+    return controller
+
+
+def plain(pi: Pi) -> tuple[str, dict[str, bytes], bool]:
+    """What a host is known by that a test may go on with."""
+    return pi.release(), pi.configuration(), pi.serves()

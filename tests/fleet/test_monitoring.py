@@ -1,0 +1,129 @@
+"""monitoring.yml, with a real Prometheus that reads what it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.conftest import UNIT, Controller
+from tests.server.harness import ROOT, until
+
+PORT = 19090
+MONITORING = ROOT / "ansible/monitoring"
+
+
+def promtool(*argv: str | Path) -> str:
+    program = shutil.which("promtool")
+    assert program, "scripts/test fleet brings it"
+    done = subprocess.run([program, *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ask(path: str, **arguments: str) -> Any:
+    url = f"http://127.0.0.1:{PORT}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)["data"]
+
+
+def query(expression: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ask("query", query=expression)["result"]
+    return found
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path) -> Iterator[None]:
+    """One that is configured as ansible/README.md says, and scrapes more often."""
+    program = shutil.which("prometheus")
+    assert program, "scripts/test fleet brings it"
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.yml")],
+        "scrape_configs": [
+            {"job_name": "pi-cam-daemon", "file_sd_configs": [{"files": [str(folder / "targets.json")]}]}
+        ],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    argv = [
+        program, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address=127.0.0.1:{PORT}",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+            print((folder / "log").read_text())
+
+
+def test_each_alert_fires_when_it_should() -> None:
+    rules = MONITORING / "rules.yml"
+    assert promtool("check", "rules", rules)
+    promtool("test", "rules", ROOT / "tests/fleet/rules_test.yml")
+    tested = (ROOT / "tests/fleet/rules_test.yml").read_text()
+    names = [line.split(": ")[1] for line in rules.read_text().splitlines() if "- alert: " in line]
+    assert names and [name for name in names if f"alertname: {name}" not in tested] == []
+
+
+@pytest.fixture
+def watched(deployed: Controller) -> Controller:
+    """Two hosts, one of them with two cameras, and with the sensors of a Pi."""
+    controller = deployed
+    controller.own = {"pi1": {"pi_cam_daemon_cameras": [{"name": "yard", "port": 8001}]}, "pi2": {}}
+    controller.deploys()
+    pi = controller.pis["pi1"]
+    for folder, files in {
+        "/sys/class/thermal": {"thermal_zone0/temp": "48312"},
+        "/sys/class/hwmon": {"hwmon0/name": "rpi_volt", "hwmon0/in0_lcrit_alarm": "0"},
+    }.items():
+        pi.run("mount", "-t", "tmpfs", "tmpfs", folder)
+        for name, text in files.items():
+            pi.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && echo "$2" >"$1"', "sh", f"{folder}/{name}", text)
+    pi.run("systemctl", "restart", UNIT)
+    return controller
+
+
+def test_prometheus_finds_the_cameras_and_every_query_of_the_dashboard_has_data(
+    watched: Controller, tmp_path: Path
+) -> None:
+    def write() -> None:
+        done = watched.play("monitoring.yml", "-e", f"monitoring_directory={tmp_path}")
+        assert done.status == 0
+
+    write()
+    with prometheus(tmp_path):
+        until("its answer", lambda: reachable(), 20)
+        until("three cameras", lambda: len(query('up{job="pi-cam-daemon"} == 1')) == 3, 30)
+        labels = {(found["metric"]["camera"], found["metric"]["host"]) for found in query("up")}
+        assert labels == {("pi1", "pi1"), ("pi1@yard", "pi1"), ("pi2", "pi2")}
+        dashboard = json.loads((tmp_path / "dashboard.json").read_text())
+        expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        assert len(expressions) >= 12
+        for expression in expressions:
+            until(expression, lambda expression=expression: query(expression), 20)
+        groups = ask("rules")["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        assert len(rules) == (MONITORING / "rules.yml").read_text().count("- alert: ")
+        until("the rules evaluated", lambda: all(rule["lastEvaluation"] > "1" for rule in rules))
+        assert {rule["health"] for rule in ask("rules")["groups"][0]["rules"]} == {"ok"}
+
+        watched.own["pi3"] = {}
+        write()
+        until("the fourth camera without a restart", lambda: len(query("up")) == 4, 30)
+
+
+def reachable() -> bool:
+    try:
+        return bool(ask("status/buildinfo"))
+    except OSError:
+        return False
