@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pi-cam-daemon"
+_COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
+
+
+def compiled(source: Path, *options: str) -> Path:
+    """The C program *source*, built once for each version of it; *options* are the compiler's."""
+    command = [*_COMPILE, str(source), *options]
+    digest = hashlib.sha256(source.read_bytes() + repr((_COMPILE, options)).encode()).hexdigest()
+    built = CACHE / f"{source.stem}-{digest[:16]}" / source.stem
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        new = built.with_suffix(f".{os.getpid()}")
+        subprocess.run([*command, "-o", new], check=True, timeout=120)
+        new.rename(built)
+    return built
+
+
+def fake_v4l2() -> Path:
+    """rig/fakev4l.c, for LD_PRELOAD."""
+    source = Path(__file__).parent / "rig" / "fakev4l.c"
+    return compiled(source, "-shared", "-fPIC", "-ldl", "-lpthread")
 
 
 class Machine:

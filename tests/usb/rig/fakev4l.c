@@ -12,8 +12,13 @@
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
  *                    `busy` (another program streams), `no-clock` (no timestamps)
  *
+ *   stamp=1          each JPEG gets a comment right after SOI, FF FE 00 26: "FAKE", its number and CLOCK_MONOTONIC in
+ *                    nanoseconds when it was there, 16 hexadecimal digits each
+ *   priority=10      SCHED_FIFO for the thread that delivers, so that a busy program does not delay its own camera
+ *
  * The state is read again for every frame; a file that is taken away is a camera that was unplugged. Since nodes are
- * files, links, permissions and replugging under another name need nothing here.
+ * files, links, permissions and replugging under another name need nothing here. The thread that delivers is called
+ * "fakev4l": what it costs is no cost of the program's.
  *
  * cc -O2 -Wall -Wextra -shared -fPIC -o fakev4l.so fakev4l.c -ldl -lpthread
  */
@@ -25,6 +30,7 @@
 #include <limits.h>
 #include <linux/videodev2.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -40,6 +46,7 @@
 #define MAX_HANDLES 16
 #define MAX_BUFFERS 32
 #define MAX_FRAMES 256
+#define STAMP_LENGTH 40
 
 struct jpeg {
 	uint8_t *data;
@@ -53,6 +60,7 @@ struct handle {
 	uint32_t formats[4];
 	int format_count;
 	unsigned width, height, fps;
+	int stamp, priority;
 	struct jpeg jpegs[MAX_FRAMES];
 	int jpeg_count;
 
@@ -66,6 +74,7 @@ struct handle {
 
 	struct v4l2_buffer queued[MAX_BUFFERS], done[MAX_BUFFERS];
 	int queued_count, done_count;
+	char state[16]; /* as it was at the last frame */
 	int streaming, stop;
 	pthread_t feeder;
 };
@@ -125,9 +134,11 @@ static void state_now(const struct handle *h, char *state, size_t size)
 	else setting(text, "state", "run", state, size);
 }
 
+/* While it streams, the feeder looks: the program's own calls cost no more than a real camera's. */
 static int state_is(const struct handle *h, const char *state)
 {
 	char now[16];
+	if (h->streaming) return !strcmp(h->state, state);
 	state_now(h, now, sizeof now);
 	return !strcmp(now, state);
 }
@@ -171,6 +182,10 @@ static void describe(struct handle *h, const char *text)
 	setting(text, "formats", "MJPG,YUYV", value, sizeof value);
 	for (char *rest = value, *name; h->format_count < 4 && (name = strsep(&rest, ","));)
 		if (strlen(name) == 4) h->formats[h->format_count++] = v4l2_fourcc(name[0], name[1], name[2], name[3]);
+	setting(text, "stamp", "0", value, sizeof value);
+	h->stamp = atoi(value);
+	setting(text, "priority", "0", value, sizeof value);
+	h->priority = atoi(value);
 	setting(text, "frames", "", value, sizeof value);
 	load_frames(h, value);
 	h->format = h->formats[0];
@@ -189,26 +204,41 @@ static size_t draw_yuyv(const struct handle *h, uint8_t *to)
 	return (size_t)h->width * h->height * 2;
 }
 
-static void deliver(struct handle *h, uint64_t sequence, const char *state)
+static size_t copy_jpeg(const struct handle *h, uint64_t sequence, const struct timespec *now, uint8_t *to)
+{
+	const struct jpeg *jpeg = &h->jpegs[sequence % (uint64_t)h->jpeg_count];
+	size_t length = jpeg->length, stamp = h->stamp ? STAMP_LENGTH : 0;
+	char text[STAMP_LENGTH];
+	if (length > h->buffer_size - stamp) length = h->buffer_size - stamp;
+	memcpy(to + stamp, jpeg->data, length);
+	if (stamp) {
+		uint64_t ns = (uint64_t)now->tv_sec * 1000000000u + (uint64_t)now->tv_nsec;
+		memcpy(to, "\xff\xd8\xff\xfe\x00\x26", 6);
+		snprintf(text, sizeof text, "FAKE%016jx%016jx", (uintmax_t)sequence, (uintmax_t)ns);
+		memcpy(to + 6, text, STAMP_LENGTH - 4);
+	}
+	return length + stamp;
+}
+
+static void deliver(struct handle *h, uint64_t sequence)
 {
 	struct v4l2_buffer buffer = h->queued[0];
 	memmove(h->queued, h->queued + 1, sizeof buffer * (size_t)--h->queued_count);
 	uint8_t *to = h->memory + buffer.m.offset;
+	const char *state = h->state;
+	struct timespec now;
 	size_t length;
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (h->format == V4L2_PIX_FMT_YUYV) {
 		length = draw_yuyv(h, to);
 	} else {
-		const struct jpeg *jpeg = &h->jpegs[sequence % (uint64_t)h->jpeg_count];
-		length = jpeg->length < h->buffer_size ? jpeg->length : h->buffer_size;
-		memcpy(to, jpeg->data, length);
+		length = copy_jpeg(h, sequence, &now, to);
 	}
 	if (!strcmp(state, "corrupt") && sequence % 2) length /= 2;
 	if (!strcmp(state, "broken")) to[0] = 0;
 	if (!strcmp(state, "endless")) length -= 2;
 	if (!strcmp(state, "error") && sequence % 2) buffer.flags |= V4L2_BUF_FLAG_ERROR;
 	if (strcmp(state, "no-clock")) {
-		struct timespec now;
-		clock_gettime(CLOCK_MONOTONIC, &now);
 		buffer.flags |= V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
 		buffer.timestamp.tv_sec = now.tv_sec;
 		buffer.timestamp.tv_usec = now.tv_nsec / 1000;
@@ -223,9 +253,11 @@ static void *feed(void *argument)
 {
 	struct handle *h = argument;
 	struct timespec due;
+	if (h->priority) pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){ .sched_priority = h->priority });
+	pthread_setname_np(pthread_self(), "fakev4l");
 	clock_gettime(CLOCK_MONOTONIC, &due);
 	for (uint64_t sequence = 0;; sequence++) {
-		char state[16];
+		char state[sizeof h->state];
 		due.tv_nsec += 1000000000l / h->fps;
 		due.tv_sec += due.tv_nsec / 1000000000l;
 		due.tv_nsec %= 1000000000l;
@@ -233,12 +265,13 @@ static void *feed(void *argument)
 		state_now(h, state, sizeof state);
 		pthread_mutex_lock(&lock);
 		int stop = h->stop;
+		memcpy(h->state, state, sizeof state);
 		if (!stop && !strcmp(state, "gone") && h->bell >= 0) {
 			real_close(h->bell);
 			h->bell = -1;
 		}
 		int has_frame = h->format == V4L2_PIX_FMT_YUYV || h->jpeg_count;
-		if (!stop && h->bell >= 0 && has_frame && h->queued_count && strcmp(state, "freeze")) deliver(h, sequence, state);
+		if (!stop && h->bell >= 0 && has_frame && h->queued_count && strcmp(state, "freeze")) deliver(h, sequence);
 		pthread_mutex_unlock(&lock);
 		if (stop) return NULL;
 	}
@@ -268,6 +301,7 @@ static int start_streaming(struct handle *h)
 	int failed = pthread_create(&h->feeder, NULL, feed, h);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	h->streaming = !failed;
+	snprintf(h->state, sizeof h->state, "run");
 	return -failed;
 }
 
