@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/pi-cam-daemon
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -44,4 +45,16 @@ make_venv() {
     "$dir/bin/python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$dir/constraints" 2>/dev/null || true
     "$dir/bin/pip" install -q --disable-pip-version-check -c "$dir/constraints" "$@"
     echo "$stamp" >"$dir/.stamp"
+}
+
+# make_test_venv: what the project and its tests depend on, in $venv; the project itself is taken from this checkout
+make_test_venv() {
+    local requirements
+    mapfile -t requirements < <("${PYTHON:-python3}" -c '
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["test"], sep="\n")')
+    # a name of its own for each set, so that two checkouts do not take it away from each other
+    venv=$CACHE/test-venv-$(printf '%s\n' "$("${PYTHON:-python3}" -VV)" "${requirements[@]}" | sha256sum | cut -c1-12)
+    make_venv "$venv" "" "${requirements[@]}"
 }
