@@ -43,7 +43,11 @@ _SEND_BUFFER_BYTES = 512 * 1024
 
 
 class Outlet:
-    """Holds ONE newest frame and the thread that sends it: a driver's callback never waits for the socket."""
+    """Holds ONE newest frame and sends it: a driver's callback never waits for the socket.
+
+    A frame that finds room in the socket goes at once, for handing it to another thread costs more than to send it.
+    The thread here sends what found none, and everything that is not a frame.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.reason = ""  # why this camera was chosen
@@ -51,6 +55,9 @@ class Outlet:
         self._changed = threading.Condition()
         self._hello: bytes | None = None
         self._newest: tuple[bytes, int] | None = None
+        self._rest = b""  # of a message that was begun
+        self._sending = False  # the thread here has the socket
+        self._quiet_until = 0.0
         self._captured = 0
         self._live = False
         self._error: SourceError | None = None
@@ -68,9 +75,14 @@ class Outlet:
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         with self._changed:
-            self._newest = (jpeg, captured_ns)
             self._captured += 1
-            self._changed.notify()
+            self._newest = (jpeg, captured_ns)
+            if self._sending or self._hello:
+                return
+            if self._live or time.monotonic() >= self._quiet_until:
+                self._send_newest()
+                if self._newest or self._rest:
+                    self._changed.notify()
 
     def live(self, wanted: bool) -> None:
         """Send every frame, or one a second."""
@@ -86,42 +98,60 @@ class Outlet:
             self._changed.notify()
         self._thread.join(timeout)
 
+    def _send_newest(self) -> None:
+        """Send the newest frame, as much of it as there is room for; with the lock held."""
+        assert self._newest
+        jpeg, captured_ns = self._newest
+        header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
+        try:
+            sent = self._sock.sendmsg((header, jpeg), (), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionError:  # the server is gone: the thread that listens to it acts on that
+            sent = len(header) + len(jpeg)
+        self._newest = None
+        self._quiet_until = time.monotonic() + _QUIET_SECONDS
+        if sent < len(header) + len(jpeg):
+            self._rest = (header + jpeg)[sent:]
+
     def _send_all(self) -> None:
-        beat_at = quiet_until = time.monotonic()
+        beat_at = time.monotonic()
         while True:
             with self._changed:
+                self._sending = False
                 while True:
                     now = time.monotonic()
-                    frame = self._newest if self._live or now >= quiet_until else None
-                    if self._hello or frame or self._ending or now >= beat_at:
+                    frame = self._newest if self._live or now >= self._quiet_until else None
+                    if self._rest or self._hello or frame or self._ending or now >= beat_at:
                         break
                     self._changed.wait(beat_at - now)
-                hello, self._hello = self._hello, None
+                messages = [self._rest]
+                self._rest = b""
+                if self._hello:
+                    messages.append(pack(Kind.HELLO, self._hello))
+                    self._hello = None
                 if frame:
+                    messages.append(pack(Kind.FRAME, *frame))
                     self._newest = None
-                captured, ending, error = self._captured, self._ending, self._error
-            try:
-                if hello:
-                    self._sock.sendall(pack(Kind.HELLO, hello))
-                if frame:
-                    self._send_frame(*frame)
-                    quiet_until = now + _QUIET_SECONDS
+                    self._quiet_until = now + _QUIET_SECONDS
                 if now >= beat_at:
-                    self._sock.sendall(pack(Kind.BEAT, COUNT.pack(captured), time.monotonic_ns()))
+                    messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
-                if error:
-                    said = {"cause": error.cause, "message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]}
-                    self._sock.sendall(pack(Kind.ERROR, json.dumps(said).encode()))
+                if self._error:
+                    messages.append(pack(Kind.ERROR, _last_words(self._error)))
+                ending = self._ending
+                self._sending = True
+            try:
+                self._sock.sendall(b"".join(messages))
             except ConnectionError:
                 return  # the server is gone: the thread that listens to it acts on that
             if ending:
                 return
 
-    def _send_frame(self, jpeg: bytes, captured_ns: int) -> None:
-        header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
-        sent = self._sock.sendmsg((header, jpeg))
-        if sent < len(header) + len(jpeg):  # a signal came in between
-            self._sock.sendall((header + jpeg)[sent:])
+
+def _last_words(error: SourceError) -> bytes:
+    said = {"cause": error.cause, "message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]}
+    return json.dumps(said).encode()
 
 
 def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
