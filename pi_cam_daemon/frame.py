@@ -14,7 +14,7 @@ class Frame:
     *captured* is CLOCK_MONOTONIC in seconds, *timestamp* the same moment as Unix time.
     """
 
-    part: bytearray
+    part: bytes
     start: int
     end: int
     captured: float

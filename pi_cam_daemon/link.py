@@ -34,8 +34,7 @@ class CameraLink:
         self._sock = sock
         self._framerate = framerate
         self._changed = changed
-        self._reader = Reader(sock, self._frame_room)
-        self._timestamp = 0.0
+        self._reader = Reader(sock)
         self._beats: list[tuple[float, int]] = []
         self.info: CameraInfo | None = None
         self.error: SourceError | None = None
@@ -79,6 +78,8 @@ class CameraLink:
                     newest = self._frame(message)
                 else:
                     self._hear(message)
+                if self._reader.drained:  # to ask the socket once more costs as much as to read a frame
+                    break
         except EOFError:
             if newest:  # it comes before the end, which will be met again
                 return newest
@@ -102,22 +103,17 @@ class CameraLink:
         self.ended = True
         self._changed()
 
-    def _frame_room(self, length: int, captured_ns: int) -> tuple[bytearray, int]:
-        now = time.monotonic()
-        self._timestamp = time.time() - max(0.0, now - captured_ns / 1e9)
-        header = mjpeg.part_header(length, self._timestamp)
-        buffer = bytearray(len(header) + length + len(mjpeg.CLOSING))
-        buffer[: len(header)] = header
-        buffer[len(header) + length :] = mjpeg.CLOSING
-        return buffer, len(header)
-
     def _frame(self, message: Message) -> Frame:
-        start, end = message.start, len(message.buffer) - len(mjpeg.CLOSING)
-        if message.buffer[start : start + 2] != b"\xff\xd8":
-            raise ProtocolError(f"a frame of {end - start} bytes that is no JPEG")
+        jpeg = message.view
+        if bytes(jpeg[:2]) != b"\xff\xd8":
+            raise ProtocolError(f"a frame of {len(jpeg)} bytes that is no JPEG")
         now = time.monotonic()
         self._progress(now)
-        return Frame(message.buffer, start, end, min(message.captured_ns / 1e9, now), self._timestamp)
+        captured = min(message.captured_ns / 1e9, now)
+        timestamp = time.time() - (now - captured)
+        header = mjpeg.part_header(len(jpeg), timestamp)
+        part = b"".join((header, jpeg, mjpeg.CLOSING))
+        return Frame(part, len(header), len(header) + len(jpeg), captured, timestamp)
 
     def _progress(self, now: float) -> None:
         self.progressed_at = now

@@ -61,21 +61,21 @@ class Viewer:
         self.client = client
         self.interval = interval
         self.opening = opening
-        self.part: bytes | bytearray | None = None
-        self.last: bytes | bytearray | None = None
+        self.part: bytes | None = None
+        self.last: bytes | None = None
         self.offset = 0
         self.due = 0.0
         self.pictures = 0
         self.since = self.moved_at = now
 
-    def welcome(self, shown: bytes | bytearray | None, now: float) -> None:
+    def welcome(self, shown: bytes | None, now: float) -> None:
         """Send the opening, and what is *shown* in the same write: the first paint needs no further wait."""
         if shown is None:
             self._write(self.opening, now)
         else:
             self.begin(shown, now, self.opening)
 
-    def begin(self, part: bytes | bytearray, now: float, head: bytes = b"") -> None:
+    def begin(self, part: bytes, now: float, head: bytes = b"") -> None:
         """Send *part* behind *head*, as much of it as goes; raises OSError when the viewer is gone."""
         self.last = part
         self.pictures += 1
@@ -86,7 +86,7 @@ class Viewer:
                 self.due = now + self.interval
         self._write(head + part if head else part, now)
 
-    def _write(self, part: bytes | bytearray, now: float) -> None:
+    def _write(self, part: bytes, now: float) -> None:
         try:
             sent = self.sock.send(part)
         except BlockingIOError:
@@ -132,7 +132,7 @@ class Streams:
         self._camera_fd = -1
         self._hold_seconds = HOLD_SECONDS
         # what everybody is shown now (None: nothing yet), when that was sent, and when it was last a new picture
-        self._shown: bytes | bytearray | None = None
+        self._shown: bytes | None = None
         self._shown_at = 0.0
         self._fresh_at = float("-inf")
         self._sweep_at = 0.0
@@ -277,7 +277,7 @@ class Streams:
             self._camera.close()
             self._camera, self._camera_fd = None, -1
 
-    def _show(self, part: bytes | bytearray, now: float) -> None:
+    def _show(self, part: bytes, now: float) -> None:
         """Send *part* to every viewer that is free for it; the hot path."""
         self._shown, self._shown_at = part, now
         gone = []

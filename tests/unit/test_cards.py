@@ -122,7 +122,7 @@ def test_closing_leaves_no_process_behind() -> None:
 
 def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_one(tmp_path: Path) -> None:
     # the stream loop asks for the card: an exception there ends the daemon
-    hub, broken = Hub(), bytearray(b"\xff\xd8 the rest was lost on the cable")
+    hub, broken = Hub(), b"\xff\xd8 the rest was lost on the cable"
     hub.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
     assert daemon._size(hub, layers.load(etc=tmp_path)) == (640, 480)
 

@@ -8,7 +8,7 @@ from pi_cam_daemon.hub import Audience, Hub
 
 
 def frame(captured: float) -> Frame:
-    return Frame(bytearray(b"<jpeg>"), 1, 5, captured, 0.0)
+    return Frame(b"<jpeg>", 1, 5, captured, 0.0)
 
 
 class Counter:
@@ -20,7 +20,7 @@ class Counter:
 
 
 def test_a_frame_gives_its_picture_without_a_copy() -> None:
-    part = bytearray(b"<jpeg>")
+    part = b"<jpeg>"
     picture = Frame(part, 1, 5, 0.0, 0.0).jpeg
     assert bytes(picture) == b"jpeg"
     assert picture.obj is part

@@ -315,8 +315,7 @@ def test_a_camera_that_talks_nonsense_is_let_go_and_its_viewers_are_not(rig: Rig
     rig.frame(picture(1))
     assert client.number() == 1
     rig.camera.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    with pytest.raises(ConnectionResetError):
-        rig.camera.recv(1)
+    assert rig.camera.recv(1) == b"", "it is let go"
     rig.new_camera()
     rig.frame(picture(2))
     assert client.number() == 2
