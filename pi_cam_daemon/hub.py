@@ -14,6 +14,7 @@ class Hub:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._waiting = 0
         self._newest: Frame | None = None
 
     @property
@@ -23,9 +24,11 @@ class Hub:
 
     def publish(self, frame: Frame) -> None:
         """Make *frame* the newest and wake whoever waits."""
-        with self._changed:
-            self._newest = frame
-            self._changed.notify_all()
+        self._newest = frame
+        # after the frame, as `wait` looks at the frame after it is counted: one of the two sees the other
+        if self._waiting:
+            with self._changed:
+                self._changed.notify_all()
 
     def wait(self, captured_since: float, timeout: float) -> Frame | None:
         """The newest frame, once it was captured at *captured_since* (CLOCK_MONOTONIC) or later.
@@ -36,8 +39,14 @@ class Hub:
         def fresh() -> bool:
             return self._newest is not None and self._newest.captured >= captured_since
 
+        if fresh():
+            return self._newest
         with self._changed:
-            return self._newest if self._changed.wait_for(fresh, timeout) else None
+            self._waiting += 1
+            try:
+                return self._newest if self._changed.wait_for(fresh, timeout) else None
+            finally:
+                self._waiting -= 1
 
 
 class Audience:
