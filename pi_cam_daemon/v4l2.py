@@ -100,6 +100,8 @@ class Capture:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._memory: list[mmap.mmap] = []
+        # used again and again: a new one takes longer than the call that it is for
+        self._dequeued, self._newer = _buffer(), _buffer()
         asked = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
         pixels = asked.fmt.pix
         pixels.width, pixels.height = width, height
@@ -138,24 +140,24 @@ class Capture:
 
     def newest(self) -> Picture | None:
         """The newest picture that has come, older ones are skipped; None if there is none."""
-        newest = self._dequeue()
-        while newest and (newer := self._dequeue()):
-            fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
-            newest = newer
-        if not newest:
+        if not self._dequeue(self._dequeued):
             return None
+        # poll() first: an attempt that fails costs as much as all the rest here
+        while self._poll.poll(0) and self._dequeue(self._newer):
+            fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
+            self._dequeued, self._newer = self._newer, self._dequeued
+        newest = self._dequeued
         data = self._memory[newest.index][: newest.bytesused]
         picture = Picture(data, _timestamp_ns(newest), bool(newest.flags & api.V4L2_BUF_FLAG_ERROR))
         fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
         return picture
 
-    def _dequeue(self) -> Any:
-        buffer = _buffer()
+    def _dequeue(self, buffer: Any) -> bool:
         try:
             fcntl.ioctl(self._fd, api.VIDIOC_DQBUF, buffer)
         except BlockingIOError:
-            return None
-        return buffer
+            return False
+        return True
 
     def _set_framerate(self, framerate: float) -> float:
         """Ask for *framerate*; the answer, which is taken to be the same where a camera gives none."""
