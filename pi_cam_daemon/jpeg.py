@@ -18,7 +18,10 @@ _OTHER_SOF = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _SOI = 0xD8
 _SOS = 0xDA
 _DHT = 0xC4
+_TABLES = (0xDB, 0xDD)  # quantization, restart interval
+_APP0, _COMMENT = 0xE0, 0xFE
 _PROGRESSIVE = 0xC2  # it has no standard tables
+_NO_SIZE = "its picture data starts before its size is known"
 _EOI = re.compile(rb"\xff\xd9")
 _SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
 
@@ -60,18 +63,21 @@ def size(jpeg: Bytes) -> tuple[int, int]:
     """The width and height of *jpeg* in pixels, from its header; JpegError if that cannot be read."""
     for marker, start, end in _segments(jpeg):
         if marker in _SOF:
-            if end - start < 6:
-                raise JpegError("its frame header is too short")
-            height = jpeg[start + 1] << 8 | jpeg[start + 2]
-            width = jpeg[start + 3] << 8 | jpeg[start + 4]
-            if not width or not height:
-                raise JpegError(f"its size is {width}x{height}")
-            return width, height
-        if marker in _OTHER_SOF:
-            raise JpegError(f"its coding (marker FF{marker:02X}) is neither baseline nor progressive")
+            return _size(jpeg, start, end)
         if marker == _SOS:
             break
     raise JpegError("its picture data starts before its size is known")
+
+
+def _size(jpeg: Bytes, start: int, end: int) -> tuple[int, int]:
+    """What the frame header from *start* to *end* says."""
+    if end - start < 6:
+        raise JpegError("its frame header is too short")
+    height = jpeg[start + 1] << 8 | jpeg[start + 2]
+    width = jpeg[start + 3] << 8 | jpeg[start + 4]
+    if not width or not height:
+        raise JpegError(f"its size is {width}x{height}")
+    return width, height
 
 
 def check(jpeg: Bytes) -> None:
@@ -101,6 +107,8 @@ def repair(data: Bytes, *, end_required: bool = True) -> bytes:
     Without *end_required* a picture that lacks its end marker gets one: no cheap look can tell whether all of it came.
     """
     rest, newest = bytes(data), None
+    if _is_plain(rest):
+        return rest
     for _ in range(_MAX_PICTURES):
         try:
             picture, rest = _first(rest, end_required)
@@ -117,24 +125,60 @@ def repair(data: Bytes, *, end_required: bool = True) -> bytes:
     return newest
 
 
+def _is_plain(jpeg: bytes) -> bool:
+    """Whether there is nothing to repair; where that takes more than a glance, `_first` finds out.
+
+    Every frame of a camera comes through here, 30 ms after the last one and with nothing left of it in the processor's
+    caches: how much code runs counts for more than how often.
+    """
+    at = scan = 2
+    sized = tables = False
+    last = len(jpeg) - _MIN_LENGTH
+    for _ in range(_MAX_SEGMENTS):
+        if at > last or jpeg[at] != 0xFF:
+            return False
+        marker = jpeg[at + 1]
+        end = at + 2 + (jpeg[at + 2] << 8 | jpeg[at + 3])
+        if marker == _SOS:
+            scan = end
+            break
+        if marker == _DHT:
+            tables = True
+        elif marker == _SOF[0]:
+            pixels = (jpeg[at + 5] << 8 | jpeg[at + 6]) * (jpeg[at + 7] << 8 | jpeg[at + 8])
+            if sized or end - at < 10 or not 0 < pixels <= min(_MOST_PIXELS, _MAX_PIXELS_PER_BYTE * len(jpeg)):
+                return False
+            sized = True
+        elif marker not in _TABLES and (not _APP0 <= marker <= _COMMENT or _is_unwanted(jpeg, marker, at + 4, end)):
+            return False
+        if end < at + 4:
+            return False
+        at = end
+    if not (sized and tables and jpeg.startswith(b"\xff\xd8") and jpeg.endswith(b"\xff\xd9")):
+        return False
+    stop = _SOI_OR_EOI.search(jpeg, scan)
+    return stop is not None and stop.end() == len(jpeg)
+
+
 def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
     """The first picture in *jpeg*, repaired, or None if the next one cuts it short; and what follows it."""
-    width, height = size(jpeg)
-    if width * height > _MOST_PIXELS:
-        raise JpegError(f"{width}x{height} pixels are more than this program takes")
-    if width * height > _MAX_PIXELS_PER_BYTE * len(jpeg):
-        raise JpegError(f"it is cut short: {len(jpeg)} bytes cannot hold {width}x{height} pixels")
     kept = []
     at = scan = 0
-    tables = False
+    sized = tables = False
     for marker, start, end in _segments(jpeg):
         if marker == _SOS:
+            if not sized:
+                raise JpegError(_NO_SIZE)
             scan = end
             if not tables:
                 kept += [jpeg[at : start - 4], _STANDARD_DHT]
                 at = start - 4
             break
-        if marker in (_DHT, _PROGRESSIVE):
+        if marker in _SOF:
+            _check_size(*_size(jpeg, start, end), len(jpeg))
+            sized = True
+            tables = tables or marker == _PROGRESSIVE
+        elif marker == _DHT:
             tables = True
         elif _is_unwanted(jpeg, marker, start, end):
             kept.append(jpeg[at : start - 4])
@@ -157,9 +201,17 @@ def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
     return picture, rest
 
 
+def _check_size(width: int, height: int, length: int) -> None:
+    """Raise JpegError for what no picture of *length* bytes can be, and for what is more than a Pi can turn."""
+    if width * height > _MOST_PIXELS:
+        raise JpegError(f"{width}x{height} pixels are more than this program takes")
+    if width * height > _MAX_PIXELS_PER_BYTE * length:
+        raise JpegError(f"it is cut short: {length} bytes cannot hold {width}x{height} pixels")
+
+
 def _is_unwanted(jpeg: bytes, marker: int, start: int, end: int) -> bool:
     """Whether this header segment is Exif, or application data or a comment in which a thumbnail starts or ends."""
-    if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+    if not (_APP0 <= marker <= _APP0 + 15 or marker == _COMMENT):
         return False
     return jpeg.startswith(b"Exif\0", start, end) or _SOI_OR_EOI.search(jpeg, start, end) is not None
 
@@ -180,6 +232,8 @@ def _segments(jpeg: Bytes) -> Iterator[tuple[int, int, int]]:
             continue
         if marker < 0xC0 or 0xD0 <= marker <= 0xD9:
             raise JpegError(f"marker FF{marker:02X} at byte {at} does not belong into headers")
+        if marker in _OTHER_SOF:
+            raise JpegError(f"its coding (marker FF{marker:02X}) is neither baseline nor progressive")
         length = jpeg[at + 2] << 8 | jpeg[at + 3]
         end = at + 2 + length
         if length < 2 or end > len(jpeg):

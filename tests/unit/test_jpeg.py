@@ -186,6 +186,22 @@ def test_a_good_picture_is_left_alone(whole: bytes) -> None:
     assert jpeg.repair(whole) is whole
 
 
+@pytest.mark.parametrize(
+    "unsound",
+    [
+        pytest.param(with_segment(0xC0, b"\x08\x27\x10\x27\x10" + bytes(10)), id="a first header of 100 megapixels"),
+        pytest.param(with_segment(0xC0, b"\x08\0\0\0\0" + bytes(10)), id="a first frame header of no size"),
+        pytest.param(with_size(9999, 9999), id="a size that so few bytes cannot hold"),
+        pytest.param(WHOLE[:2] + bytes(200) + WHOLE[2:], id="zeros in the headers"),
+        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 300 + WHOLE[2:], id="segments without end"),
+        pytest.param(WHOLE[:2] + b"\xff\xe0\0\1" + WHOLE[2:], id="a segment shorter than its length"),
+    ],
+)
+def test_repair_refuses_what_it_cannot_mend_even_if_it_looks_plain(unsound: bytes) -> None:
+    with pytest.raises(JpegError):
+        jpeg.repair(unsound)
+
+
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 def test_repair_takes_any_bytes_like_object_and_gives_bytes(kind: type) -> None:
     for data in (WHOLE, WHOLE + b"\0"):
