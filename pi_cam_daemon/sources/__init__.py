@@ -28,10 +28,7 @@ VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG vi
 
 def stopped(commands: Commands) -> bool:
     """Whether a Stop has come. Never waits."""
-    try:
-        return isinstance(commands.get_nowait(), Stop)
-    except queue.Empty:
-        return False
+    return not commands.empty() and isinstance(commands.get(), Stop)
 
 
 class Sink(Protocol):
