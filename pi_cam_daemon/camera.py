@@ -79,10 +79,20 @@ class Outlet:
             self._newest = (jpeg, captured_ns)
             if self._sending or self._hello:
                 return
-            if self._live or time.monotonic() >= self._quiet_until:
+            if self.wanted:
                 self._send_newest()
                 if self._newest or self._rest:
                     self._changed.notify()
+
+    @property
+    def wanted(self) -> bool:
+        # Until a frame was good enough to be sent: those that are passed over count as pictures, too.
+        return self._live or time.monotonic() >= self._quiet_until
+
+    def passed(self) -> None:
+        with self._changed:
+            self._captured += 1
+            self._newest = None  # it is not the newest any more
 
     def live(self, wanted: bool) -> None:
         """Send every frame, or one a second."""

@@ -138,6 +138,13 @@ class Capture:
         """Whether there is news in that time: a picture, or the error that ends them. `newest` has it."""
         return bool(self._poll.poll(milliseconds))
 
+    def skip(self) -> bool:
+        """Leave the oldest picture that has come to the driver again; whether there was one."""
+        if not self._dequeue(self._dequeued):
+            return False
+        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
+        return True
+
     def newest(self) -> Picture | None:
         """The newest picture that has come, older ones are skipped; None if there is none."""
         if not self._dequeue(self._dequeued):

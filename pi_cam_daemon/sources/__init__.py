@@ -40,6 +40,13 @@ class Sink(Protocol):
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         """One whole, upright JPEG, given away for good; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the next frame is going anywhere. If not, a source may save its work and say `passed`."""
+
+    def passed(self) -> None:
+        """One more frame was captured, and left where it was because it is not wanted."""
+
 
 class Source(Protocol):
     """A camera, or something that behaves like one."""

@@ -49,11 +49,15 @@ class _Lookout:
 
     def __init__(self, sink: Sink, commands: Commands, device: str) -> None:
         self.found: usb.Camera | None = None
-        self.opened = sink.opened
+        self.opened, self.passed = sink.opened, sink.passed
         self._sink = sink
         self._commands = commands
         self._device = device
         self._next_look = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        return self._sink.wanted
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         self._sink.frame(jpeg, captured_ns)

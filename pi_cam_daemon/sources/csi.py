@@ -250,7 +250,9 @@ def _output(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
                 if self._error:
                     raise self._error
                 newest, self._newest = self._newest, None
-            if newest:
+            if newest and not sink.wanted:
+                sink.passed()
+            elif newest:
                 frame, captured = newest
                 try:
                     sink.frame(orientation.jpeg(frame), captured)

@@ -124,7 +124,13 @@ class UsbSource:
         dropped = Dropped(camera.path)
         captured_ns = time.monotonic_ns()
         while not stopped(commands):
-            picture = capture.newest() if capture.wait(_CHECK_MS) else None
+            if not capture.wait(_CHECK_MS):
+                continue
+            if not sink.wanted:
+                if capture.skip():
+                    sink.passed()
+                continue
+            picture = capture.newest()
             if not picture:
                 continue
             try:

@@ -44,6 +44,8 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 class Recorder:
     """A sink that keeps everything, and the thread that runs the source into it."""
 
+    wanted = True
+
     def __init__(self, camera: csi.CsiSource) -> None:
         self.events: list[Any] = []
         self.error: BaseException | None = None
@@ -53,6 +55,9 @@ class Recorder:
 
     def opened(self, info: CameraInfo) -> None:
         self.events.append(info)
+
+    def passed(self) -> None:
+        raise AssertionError("it is wanted")
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         self.events.append((jpeg, captured_ns, time.monotonic_ns()))

@@ -63,6 +63,9 @@ def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
 class Watcher:
     """A sink that says Stop after so many frames."""
 
+    wanted = True
+    passed_over = 0
+
     def __init__(self, commands: Commands, frames: int = 3) -> None:
         self.events: list[CameraInfo | tuple[bytes, int]] = []
         self._commands = commands
@@ -79,6 +82,11 @@ class Watcher:
 
     def opened(self, info: CameraInfo) -> None:
         self.events.append(info)
+
+    def passed(self) -> None:
+        self.passed_over += 1
+        if self.passed_over == 3:
+            self.wanted = True
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         self.events.append((jpeg, captured_ns))
@@ -256,6 +264,15 @@ def test_a_picture_that_cannot_be_turned_is_left_out(machine: Any) -> None:
     machine.picture = lambda _: next(pictures)
     for jpeg, _ in watch(source(rotation=90)).frames:
         assert decoded(jpeg).shape == (64, 48, 3)
+
+
+def test_what_nobody_wants_is_not_turned(machine: Any) -> None:
+    machine.picture = encoded(camera_picture(64, 48))
+    commands = Commands()
+    watcher = Watcher(commands, frames=1)
+    watcher.wanted = False
+    source(rotation=90).run(watcher, commands)
+    assert (watcher.passed_over, len(watcher.frames)) == (3, 1)
 
 
 def test_while_a_picture_is_turned_only_the_newest_waits(machine: Any) -> None:

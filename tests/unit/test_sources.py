@@ -36,6 +36,8 @@ class Run:
 
     def __init__(self, source: Source, dawdle: float = 0.0) -> None:
         self.delivered: list[CameraInfo | tuple[bytes, int]] = []
+        self.wanted = True
+        self.passed_over = 0
         self.error: BaseException | None = None
         self.commands: Commands = queue.SimpleQueue()
         self._source = source
@@ -50,6 +52,11 @@ class Run:
         self._add((data, captured_ns))
         if len(self.frames) == 1:
             time.sleep(self._dawdle)
+
+    def passed(self) -> None:
+        with self._changed:
+            self.passed_over += 1
+            self._changed.notify_all()
 
     @property
     def frames(self) -> list[tuple[bytes, int]]:

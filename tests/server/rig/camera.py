@@ -41,6 +41,13 @@ class FaultySink:
         self._sink = sink
         self._commands = commands
 
+    @property
+    def wanted(self) -> bool:
+        return self._sink.wanted
+
+    def passed(self) -> None:
+        self._sink.passed()
+
     def opened(self, info: CameraInfo) -> None:
         match take_fault():
             case "never-opens":

@@ -120,6 +120,20 @@ def test_a_frozen_camera_does_not_keep_it_from_stopping(machine: Machine) -> Non
     assert run.error is None
 
 
+def test_what_nobody_wants_is_left_to_the_driver_and_counted(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(2)
+        run.wanted = False
+        until("ten are passed over", lambda: run.passed_over >= 10)
+        assert len(run.frames) < 10
+        run.wanted = True
+        count = len(run.frames)
+        frames = run.wait_for_frames(count + 5)
+    times = [captured_ns for _, captured_ns in frames]
+    assert times == sorted(set(times))
+
+
 def test_without_timestamps_of_the_driver_capture_times_are_still_true(machine: Machine) -> None:
     machine.plug(size="160x120", state="no-clock")
     before = time.monotonic_ns()
