@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import videodev2 as api
 
@@ -76,8 +76,7 @@ def pixel_formats(fd: int) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """What was in one of the driver's buffers.
 
     *timestamp_ns* is CLOCK_MONOTONIC, 0 if the driver does not say; *damaged* is what it knows to be incomplete.
@@ -190,7 +189,8 @@ def _buffer(index: int = 0) -> Any:
 def _timestamp_ns(buffer: Any) -> int:
     if buffer.flags & api.V4L2_BUF_FLAG_TIMESTAMP_MASK != api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC:
         return 0
-    return int(buffer.timestamp.tv_sec * 1_000_000_000 + buffer.timestamp.tv_usec * 1000)
+    timestamp = buffer.timestamp
+    return int(timestamp.tv_sec * 1_000_000_000 + timestamp.tv_usec * 1000)
 
 
 def _text(field: ctypes.Array[ctypes.c_uint8]) -> str:

@@ -158,6 +158,8 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
     """What makes a whole, upright JPEG of the camera's bytes; it raises JpegError."""
     if capture.pixel_format != "YUYV":
         mender = _Mender()
+        if orientation.identity:
+            return mender.mended
         return lambda data: orientation.jpeg(mender.mended(data))
 
     # 30 MB and, on a Zero 2 W, a second that a camera with JPEGs of its own does not cost
@@ -197,7 +199,8 @@ class _Mender:
             if self._endless < _ENDLESS_BY_HABIT:
                 raise
             return picture
-        self._endless = max(self._endless - 1, 0)
+        if self._endless:
+            self._endless -= 1
         return picture
 
 
