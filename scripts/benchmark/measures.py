@@ -1,0 +1,305 @@
+"""What is measured, each in a function of its own that gives figures."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.benchmark import frames, load, meter
+from scripts.benchmark.figures import Figure
+from scripts.benchmark.load import Load
+from scripts.benchmark.servers import FRAMERATE, Pictures, Rig, Server
+
+VIEWERS = (1, 10, 50, 300, 1000)
+DAEMON, USTREAMER, FLOOR = "daemon", "µStreamer", "C floor"
+# a rate that is held: what the edges of a measurement cost is no missed frame
+HELD_FPS = 29.5
+_WATCHERS = 20
+# a camera's first pictures, and the interpreter's first time through the code, are no steady state
+_WARM_UP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How long to look: *rounds* of all servers in turn, *seconds* each, *idle_seconds* where little happens."""
+
+    rounds: int
+    seconds: float
+    idle_seconds: float
+    starts: int
+
+
+QUICK = Depth(rounds=2, seconds=2.0, idle_seconds=8.0, starts=5)
+FULL = Depth(rounds=5, seconds=4.0, idle_seconds=30.0, starts=15)
+
+Runs = dict[str, dict[int, list[Load]]]
+Start = Callable[[Pictures], AbstractContextManager[Server]]
+
+
+class Bench:
+    """All measurements on one *rig*; *pictures* are made in *cache*. *flaws* is what no run may have."""
+
+    def __init__(self, rig: Rig, cache: Path, depth: Depth, say: Callable[[str], None]) -> None:
+        self.flaws: list[str] = []
+        self._rig = rig
+        self._depth = depth
+        self._say = say
+        self._hd = Pictures(frames.folder(cache, 1280, 720, 60_000), 1280, 720)
+        self._hd_at_3_mb = Pictures(frames.folder(cache, 1280, 720, 100_000), 1280, 720)
+        self._full_hd = Pictures(frames.folder(cache, 1920, 1080, 150_000), 1920, 1080)
+        self._no_library = rig.folder / "no-library"
+        self._no_library.mkdir()
+        (self._no_library / "libturbojpeg.so.0").touch()
+
+    def _load(self, server: Server, *options: str, path: str = "stream", stamped: bool = True) -> Load:
+        result = load.run(self._rig, server, *options, path=path, seconds=self._depth.seconds)
+        self.flaws += [f"{server.name} {' '.join(options)}: {flaw}" for flaw in result.flaws(stamped)]
+        return result
+
+    @contextlib.contextmanager
+    def _daemon(
+        self, pictures: Pictures | None = None, env: dict[str, str] | None = None, **settings: object
+    ) -> Iterator[Server]:
+        with self._rig.daemon(pictures or self._hd, env, **settings) as server:
+            time.sleep(_WARM_UP_SECONDS)
+            yield server
+
+    # -- the three servers side by side
+
+    def curves(self) -> Runs:
+        """Every server with every number of viewers; in turn, so that a change of the machine meets all alike."""
+        starts: dict[str, Start] = {FLOOR: self._rig.floor, DAEMON: self._rig.daemon, USTREAMER: self._rig.ustreamer}
+        runs: Runs = {name: {count: [] for count in VIEWERS} for name in (DAEMON, USTREAMER, FLOOR)}
+        for number in range(self._depth.rounds):
+            for name in [*starts][:: -1 if number % 2 else 1]:
+                with starts[name](self._hd) as server:
+                    time.sleep(_WARM_UP_SECONDS)
+                    for count in VIEWERS:
+                        result = self._load(server, "-n", str(count))
+                        runs[name][count].append(result)
+                        self._say(f"{name}, {count} viewers: {result.us_per_picture:.1f} µs, {result.fps:.1f} fps")
+                    self._load(server, "-n", "10", "--verify")
+        return runs
+
+    def compared(self, runs: Runs) -> list[Figure]:
+        def ratio(name: str, count: int, value: Callable[[Load], float]) -> float:
+            """To another server in the same round, which had the same machine; the median of all rounds."""
+            pairs = zip(runs[DAEMON][count], runs[name][count], strict=True)
+            return statistics.median(value(ours) / value(theirs) for ours, theirs in pairs)
+
+        def cpu(result: Load) -> float:
+            return result.us_per_picture
+
+        def age(percentile: str) -> Callable[[Load], float]:
+            return lambda result: float(result.seen["age"][percentile])
+
+        figures = [Figure("CPU per picture at 1 viewer, of µStreamer's", ratio(USTREAMER, 1, cpu), "x", 1.25, 1.0)]
+        figures.append(Figure("… at 10", ratio(USTREAMER, 10, cpu), "x", 0.65))
+        for count in (50, 300, 1000):
+            figures.append(Figure(f"… at {count}", ratio(USTREAMER, count, cpu), "x", 0.5))
+            figures.append(Figure(f"… at {count}, of the C floor's", ratio(FLOOR, count, cpu), "x", 1.3, 1.1))
+        most = runs[DAEMON][1000]
+        figures += [
+            Figure(
+                "1000 viewers: fps of the one that got least",
+                min(r.fewest_fps for r in most),
+                "fps",
+                HELD_FPS,
+                least=True,
+            ),
+            Figure("1000 viewers: dropped", max(float(r.seen["dropped"]) for r in most), "", 0),
+            Figure("1000 viewers: all processes", median(r.percent for r in most), "% of a core", 75),
+            Figure(
+                "age of a picture at 300 viewers, p50, of the C floor's", ratio(FLOOR, 300, age("p50")), "x", 1.5, 1.1
+            ),
+            Figure("… p99", ratio(FLOOR, 300, age("p99")), "x", 2.0, 1.1),
+            Figure(
+                "memory of the server process, 1 viewer", median(r.resident_mb for r in runs[DAEMON][1]), "MB", 28, 20
+            ),
+            Figure(
+                "… 1000 viewers more",
+                max(b.resident_mb - a.resident_mb for a, b in zip(runs[DAEMON][1], most, strict=True)),
+                "MB",
+                2,
+            ),
+        ]
+        return figures
+
+    def large_pictures(self) -> list[Figure]:
+        """1920x1080 of 150 kB."""
+        ratios, fewest = [], []
+        for _ in range(self._depth.rounds):
+            with self._rig.floor(self._full_hd) as server:
+                floor = self._load(server, "-n", "300")
+            with self._daemon(self._full_hd) as server:
+                ours = self._load(server, "-n", "300")
+            ratios.append(ours.seen["age"]["p50"] / floor.seen["age"]["p50"])
+            fewest.append(ours.fps)
+        return [
+            Figure("1080p, 300 viewers: fps", min(fewest), "fps", HELD_FPS, least=True),
+            Figure("1080p, 300 viewers: age p50, of the C floor's", statistics.median(ratios), "x", 1.3),
+        ]
+
+    # -- the daemon alone
+
+    def disturbed(self) -> list[Figure]:
+        """Viewers beside some that read slowly, and beside some that do not read at all."""
+        with self._daemon(self._hd_at_3_mb) as server:
+            slow = self._load(server, "-n", str(_WATCHERS), "--slow", "3", "--rate", "500000", "-d", "6")
+        with self._daemon() as server:
+            alone = self._load(server, "-n", str(_WATCHERS))
+            stalled = self._load(server, "-n", str(_WATCHERS), "--stalled", "50")
+        return [
+            Figure("a reader of 0.5 MB/s on 3 MB/s: age p50", slow.seen["slow_age"]["p50"], "ms", 450, 300),
+            Figure("… fps of the others", slow.fewest_fps, "fps", HELD_FPS, least=True),
+            Figure("20 viewers beside 50 stalled: fps", stalled.fewest_fps, "fps", HELD_FPS, least=True),
+            Figure("… memory more", stalled.resident_mb - alone.resident_mb, "MB", 1),
+        ]
+
+    def idle(self) -> list[Figure]:
+        with self._daemon() as server:
+            time.sleep(2)
+            before = meter.read(server.pid)
+            time.sleep(self._depth.idle_seconds)
+            after = meter.read(server.pid)
+            own = meter.cpu_between(before, after, server.pid) / (after.at - before.at) * 100
+            everything = meter.cpu_between(before, after) / (after.at - before.at) * 100
+        with self._daemon(source__capture="on-demand") as server:
+            time.sleep(1)
+            before = meter.read(server.pid)
+            time.sleep(self._depth.idle_seconds)
+            after = meter.read(server.pid)
+            others = len(meter.family(server.pid)) - 1
+        return [
+            Figure("nobody watches: server process", own, "% of a core", 0.15),
+            Figure("nobody watches: all processes", everything, "% of a core", prize=0.17),
+            Figure("on demand, nobody watches: camera processes", others, "", 0),
+            Figure("… wake-ups", (after.wakeups - before.wakeups) / (after.at - before.at), "/s", 2),
+        ]
+
+    def arrivals(self) -> list[Figure]:
+        with self._daemon() as server:
+            result = self._load(server, "-n", "1", "--churn", "20")
+            kept = self._load(server, "--snapshots", "4", path="snapshot")
+            closed = self._load(server, "--snapshots", "4", "--close", path="snapshot")
+        return [
+            Figure("a new viewer's first picture, p50", result.seen["first_picture"]["p50"], "ms", 5, 1),
+            Figure("snapshots, 4 connections", kept.snapshots_per_second, "/s", 4000, 4600, least=True),
+            Figure("… a connection each", closed.snapshots_per_second, "/s", 1500, least=True),
+        ]
+
+    def starts(self) -> list[Figure]:
+        """From the start of the process, without anything of it in memory but what the page cache has."""
+        listening: list[float] = []
+        pattern: list[float] = []
+        usb: list[float] = []
+        for _ in range(self._depth.starts):
+            for pictures, first in ((None, pattern), (self._hd, usb)):
+                with self._rig.daemon(pictures) as server:
+                    listening.append(server.listening_after)
+                    first.append(_first_picture_at(server) - server.started_at)
+        return [
+            Figure("start to listening", statistics.median(listening), "s", 0.35, 0.175),
+            Figure("start to the first picture, test picture", statistics.median(pattern), "s", 1.2, 0.6),
+            Figure("start to the first picture, USB", statistics.median(usb), "s"),
+            Figure(
+                "import of the server's modules",
+                _import_seconds("pi_cam_daemon.daemon", self._depth.starts),
+                "s",
+            ),
+        ]
+
+    def turned(self) -> list[Figure]:
+        """A quarter turn of blocks, beside the same daemon without libjpeg-turbo, which decodes and encodes anew.
+
+        Turned pictures have lost their stamps, as all comments.
+        """
+        with self._daemon(video__rotation=90) as server:
+            lossless = self._load(server, "-n", "1", stamped=False)
+        with self._daemon(env={"LD_LIBRARY_PATH": str(self._no_library)}, video__rotation=90) as server:
+            anew = self._load(server, "-n", "1", stamped=False)
+        return [
+            Figure("turned by 90°, 1 viewer: fps", lossless.fps, "fps", HELD_FPS, least=True),
+            Figure("… CPU, of decoding and encoding anew", lossless.cpu / anew.cpu, "x", 0.6),
+        ]
+
+    def all_rows(self, runs: Runs) -> list[Figure]:
+        figures = self.compared(runs)
+        for measure in (self.large_pictures, self.disturbed, self.idle, self.arrivals, self.starts, self.turned):
+            self._say(measure.__name__.replace("_", " "))
+            figures += measure()
+        return figures
+
+
+def median(values: Iterator[float]) -> float:
+    return statistics.median(values)
+
+
+def _first_picture_at(server: Server) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        connection.request("GET", "/snapshot")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            connection.close()
+            return time.monotonic()
+    raise RuntimeError("there is no first picture")
+
+
+def _import_seconds(module: str, count: int) -> float:
+    """What the import adds to an interpreter's start."""
+
+    def seconds(code: str) -> float:
+        begin = time.monotonic()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.monotonic() - begin
+
+    return statistics.median(seconds(f"import {module}") - seconds("") for _ in range(count))
+
+
+def summary(runs: Runs) -> dict[str, list[dict[str, float]]]:
+    """The medians of all rounds, for people and for charts."""
+
+    def point(count: int, results: Sequence[Load]) -> dict[str, float]:
+        return {
+            "viewers": count,
+            "us_per_picture": median(r.us_per_picture for r in results),
+            "percent": median(r.percent for r in results),
+            "fps": median(r.fps for r in results),
+            "dropped_percent": median(
+                100 * r.seen["dropped"] / (r.seen["dropped"] + r.seen["pictures"]) for r in results
+            ),
+            "age_p50_ms": median(r.seen["age"]["p50"] for r in results),
+            "age_p99_ms": median(r.seen["age"]["p99"] for r in results),
+            "resident_mb": median(r.resident_mb for r in results),
+        }
+
+    return {name: [point(count, by_count[count]) for count in VIEWERS] for name, by_count in runs.items()}
+
+
+def curve_table(points: dict[str, list[dict[str, float]]]) -> str:
+    """As Markdown: CPU per picture, and what 1000 and 300 viewers get."""
+    counts = [f"{count} viewer{'s' * (count > 1)}" for count in VIEWERS]
+    columns = [*counts, "fps at 1000", "age p50/p99 ms at 300", "MB at 1 / 1000"]
+    lines = [f"| CPU µs per picture, {FRAMERATE} fps | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for name, row in points.items():
+        by_count = {int(point["viewers"]): point for point in row}
+        cells = [f"{point['us_per_picture']:.1f}" for point in row]
+        at300 = by_count[300]
+        cells += [
+            f"{by_count[1000]['fps']:.1f}",
+            f"{at300['age_p50_ms']:.1f} / {at300['age_p99_ms']:.1f}",
+            f"{by_count[1]['resident_mb']:.0f} / {by_count[1000]['resident_mb']:.0f}",
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""What a server takes of the machine: processor time, memory, threads and descriptors of all its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+# The thread of tests/usb/rig/fakev4l.c stands for the camera's own electronics.
+_CAMERA_THREAD = "fakev4l"
+_CPUCLOCK_SCHED = 2  # <linux/posix-timers.h>: the scheduler's own count, in ns
+
+
+@dataclass(frozen=True)
+class Reading:
+    """CPU seconds since each process began, by process; *at* is CLOCK_MONOTONIC.
+
+    *wakeups* is how often the threads of the server process went to sleep and woke, so far.
+    """
+
+    at: float
+    cpu: dict[int, float]
+    wakeups: int
+
+
+def family(pid: int) -> list[int]:
+    """*pid* and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, rest = [], [pid]
+    while rest:
+        found.append(rest.pop())
+        rest += children.get(found[-1], [])
+    return found
+
+
+def read(pid: int) -> Reading:
+    """The counters of the server *pid* now."""
+    cpu = {}
+    for member in family(pid):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            cpu[member] = _cpu_seconds(member)
+    return Reading(time.monotonic(), cpu, _wakeups(pid))
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time of a process without the camera's thread in it."""
+    seconds = time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+    for task in (_PROC / str(pid) / "task").iterdir():
+        with contextlib.suppress(OSError):
+            if (task / "comm").read_text().strip() == _CAMERA_THREAD:
+                seconds -= int((task / "schedstat").read_text().split()[0]) / 1e9
+    return seconds
+
+
+def cpu_between(before: Reading, after: Reading, pid: int | None = None) -> float:
+    """CPU seconds of all processes, or of one, between two readings."""
+    pids = after.cpu if pid is None else [pid]
+    return sum(after.cpu[one] - before.cpu.get(one, 0.0) for one in pids)
+
+
+def _wakeups(pid: int) -> int:
+    count = 0
+    for task in (_PROC / str(pid) / "task").iterdir():
+        with contextlib.suppress(OSError):
+            count += _status_number(task / "status", "voluntary_ctxt_switches")
+    return count
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of one process, in MB of a million bytes."""
+    return _status_number(_PROC / str(pid) / "status", "VmRSS") * 1024 / 1e6
+
+
+def threads(pid: int) -> int:
+    return _status_number(_PROC / str(pid) / "status", "Threads")
+
+
+def descriptors(pid: int) -> int:
+    return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+
+
+def _status_number(file: Path, key: str) -> int:
+    for line in file.read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    raise ValueError(f"no {key} in {file}")

@@ -1,0 +1,153 @@
+"""What the benchmark measures with must see what is wrong: else its figures say nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scripts.benchmark import chart
+from scripts.benchmark.figures import Figure, table
+from tests.server.harness import ROOT
+from tests.usb.machine import Machine, compiled
+
+PERIOD = 0.02
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=B\r\n\r\n--B\r\n"
+Picture = Callable[[int, int], bytes]
+
+
+def unequal(number: int, viewer: int) -> bytes:
+    return b"\xff\xd8\xff\xfe\x00\x26FAKE%016x%016x viewer %d \xff\xd9" % (number, 0, viewer)
+
+
+def same(number: int, viewer: int) -> bytes:  # noqa: ARG001
+    return b"\xff\xd8\xff\xfe\x00\x26FAKE%016x%016x for all \xff\xd9" % (number, 0)
+
+
+def cut_short(number: int, viewer: int) -> bytes:
+    return same(number, viewer)[:-2]
+
+
+def with_gaps(number: int, viewer: int) -> bytes:
+    return same(3 * number, viewer)
+
+
+def going_back(number: int, viewer: int) -> bytes:
+    return same(1000 - number, viewer)
+
+
+def unstamped(number: int, viewer: int) -> bytes:  # noqa: ARG001
+    return b"\xff\xd8 a picture of another camera, longer than a stamp \xff\xd9"
+
+
+@contextlib.contextmanager
+def serving(picture: Picture) -> Iterator[int]:
+    """The port of a server whose pictures are the test's own."""
+
+    def serve(connection: socket.socket, viewer: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(4096)
+            connection.sendall(HEAD)
+            while True:
+                time.sleep(PERIOD)
+                jpeg = picture(round((time.monotonic() - began) / PERIOD), viewer)
+                connection.sendall(b"Content-Length: %d\r\n\r\n%s\r\n--B\r\n" % (len(jpeg), jpeg))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            for viewer in range(100):
+                threading.Thread(target=serve, args=(listener.accept()[0], viewer), daemon=True).start()
+
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def seen(picture: Picture, *options: str) -> dict[str, Any]:
+    load = compiled(ROOT / "scripts" / "benchmark" / "load.c")
+    with serving(picture) as port:
+        argv = [str(load), "-n", "2", "-w", "0.1", "-d", "0.6", *options, str(port), "/"]
+        lines = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+    assert lines[:2] == ["begin", "end"]
+    found: dict[str, Any] = json.loads(lines[2])
+    return found
+
+
+def test_sound_pictures_are_counted_and_nothing_is_found_wrong() -> None:
+    found = seen(same, "--verify")
+    assert found["viewers"] == 2
+    assert found["pictures"] > 10
+    assert [found[flaw] for flaw in ("ended", "errors", "corrupt", "unstamped")] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("picture", [unequal, cut_short, going_back])
+def test_unequal_and_damaged_pictures_are_corrupt(picture: Picture) -> None:
+    assert seen(picture, "--verify")["corrupt"] > 5
+
+
+def test_frames_that_never_came_are_dropped() -> None:
+    found = seen(with_gaps)
+    assert found["dropped"] >= found["pictures"]
+
+
+def test_pictures_without_a_stamp_are_told() -> None:
+    assert seen(unstamped)["unstamped"] > 5
+
+
+def test_the_camera_stamps_each_picture_with_its_number_and_the_time(machine: Machine) -> None:
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom pi_cam_daemon import v4l2\n"
+        "with v4l2.opened(Path(sys.argv[1])) as fd:\n"
+        " capture = v4l2.Capture(fd, 'MJPG', 320, 240, 25)\n"
+        " with capture.streaming():\n"
+        "  for _ in range(3):\n"
+        "   capture.wait(5000)\n"
+        "   picture = capture.newest()\n"
+        "   print(picture.data[6:42].decode(), picture.timestamp_ns)\n"
+    )
+    camera = machine.plug(stamp="1")
+    argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in machine.env.items())]
+    run = subprocess.run(
+        [*argv, sys.executable, "-c", script, camera], capture_output=True, text=True, timeout=30, check=True, cwd=ROOT
+    )
+    lines = [line.split() for line in run.stdout.splitlines()]
+    numbers = [int(stamp[4:20], 16) for stamp, _ in lines]
+    assert numbers == sorted(set(numbers)), "a busy reader skips, and is never given one twice"
+    for stamp, timestamp in lines:
+        assert stamp.startswith("FAKE")
+        assert int(stamp[20:], 16) // 1000 == int(timestamp) // 1000
+
+
+@pytest.mark.parametrize(
+    ("figure", "verdict"),
+    [
+        (Figure("", 1.3, "x", 1.25, 1.0), "MISSED"),
+        (Figure("", 1.2, "x", 1.25, 1.0), "must"),
+        (Figure("", 1.0, "x", 1.25, 1.0), "prize"),
+        (Figure("", 29.4, "fps", 29.5, least=True), "MISSED"),
+        (Figure("", 29.5, "fps", 29.5, least=True), "must"),
+        (Figure("", 9e9, "s"), ""),
+    ],
+)
+def test_a_figure_is_judged_by_its_limits(figure: Figure, verdict: str) -> None:
+    assert figure.verdict == verdict
+    assert table([figure]).splitlines()[-1].endswith(f"| {verdict} |")
+
+
+def test_the_chart_is_sound_xml_with_a_line_for_each_server() -> None:
+    row = [{"viewers": float(count), "percent": 0.07 * count, "resident_mb": 25.0} for count in (1, 50, 1000)]
+    root = ET.fromstring(chart.svg({"a": row, "b": row, "c": row}))
+    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 6
