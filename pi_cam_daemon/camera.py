@@ -77,7 +77,7 @@ class Outlet:
         with self._changed:
             self._captured += 1
             self._newest = (jpeg, captured_ns)
-            if self._sending or self._hello:
+            if self._sending or self._hello or self._rest:
                 return
             if self.wanted:
                 self._send_newest()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import jpeg, layers
+from pi_cam_daemon.camera import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 
 PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
@@ -368,3 +370,26 @@ Source = Forking
     killed_at = time.monotonic()
     camera.last_words()
     assert time.monotonic() - killed_at < 2, "a dead camera process looks alive to the server"
+
+
+def test_a_frame_never_comes_into_the_middle_of_another() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    big, small = b"b" * 5_000_000, b"small"
+    outlet = Outlet(ours)
+    outlet.live(True)
+    # its thread does not run yet: as slow to wake as a thread can be
+    outlet.frame(big, 1)
+    received = theirs.recv(1 << 20)
+    while received[-1:] == b"b" and select.select([theirs], [], [], 0)[0]:
+        received += theirs.recv(1 << 20)
+    assert 0 < len(received) < len(big), "it found no room for all of it"
+    outlet.frame(small, 2)
+    outlet.start()
+    wanted = pack(Kind.FRAME, big, 1) + pack(Kind.FRAME, small, 2)
+    while len(received) < len(wanted):
+        received += theirs.recv(1 << 20)
+    assert received.startswith(wanted)
+    outlet.end(None, PATIENCE)
+    ours.close()
+    theirs.close()
