@@ -21,6 +21,7 @@ from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ REPEAT_SECONDS = 1.0
 # Unsent bytes the kernel may hold for a viewer. Without it up to 4 MiB of old pictures queue there: a reader of
 # 0.5 MB/s sees what happened 6 s ago; with it, 0.4 s.
 _UNSENT_BYTES = 16 * 1024
+# somebody who comes and goes without end fills no journal
+_TOLD_SECONDS = 10.0
 _TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
 
 
@@ -54,6 +57,7 @@ class Viewer:
 
     __slots__ = (
         "client", "due", "interval", "last", "moved_at", "offset", "opening", "part", "pictures", "since", "sock",
+        "told",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float) -> None:
@@ -66,6 +70,7 @@ class Viewer:
         self.offset = 0
         self.due = 0.0
         self.pictures = 0
+        self.told = True  # its coming was logged, and so its leaving will be
         self.since = self.moved_at = now
 
     def welcome(self, shown: bytes | None, now: float) -> None:
@@ -122,6 +127,7 @@ class Streams:
         self._audience = audience
         self._card = card
         self._viewers: dict[int, Viewer] = {}
+        self._comings = Seldom(_TOLD_SECONDS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
         self._lock = threading.Lock()  # guards the three below, which other threads write
         self._reviewed = True
@@ -252,7 +258,9 @@ class Streams:
         fd = viewer.sock.fileno()
         self._viewers[fd] = viewer
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
-        log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
+        viewer.told = self._comings.due(str(viewer.client), now)
+        if viewer.told:
+            log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
         try:
             viewer.welcome(self._shown, now)
         except OSError as error:
@@ -326,11 +334,11 @@ class Streams:
         del self._viewers[fd]
         viewer.sock.close()
         self.places.give_back(str(viewer.client))
-        seconds = time.monotonic() - viewer.since
-        log.info(
-            "viewer %s left (%s): %d parts in %.0f s, %d now",
-            viewer.client, why, viewer.pictures, seconds, len(self._viewers),
-        )  # fmt: skip
+        if viewer.told:
+            log.info(
+                "viewer %s left (%s): %d parts in %.0f s, %d now",
+                viewer.client, why, viewer.pictures, time.monotonic() - viewer.since, len(self._viewers),
+            )  # fmt: skip
         self._audience.viewers(len(self._viewers))
 
 

@@ -380,6 +380,19 @@ def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
     eventually(lambda: rig.streams.places.taken == 1)
 
 
+def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for number in range(1, 6):
+        viewer = rig.view(address="10.0.0.1")
+        viewer.open()
+        viewer.sock.close()
+        rig.frame(picture(number))
+        eventually(lambda: rig.streams.places.taken == 0)
+    rig.view(address="10.0.0.2").open()
+    told = [record.getMessage().split(" (")[0] for record in caplog.records]
+    assert told == ["viewer 10.0.0.1 came, 1 now", "viewer 10.0.0.1 left", "viewer 10.0.0.2 came, 1 now"]
+
+
 def test_closing_ends_every_stream_and_the_loop() -> None:
     with running() as rig:
         client = rig.view()
