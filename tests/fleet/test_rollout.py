@@ -343,7 +343,7 @@ def test_a_host_that_is_switched_off_midway_is_named_and_the_others_are_done(dep
         assert "streaming" in play.report(name)
 
     away = deployed.play("site.yml")
-    assert away.status != 0 and "pi3 did not answer" in away.said
+    assert away.status != 0 and "did not answer" in away.report("pi3")
     assert away.counts("pi1")["failed"] == away.counts("pi2")["failed"] == 0
     off.boot()
     deployed.own = {"pi3": {"pi_cam_daemon_rotation": 180}}

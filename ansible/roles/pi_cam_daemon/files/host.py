@@ -245,7 +245,8 @@ def apply(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def verify(options: dict[str, Any]) -> dict[str, Any]:
-    deadline = time.monotonic() + options["seconds"]
+    # text from an Ansible before 2.19
+    deadline = time.monotonic() + float(options["seconds"])
     units = wanted_units()
     if not release():
         return {"release": "", "cameras": {}, "problem": "pi-cam-daemon is not installed"}
