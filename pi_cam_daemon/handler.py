@@ -10,6 +10,7 @@ import socketserver
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import mjpeg
@@ -118,14 +119,9 @@ class Handler(socketserver.BaseRequestHandler):
         """`/mjpeg/`: the same page, whose links lead one level up."""
         self._page("index.html", base=b'<base href="../">')
 
-    def script(self, _: Request) -> None:
-        self._page("app.js")
-
-    def style(self, _: Request) -> None:
-        self._page("style.css")
-
-    def icon(self, _: Request) -> None:
-        self._page("icon.svg")
+    def page_file(self, asked: Request) -> None:
+        """What the page loads."""
+        self._page(asked.path[1:])
 
     def stream(self, asked: Request) -> None:
         """The live picture; `?fps=N` gives this viewer at most N pictures a second."""
@@ -136,12 +132,13 @@ class Handler(socketserver.BaseRequestHandler):
             "X-Accel-Buffering": "no",
             "Content-Type": mjpeg.CONTENT_TYPE,
         }
+        assert self.client
+        self.server.streams.places.take(str(self.client))
         if asked.method == "HEAD":
+            self.server.streams.places.give_back(str(self.client))
             self.server.count(self.endpoint, HTTPStatus.OK)
             self.request.sendall(self._head(HTTPStatus.OK, headers))
             return
-        assert self.client
-        self.server.streams.places.take(str(self.client))
         self.server.count(self.endpoint, HTTPStatus.OK)
         interval = 1 / fps if fps else 0.0
         self.server.hand_over(self.request, self.client, self._head(HTTPStatus.OK, headers), interval)
@@ -252,9 +249,7 @@ def _content_security_policy(frame_ancestors: Sequence[str]) -> str:
 
 _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
     "/": Handler.page_or_action,
-    "/app.js": Handler.script,
-    "/style.css": Handler.style,
-    "/icon.svg": Handler.icon,
+    **{f"/{name}": Handler.page_file for name in ("app.js", "live.js", "text.js", "zoom.js", "style.css", "icon.svg")},
     "/stream": Handler.stream,
     "/stream.mjpg": Handler.stream,
     "/video": Handler.stream,
@@ -274,10 +269,10 @@ _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
 def read_pages() -> dict[str, tuple[str, bytes]]:
     """The page's files as (content type, content), by name."""
     types = {
-        "index.html": "text/html; charset=utf-8",
-        "app.js": "text/javascript",
-        "style.css": "text/css",
-        "icon.svg": "image/svg+xml",
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".svg": "image/svg+xml",
     }
     web = importlib.resources.files("pi_cam_daemon") / "web"
-    return {name: (content_type, (web / name).read_bytes()) for name, content_type in types.items()}
+    return {file.name: (types[Path(file.name).suffix], file.read_bytes()) for file in web.iterdir()}

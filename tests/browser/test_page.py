@@ -16,46 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
-KOREAN = {"locale": "ko-KR"}
-
-# a short text that is another one for another picture
-_PICTURE = """id => {
-    const canvas = document.createElement("canvas");
-    const context = Object.assign(canvas, {width: 160, height: 120}).getContext("2d");
-    context.drawImage(document.getElementById(id), 0, 0, 160, 120);
-    return canvas.toDataURL();
-}"""
-
-
-def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def picture(page: Page, which: str) -> str:
-    """The pixels that the page's element *which* shows, `live` or `still`."""
-    pixels: str = page.evaluate(_PICTURE, which)
-    return pixels
-
-
-def wait_until_live(page: Page, badge: str = "Live") -> None:
-    expect(page.locator("#badge")).to_have_text(badge)
-    expect(page.locator("#stage")).not_to_have_class(re.compile("frozen"))
-
-
-def assert_moves(page: Page) -> None:
-    first = picture(page, "live")
-    until(lambda: picture(page, "live") != first)
-
-
-def is_grey(page: Page) -> bool:
-    """Whether both layers of the stage are drawn without colour."""
-    filters = [page.locator(f"#{layer}").evaluate("e => getComputedStyle(e).filter") for layer in ("live", "still")]
-    return all("grayscale(1)" in one for one in filters)
-
+from tests.browser.conftest import CHECKOUT
+from tests.browser.looking import KOREAN, PHONE, assert_moves, is_grey, picture, until, wait_until_live
 
 # ---- stream
 
@@ -67,6 +29,23 @@ def test_the_picture_moves(daemon: Any, page: Page, keep_screenshot: Any) -> Non
         assert_moves(page)
     assert not is_grey(page)
     keep_screenshot(page, "stream-desktop-light-en")
+
+
+def test_the_first_picture_is_there_at_once(daemon: Any, page: Page, record_property: Any) -> None:
+    until(lambda: daemon.state()["state"] == "streaming")
+    page.add_init_script("""
+        const look = () => {
+            if (document.getElementById("live")?.naturalWidth > 0) window.firstPicture = performance.now();
+            else requestAnimationFrame(look);
+        };
+        look();
+    """)
+    page.goto(daemon.address)
+    until(lambda: page.evaluate("window.firstPicture > 0"))
+    first = page.evaluate("window.firstPicture")
+    record_property("first_picture_ms", round(first))
+    print(f"first picture after {first:.0f} ms")  # 300 on an idle machine; others share the one that tests it
+    assert first < 3000
 
 
 def test_stream_is_the_default_and_one_connection(daemon: Any, page: Page) -> None:
@@ -90,7 +69,7 @@ def test_the_numbers_are_those_of_the_state(daemon: Any, page: Page) -> None:
     expect(page.locator("#camera")).to_have_text(camera["name"])
     expect(page.locator("#encoder")).to_contain_text(camera["encoder"])
     expect(page.locator("#kind")).to_have_text("Test picture")
-    expect(page.locator("#viewers")).to_have_text(f"1 of {state['max_viewers']}")
+    expect(page.locator("#viewers")).to_have_text("1 viewer")
     expect(page.locator("#rate")).to_have_text(re.compile(r"^(2\d|30)(\.\d)? fps$"))
     expect(page.locator("#version")).to_contain_text(state["version"])
 
@@ -339,6 +318,48 @@ def test_without_a_camera_the_page_says_what_to_do(
     keep_screenshot(page, f"no-camera-{mode}-desktop-light-{language}")
 
 
+# ---- refused
+
+
+@pytest.mark.parametrize(
+    ("setting", "options", "headline"),
+    [
+        ("http.max_viewers_per_address=1", {}, "This device has all the streams it may have"),
+        ("http.max_viewers=1", {**PHONE, **KOREAN}, "더 이상 시청자를 받을 수 없습니다"),
+    ],
+)
+def test_whoever_finds_no_place_is_told_so_and_gets_the_next_one(
+    start_daemon: Any, new_page: Any, keep_screenshot: Any, setting: str, options: dict[str, Any], headline: str
+) -> None:
+    daemon = start_daemon('source.kind="pattern"', setting)
+    page = new_page(**options)
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=5) as other:
+        other.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: daemon.state()["viewers"] == 1)
+        page.goto(daemon.address)
+        expect(page.get_by_role("heading", name=headline)).to_be_visible()
+        keep_screenshot(page, f"refused-{setting.partition('=')[0]}")
+    wait_until_live(page, "실시간" if options else "Live")
+    expect(page.locator("#notice")).to_be_hidden()
+    assert_moves(page)
+
+
+def test_whoever_may_not_look_any_more_is_told_so(start_daemon: Any, page: Page, keep_screenshot: Any) -> None:
+    daemon = start_daemon('source.kind="pattern"', 'http.trusted_proxies=["127.0.0.1"]')
+    page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.set_extra_http_headers({"X-Forwarded-For": "203.0.113.5"})
+    expect(page.get_by_role("heading", name="The camera does not serve this device")).to_be_visible()
+    expect(page.locator("#badge")).to_have_text("Refused")
+    expect(page.locator("#detail")).to_contain_text('allowed_networks = ["local", "203.0.113.5"]')
+    until(lambda: is_grey(page))
+    keep_screenshot(page, "refused-network-desktop-light-en")
+    page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
+    wait_until_live(page)
+    expect(page.locator("#notice")).to_be_hidden()
+
+
 # ---- snapshot
 
 
@@ -413,7 +434,7 @@ def test_the_tutorials_address_shows_the_same_page(daemon: Any, page: Page, mode
         assert_moves(page)
     else:
         expect(page.locator("#taken")).to_contain_text("Taken at")
-    expect(page.get_by_label("Stream", exact=True).and_(page.locator("input"))).to_have_value(daemon.address + "stream")
+    expect(page.locator(".snippet code").first).to_have_text(daemon.address + "stream")
     page.get_by_role("link", name="Snapshot", exact=True).click()
     expect(page).to_have_url(daemon.address + "mjpeg/?mode=snapshot")
 
@@ -444,7 +465,7 @@ def test_korean_for_korean_browsers_and_english_for_the_rest(
 
 
 def test_both_languages_have_every_text(daemon: Any, page: Page) -> None:
-    with page.expect_response("**/app.js") as reply:
+    with page.expect_response("**/text.js") as reply:
         page.goto(daemon.address)
     table = reply.value.text().split("const TEXT = ")[1].split("\n};")[0] + "\n}"
     keys = """value => Object.entries(value).flatMap(([key, inner]) =>
@@ -454,6 +475,11 @@ def test_both_languages_have_every_text(daemon: Any, page: Page) -> None:
     )
     assert len(english) > 30
     assert english == korean
+
+
+def test_all_that_the_pages_load_is_small() -> None:
+    folder = CHECKOUT / "pi_cam_daemon/web"
+    assert 20_000 < sum(file.stat().st_size for file in folder.iterdir()) < 60_000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -493,8 +519,8 @@ def test_an_address_is_copied_without_a_secure_context(daemon: Any, page: Page) 
     page.goto(daemon.address)
     wait_until_live(page)
     page.evaluate("document.addEventListener('copy', () => { window.copied = String(getSelection()) })")
-    page.get_by_role("button", name="Copy").first.click()
-    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_role("button", name="Copy: Stream", exact=True).first.click()
+    expect(page.get_by_text("Copied")).to_be_visible()
     assert page.evaluate("window.copied") == daemon.address + "stream"
 
 

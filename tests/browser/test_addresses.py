@@ -1,0 +1,68 @@
+"""What the page gives to be copied does what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.looking import wait_until_live
+
+
+@pytest.fixture
+def uses(daemon: Any, page: Page) -> Any:
+    """The snippets for a program, by their labels."""
+    page.goto(daemon.address)
+    wait_until_live(page)
+    expect(page.locator("#size")).to_have_text("640 × 480")
+
+    def find(program: str) -> dict[str, str]:
+        rows = page.locator("details").filter(has=page.get_by_text(program, exact=True)).locator(".snippet")
+        return {
+            row.locator("span").text_content() or "": row.locator("code").text_content() or "" for row in rows.all()
+        }
+
+    return find
+
+
+@pytest.mark.parametrize("program", ["Home Assistant", "OctoPrint", "VLC"])
+def test_each_address_gives_what_its_field_asks_for(uses: Any, program: str) -> None:
+    for label, address in uses(program).items():
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            still = label in ("Still image URL", "Snapshot URL")
+            assert reply.headers.get_content_type() == ("image/jpeg" if still else "multipart/x-mixed-replace")
+
+
+def test_the_lines_for_opencv_read_a_picture(uses: Any) -> None:
+    lines = uses("OpenCV")["Python"] + "print(ok, picture.shape)\n"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True (480, 640, 3)\n", done.stderr
+
+
+def test_the_lines_for_frigate_name_the_stream_the_preset_and_the_size(daemon: Any, uses: Any) -> None:
+    name = daemon.state()["name"]
+    assert uses("Frigate")["config.yml"] == (
+        f"cameras:\n  {name}:\n    ffmpeg:\n      inputs:\n"
+        f"        - path: {daemon.address}stream\n"
+        "          input_args: preset-http-mjpeg-generic\n          roles:\n            - detect\n"
+        "    detect:\n      enabled: true\n      width: 640\n      height: 480\n      fps: 5\n"
+    )
+
+
+def test_what_is_open_to_be_copied_stays_open(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.get_by_text("Frigate", exact=True).click()
+    copied = "document.addEventListener('copy', () => { window.copied = String(getSelection()) })"
+    page.evaluate(copied)
+    page.get_by_role("button", name="Copy: config.yml").click()
+    assert "preset-http-mjpeg-generic\n" in page.evaluate("window.copied")
+    polls = 0
+    while polls < 3:
+        with page.expect_response("**/state"):
+            polls += 1
+    expect(page.get_by_role("button", name="Copy: config.yml")).to_be_visible()
