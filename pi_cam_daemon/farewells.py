@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
+from pi_cam_daemon.refusal_page import RefusalPage
 from pi_cam_daemon.request import Refused
 
 # A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
@@ -15,21 +16,27 @@ _CHUNK = 65536
 
 
 class Farewells:
-    """The connections that were told to go and have not gone yet. Used by the accept loop alone, with its *epoll*."""
+    """The connections that were told to go and have not gone yet. Used by the accept loop alone, with its *epoll*.
 
-    def __init__(self, epoll: select.epoll) -> None:
+    What they are told is *page*: whether a person asks is in the request, which is not read, and programs go by the
+    status.
+    """
+
+    def __init__(self, epoll: select.epoll, page: RefusalPage) -> None:
         self._epoll = epoll
+        self._page = page
         self._leaving: dict[int, tuple[socket.socket, float]] = {}
 
     def say(self, connection: socket.socket, refused: Refused, now: float) -> None:
         """Answer why it is *refused* on *connection*, and let it go when the peer has taken that."""
-        body = f"{refused.text}\n".encode()
-        more = "".join(f"{name}: {value}\r\n" for name, value in refused.headers.items())
+        body = self._page.body(refused.text, refused.reason)
+        headers = {**self._page.headers, **refused.headers}
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
             f"HTTP/1.1 {int(refused.status)} {refused.status.phrase}\r\nConnection: close\r\n"
             "Cache-Control: no-store\r\n"
             "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{more}\r\n"
+            f"Content-Length: {len(body)}\r\n{more}\r\n"
         )
         try:
             connection.setblocking(False)

@@ -70,7 +70,7 @@ class Handler(socketserver.BaseRequestHandler):
             self.keeps_alive = False
             if refused.reason:
                 self.server.deny(refused.reason, refused.client or str(self.client or self.peer), refused.text)
-            self._answer_text(refused.status, refused.text, refused.headers)
+            self._answer_error(refused.status, refused.text, refused.headers, refused.reason)
             self._linger()
 
     def _answer_request(self, asked: Request, may_keep_alive: bool) -> None:
@@ -83,11 +83,11 @@ class Handler(socketserver.BaseRequestHandler):
         if route:
             self.endpoint = asked.path
         if asked.method not in _METHODS:
-            self._answer_text(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", _ALLOW)
+            self._answer_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", _ALLOW)
         elif asked.method == "OPTIONS":
             self._answer(HTTPStatus.OK, b"", _ALLOW)
         elif route is None:
-            self._answer_text(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
+            self._answer_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /", {})
         else:
             route(self, asked)
 
@@ -155,8 +155,9 @@ class Handler(socketserver.BaseRequestHandler):
         frame = self.server.hub.wait(now - max_age, patience)
         if frame is None:
             status = self.server.observer.camera()
-            text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence()
-            self._answer_text(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER)
+            hint = f"\n\n{status.failure.hint}" if status.failure and status.failure.hint else ""
+            text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence() + hint
+            self._answer_error(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER, "picture")
             return
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
@@ -197,9 +198,15 @@ class Handler(socketserver.BaseRequestHandler):
         body = json.dumps(table, indent=1).encode() + b"\n"
         self._answer(status, body, {**_NO_STORE, "Content-Type": "application/json"})
 
-    def _answer_text(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        body = text.encode() + b"\n"
-        self._answer(status, body, {**_NO_STORE, "Content-Type": "text/plain; charset=utf-8", **(headers or {})})
+    def _answer_text(self, status: int, text: str) -> None:
+        self._answer(status, text.encode() + b"\n", {**_NO_STORE, "Content-Type": "text/plain; charset=utf-8"})
+
+    def _answer_error(self, status: int, text: str, headers: Mapping[str, str], reason: str = "") -> None:
+        """As a page for a person in a browser, else as text."""
+        body, kind = text.encode() + b"\n", {"Content-Type": "text/plain; charset=utf-8"}
+        if self.asked and "text/html" in self.asked.header("accept").lower():
+            body, kind = self.server.refusal_page.body(text, reason), self.server.refusal_page.headers
+        self._answer(status, body, {**_NO_STORE, **kind, **headers})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         self.server.count(self.endpoint, status)

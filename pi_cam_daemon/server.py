@@ -28,6 +28,7 @@ from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
+from pi_cam_daemon.refusal_page import RefusalPage
 from pi_cam_daemon.request import Refused
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
@@ -76,6 +77,7 @@ class CameraServer(ThreadingHTTPServer):
         self.probe = Probe("accept loop", self._wake)
         self.connections = Places("connections", "max_connections")
         self.pages = read_pages()
+        self.refusal_page = RefusalPage()
         self.configure(http)
         self._lock = threading.Lock()
         self._denied = dict.fromkeys(_REASONS, 0)
@@ -96,7 +98,7 @@ class CameraServer(ThreadingHTTPServer):
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(self.socket.fileno(), select.EPOLLIN)
-        self._farewells = Farewells(self._epoll)
+        self._farewells = Farewells(self._epoll, self.refusal_page)
         self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
     def server_bind(self) -> None:

@@ -150,7 +150,7 @@ def test_the_list_is_obeyed(tmp_path: Path, network: Network, listen_address: st
                 status, body = ask(host.connect(there, daemon.port, source))
                 assert status == (200 if name in admitted else 403), (networks, name)
                 if status == 403:
-                    assert body.startswith(f"This camera does not serve {name}.")
+                    assert f"<h1>This camera does not serve {name}.</h1>" in body
                     assert f'allowed_networks = ["local", "{name}"]' in body
             assert ask(CAMERA.connect(own, daemon.port))[0] == 200  # loopback always
 
@@ -254,7 +254,9 @@ def test_a_refusal_is_read_whole_by_who_sends_a_megabyte_first(daemon: Daemon, n
             sock.sendall(request)
             answer = read_all(sock)
         assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), turn
-        assert answer.endswith(b"reload the service: sudo systemctl reload pi-cam-daemon\n"), turn
+        head, _, page = answer.partition(b"\r\n\r\n")
+        assert f"\r\nContent-Length: {len(page)}\r\n".encode() in head, turn
+        assert b"reload the service: sudo systemctl reload pi-cam-daemon</p>\n" in page, turn
 
 
 def test_who_is_refused_and_neither_reads_nor_leaves_holds_up_nobody(daemon: Daemon, network: Network) -> None:

@@ -1,0 +1,143 @@
+"""What a person reads whom the camera does not serve."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.looking import PHONE, until, wait_until_live
+from tests.browser.test_accessibility import assert_accessible
+
+BUSY = ("http.max_connections=1", "http.request_timeout_seconds=600")
+
+
+@pytest.fixture
+def only_connection() -> Iterator[Callable[[int], socket.socket]]:
+    """Takes the one connection that a camera has, and keeps it."""
+    taken: list[socket.socket] = []
+
+    def take(port: int) -> socket.socket:
+        taken.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        return taken[-1]
+
+    yield take
+    for sock in taken:
+        sock.close()
+
+
+def plain(address: str, headers: dict[str, str]) -> tuple[int, str, str]:
+    """Status, content type and body that a program gets."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as reply:
+            return reply.status, reply.headers["Content-Type"], reply.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.headers["Content-Type"], refused.read().decode()
+
+
+@pytest.fixture
+def behind_proxy(start_daemon: Any) -> Any:
+    return start_daemon('source.kind="pattern"', 'http.trusted_proxies=["127.0.0.1"]', "http.max_viewers=1")
+
+
+FOREIGN = {"X-Forwarded-For": "203.0.113.5"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_network_that_is_not_served_is_told_how_its_owner_can_change_that(
+    behind_proxy: Any, new_page: Callable[..., Page], keep_screenshot: Any, scheme: str
+) -> None:
+    page = new_page(**PHONE, color_scheme=scheme, extra_http_headers=FOREIGN)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    answer = page.goto(behind_proxy.address)
+    assert answer and answer.status == 403
+    expect(page.get_by_role("heading", name="This camera does not serve 203.0.113.5.")).to_be_visible()
+    expect(page.locator("pre")).to_have_text('[http]\nallowed_networks = ["local", "203.0.113.5"]')
+    expect(page.get_by_role("heading", name="이 주소에는 카메라 영상을 보내지 않습니다")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('pre')).borderRadius") != "0px"
+    assert not [text for text in said if "Content Security Policy" in text and "favicon" not in text]
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert_accessible(page)
+    keep_screenshot(page, f"door-network-phone-{scheme}")
+
+
+def test_programs_read_plain_text(behind_proxy: Any) -> None:
+    for path in ("", "nowhere", "snapshot"):
+        status, content_type, body = plain(behind_proxy.address + path, {**FOREIGN, "Accept": "*/*"})
+        assert (status, content_type) == (403, "text/plain; charset=utf-8")
+        assert body.startswith("This camera does not serve 203.0.113.5.\n\nIts owner")
+
+
+def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
+    headers = {"Host": "<b>x&.example", "Accept": "text/html"}
+    status, content_type, body = plain(daemon.address, headers)
+    assert (status, content_type) == (421, "text/html; charset=utf-8")
+    assert "<b>" not in body and "&lt;b&gt;x&amp;.example" in body
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "headline", "korean"),
+    [
+        ("stream", 503, "There are 1 viewers already, and http.max_viewers allows no more", "더 이상 시청자를"),
+        ("nowhere", 404, "There is no such page here. The picture is at /", "요청을 처리할 수 없습니다"),
+    ],
+)
+def test_an_address_that_cannot_be_served_says_so_in_both_languages(
+    behind_proxy: Any, page: Page, path: str, status: int, headline: str, korean: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", behind_proxy.port), timeout=5) as viewer:
+        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.168.1.5\r\n\r\n")
+        until(lambda: b"200 OK" in viewer.recv(4096))
+        page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
+        answer = page.goto(behind_proxy.address + path)
+    assert answer and answer.status == status
+    expect(page.get_by_role("heading", name=headline)).to_be_visible()
+    expect(page.locator("[lang=ko] h2")).to_contain_text(korean)
+
+
+def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
+    start_daemon: Any, page: Page, keep_screenshot: Any
+) -> None:
+    daemon = start_daemon('source.kind="csi"', 'csi.camera="no-such-camera"')
+    until(lambda: daemon.state()["cause"] == "missing", 30)
+    answer = page.goto(daemon.address + "snapshot")
+    assert answer and answer.status == 503
+    expect(page.get_by_role("heading", name=daemon.state()["detail"])).to_be_visible()
+    expect(page.get_by_text(daemon.state()["hint"])).to_be_visible()
+    keep_screenshot(page, "no-camera-snapshot-page")
+    page.get_by_role("link", name="카메라 페이지").click()
+    expect(page.get_by_role("heading", name="No camera found")).to_be_visible()
+
+
+def test_who_finds_no_connection_reads_it_at_the_door(
+    start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
+) -> None:
+    daemon = start_daemon('source.kind="pattern"', *BUSY)
+    with only_connection(daemon.port):
+        answer = page.goto(daemon.address)
+        assert answer and answer.status == 503
+        expect(page.get_by_role("heading", name="There are 1 connections already")).to_be_visible()
+        expect(page.get_by_role("heading", name="비어 있는 연결이 없습니다")).to_be_visible()
+        keep_screenshot(page, "door-busy-desktop-light")
+
+
+def test_a_page_that_finds_no_connection_any_more_says_so_and_comes_back(
+    start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
+) -> None:
+    first = start_daemon('source.kind="pattern"')
+    page.goto(first.address)
+    wait_until_live(page)
+    first.stop()
+    start_daemon('source.kind="pattern"', "http.max_connections=2", BUSY[1], port=first.port)
+    with only_connection(first.port), only_connection(first.port):
+        expect(page.get_by_role("heading", name="The camera has no free connection")).to_be_visible()
+        expect(page.locator("#detail")).to_contain_text("There are 2 connections already")
+        expect(page.locator("#detail")).not_to_contain_text("비어")
+        keep_screenshot(page, "busy-desktop-light-en")
+    wait_until_live(page)
