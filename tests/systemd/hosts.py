@@ -129,7 +129,7 @@ class Host:
         """The host is off at once; its disk keeps what was written."""
         assert self._nspawn
         os.kill(self._leader, signal.SIGKILL)
-        self._nspawn.wait(20)
+        self._nspawn.wait(60)
         self._nspawn = None
         _remove_cgroups(self._group)
         sh("ip", "netns", "del", self._name)
