@@ -91,6 +91,13 @@ class HttpConfig:
 
 
 @dataclass(frozen=True)
+class WallConfig:
+    """The cameras that are shown together."""
+
+    cameras: Annotated[tuple[str, ...], values.cameras]
+
+
+@dataclass(frozen=True)
 class HealthConfig:
     """The last resort."""
 
@@ -140,6 +147,7 @@ class Config:
     usb: UsbConfig
     upstream: UpstreamConfig
     http: HttpConfig
+    wall: WallConfig
     health: HealthConfig
     log: LogConfig
 

@@ -83,7 +83,7 @@ def run(
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     try:
-        server = CameraServer(config.http, hub, streams, supervisor.audience, observer, handed)
+        server = CameraServer(config.http, config.wall, hub, streams, supervisor.audience, observer, handed)
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
@@ -158,7 +158,7 @@ def _reload(
         # what is in force is told, so that whoever compares it with the files sees that a restart is due
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
-    server.configure(new.http)
+    server.configure(new.http, new.wall)
     supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
     supervisor.configure(new.source, new.camera, new.log.level)

@@ -117,7 +117,13 @@ class Handler(socketserver.BaseRequestHandler):
 
     def tutorial_page(self, _: Request) -> None:
         """`/mjpeg/`: the same page, whose links lead one level up."""
-        self._page("index.html", base=b'<base href="../">')
+        self._page("index.html", ("<head>", '<base href="../">'))
+
+    def wall(self, _: Request) -> None:
+        """`/wall`: other cameras, which this page alone may load from."""
+        cameras = self.server.wall.cameras
+        links = "".join(f'<li><a href="{camera}/">{camera}</a></li>' for camera in cameras)
+        self._page("wall.html", ('<ul id="wall" class="wall">', links), cameras)
 
     def page_file(self, asked: Request) -> None:
         """What the page loads."""
@@ -186,12 +192,14 @@ class Handler(socketserver.BaseRequestHandler):
 
     # -- answers
 
-    def _page(self, name: str, base: bytes = b"") -> None:
+    def _page(self, name: str, more: tuple[str, str] = ("", ""), origins: Sequence[str] = ()) -> None:
+        """The file *name*; behind the place *more* names comes what it says. It may load from *origins*, too."""
         content_type, content = self.server.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
         if name.endswith(".html"):
-            headers["Content-Security-Policy"] = _content_security_policy(self.server.http.frame_ancestors)
-            content = content.replace(b"<head>", b"<head>" + base, 1)
+            headers["Content-Security-Policy"] = _content_security_policy(self.server.http.frame_ancestors, origins)
+            place, text = more
+            content = content.replace(place.encode(), (place + text).encode(), 1)
         self._answer(HTTPStatus.OK, content, headers)
 
     def _answer_json(self, status: HTTPStatus, table: Mapping[str, object]) -> None:
@@ -248,15 +256,25 @@ def _number(asked: Request, name: str, least: float, most: float) -> float | Non
     return number
 
 
-def _content_security_policy(frame_ancestors: Sequence[str]) -> str:
-    """The page loads nothing but its own files, and is in no other site's frame, where clicks could be stolen."""
-    ancestors = " ".join(("'self'", *frame_ancestors))
-    return f"default-src 'self'; base-uri 'self'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
+def _content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[str]) -> str:
+    """The page loads nothing but its own files, and pictures and states from *origins*.
 
+    It is in no other site's frame, where clicks could be stolen.
+    """
+    ancestors = " ".join(("'self'", *frame_ancestors))
+    loads = "".join(f"; {what} 'self' {' '.join(origins)}" for what in ("img-src", "connect-src") if origins)
+    rest = f"base-uri 'self'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
+    return f"default-src 'self'{loads}; {rest}"
+
+
+_PAGE_FILES = (
+    "app.js", "live.js", "request.js", "text.js", "wall.js", "zoom.js", "style.css", "icon.svg",
+)  # fmt: skip
 
 _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
     "/": Handler.page_or_action,
-    **{f"/{name}": Handler.page_file for name in ("app.js", "live.js", "text.js", "zoom.js", "style.css", "icon.svg")},
+    "/wall": Handler.wall,
+    **dict.fromkeys((f"/{name}" for name in _PAGE_FILES), Handler.page_file),
     "/stream": Handler.stream,
     "/stream.mjpg": Handler.stream,
     "/video": Handler.stream,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pi_cam_daemon import access, mjpeg
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
-from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.config import HttpConfig, WallConfig
 from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.handler import Handler, peer_name, read_pages
 from pi_cam_daemon.health import Probe
@@ -64,6 +64,7 @@ class CameraServer(ThreadingHTTPServer):
     def __init__(
         self,
         http: HttpConfig,
+        wall: WallConfig,
         hub: Hub,
         streams: Streams,
         audience: Audience,
@@ -78,7 +79,7 @@ class CameraServer(ThreadingHTTPServer):
         self.connections = Places("connections", "max_connections")
         self.pages = read_pages()
         self.refusal_page = RefusalPage()
-        self.configure(http)
+        self.configure(http, wall)
         self._lock = threading.Lock()
         self._denied = dict.fromkeys(_REASONS, 0)
         self._answered: Counter[tuple[str, int]] = Counter()
@@ -112,9 +113,10 @@ class CameraServer(ThreadingHTTPServer):
     def start(self) -> None:
         self._thread.start()
 
-    def configure(self, http: HttpConfig) -> None:
+    def configure(self, http: HttpConfig, wall: WallConfig) -> None:
         """Take *http* over, but for the address listened on; who may not look any more is shown out."""
         self.http = http
+        self.wall = wall
         self.connections.most = http.max_connections
         self.connections.most_each = http.max_connections_per_address
         self.access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)

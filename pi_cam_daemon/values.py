@@ -119,6 +119,12 @@ def origins(raw: Any) -> tuple[str, ...]:
     return _list(raw, sites.is_origin, sites.ORIGINS_ACCEPTED)
 
 
+def cameras(raw: Any) -> tuple[str, ...]:
+    accepted = 'addresses of cameras ("http://picam-2.local:8000")'
+    entries = _list(raw, lambda entry: entry != sites.ANY and sites.is_origin(entry.removesuffix("/")), accepted)
+    return tuple(entry.removesuffix("/") for entry in entries)
+
+
 def _list(raw: Any, sound: Callable[[str], bool], accepted: str) -> tuple[str, ...]:
     if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
         raise refused(raw, f"a list of {accepted}")

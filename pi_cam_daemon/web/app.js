@@ -1,13 +1,13 @@
 // The viewer page. One chain of polls (`watch`) reads the state and tends the one stream connection.
 
-import { Live } from "./live.js";
+import { Live, stale } from "./live.js";
+import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
 import { zoomable } from "./zoom.js";
 
 const POLL_MS = 1000;
 const STATE_TIMEOUT_MS = 4000;
 const SNAPSHOT_TIMEOUT_MS = 8000; // the server itself gives up after 4 s
-const FRESH_SECONDS = 3;
 
 const query = () => new URLSearchParams(location.search);
 const mode = () => (query().get("mode") === "snapshot" ? "snapshot" : "stream");
@@ -42,38 +42,10 @@ function duration(seconds) {
   }).format(Math.max(value, 0.1));
 }
 
-// An answer that is no success.
-class Refusal extends Error {
-  constructor(status, reason) {
-    super(`${status}: ${reason}`);
-    Object.assign(this, { status, reason });
-  }
-}
-
-// At the door the server does not know yet who asks, and answers with a page.
-async function reasonOf(reply) {
-  const said = await reply.text();
-  if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said;
-  const parts = new DOMParser().parseFromString(said, "text/html").querySelectorAll("body > :not([lang])");
-  return [...parts].map((part) => part.textContent).join("\n\n");
-}
-
-// Rejects when the answer is not complete in time.
-async function request(path, milliseconds, read, method = "GET") {
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), milliseconds);
-  try {
-    const reply = await fetch(path, { method, cache: "no-store", signal: abort.signal });
-    if (!reply.ok) throw new Refusal(reply.status, await reasonOf(reply));
-    return await read(reply);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 // ---- stream
 
 const stream = new Live($("live"), "stream", {
+  shown: () => render(),
   leaving: () => paint(stream.image, stream.image.naturalWidth, stream.image.naturalHeight),
   refused: askWhy,
 });
@@ -126,20 +98,15 @@ async function takeSnapshot() {
 
 const offline = () => !state;
 
-function stale() {
-  const frameSeconds = state.camera && state.camera.framerate > 0 ? 1 / state.camera.framerate : 0;
-  return state.frames.age_seconds === null || state.frames.age_seconds > Math.max(FRESH_SECONDS, 3 * frameSeconds);
-}
-
 function delivering() {
-  return !offline() && state.ok && !stale();
+  return !offline() && state.ok && !stale(state);
 }
 
 // A camera that sleeps because nobody watches is well; only a stream has to show that it does not move.
 function frozen() {
   if (offline() || !state.ok) return true;
-  if (mode() === "stream") return stale() || !stream.shows;
-  return shot.failed || (stale() && state.state !== "idle");
+  if (mode() === "stream") return stale(state) || !stream.shows;
+  return shot.failed || (stale(state) && state.state !== "idle");
 }
 
 const REFUSALS = { 403: "forbidden", 421: "misnamed", 429: "busy", 503: "busy" };
@@ -175,7 +142,7 @@ function renderMode() {
 function renderState() {
   const name = state ? state.name : $("name").textContent;
   const snapshots = mode() === "snapshot";
-  const status = offline() ? (refusal ? "refused" : "offline") : state.state === "streaming" && stale() ? "stalled" : state.state;
+  const status = offline() ? (refusal ? "refused" : "offline") : state.state === "streaming" && stale(state) ? "stalled" : state.state;
 
   document.title = offline() || !state.ok ? `${text.states[status] || status} · ${name}` : name;
   put("name", name);

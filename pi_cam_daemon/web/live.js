@@ -2,6 +2,7 @@
 
 const BACK_OFF_MS = 1000;
 const LONGEST_WAIT = 16; // upper end of the back-off, as a factor
+const FRESH_SECONDS = 3;
 const STUCK_MS = 5000; // a stream that shows nothing new for so long while the camera delivers is opened again
 
 const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -15,10 +16,24 @@ function fingerprint(image) {
   return probe.getImageData(0, 0, width, height).data.reduce((hash, byte) => (hash * 31 + byte) | 0, 0);
 }
 
+// Whether the newest picture that *state* tells of is too old to be called live.
+export function stale({ camera, frames }) {
+  const frameSeconds = camera && camera.framerate > 0 ? 1 / camera.framerate : 0;
+  return frames.age_seconds === null || frames.age_seconds > Math.max(FRESH_SECONDS, 3 * frameSeconds);
+}
+
 export class Live {
-  // *leaving* is called while the last picture can still be seen, *refused* when the server or the network says no.
-  constructor(image, address, { leaving = () => {}, refused = () => {} } = {}) {
-    Object.assign(this, { image, address, leaving, wait: 1, reopenAt: 0, movedAt: 0, print: null, refused: false });
+  readable = true; // pictures of another site only show, unless that allows more
+
+  // *shown* is called when the first picture is there, *leaving* while the last one can still be seen, *refused* when the
+  // server or the network says no.
+  constructor(image, address, { shown = () => {}, leaving = () => {}, refused = () => {} } = {}) {
+    Object.assign(this, { image, address, leaving, wait: 1, reopenAt: 0, movedAt: 0, print: null, refused: false, seen: false });
+    image.addEventListener("load", () => { // some browsers say so for each picture
+      if (this.seen) return;
+      this.seen = true;
+      shown();
+    });
     image.addEventListener("error", () => {
       if (!this.open) return;
       this.refused = true;
@@ -38,6 +53,7 @@ export class Live {
 
   start() {
     this.close();
+    this.seen = false;
     this.movedAt = performance.now();
     // Without an address of its own, Chromium answers a second opening from its list of images and never connects.
     this.image.src = `${this.address}?t=${Date.now()}`;
@@ -57,6 +73,10 @@ export class Live {
     const now = performance.now();
     if (!this.open) {
       if (now >= this.reopenAt) this.start();
+      return;
+    }
+    if (!this.readable) {
+      if (this.shows) Object.assign(this, { wait: 1, refused: false });
       return;
     }
     const print = this.shows ? fingerprint(this.image) : this.print;

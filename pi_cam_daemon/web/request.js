@@ -1,0 +1,30 @@
+// Asking a camera, and understanding when it refuses.
+
+// An answer that is no success.
+export class Refusal extends Error {
+  constructor(status, reason) {
+    super(`${status}: ${reason}`);
+    Object.assign(this, { status, reason });
+  }
+}
+
+// At the door the server does not know yet who asks, and answers with a page.
+async function reasonOf(reply) {
+  const said = await reply.text();
+  if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said;
+  const parts = new DOMParser().parseFromString(said, "text/html").querySelectorAll("body > :not([lang])");
+  return [...parts].map((part) => part.textContent).join("\n\n");
+}
+
+// Rejects when the answer is not complete in time.
+export async function request(path, milliseconds, read, method = "GET") {
+  const abort = new AbortController();
+  const timer = setTimeout(() => abort.abort(), milliseconds);
+  try {
+    const reply = await fetch(path, { method, cache: "no-store", signal: abort.signal });
+    if (!reply.ok) throw new Refusal(reply.status, await reasonOf(reply));
+    return await read(reply);
+  } finally {
+    clearTimeout(timer);
+  }
+}

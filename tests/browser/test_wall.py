@@ -1,0 +1,127 @@
+"""All cameras of a list on one page."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.browser.looking import KOREAN, PHONE, until
+from tests.browser.test_accessibility import assert_accessible
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+class Wall:
+    """A camera whose wall shows one that speaks to it, one that does not, and one that is off."""
+
+    def __init__(self, start_daemon: Callable[..., Any]) -> None:
+        self._start_daemon = start_daemon
+        self.ports = free_ports(4)
+        self.address = f"http://127.0.0.1:{self.ports[0]}/wall"
+        cameras = ", ".join(f'"http://127.0.0.1:{port}"' for port in self.ports[1:])
+        self.own = self.camera(0, f"wall.cameras=[{cameras}]")
+        self.friend = self.camera(1, f'http.cors_origins=["http://127.0.0.1:{self.ports[0]}"]')
+        self.stranger = self.camera(2)
+
+    def camera(self, number: int, *settings: str) -> Any:
+        return self._start_daemon('source.kind="pattern"', *settings, port=self.ports[number])
+
+
+@pytest.fixture
+def wall(start_daemon: Callable[..., Any]) -> Wall:
+    return Wall(start_daemon)
+
+
+def tile(page: Page, number: int) -> Locator:
+    return page.locator(".tile").nth(number)
+
+
+def wait_until_shown(page: Page, number: int) -> None:
+    expect(tile(page, number)).not_to_have_class(re.compile("frozen"))
+    assert tile(page, number).locator("img").evaluate("image => image.naturalWidth") == 640
+
+
+@pytest.mark.parametrize("device", [{"color_scheme": "dark"}, {**PHONE, **KOREAN}], ids=["desktop", "phone"])
+def test_each_camera_shows_its_picture_and_as_much_of_its_state_as_it_tells(
+    wall: Wall, new_page: Callable[..., Page], keep_screenshot: Any, device: dict[str, Any]
+) -> None:
+    korean = "locale" in device
+    page = new_page(**device)
+    page.goto(wall.address)
+    expect(page.locator(".tile")).to_have_count(3)
+    for number in (0, 1):
+        wait_until_shown(page, number)
+    expect(tile(page, 0).locator("strong")).to_have_text(wall.friend.state()["name"])
+    expect(tile(page, 0).locator(".badge")).to_have_text(
+        re.compile(r"^실시간 · 초당 [\d.]+장$" if korean else r"^Live · [\d.]+ fps$")
+    )
+    expect(tile(page, 1).locator("strong")).to_have_text(f"127.0.0.1:{wall.stranger.port}")
+    expect(tile(page, 1).locator(".badge")).to_have_text("")
+    expect(tile(page, 2).locator(".badge")).to_have_text("연결 끊김" if korean else "Offline")
+    expect(tile(page, 2)).to_have_class(re.compile("frozen"))
+    assert [camera.state()["viewers"] for camera in (wall.own, wall.friend, wall.stranger)] == [0, 1, 1]
+    assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
+    assert_accessible(page)
+    keep_screenshot(page, "wall-phone-light-ko" if korean else "wall-desktop-dark-en")
+
+
+def test_a_camera_that_freezes_ends_or_starts_is_followed(wall: Wall, page: Page) -> None:
+    page.goto(wall.address)
+    for number in (0, 1):
+        wait_until_shown(page, number)
+    pid = wall.friend.state()["camera_process"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    expect(tile(page, 0)).to_have_class(re.compile("frozen"))
+    expect(tile(page, 0).locator(".badge")).to_have_text(re.compile("^(Frozen|Starting|Live)$"))
+    wall.stranger.stop()
+    expect(tile(page, 1).locator(".badge")).to_have_text("Offline")
+    expect(tile(page, 1)).to_have_class(re.compile("frozen"))
+    wall.camera(2)
+    wall.camera(3)
+    for number in (0, 1, 2):
+        wait_until_shown(page, number)
+
+
+def test_a_hidden_wall_closes_all_its_connections(wall: Wall, tabs: BrowserContext) -> None:
+    page = tabs.new_page()
+    page.goto(wall.address)
+    cameras = (wall.friend, wall.stranger)
+    until(lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
+    tabs.new_page().bring_to_front()
+    until(lambda: [camera.state()["viewers"] for camera in cameras] == [0, 0])
+    page.bring_to_front()
+    until(lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
+
+
+def test_only_the_wall_may_load_from_other_cameras_and_only_from_those(wall: Wall, page: Page) -> None:
+    answer = page.goto(wall.address)
+    assert answer
+    origins = " ".join(f"http://127.0.0.1:{port}" for port in wall.ports[1:])
+    allowed = f"default-src 'self'; img-src 'self' {origins}; connect-src 'self' {origins}; base-uri 'self';"
+    assert answer.headers["content-security-policy"].startswith(allowed)
+    answer = page.goto(wall.own.address)
+    assert answer and answer.headers["content-security-policy"].startswith("default-src 'self'; base-uri 'self';")
+
+
+def test_an_empty_wall_says_how_to_fill_it(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address + "wall")
+    expect(page.locator("#none")).to_contain_text("wall.cameras")
+
+
+def test_without_javascript_the_wall_is_a_list_of_links(wall: Wall, new_page: Callable[..., Page]) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto(wall.address)
+    expect(page.get_by_role("link")).to_have_text([f"http://127.0.0.1:{port}" for port in wall.ports[1:]])
