@@ -78,6 +78,10 @@ class Daemon:
                 self.stop()
                 pytest.fail(f"the daemon named no address:\n{seen}{self.log.read_text()}")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def state(self) -> Any:
         with urllib.request.urlopen(self.address + "state", timeout=5) as reply:
             return json.load(reply)
@@ -169,7 +173,9 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
     process = subprocess.Popen([CHROMIUM, *CHROMIUM_FLAGS, *options], stderr=subprocess.DEVNULL)
     try:
         browser = playwright.chromium.connect_over_cdp(_debugger(profile), no_defaults=True)
-        yield browser.contexts[0]
+        context = browser.contexts[0]
+        context.set_default_timeout(15000)
+        yield context
         browser.close()
     finally:
         process.terminate()

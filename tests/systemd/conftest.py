@@ -25,10 +25,6 @@ SRV = "/srv/releases"
 SETTINGS = {"source.kind": "pattern", "video.width": 320, "video.height": 240}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="systemd: the real watchdog period, and each fault five times")
-
-
 _REPORTED = pytest.StashKey[list[str]]()
 Report = Callable[[str], None]
 
@@ -43,11 +39,6 @@ def report(request: pytest.FixtureRequest) -> Report:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for figure in terminalreporter.config.stash.get(_REPORTED, []):
         terminalreporter.write_line(figure)
-
-
-@pytest.fixture(scope="session")
-def soak(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--soak", default=False))
 
 
 @pytest.fixture(scope="session")
