@@ -213,7 +213,7 @@ def test_an_upgrade_and_a_rollback(deployed: Controller, releases: Releases) -> 
 
 def broken(soak: bool) -> dict[str, tuple[str, str]]:
     """Releases by how they are broken: what they do, and what is said of it."""
-    ways = {"no-pictures": (NO_PICTURES, "gives no pictures")}
+    ways = {"dark": (NO_PICTURES, "gives no pictures")}
     # the installer finds this one out by itself
     return {**ways, "ends": (ENDS, "ended by itself")} if soak else ways
 
