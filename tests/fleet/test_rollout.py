@@ -12,7 +12,7 @@ from tests.fleet.conftest import ETC, OPT, OUTSIDE, UNIT, Controller, Pi
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
 from tests.server.harness import until
 from tests.systemd.conftest import Report
-from tests.systemd.test_install import package
+from tests.systemd.test_install import Machine, package, repository
 
 
 def shows(pi: Pi, rotation: int, port: int = 8000) -> bool:
@@ -256,22 +256,19 @@ def test_a_camera_that_was_dead_before_does_not_stop_the_fleet(deployed: Control
 
 def test_on_a_raspberry_pi_picamera2_comes_by_apt(deployed: Controller, releases: Releases) -> None:
     pi = deployed.pis["pi4"]
-    repository = pi.disk / "srv/apt"
-    repository.mkdir(parents=True)
-    package(repository, "python3-picamera2", "", {"usr/lib/python3/dist-packages/picamera2.py": ""})
+    folder = pi.disk / "srv/apt"
+    folder.mkdir(parents=True)
+    package(folder, "python3-picamera2", "", {"usr/lib/python3/dist-packages/picamera2.py": ""})
     for path in [*(pi.disk / "etc/apt").rglob("*.list"), *(pi.disk / "etc/apt").rglob("*.sources")]:
         path.unlink()
-    pi.write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/apt ./\n")
     pi.write("/etc/rpi-issue", "Raspberry Pi reference\n")
     deployed.own = {"pi4": {}}
     deployed.artefact = releases.artefact("4")
-    try:
+    with repository(Machine(pi), "/srv/apt"):
         deployed.deploys()
         assert pi.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "python3-picamera2") == "installed"
         assert pi.serves()
-    finally:
-        pi.try_run("dpkg", "--purge", "python3-picamera2")
-        pi.remove("/etc/rpi-issue")
+    pi.remove("/etc/rpi-issue")
 
 
 def test_the_oldest_ansible_deploys_to_both_debians(deployed: Controller, releases: Releases) -> None:
