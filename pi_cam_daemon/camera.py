@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from pi_cam_daemon import logs, sources
 from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.protocol import COUNT, HEADER, Kind, Reader, pack
 from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
@@ -54,6 +55,7 @@ class Outlet:
         self._sock = sock
         self._changed = threading.Condition()
         self._hello: bytes | None = None
+        self._reports: list[Report] = []  # one for each order of the server, which has one at a time
         self._newest: tuple[bytes, int] | None = None
         self._rest = b""  # of a message that was begun
         self._sending = False  # the thread here has the socket
@@ -71,6 +73,11 @@ class Outlet:
     def opened(self, info: CameraInfo) -> None:
         with self._changed:
             self._hello = dataclasses.replace(info, name=info.name[:_LONGEST], reason=self.reason[:_LONGEST]).to_json()
+            self._changed.notify()
+
+    def controls(self, report: Report) -> None:
+        with self._changed:
+            self._reports.append(report)
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
@@ -132,7 +139,7 @@ class Outlet:
                 while True:
                     now = time.monotonic()
                     frame = self._newest if self._live or now >= self._quiet_until else None
-                    if self._rest or self._hello or frame or self._ending or now >= beat_at:
+                    if self._rest or self._hello or self._reports or frame or self._ending or now >= beat_at:
                         break
                     self._changed.wait(beat_at - now)
                 messages = [self._rest]
@@ -140,6 +147,8 @@ class Outlet:
                 if self._hello:
                     messages.append(pack(Kind.HELLO, self._hello))
                     self._hello = None
+                messages += [pack(Kind.CONTROLS, report.to_json()) for report in self._reports]
+                self._reports.clear()
                 if frame:
                     messages.append(pack(Kind.FRAME, *frame))
                     self._newest = None
@@ -172,6 +181,8 @@ def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
             assert message is not None  # the socket is blocking
             if message.kind is Kind.STOP:
                 commands.put(Stop())
+            elif message.kind is Kind.SET:
+                commands.put(SetControls.from_json(message.payload))
             elif message.kind in (Kind.LIVE, Kind.QUIET):
                 outlet.live(message.kind is Kind.LIVE)
     except (EOFError, ProtocolError):

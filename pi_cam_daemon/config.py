@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
 
 from pi_cam_daemon import values
+
+
+def _word(*words: str) -> values.Converter:
+    return values.or_default(values.choice(*words))
+
+
+def _number(low: float, high: float) -> values.Converter:
+    return values.or_default(values.number(low, high))
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,38 @@ class CsiConfig:
 
 
 @dataclass(frozen=True)
+class ControlsConfig:
+    """What a CSI camera starts with, in rpicam-apps' words; None leaves it to the camera. Its limits may be closer."""
+
+    awb: Annotated[str | None, _word("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy")]
+    ev: Annotated[float | None, _number(-8, 8)]
+    exposure: Annotated[str | None, _word("normal", "sport", "long")]
+    # as long as the longest frame of video.framerate
+    shutter: Annotated[int | None, values.or_default(values.integer(1, 100_000_000, zero=True))]
+    gain: Annotated[float | None, values.or_default(values.number(1, 256, zero=True))]
+    metering: Annotated[str | None, _word("centre", "spot", "average")]
+    brightness: Annotated[float | None, _number(-1, 1)]
+    contrast: Annotated[float | None, _number(0, 32)]
+    saturation: Annotated[float | None, _number(0, 32)]
+    sharpness: Annotated[float | None, _number(0, 16)]
+    denoise: Annotated[str | None, _word("off", "cdn_off", "cdn_fast", "cdn_hq")]
+    autofocus_mode: Annotated[str | None, _word("manual", "auto", "continuous")]
+    autofocus_range: Annotated[str | None, _word("normal", "macro", "full")]
+    autofocus_speed: Annotated[str | None, _word("normal", "fast")]
+    autofocus_window: Annotated[list[float] | None, values.or_default(values.rectangle)]
+    lens_position: Annotated[float | None, _number(0, 32)]
+    roi: Annotated[list[float] | None, values.or_default(values.rectangle)]
+    flicker_period: Annotated[int | None, values.or_default(values.integer(100, 1_000_000, zero=True))]
+    hdr: Annotated[str | None, _word("off", "single-exp")]
+
+
+@dataclass(frozen=True)
 class UsbConfig:
     """What only a USB (V4L2) camera has."""
 
     device: str
     pixel_format: Annotated[str, values.choice("auto", "MJPG", "YUYV")]
+    controls: Annotated[dict[str, bool | int | str | None], values.by_name]
 
 
 @dataclass(frozen=True)
@@ -118,8 +154,27 @@ class CameraConfig:
     kind: str
     video: VideoConfig
     csi: CsiConfig
+    controls: ControlsConfig
     usb: UsbConfig
     upstream: UpstreamConfig
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        """What the controls of a camera of *kind* shall be set to; None is the camera's default."""
+        if kind == "csi":
+            return {name: value for name, value in asdict(self.controls).items() if value is not None}
+        return dict(self.usb.controls) if kind == "usb" else {}
+
+    def with_settings(self, kind: str, settings: Mapping[str, Any]) -> CameraConfig:
+        """The same with other *settings* over these for a camera of *kind*."""
+        if kind == "csi":
+            return replace(self, controls=replace(self.controls, **settings))
+        return replace(self, usb=replace(self.usb, controls={**self.usb.controls, **settings}))
+
+    def replaced(self, kind: str, other: CameraConfig) -> CameraConfig:
+        """The same with the settings that *other* has for a camera of *kind*."""
+        if kind == "csi":
+            return replace(self, controls=other.controls)
+        return replace(self, usb=replace(self.usb, controls=other.usb.controls))
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -132,6 +187,7 @@ class CameraConfig:
             parts["kind"],
             VideoConfig(**parts["video"]),
             CsiConfig(**parts["csi"]),
+            ControlsConfig(**parts["controls"]),
             UsbConfig(**parts["usb"]),
             UpstreamConfig(**parts["upstream"]),
         )
@@ -144,6 +200,7 @@ class Config:
     source: SourceConfig
     video: VideoConfig
     csi: CsiConfig
+    controls: ControlsConfig
     usb: UsbConfig
     upstream: UpstreamConfig
     http: HttpConfig
@@ -153,7 +210,7 @@ class Config:
 
     @property
     def camera(self) -> CameraConfig:
-        return CameraConfig(self.source.kind, self.video, self.csi, self.usb, self.upstream)
+        return CameraConfig(self.source.kind, self.video, self.csi, self.controls, self.usb, self.upstream)
 
     @property
     def sha256(self) -> str:

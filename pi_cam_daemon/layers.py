@@ -1,12 +1,14 @@
 """Reads the configuration, layer over layer, and tells every mistake in all of them at once.
 
-Later wins, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name,
-`--set section.key=value`. Every value of every layer is checked, also one that a later layer replaces.
+Later wins, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name, the
+controls that were saved, `--set section.key=value`. Every value of every layer is checked, also one that a later layer
+replaces.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +25,8 @@ from pi_cam_daemon.values import Converter
 DEFAULTS = Path(__file__).with_name("default.toml")
 ETC = Path("/etc/pi-cam-daemon")
 
+log = logging.getLogger(__name__)
+
 # some fifty times default.toml: what is larger is not a configuration (/dev/zero has no end)
 _MOST_BYTES = 256 * 1024
 
@@ -37,22 +41,32 @@ class Origin(NamedTuple):
     layer: str
 
 
-def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC) -> Config:
-    """The configuration in force: default.toml, then *file* or else the files in *etc*, then *settings*.
+def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None) -> Config:
+    """The configuration in force: default.toml, then *file* or else the files in *etc*, then *saved*, then *settings*.
 
-    *settings* are of the form `section.key=value`, the value in TOML. Files in *etc* may be missing, *file* may not.
-    Raises ConfigError with every problem in every layer.
+    *settings* are of the form `section.key=value`, the value in TOML. *saved* is a file of controls that the daemon
+    wrote itself; what is wrong in it is left out, with a warning. Files in *etc* may be missing, *file* may not.
+    Raises ConfigError with every problem in every other layer.
     """
-    kept = origins(file, settings, etc)
+    kept = origins(file, settings, etc, saved)
     return Config(
         **{
-            section: kind(**{key.name: kept[f"{section}.{key.name}"].value for key in fields(kind)})
+            section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
             for section, kind in get_type_hints(Config).items()
         }
     )
 
 
-def origins(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC) -> dict[str, Origin]:
+def _value(kept: dict[str, Origin], key: str) -> Any:
+    """The value of *key*, put together if it is a table, whose entries are kept one by one."""
+    if key in kept:
+        return kept[key].value
+    return {name.removeprefix(f"{key}."): origin.value for name, origin in kept.items() if name.startswith(f"{key}.")}
+
+
+def origins(
+    file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None
+) -> dict[str, Origin]:
     """Each `section.key` in force, its value and the layer that set it. Arguments and errors are those of `load`."""
     problems: list[str] = []
     paths = [DEFAULTS]
@@ -62,6 +76,7 @@ def origins(file: Path | None = None, settings: Sequence[str] = (), etc: Path = 
         problems.append(f"{error.filename}: {error.strerror}")
     layers: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         *(("default" if path is DEFAULTS else str(path), partial(_read, path)) for path in paths),
+        *([(str(saved), partial(_read, saved))] if saved and saved.exists() else []),
         *(("--set", partial(_setting, setting)) for setting in settings),
     ]
     found: dict[str, Origin] = {}
@@ -69,13 +84,30 @@ def origins(file: Path | None = None, settings: Sequence[str] = (), etc: Path = 
         try:
             accepted, wrong = _checked(read())
         except ValueError as error:
-            problems.append(f"{layer}: {error}")
-            continue
-        found |= {key: Origin(value, layer) for key, value in accepted.items()}
+            accepted, wrong = {}, [str(error)]
+        if saved and layer == str(saved):
+            # Nobody wrote it who could be told, and a camera that does not start for it would be worse.
+            for problem in wrong:
+                log.warning("%s: %s; left out", layer, problem)
+            wrong = []
+        for key, value in accepted.items():
+            if isinstance(value, dict) and value:
+                found.pop(key, None)  # the empty table of default.toml
+                found |= {f"{key}.{name}": Origin(entry, layer) for name, entry in value.items()}
+            elif value != {} or not any(name.startswith(f"{key}.") for name in found):
+                found[key] = Origin(value, layer)
         problems += [f"{layer}: {problem}" for problem in wrong]
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def accepted_in(path: Path) -> dict[str, Any]:
+    """The values in the file at *path* that are accepted, by `section.key`; none if it is missing or no TOML."""
+    try:
+        return _checked(_read(path))[0]
+    except ValueError:
+        return {}
 
 
 def _files(etc: Path) -> list[Path]:

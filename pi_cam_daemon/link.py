@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.camera_info import CameraInfo
+from pi_cam_daemon.controls import Control, Report, SetControls, Value
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+
+log = logging.getLogger(__name__)
 
 # A camera process that talks without end is left alone for a turn, so that it cannot starve the viewers.
 _MESSAGES_PER_TURN = 16
@@ -24,9 +29,10 @@ class CameraLink:
     """Read by the stream loop alone; its attributes may be looked at from any thread.
 
     *framerate* is what was asked for, and holds until the camera says what it gives. *info* is what the camera said of
-    itself, *captured* how many frames it has taken, *first_at* and *progressed_at* when (CLOCK_MONOTONIC) that was
-    first and last seen to grow. *error* is its own word on why it ends, *ended* that nothing more will come of it,
-    *nonsense* why that is so if it talked nonsense. *changed* is called when one of these or the first frame arrives.
+    itself, *controls* what can be set on it, *captured* how many frames it has taken, *first_at* and *progressed_at*
+    when (CLOCK_MONOTONIC) that was first and last seen to grow. *error* is its own word on why it ends, *ended* that
+    nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of these
+    or the first frame arrives.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -36,7 +42,10 @@ class CameraLink:
         self._changed = changed
         self._reader = Reader(sock)
         self._beats: list[tuple[float, int]] = []
+        self._answered = threading.Condition()
+        self._report: Report | None = None
         self.info: CameraInfo | None = None
+        self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None
         self.ended = False
         self.nonsense = ""
@@ -63,6 +72,24 @@ class CameraLink:
             self._sock.send(pack(kind, payload))
         except OSError:
             pass
+
+    def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
+        """Have these *values* set; the camera's answer. For one thread at a time, each time with another *number*.
+
+        Raises TimeoutError when it does not come within *seconds*, and EOFError when it never will.
+        """
+        self.tell(Kind.SET, SetControls(number, values).to_json())
+
+        def answer() -> Report | None:
+            return self._report if self._report and self._report.number == number else None
+
+        with self._answered:
+            if not self._answered.wait_for(lambda: answer() or self.ended, seconds):
+                raise TimeoutError
+            report = answer()
+        if report is None:
+            raise EOFError
+        return report
 
     # -- heard
 
@@ -100,7 +127,9 @@ class CameraLink:
         return (last - first) / (last_at - first_at)
 
     def _end(self) -> None:
-        self.ended = True
+        with self._answered:
+            self.ended = True
+            self._answered.notify_all()
         self._changed()
 
     def _frame(self, message: Message) -> Frame:
@@ -134,6 +163,14 @@ class CameraLink:
         elif message.kind is Kind.HELLO:
             self.info = CameraInfo.from_json(message.payload)
             self._changed()
+        elif message.kind is Kind.CONTROLS:
+            report = Report.from_json(message.payload)
+            if not report.number:
+                for name, why in report.refused.items():
+                    log.warning("the control %s is not set as configured: %s", name, why)
+            with self._answered:
+                self.controls, self._report = report.controls, report
+                self._answered.notify_all()
         elif message.kind is Kind.ERROR:
             said = json.loads(message.payload)
             self.error = SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"]))

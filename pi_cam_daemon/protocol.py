@@ -7,9 +7,11 @@ The capture time is CLOCK_MONOTONIC in nanoseconds; of a beat, when it was count
     camera → server   HELLO   JSON: CameraInfo, what the camera really gives
                       FRAME   one whole JPEG
                       BEAT    u64: frames captured so far, once a second
+                      CONTROLS  JSON: Report, what can be set, when the camera opens and in answer to each SET
                       ERROR   JSON: cause, message, hint; the process ends after it
     server → camera   CONFIGURE  JSON: CameraConfig; the first message of all
                       LIVE, QUIET  somebody watches (every frame), nobody does (one frame a second)
+                      SET     JSON: SetControls
                       STOP    close the camera and exit
 """
 
@@ -33,15 +35,18 @@ class Kind(enum.IntEnum):
     FRAME = 2
     BEAT = 3
     ERROR = 4
+    CONTROLS = 5
     CONFIGURE = 16
     LIVE = 17
     QUIET = 18
     STOP = 19
+    SET = 20
 
 
 # A 64-megapixel still at good quality stays below 32 MiB; anything longer is a broken sender, not a picture.
 LONGEST_FRAME = 32 * 1024 * 1024
-LONGEST_OTHER = 64 * 1024
+# most of it would be the menus of a USB camera's controls
+LONGEST_OTHER = 256 * 1024
 _LEAST_ROOM = 16 * 1024
 _MOST_ROOM = 1024 * 1024
 _KINDS = {kind.value: kind for kind in Kind}  # looked up five times as fast as Kind(number)

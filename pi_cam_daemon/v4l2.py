@@ -25,6 +25,7 @@ _CAPTURES = api.V4L2_CAP_VIDEO_CAPTURE | api.V4L2_CAP_STREAMING
 _BUFFERS = 4
 # beyond any camera: a list that never ends must end
 _MOST_FORMATS = 64
+_MOST_CONTROLS = 256
 
 
 @contextlib.contextmanager
@@ -74,6 +75,71 @@ def pixel_formats(fd: int) -> list[str]:
             raise
         found.append(entry.pixelformat.to_bytes(4, "little").decode("latin-1"))
     return found
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control as the driver lists it; *type* and *flags* are the kernel's V4L2_CTRL_TYPE_* and V4L2_CTRL_FLAG_*.
+
+    *menu* holds the entries that can be chosen: names, or numbers as text.
+    """
+
+    id: int
+    name: str
+    type: int
+    flags: int
+    minimum: int
+    maximum: int
+    step: int
+    default: int
+    menu: dict[int, str]
+
+
+def controls(fd: int) -> list[Control]:
+    """The controls that a camera lists, in the order of their ids."""
+    found: list[Control] = []
+    last = 0
+    for _ in range(_MOST_CONTROLS):
+        entry = api.v4l2_queryctrl(id=last | api.V4L2_CTRL_FLAG_NEXT_CTRL)
+        try:
+            fcntl.ioctl(fd, api.VIDIOC_QUERYCTRL, entry)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise
+            break  # the end of the list, no controls at all, or firmware that cannot tell of the next one
+        if entry.id <= last:
+            break
+        last = entry.id
+        menu = _menu(fd, entry) if entry.type in (api.V4L2_CTRL_TYPE_MENU, api.V4L2_CTRL_TYPE_INTEGER_MENU) else {}
+        numbers = entry.minimum, entry.maximum, entry.step, entry.default_value
+        found.append(Control(entry.id, _text(entry.name), entry.type, entry.flags, *numbers, menu))
+    return found
+
+
+def _menu(fd: int, control: Any) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for index in range(control.minimum, min(control.maximum, control.minimum + _MOST_FORMATS) + 1):
+        entry = api.v4l2_querymenu(id=control.id, index=index)
+        try:
+            fcntl.ioctl(fd, api.VIDIOC_QUERYMENU, entry)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise
+            continue  # not every number of the range has to be there
+        found[index] = _text(entry.name) if control.type == api.V4L2_CTRL_TYPE_MENU else str(entry.value)
+    return found
+
+
+def get_control(fd: int, control: Control) -> int:
+    """What *control* is set to."""
+    asked = api.v4l2_control(id=control.id)
+    fcntl.ioctl(fd, api.VIDIOC_G_CTRL, asked)
+    return int(asked.value)
+
+
+def set_control(fd: int, control: Control, value: int) -> None:
+    """Set *control*; a driver may take the nearest value that it has, which `get_control` then tells."""
+    fcntl.ioctl(fd, api.VIDIOC_S_CTRL, api.v4l2_control(id=control.id, value=value))
 
 
 class Picture(NamedTuple):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pi_cam_daemon import access, sites
+
+# what stands in TOML for a value that is left to the camera
+DEFAULT = "default"
+_ZERO = "0 or "
+RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
 # A converter is named after what it returns: the value that is kept for a key, from what TOML gave.
 # It raises ValueError with what is wrong and what is accepted.
@@ -22,20 +27,26 @@ def boolean(raw: Any) -> bool:
     raise refused(raw, "true or false")
 
 
-def integer(low: int, high: int, step: int = 1) -> Converter:
+def integer(low: int, high: int, step: int = 1, zero: bool = False) -> Converter:
+    """*zero* is accepted beside the range, where it stands for "automatic" or "off"."""
+
     def integer(raw: Any) -> int:
-        if type(raw) is int and raw in range(low, high + 1, step):  # a bool is an int, too
+        # a bool is an int, too
+        if type(raw) is int and (raw in range(low, high + 1, step) or (zero and raw == 0)):
             return raw
-        raise refused(raw, f"an {'even ' if step == 2 else ''}integer from {low} to {high}")
+        raise refused(raw, f"{_ZERO * zero}an {'even ' if step == 2 else ''}integer from {low} to {high}")
 
     return integer
 
 
-def number(low: float, high: float) -> Converter:
+def number(low: float, high: float, zero: bool = False) -> Converter:
+    """*zero* as for `integer`."""
+
     def number(raw: Any) -> float:
-        if type(raw) in (int, float) and low <= raw <= high:  # not-a-number is in no range
+        # not-a-number is in no range
+        if type(raw) in (int, float) and (low <= raw <= high or (zero and raw == 0)):
             return float(raw)
-        raise refused(raw, f"a number from {low} to {high}")
+        raise refused(raw, f"{_ZERO * zero}a number from {low} to {high}")
 
     return number
 
@@ -47,6 +58,43 @@ def choice(*choices: str | int) -> Converter:
         raise refused(raw, " or ".join(map(toml, choices)))
 
     return choice
+
+
+def or_default(converter: Converter) -> Converter:
+    """Also takes the word that leaves it to the camera, which becomes None."""
+
+    def or_default(raw: Any) -> Any:
+        if raw == DEFAULT:
+            return None
+        try:
+            return converter(raw)
+        except ValueError as error:
+            raise ValueError(f'{error} or "{DEFAULT}"') from None
+
+    return or_default
+
+
+def rectangle(raw: Any) -> list[float]:
+    """[x, y, width, height], in fractions of the whole; it has an area and lies within."""
+    if isinstance(raw, list) and len(raw) == 4 and all(type(side) in (int, float) for side in raw):
+        x, y, width, height = raw
+        # a sum of two fractions that make one may be a hair above it
+        if min(x, y) >= 0 and width > 0 and height > 0 and max(x + width, y + height) <= 1 + 1e-9:
+            return raw
+    raise refused(raw, RECTANGLE_ACCEPTED)
+
+
+def by_name(raw: Any) -> dict[str, bool | int | str | None]:
+    """A table of settings for what a camera names itself; None leaves one to the camera."""
+    if not isinstance(raw, dict):
+        raise refused(raw, 'a table, such as { brightness = 10, power_line_frequency = "50 Hz" }')
+    for name, value in raw.items():
+        if type(value) not in (bool, int, str) or not re.fullmatch("[a-z0-9_]{1,40}", name):
+            raise ValueError(
+                f"{short(name)}: {shown(value)} cannot be used; accepted: true or false, an integer or text in quotes, "
+                "for a name of a-z, 0-9 and _"
+            )
+    return {name: None if value == DEFAULT else value for name, value in raw.items()}
 
 
 def text(raw: Any) -> str:
@@ -142,8 +190,12 @@ def refused(raw: Any, accepted: str) -> ValueError:
     return ValueError(f"{shown(raw)} cannot be used; accepted: {accepted}")
 
 
-def toml(value: bool | int | float | str | Sequence[Any]) -> str:
-    """*value* as TOML writes it."""
+def toml(value: bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None) -> str:
+    """*value* as TOML writes it, and None, which TOML does not have, as the word that stands for it."""
+    if value is None:
+        return f'"{DEFAULT}"'
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{toml(name)} = {toml(entry)}' for name, entry in value.items())}}}"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool):

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from pi_cam_daemon.camera_info import CameraInfo as CameraInfo
 from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.controls import Report
+from pi_cam_daemon.controls import SetControls as SetControls
 
 
 @dataclass(frozen=True)
@@ -19,16 +21,21 @@ class Stop:
     """Close the camera and return from `run`."""
 
 
-Command = Stop
+Command = Stop | SetControls
 Commands = queue.SimpleQueue[Command]
 
 
 VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
 
 
+def next_command(commands: Commands) -> Command | None:
+    """The next command that has come, None without one. Never waits."""
+    return None if commands.empty() else commands.get()
+
+
 def stopped(commands: Commands) -> bool:
-    """Whether a Stop has come. Never waits."""
-    return not commands.empty() and isinstance(commands.get(), Stop)
+    """Whether a Stop has come, for a source that has nothing to set. Never waits."""
+    return isinstance(next_command(commands), Stop)
 
 
 class Sink(Protocol):
@@ -36,6 +43,9 @@ class Sink(Protocol):
 
     def opened(self, info: CameraInfo) -> None:
         """The camera is open and about to deliver."""
+
+    def controls(self, report: Report) -> None:
+        """What can be set, once the camera is open, and the answer to each SetControls."""
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         """One whole, upright JPEG, given away for good; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
@@ -62,13 +72,13 @@ class Source(Protocol):
 def _csi(config: CameraConfig) -> Source:
     from pi_cam_daemon.sources.csi import CsiSource
 
-    return CsiSource(config.video, config.csi)
+    return CsiSource(config.video, config.csi, config.settings("csi"))
 
 
 def _usb(config: CameraConfig) -> Source:
     from pi_cam_daemon.sources.usb import UsbSource
 
-    return UsbSource(config.video, config.usb)
+    return UsbSource(config.video, config.usb, settings=config.settings("usb"))
 
 
 def _upstream(config: CameraConfig) -> Source:

@@ -17,13 +17,14 @@ def choose(config: CameraConfig) -> tuple[Source, str]:
     """The best source there is for *config*, and why it was taken."""
     try:
         if csi.cameras():
-            return csi.CsiSource(config.video, config.csi), "picamera2 finds a CSI camera"
+            return csi.CsiSource(config.video, config.csi, config.settings("csi")), "picamera2 finds a CSI camera"
         why = ["picamera2 finds no CSI camera"]
     except SourceError as error:
         why = [error.message, error.hint]
     try:
         camera = usb.find_camera(config.usb.device)
-        return usb.UsbSource(config.video, config.usb), f"the USB camera {camera}: {why[0]}"
+        source = usb.UsbSource(config.video, config.usb, settings=config.settings("usb"))
+        return source, f"the USB camera {camera}: {why[0]}"
     except SourceError as error:
         why += [error.message, error.hint]
     return _Stopgap(config), f"a test picture: {'. '.join(filter(None, why))}"
@@ -49,7 +50,7 @@ class _Lookout:
 
     def __init__(self, sink: Sink, commands: Commands, device: str) -> None:
         self.found: usb.Camera | None = None
-        self.opened, self.passed = sink.opened, sink.passed
+        self.opened, self.controls, self.passed = sink.opened, sink.controls, sink.passed
         self._sink = sink
         self._commands = commands
         self._device = device

@@ -13,16 +13,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, stopped
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Stop, next_command
+from pi_cam_daemon.sources.csi_controls import CsiControls
 
 log = logging.getLogger(__name__)
 
@@ -111,18 +113,23 @@ def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
 
 
 class CsiSource:
-    """One CSI camera. *allocator* and *encoder* stand in for picamera2's buffers and for the choice of encoder."""
+    """One CSI camera, its controls set to *settings* from the start.
+
+    *allocator* and *encoder* stand in for picamera2's buffers and for the choice of encoder.
+    """
 
     def __init__(
         self,
         video: VideoConfig,
         csi: CsiConfig,
+        settings: Mapping[str, Value] | None = None,
         *,
         allocator: Any = None,
         encoder: MakeEncoder = choose_encoder,
     ) -> None:
         self._video = video
         self._csi = csi
+        self._settings = settings or {}
         self._allocator = allocator
         self._make_encoder = encoder
 
@@ -131,8 +138,10 @@ class CsiSource:
             picam2, name = self._open()
         try:
             with _explained():
-                output = self._start(picam2, name, sink)
-            while not stopped(commands):
+                output, controls = self._start(picam2, name, sink)
+            while not isinstance(command := next_command(commands), Stop):
+                if command:
+                    sink.controls(controls.set(command.number, command.values))
                 output.wait(_CHECK_SECONDS)
         finally:
             with _explained(), contextlib.closing(picam2):
@@ -148,9 +157,11 @@ class CsiSource:
         camera = choose_camera(cameras(), self._csi.camera)
         return Picamera2(camera.index, tuning=tuning, allocator=self._allocator), camera.name
 
-    def _start(self, picam2: Any, name: str, sink: Sink) -> Any:
-        """Configure the camera, tell *sink* what it gives and let it run; the output that its frames go through."""
+    def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
+        """Configure the camera, tell *sink* what it gives and let it run; its frames' output, and its controls."""
         framerate = self._configure(picam2)
+        controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), picam2.set_controls)
+        report = controls.start(self._settings)
         given = picam2.camera_configuration()["main"]
         width, height = given["size"]
         if (width, height) != (self._video.width, self._video.height):
@@ -163,8 +174,9 @@ class CsiSource:
         # Before the camera: no frame comes ahead of the announcement, and an encoder that fails is not announced.
         picam2.start_encoder(encoder, output)
         sink.opened(CameraInfo("csi", name, *orientation.size(width, height), framerate, given["format"], encoder_name))
+        sink.controls(report)
         picam2.start()
-        return output
+        return output, controls
 
     def _configure(self, picam2: Any) -> float:
         """Set size, flips and frame rate, and return the frame rate that the camera will keep.

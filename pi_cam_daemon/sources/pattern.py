@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Stop
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
@@ -61,8 +61,9 @@ class PatternSource:
         while True:
             wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
             try:
-                commands.get(timeout=max(0.0, wait_ns / 1e9))
-                return
+                if isinstance(commands.get(timeout=max(0.0, wait_ns / 1e9)), Stop):
+                    return
+                continue
             except queue.Empty:
                 pass
             number += 1

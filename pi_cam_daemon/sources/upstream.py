@@ -24,7 +24,7 @@ from pi_cam_daemon import __version__, jpeg, multipart
 from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, stopped
 from pi_cam_daemon.sources.dropped import Dropped
 from pi_cam_daemon.values import without_secrets
 
@@ -77,7 +77,7 @@ class UpstreamSource:
         receiver = _Receiver(self._upstream)
         receiver.start()
         try:
-            while commands.empty():
+            while not stopped(commands):
                 picture, captured_ns = receiver.newest(_LOOK_SECONDS)
                 if picture:
                     try:
@@ -92,7 +92,6 @@ class UpstreamSource:
                         dropped.add(str(error))
                 if opened and time.monotonic() - delivered_at > patience:
                     raise SourceError(f"{_place(url)} has sent no whole picture for {patience:g} s{wrong}")
-            commands.get()
         finally:
             receiver.close()
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pi_cam_daemon import jpeg, v4l2
 from pi_cam_daemon.config import UsbConfig, VideoConfig
+from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, stopped
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Stop, next_command
 from pi_cam_daemon.sources.dropped import Dropped
+from pi_cam_daemon.sources.usb_controls import UsbControls
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +83,19 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
 
 
 class UsbSource:
-    """One USB camera; *dev* and *sysfs* are where it is looked for."""
+    """One USB camera, its controls set to *settings* from the start; *dev* and *sysfs* are where it is looked for."""
 
-    def __init__(self, video: VideoConfig, usb: UsbConfig, dev: Path = DEV, sysfs: Path = SYSFS) -> None:
+    def __init__(
+        self,
+        video: VideoConfig,
+        usb: UsbConfig,
+        dev: Path = DEV,
+        sysfs: Path = SYSFS,
+        settings: Mapping[str, Value] | None = None,
+    ) -> None:
         self._video = video
         self._usb = usb
+        self._settings = settings or {}
         self._dev = dev
         self._sysfs = sysfs
 
@@ -94,8 +104,12 @@ class UsbSource:
         try:
             with v4l2.opened(camera.node) as fd:
                 capture = self._configure(fd)
+                controls = UsbControls(fd)
+                report = controls.set(0, self._settings)
                 with capture.streaming():
-                    self._deliver(camera, capture, sink, commands)
+                    self._announce(camera, capture, sink)
+                    sink.controls(report)
+                    self._deliver(camera, capture, controls, sink, commands)
         except SourceError:
             raise
         except OSError as error:
@@ -113,17 +127,21 @@ class UsbSource:
         lacks = "neither MJPG nor YUYV" if wanted == "auto" else f"no {wanted}"
         raise SourceError(f"The camera has {lacks}", Cause.SETTINGS, f"It has {', '.join(there) or 'nothing'}")
 
-    def _deliver(self, camera: Camera, capture: v4l2.Capture, sink: Sink, commands: Commands) -> None:
-        video = self._video
-        orientation = Orientation.of(video)
-        upright_jpeg = _converter(capture, orientation)
+    def _announce(self, camera: Camera, capture: v4l2.Capture, sink: Sink) -> None:
         self._warn_of_differences(camera, capture)
-        width, height = orientation.size(capture.width, capture.height)
+        width, height = Orientation.of(self._video).size(capture.width, capture.height)
         encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
         sink.opened(CameraInfo("usb", str(camera), width, height, capture.framerate, capture.pixel_format, encoder))
+
+    def _deliver(
+        self, camera: Camera, capture: v4l2.Capture, controls: UsbControls, sink: Sink, commands: Commands
+    ) -> None:
+        upright_jpeg = _converter(capture, Orientation.of(self._video))
         dropped = Dropped(camera.path)
         captured_ns = time.monotonic_ns()
-        while not stopped(commands):
+        while not isinstance(command := next_command(commands), Stop):
+            if command:
+                sink.controls(controls.set(command.number, command.values))
             if not capture.wait(_CHECK_MS):
                 continue
             if not sink.wanted:

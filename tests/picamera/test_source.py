@@ -24,6 +24,7 @@ from PIL import Image
 from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
 
@@ -48,13 +49,17 @@ class Recorder:
 
     def __init__(self, camera: csi.CsiSource) -> None:
         self.events: list[Any] = []
+        self.reports: list[Report] = []
         self.error: BaseException | None = None
-        self._commands = Commands()
+        self.commands = Commands()
         self._camera = camera
         self._thread = threading.Thread(target=self._run, name="source")
 
     def opened(self, info: CameraInfo) -> None:
         self.events.append(info)
+
+    def controls(self, report: Report) -> None:
+        self.reports.append(report)
 
     def passed(self) -> None:
         raise AssertionError("it is wanted")
@@ -81,14 +86,14 @@ class Recorder:
     def stop(self) -> float:
         """The seconds it took."""
         begun = time.monotonic()
-        self._commands.put(Stop())
+        self.commands.put(Stop())
         self._thread.join(10)
         assert not self._thread.is_alive()
         return time.monotonic() - begun
 
     def _run(self) -> None:
         try:
-            self._camera.run(self, self._commands)
+            self._camera.run(self, self.commands)
         except BaseException as error:  # noqa: BLE001 - for the thread that asks
             self.error = error
 
@@ -269,3 +274,14 @@ def test_pictures_that_are_turned_keep_the_rate_and_their_times() -> None:
         assert rate(recorder) == pytest.approx(30, rel=0.2)
         for _, captured, arrived in recorder.frames:
             assert 0 <= arrived - captured < 1e9
+
+
+def test_a_camera_without_controls_offers_none_and_an_order_for_one_does_not_stop_it() -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        recorder.commands.put(SetControls(1, {"brightness": 0.5}))
+        wait_until(lambda: len(recorder.reports) == 2)
+        recorder.wait_for(len(recorder.frames) + 3)
+    first, answer = recorder.reports
+    assert (first.number, first.controls, first.refused) == (0, (), {})
+    assert answer.number == 1 and "no such control" in answer.refused["brightness"]

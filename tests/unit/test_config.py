@@ -8,7 +8,8 @@ import tempfile
 import tomllib
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import example, given, settings
@@ -170,7 +171,9 @@ def test_every_default_has_the_type_of_its_annotation() -> None:
     for section, kind in get_type_hints(Config).items():
         for key, hint in get_type_hints(kind).items():
             found = getattr(getattr(defaults, section), key)
-            assert type(found) is getattr(hint, "__origin__", hint), f"{section}.{key}"
+            # tuple[str, ...] is a tuple, and float | None one of the two
+            kinds = get_args(hint) if isinstance(hint, UnionType) else [hint]
+            assert type(found) in [getattr(kind, "__origin__", kind) for kind in kinds], f"{section}.{key}"
 
 
 def test_the_hash_names_the_settings_and_no_password() -> None:
@@ -262,7 +265,7 @@ def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
         ("http.width=640", "unknown key; did you mean video.width?"),
         ("port=8000", "unknown section; did you mean http.port?"),
         ("log.x=1", "unknown key; accepted: level"),
-        ("zzz.x=1", "unknown section; accepted: source, video, csi, usb, upstream, http, wall, health, log"),
+        ("zzz.x=1", "unknown section; accepted: source, video, csi, controls, usb, upstream, http, wall, health, log"),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),
@@ -455,7 +458,8 @@ def test_any_value_is_refused_by_the_name_of_its_key_or_of_its_type_and_works(ke
         return
     kept = getattr(getattr(loaded, section), name)
     kind = get_type_hints(type(getattr(loaded, section)))[name]
-    assert type(kept) is (get_origin(kind) or kind)
+    kinds = get_args(kind) if isinstance(kind, UnionType) else [kind]
+    assert type(kept) in [get_origin(kind) or kind for kind in kinds]
     if type(kept) is tuple:
         assert all(type(entry) is str for entry in kept)
     http = loaded.http
@@ -493,3 +497,46 @@ def test_the_configuration_loads_no_camera_library_and_no_server() -> None:
     script = "import sys, pi_cam_daemon.layers; print(*{'numpy', 'cv2', 'picamera2', 'http.server'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.split() == []
+
+
+# -- controls
+
+
+@pytest.mark.parametrize(
+    ("setting", "kept"),
+    [
+        ('controls.awb="cloudy"', "cloudy"),
+        ('controls.awb="default"', None),
+        ("controls.brightness=-1", -1.0),
+        ("controls.shutter=0", 0),
+        ("controls.gain=0.0", 0),
+        ("controls.roi=[0, 0.5, 1, 0.5]", [0, 0.5, 1, 0.5]),
+        ('controls.hdr="single-exp"', "single-exp"),
+    ],
+)
+def test_a_control_has_its_value_or_is_left_to_the_camera(setting: str, kept: object) -> None:
+    assert value(setting) == kept
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("controls.brightness=2", '2 cannot be used; accepted: a number from -1 to 1 or "default"'),
+        ("controls.shutter=-1", 'accepted: 0 or an integer from 1 to 100000000 or "default"'),
+        ('controls.awb="pink"', '"cloudy" or "default"'),
+        ("controls.roi=[0, 0, 2, 1]", "[x, y, width, height] in fractions of the whole"),
+        ("controls.brightnes=1", "did you mean brightness?"),
+        ("usb.controls=3", "accepted: a table, such as { brightness = 10"),
+        ("usb.controls.brightness=1.5", "brightness: 1.5 cannot be used; accepted: true or false, an integer or text"),
+        ('usb.controls."Big Name"=1', "for a name of a-z, 0-9 and _"),
+    ],
+)
+def test_a_control_that_no_camera_takes_is_told_with_what_is_accepted(setting: str, told: str) -> None:
+    [problem] = problems(setting)
+    assert told in problem
+
+
+def test_the_controls_of_a_usb_camera_are_changed_name_by_name() -> None:
+    settings = ["usb.controls={brightness = 1, contrast = 2}", 'usb.controls.contrast="default"']
+    loaded = load(settings=settings, etc=NOWHERE).camera.settings("usb")
+    assert loaded == {"brightness": 1, "contrast": None}

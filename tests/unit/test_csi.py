@@ -20,8 +20,10 @@ import pytest
 
 from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
+from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAKE = Path(__file__).parent / "fake_picamera2"
 CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]
@@ -68,6 +70,7 @@ class Watcher:
 
     def __init__(self, commands: Commands, frames: int = 3) -> None:
         self.events: list[CameraInfo | tuple[bytes, int]] = []
+        self.reports: list[Report] = []
         self._commands = commands
         self._left = frames
 
@@ -82,6 +85,9 @@ class Watcher:
 
     def opened(self, info: CameraInfo) -> None:
         self.events.append(info)
+
+    def controls(self, report: Report) -> None:
+        self.reports.append(report)
 
     def passed(self) -> None:
         self.passed_over += 1
@@ -504,3 +510,43 @@ def test_device_nodes_that_may_not_be_opened_are_found() -> None:
             (dev / name).touch()
             (dev / name).chmod(0o666)
         assert as_an_ordinary_user(lambda: devices.forbidden_nodes(dev) == closed)
+
+
+# -- controls
+
+
+class Adjuster(Watcher):
+    """Sends these orders once the camera runs, and says Stop after the last answer."""
+
+    def __init__(self, commands: Commands, *orders: dict[str, Any]) -> None:
+        super().__init__(commands, frames=10_000)
+        self._orders = [SetControls(number, order) for number, order in enumerate(orders, 1)]
+
+    def controls(self, report: Report) -> None:
+        super().controls(report)
+        self._commands.put(self._orders[report.number] if report.number < len(self._orders) else Stop())
+
+
+def test_a_camera_is_set_before_its_first_frame_and_live_and_each_order_is_answered(machine: Any) -> None:
+    machine.listed = CAMERA_MODULE_3
+    commands = Commands()
+    adjuster = Adjuster(commands, {"brightness": 0.5}, {"contrast": 99.0}, {"brightness": None})
+    configured = csi.CsiSource(video(), CsiConfig("", "", 4), {"saturation": 0.0, "lens_position": 40.0})
+    configured.run(adjuster, commands)
+    first, bright, refused, last = adjuster.reports
+    assert (first.number, first.applied) == (0, {"saturation": 0.0})
+    assert "accepted: a number from 0.0 to 15.0" in first.refused["lens_position"]
+    assert (bright.number, bright.applied, bright.refused) == (1, {"brightness": 0.5}, {})
+    assert (refused.number, refused.applied, list(refused.refused)) == (2, {}, ["contrast"])
+    assert (last.number, last.applied) == (3, {"brightness": 0.0})
+    assert machine.controls["Saturation"] == 0.0 and machine.controls["Brightness"] == 0.0
+    shutter = next(control for control in first.controls if control.name == "shutter")
+    assert shutter.maximum == 25_000, "the frame of 40 frames a second"
+
+
+def test_an_exposure_lasts_no_longer_than_the_frame_that_is_given(machine: Any) -> None:
+    machine.listed = CAMERA_MODULE_3
+    watcher = watch(source(framerate=200.0))
+    (report,) = watcher.reports
+    shutter = next(control for control in report.controls if control.name == "shutter")
+    assert shutter.maximum == 11_000

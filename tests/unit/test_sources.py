@@ -19,6 +19,7 @@ import pytest
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.controls import Report
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
@@ -36,6 +37,7 @@ class Run:
 
     def __init__(self, source: Source, dawdle: float = 0.0) -> None:
         self.delivered: list[CameraInfo | tuple[bytes, int]] = []
+        self.reports: list[Report] = []
         self.wanted = True
         self.passed_over = 0
         self.error: BaseException | None = None
@@ -47,6 +49,11 @@ class Run:
 
     def opened(self, info: CameraInfo) -> None:
         self._add(info)
+
+    def controls(self, report: Report) -> None:
+        with self._changed:
+            self.reports.append(report)
+            self._changed.notify_all()
 
     def frame(self, data: bytes, captured_ns: int) -> None:
         self._add((data, captured_ns))

@@ -15,7 +15,9 @@ from pi_cam_daemon.sources.csi import CsiSource
 
 
 def create(config: CameraConfig) -> tuple[Source, str]:
-    return CsiSource(config.video, config.csi, allocator=MemfdAllocator(), encoder=nv12_encoder), ""
+    return CsiSource(
+        config.video, config.csi, config.settings("csi"), allocator=MemfdAllocator(), encoder=nv12_encoder
+    ), ""
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@
  *   fps=25           the only rate it has
  *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second JPEG is cut in half),
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
- *                    `busy` (another program streams), `no-clock` (no timestamps)
+ *                    `busy` (another program streams), `no-clock` (no timestamps), `stubborn` (no control can be set:
+ *                    EIO), `stuck` (to set one never returns)
  *
  *   stamp=1          each JPEG gets a comment right after SOI, FF FE 00 26: "FAKE", its number and CLOCK_MONOTONIC in
  *                    nanoseconds when it was there, 16 hexadecimal digits each
@@ -71,6 +72,7 @@ struct handle {
 	size_t buffer_size;
 	unsigned buffer_count;
 	uint32_t format;
+	int32_t values[16]; /* of the controls below */
 
 	struct v4l2_buffer queued[MAX_BUFFERS], done[MAX_BUFFERS];
 	int queued_count, done_count;
@@ -451,6 +453,99 @@ static int enumerate_inputs(struct v4l2_input *input)
 	return 0;
 }
 
+/* ---- controls: as a webcam has them, anew with each opening ---------------- */
+
+static const char *const lines[] = {"Disabled", "50 Hz", "60 Hz", NULL};
+static const char *const modes[] = {NULL, "Manual Mode", NULL, "Aperture Priority Mode"};
+
+static const struct control {
+	uint32_t id, type, flags;
+	const char *name;
+	int32_t minimum, maximum, step, initial;
+	const char *const *menu;
+	int ruled_by; /* inactive unless the value at this index is `free_at` */
+	int32_t free_at;
+} controls[] = {
+	{V4L2_CID_USER_CLASS, V4L2_CTRL_TYPE_CTRL_CLASS, V4L2_CTRL_FLAG_READ_ONLY, "User Controls", 0, 0, 0, 0, NULL, -1, 0},
+	{V4L2_CID_BRIGHTNESS, V4L2_CTRL_TYPE_INTEGER, 0, "Brightness", -64, 64, 1, 0, NULL, -1, 0},
+	{V4L2_CID_CONTRAST, V4L2_CTRL_TYPE_INTEGER, 0, "Contrast", 0, 95, 5, 50, NULL, -1, 0},
+	{V4L2_CID_HUE, V4L2_CTRL_TYPE_INTEGER, V4L2_CTRL_FLAG_DISABLED, "Hue", 0, 10, 1, 0, NULL, -1, 0},
+	{V4L2_CID_AUTO_WHITE_BALANCE, V4L2_CTRL_TYPE_BOOLEAN, 0, "White Balance, Automatic", 0, 1, 1, 1, NULL, -1, 0},
+	{V4L2_CID_POWER_LINE_FREQUENCY, V4L2_CTRL_TYPE_MENU, 0, "Power Line Frequency", 0, 2, 0, 1, lines, -1, 0},
+	{V4L2_CID_WHITE_BALANCE_TEMPERATURE, V4L2_CTRL_TYPE_INTEGER, 0, "White Balance Temperature", 2800, 6500, 10, 4600, NULL, 4, 0},
+	{V4L2_CID_EXPOSURE_AUTO, V4L2_CTRL_TYPE_MENU, 0, "Auto Exposure", 0, 3, 0, 3, modes, -1, 0},
+	{V4L2_CID_EXPOSURE_ABSOLUTE, V4L2_CTRL_TYPE_INTEGER, 0, "Exposure Time, Absolute", 3, 2047, 1, 250, NULL, 7, 1},
+	{V4L2_CID_PAN_RESET, V4L2_CTRL_TYPE_BUTTON, V4L2_CTRL_FLAG_WRITE_ONLY, "Pan, Reset", 0, 0, 0, 0, NULL, -1, 0},
+	{V4L2_CID_PRIVACY, V4L2_CTRL_TYPE_BOOLEAN, V4L2_CTRL_FLAG_READ_ONLY, "Privacy", 0, 1, 1, 0, NULL, -1, 0},
+};
+#define CONTROL_COUNT ((int)(sizeof controls / sizeof *controls))
+
+static int control_index(uint32_t id)
+{
+	for (int i = 0; i < CONTROL_COUNT; i++)
+		if (controls[i].id == id) return i;
+	return -1;
+}
+
+static int query_control(const struct handle *h, struct v4l2_queryctrl *query)
+{
+	int index = control_index(query->id);
+	if (query->id & V4L2_CTRL_FLAG_NEXT_CTRL) {
+		for (index = 0; index < CONTROL_COUNT && controls[index].id <= (query->id & ~V4L2_CTRL_FLAG_NEXT_CTRL);) index++;
+		if (index == CONTROL_COUNT) return -EINVAL;
+	}
+	if (index < 0) return -EINVAL;
+	const struct control *control = &controls[index];
+	int inactive = control->ruled_by >= 0 && h->values[control->ruled_by] != control->free_at;
+	memset(query, 0, sizeof *query);
+	query->id = control->id;
+	query->type = control->type;
+	query->flags = control->flags | (inactive ? V4L2_CTRL_FLAG_INACTIVE : 0);
+	query->minimum = control->minimum;
+	query->maximum = control->maximum;
+	query->step = control->step;
+	query->default_value = control->initial;
+	snprintf((char *)query->name, sizeof query->name, "%s", control->name);
+	return 0;
+}
+
+static int query_menu(struct v4l2_querymenu *query)
+{
+	int index = control_index(query->id);
+	if (index < 0 || !controls[index].menu || (int32_t)query->index > controls[index].maximum) return -EINVAL;
+	const char *name = controls[index].menu[query->index];
+	if (!name) return -EINVAL;
+	snprintf((char *)query->name, sizeof query->name, "%s", name);
+	return 0;
+}
+
+static int get_control(const struct handle *h, struct v4l2_control *asked)
+{
+	int index = control_index(asked->id);
+	if (index < 0) return -EINVAL;
+	if (controls[index].flags & V4L2_CTRL_FLAG_WRITE_ONLY) return -EACCES;
+	asked->value = h->values[index];
+	return 0;
+}
+
+static int set_control(struct handle *h, struct v4l2_control *wanted)
+{
+	int index = control_index(wanted->id);
+	if (index < 0) return -EINVAL;
+	const struct control *control = &controls[index];
+	if (control->flags & V4L2_CTRL_FLAG_READ_ONLY) return -EACCES;
+	if (state_is(h, "stubborn")) return -EIO;
+	if (state_is(h, "stuck")) {
+		pthread_mutex_unlock(&lock);
+		for (;;) pause();
+	}
+	int32_t value = wanted->value < control->minimum ? control->minimum : wanted->value;
+	if (value > control->maximum) value = control->maximum;
+	if (control->step > 1) value -= (value - control->minimum) % control->step;
+	h->values[index] = wanted->value = value;
+	return 0;
+}
+
 static int answer(struct handle *h, unsigned long request, void *argument)
 {
 	switch (request) {
@@ -466,6 +561,10 @@ static int answer(struct handle *h, unsigned long request, void *argument)
 	case VIDIOC_ENUMINPUT: return enumerate_inputs(argument);
 	case VIDIOC_G_INPUT: *(int *)argument = 0; return 0;
 	case VIDIOC_S_INPUT: return *(int *)argument ? -EINVAL : 0;
+	case VIDIOC_QUERYCTRL: return query_control(h, argument);
+	case VIDIOC_QUERYMENU: return query_menu(argument);
+	case VIDIOC_G_CTRL: return get_control(h, argument);
+	case VIDIOC_S_CTRL: return set_control(h, argument);
 	case VIDIOC_REQBUFS: return request_buffers(h, argument);
 	case VIDIOC_QUERYBUF: return query_buffer(h, argument);
 	case VIDIOC_QBUF: return queue_buffer(h, argument);
@@ -512,6 +611,7 @@ static int open_node(const char *path, int flags)
 	}
 	snprintf(h->node, sizeof h->node, "%s", path);
 	describe(h, text);
+	for (int i = 0; i < CONTROL_COUNT; i++) h->values[i] = controls[i].initial;
 	h->fd = ends[0];
 	h->bell = ends[1];
 	h->memfd = -1;

@@ -8,15 +8,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pi_cam_daemon.config import UsbConfig, VideoConfig
+from pi_cam_daemon.controls import Control, Kind, Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import Source
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.server.harness import until
-from tests.unit.test_sources import LosableSourceContract, running, video
+from tests.unit.test_sources import LosableSourceContract, Run, running, video
 from tests.usb.machine import Machine, draw_frames
 
 DEV = Path(os.environ["FAKEV4L_DEV"])
@@ -42,7 +44,7 @@ class UsbContract(LosableSourceContract):
         machine.plug(formats=self.formats, size="160x120", fps="50")
 
     def make(self, settings: VideoConfig) -> Source:
-        return UsbSource(settings, UsbConfig("", "auto"), self.machine.dev, self.machine.sysfs)
+        return UsbSource(settings, UsbConfig("", "auto", {}), self.machine.dev, self.machine.sysfs)
 
     def lose(self) -> None:
         self.machine.unplug()
@@ -57,7 +59,7 @@ class TestRawPictures(UsbContract):
 
 
 def source(machine: Machine, device: str = "") -> Source:
-    return UsbSource(video(), UsbConfig(device, "auto"), machine.dev, machine.sysfs)
+    return UsbSource(video(), UsbConfig(device, "auto", {}), machine.dev, machine.sysfs)
 
 
 def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: Machine) -> None:
@@ -219,3 +221,96 @@ def test_nothing_stays_open(machine: Machine) -> None:
         with running(usb) as run:
             run.wait_for_frames(2)
     assert held() == before
+
+
+# -- controls
+
+
+def adjusted(run: Run, **values: Any) -> Report:
+    """The camera's answer to an order to set *values*."""
+    number = len(run.reports)
+    run.commands.put(SetControls(number, values))
+    until("the order is answered", lambda: len(run.reports) > number)
+    assert run.reports[-1].number == number
+    return run.reports[-1]
+
+
+def described(report: Report) -> dict[str, Control]:
+    return {control.name: control for control in report.controls}
+
+
+def test_a_camera_lists_what_can_be_set_under_v4l2s_names(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+        (report,) = run.reports
+    assert (report.number, report.applied, report.refused) == (0, {}, {})
+    assert described(report) == {
+        control.name: control
+        for control in (
+            Control("brightness", Kind.INTEGER, 0, 0, -64, 64, 1),
+            Control("contrast", Kind.INTEGER, 50, 50, 0, 95, 5),
+            Control("white_balance_automatic", Kind.BOOLEAN, True, True),
+            Control("power_line_frequency", Kind.CHOICE, "50 Hz", "50 Hz", choices=("Disabled", "50 Hz", "60 Hz")),
+            Control("white_balance_temperature", Kind.INTEGER, 4600, 4600, 2800, 6500, 10, inactive=True),
+            Control(
+                "auto_exposure",
+                Kind.CHOICE,
+                "Aperture Priority Mode",
+                "Aperture Priority Mode",
+                choices=("Manual Mode", "Aperture Priority Mode"),
+            ),
+            Control("exposure_time_absolute", Kind.INTEGER, 250, 250, 3, 2047, 1, inactive=True),
+            Control("pan_reset", Kind.ACTION),
+        )
+    }, "disabled ones, read-only ones and headings are not for people to set"
+
+
+def test_what_is_set_is_read_back_from_the_camera(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+        report = adjusted(run, brightness=-20, power_line_frequency="60 Hz", contrast=52, pan_reset=True)
+        assert report.refused == {}
+        assert report.applied["contrast"] == 50, "what the driver made of it"
+        assert described(report)["brightness"].value == -20
+        assert described(report)["power_line_frequency"].value == "60 Hz"
+        count = len(run.frames)
+        run.wait_for_frames(count + 2)
+        report = adjusted(run, brightness=None, power_line_frequency=None)
+        assert report.applied == {"brightness": 0, "power_line_frequency": "50 Hz"}
+
+
+def test_a_switch_comes_before_the_number_that_it_frees_whatever_the_order(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+        refused = adjusted(run, exposure_time_absolute=100, brightness=7)
+        assert "It has no effect now" in refused.refused["exposure_time_absolute"]
+        assert refused.applied == {"brightness": 7}
+        report = adjusted(run, exposure_time_absolute=100, auto_exposure="Manual Mode")
+        assert report.applied == {"exposure_time_absolute": 100, "auto_exposure": "Manual Mode"}
+        assert not described(report)["exposure_time_absolute"].inactive
+
+
+def test_a_camera_that_refuses_keeps_its_pictures_coming(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+        machine.change(state="stubborn")
+        until("it is stubborn", lambda: adjusted(run, brightness=9).refused)
+        assert run.reports[-1].refused == {"brightness": "The camera refuses it: Input/output error"}
+        count = len(run.frames)
+        run.wait_for_frames(count + 2)
+
+
+def test_a_camera_starts_with_what_is_configured_and_says_what_of_it_cannot_be(machine: Machine) -> None:
+    machine.plug(size="160x120")
+    wanted = {"brightness": 30, "contrast": 1000, "focus_absolute": 3, "white_balance_automatic": False}
+    usb = UsbSource(video(), UsbConfig("", "auto", {}), machine.dev, machine.sysfs, settings=wanted)
+    with running(usb) as run:
+        run.wait_for_frames(1)
+        (report,) = run.reports
+    assert report.applied == {"brightness": 30, "white_balance_automatic": False}
+    assert set(report.refused) == {"contrast", "focus_absolute"}
+    assert described(report)["brightness"].value == 30

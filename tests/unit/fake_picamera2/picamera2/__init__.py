@@ -28,6 +28,8 @@ class Machine:
     # the shortest frame by the sensor mode that was asked for, in µs; `None` is the mode that picamera2 chooses
     shortest_us: dict[tuple[int, int] | None, int] = field(default_factory=lambda: {(1640, 1232): 23_894, None: 11_000})
     longest_us: int = 11_767_556
+    # what else the camera lists, with its limits and default; anything else is refused, as libcamera's binding does
+    listed: dict[str, tuple[Any, Any, Any]] = field(default_factory=dict)
     gives_size: tuple[int, int] | None = None
     flips: bool = True
     # or what makes one for the transform that is configured
@@ -79,9 +81,9 @@ class Picamera2:
         self._thread: threading.Thread | None = None
 
     @property
-    def camera_controls(self) -> dict[str, tuple[int, int, int]]:
+    def camera_controls(self) -> dict[str, tuple[Any, Any, Any]]:
         mode = self._configuration["sensor"].get("output_size")
-        return {"FrameDurationLimits": (machine.shortest_us[mode], machine.longest_us, 33_333)}
+        return {"FrameDurationLimits": (machine.shortest_us[mode], machine.longest_us, 33_333), **machine.listed}
 
     def create_video_configuration(self, **configuration: Any) -> dict[str, Any]:
         return configuration
@@ -98,7 +100,10 @@ class Picamera2:
         return self._configuration
 
     def set_controls(self, controls: dict[str, Any]) -> None:
-        machine.controls |= controls
+        for name, value in controls.items():
+            if name not in self.camera_controls:
+                raise RuntimeError(f"Control {name} is not advertised by libcamera")
+            machine.controls[name] = value
 
     def start_encoder(self, encoder: Any, output: Any) -> None:
         if machine.encoder_error:

@@ -1,0 +1,244 @@
+"""The controls of a CSI camera: rpicam-apps' words for what libcamera lists of it.
+
+libcamera's numbers are those of its control_ids_core.yaml and control_ids_draft.yaml, rpicam-apps' words those of its
+options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pi_cam_daemon.controls import Control, Kind, Report, Value, check
+
+Limits = Mapping[str, tuple[Any, Any, Any]]
+Rectangle = tuple[int, int, int, int]
+
+_NUMBERS = {
+    "ev": "ExposureValue",
+    "brightness": "Brightness",
+    "contrast": "Contrast",
+    "saturation": "Saturation",
+    "sharpness": "Sharpness",
+}
+# custom modes are left out: they need numbers of their own
+_CHOICES = {
+    "awb": (
+        "AwbMode",
+        {"auto": 0, "incandescent": 1, "tungsten": 2, "fluorescent": 3, "indoor": 4, "daylight": 5, "cloudy": 6},
+    ),
+    "exposure": ("AeExposureMode", {"normal": 0, "sport": 1, "long": 2}),
+    "metering": ("AeMeteringMode", {"centre": 0, "spot": 1, "average": 2}),
+    "denoise": ("NoiseReductionMode", {"off": 0, "cdn_off": 3, "cdn_fast": 1, "cdn_hq": 2}),
+    "autofocus_mode": ("AfMode", {"manual": 0, "auto": 1, "continuous": 2}),
+    "autofocus_range": ("AfRange", {"normal": 0, "macro": 1, "full": 2}),
+    "autofocus_speed": ("AfSpeed", {"normal": 0, "fast": 1}),
+    # that of the ISP; a sensor's own has to be switched on before the camera is opened
+    "hdr": ("HdrMode", {"off": 0, "single-exp": 3}),
+}
+# what rpicam-vid starts with, where libcamera's default is another: it would leave a lens where it happens to be
+_DEFAULTS = {"autofocus_mode": "continuous", "denoise": "cdn_fast"}
+# exposure and gain: 0 gives them back to libcamera; its newer versions have a switch for it (0 automatic, 1 manual)
+_AUTOMATIC = {"shutter": ("ExposureTime", "ExposureTimeMode"), "gain": ("AnalogueGain", "AnalogueGainMode")}
+
+
+class CsiControls:
+    """What a camera with these *limits* (picamera2's camera_controls) at *frame_us* a frame lets people set.
+
+    *apply* takes libcamera's controls and raises RuntimeError for those that it does not know. libcamera does not tell
+    what is set, so that is remembered here.
+    """
+
+    def __init__(self, limits: Limits, frame_us: int, apply: Callable[[dict[str, Any]], None]) -> None:
+        self._limits = limits
+        self._apply = apply
+        found = [*_automatic(limits, frame_us), *_numbers(limits), *_choices(limits), *_rectangles(limits)]
+        found += _focus(limits)
+        self._controls = {control.name: control for control in found}
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        return tuple(self._controls.values())
+
+    def start(self, wanted: Mapping[str, object]) -> Report:
+        """Set what is *wanted*, and our own defaults where they are not libcamera's."""
+        own = {name: None for name in _DEFAULTS if name in self._controls}
+        if wanted.get("lens_position") is not None:
+            own.pop("autofocus_mode", None)
+        report = self.set(0, {**own, **wanted})
+        applied = {name: value for name, value in report.applied.items() if name in wanted}
+        return dataclasses.replace(report, applied=applied)
+
+    def set(self, number: int, wanted: Mapping[str, object]) -> Report:
+        """Set what is *wanted*: all that is accepted, or nothing if picamera2 refuses some of that."""
+        taken, wrong = check(self.controls, wanted)
+        wrong |= self._contradictions(taken)
+        values = {name: self._settled(name, value) for name, value in taken.items() if name not in wrong}
+        values |= self._taken_along(values)
+        try:
+            translated: dict[str, Any] = {}
+            for name, value in values.items():
+                translated |= self._translated(name, value)
+            if translated:
+                self._apply(translated)
+        except RuntimeError as error:
+            wrong |= dict.fromkeys(values, f"The camera refuses it: {error}")
+            values = {}
+        for name, value in values.items():
+            if self._controls[name].kind is not Kind.ACTION:
+                self._controls[name] = dataclasses.replace(self._controls[name], value=value)
+        return Report(number, values, wrong, self.controls)
+
+    def _contradictions(self, taken: Mapping[str, Value]) -> dict[str, str]:
+        wrong = {}
+        mode = taken.get("autofocus_mode", self._value("autofocus_mode")) or self._default("autofocus_mode")
+        if taken.get("lens_position") is not None and taken.get("autofocus_mode", "manual") != "manual":
+            wrong["lens_position"] = 'It goes with autofocus_mode "manual" only'
+        if "autofocus_trigger" in taken and mode != "auto":
+            wrong["autofocus_trigger"] = f'It works in autofocus_mode "auto" only, and that is "{mode}"'
+        return wrong
+
+    def _taken_along(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The lens is either moved by the autofocus or by hand."""
+        if "lens_position" in values and "autofocus_mode" not in values and "autofocus_mode" in self._controls:
+            if values["lens_position"] is not None:
+                return {"autofocus_mode": "manual"}
+            if self._value("lens_position") is not None:
+                return {"autofocus_mode": self._default("autofocus_mode")}
+        if values.get("autofocus_mode", "manual") != "manual" and self._value("lens_position") is not None:
+            return {"lens_position": None}
+        return {}
+
+    def _value(self, name: str) -> Value:
+        return self._controls[name].value if name in self._controls else None
+
+    def _default(self, name: str) -> Value:
+        return self._controls[name].default if name in self._controls else None
+
+    def _settled(self, name: str, value: Value) -> Value:
+        """The value that is really set: the default for None, and a region in whole pixels of the sensor."""
+        if value is None:
+            return self._default(name)
+        if name == "roi":
+            return _fractions(self._pixels(value, _rectangle(self._limits["ScalerCrop"][0])), self._whole)
+        return value
+
+    def _translated(self, name: str, value: Value) -> dict[str, Any]:
+        """libcamera's controls for one of ours."""
+        if name in _NUMBERS:
+            return {_NUMBERS[name]: value}
+        if name in _CHOICES:
+            control, numbers = _CHOICES[name]
+            return {control: numbers[str(value)]}
+        if name in _AUTOMATIC:
+            control, mode = _AUTOMATIC[name]
+            if mode not in self._limits:
+                return {control: value}
+            return {mode: 1, control: value} if value else {mode: 0}
+        if name == "flicker_period":
+            return {"AeFlickerMode": 1, "AeFlickerPeriod": value} if value else {"AeFlickerMode": 0}
+        if name == "roi":
+            if value == self._default("roi"):
+                return {"ScalerCrop": _rectangle(self._limits["ScalerCrop"][2])}
+            return {"ScalerCrop": self._pixels(value, _rectangle(self._limits["ScalerCrop"][0]))}
+        if name == "autofocus_window":
+            return {"AfMetering": 1, "AfWindows": [self._pixels(value)]} if value else {"AfMetering": 0}
+        if name == "lens_position":
+            return {} if value is None else {"LensPosition": value}
+        assert name == "autofocus_trigger"
+        return {"AfTrigger": 0}
+
+    @property
+    def _whole(self) -> Rectangle:
+        return _rectangle(self._limits["ScalerCrop"][1])
+
+    def _pixels(self, fractions: Value, smallest: Rectangle = (0, 0, 1, 1)) -> Rectangle:
+        """A rectangle in fractions of the whole sensor as one in its pixels, no smaller than libcamera takes it."""
+        assert isinstance(fractions, list)
+        left, top, width, height = self._whole
+        wide = min(max(round(fractions[2] * width), smallest[2]), width)
+        high = min(max(round(fractions[3] * height), smallest[3]), height)
+        x = min(round(fractions[0] * width), width - wide)
+        y = min(round(fractions[1] * height), height - high)
+        return left + x, top + y, wide, high
+
+
+def _fractions(pixels: Rectangle, whole: Rectangle) -> list[float]:
+    left, top, width, height = whole
+    x, y, wide, high = pixels
+    shares = ((x - left) / width, (y - top) / height, wide / width, high / height)
+    return [round(share, 6) for share in shares]
+
+
+def _rectangle(raw: Any) -> Rectangle:
+    x, y, width, height = raw
+    return x, y, width, height
+
+
+def _automatic(limits: Limits, frame_us: int) -> list[Control]:
+    found = []
+    if "ExposureTime" in limits:
+        shortest, longest, _ = limits["ExposureTime"]
+        # it cannot be longer than a frame, whose length is that of video.framerate
+        longest = max(min(longest, frame_us), shortest, 1) if longest else frame_us
+        found.append(_zero("shutter", Kind.INTEGER, max(1, shortest), longest, "automatic", "µs"))
+    if "AnalogueGain" in limits:
+        least, most, _ = limits["AnalogueGain"]
+        found.append(_zero("gain", Kind.NUMBER, float(least), float(most), "automatic"))
+    if "AeFlickerPeriod" in limits and "AeFlickerMode" in limits:
+        shortest, longest, _ = limits["AeFlickerPeriod"]
+        found.append(_zero("flicker_period", Kind.INTEGER, max(1, shortest), longest, "off", "µs"))
+    return found
+
+
+def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit: str = "") -> Control:
+    off = 0 if kind is Kind.INTEGER else 0.0
+    return Control(name, kind, off, off, minimum, maximum, zero=zero, unit=unit)
+
+
+def _numbers(limits: Limits) -> list[Control]:
+    found = []
+    for name, control in _NUMBERS.items():
+        if control in limits:
+            least, most, default = limits[control]
+            default = float(default or 0)
+            found.append(Control(name, Kind.NUMBER, default, default, float(least), float(most)))
+    return found
+
+
+def _choices(limits: Limits) -> list[Control]:
+    found = []
+    for name, (control, numbers) in _CHOICES.items():
+        if control in limits:
+            least, most, default = (int(limit or 0) for limit in limits[control])
+            words = tuple(word for word, number in numbers.items() if least <= number <= most)
+            theirs = next((word for word in words if numbers[word] == default), words[0] if words else "")
+            ours = _DEFAULTS.get(name)
+            start = ours if ours in words else theirs
+            if len(words) > 1:
+                found.append(Control(name, Kind.CHOICE, start, start, choices=words))
+    return found
+
+
+def _rectangles(limits: Limits) -> list[Control]:
+    if "ScalerCrop" not in limits:
+        return []
+    _, whole, usual = (_rectangle(limit) for limit in limits["ScalerCrop"])
+    if not whole[2] or not whole[3]:
+        return []
+    default = _fractions(usual, whole)
+    found = [Control("roi", Kind.RECTANGLE, default, default)]
+    if "AfWindows" in limits and "AfMetering" in limits:
+        found.append(Control("autofocus_window", Kind.RECTANGLE))
+    return found
+
+
+def _focus(limits: Limits) -> list[Control]:
+    found = []
+    if "LensPosition" in limits:
+        least, most, _ = limits["LensPosition"]
+        found.append(Control("lens_position", Kind.NUMBER, None, None, float(least), float(most), unit="dioptres"))
+    if "AfMode" in limits and "AfTrigger" in limits:
+        found.append(Control("autofocus_trigger", Kind.ACTION))
+    return found

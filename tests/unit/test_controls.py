@@ -1,0 +1,123 @@
+"""The model of what can be set: what is taken, and what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pi_cam_daemon.controls import Control, Kind, Report, SetControls, check
+from pi_cam_daemon.errors import ProtocolError
+
+BRIGHTNESS = Control("brightness", Kind.NUMBER, 0.0, 0.5, -1.0, 1.0)
+SHUTTER = Control("shutter", Kind.INTEGER, 0, 0, 26, 40_000, zero="automatic", unit="µs")
+MIRROR = Control("mirror", Kind.BOOLEAN, False, True)
+AWB = Control("awb", Kind.CHOICE, "auto", "auto", choices=("auto", "cloudy"))
+ROI = Control("roi", Kind.RECTANGLE)
+TRIGGER = Control("trigger", Kind.ACTION)
+EVERY = (BRIGHTNESS, SHUTTER, MIRROR, AWB, ROI, TRIGGER)
+
+
+@pytest.mark.parametrize(
+    ("control", "raw", "kept"),
+    [
+        (BRIGHTNESS, 1, 1.0),
+        (BRIGHTNESS, -1.0, -1.0),
+        (BRIGHTNESS, None, None),
+        (SHUTTER, 0, 0),
+        (SHUTTER, 26, 26),
+        (SHUTTER, 40_000, 40_000),
+        (MIRROR, False, False),
+        (AWB, "cloudy", "cloudy"),
+        (AWB, None, None),
+        (ROI, [0, 0, 1, 1], [0, 0, 1, 1]),
+        (ROI, [0.7, 0.1, 0.3, 0.9], [0.7, 0.1, 0.3, 0.9]),
+        (ROI, None, None),
+        (TRIGGER, True, True),
+    ],
+)
+def test_what_is_within_the_limits_is_taken(control: Control, raw: object, kept: object) -> None:
+    value = control.check(raw)
+    assert value == kept and type(value) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("control", "raw", "told"),
+    [
+        (BRIGHTNESS, 1.01, "1.01 cannot be used; accepted: a number from -1.0 to 1.0, or null for the default"),
+        (BRIGHTNESS, float("nan"), "nan cannot be used"),
+        (BRIGHTNESS, "0.5", '"0.5" cannot be used'),
+        (BRIGHTNESS, True, "true cannot be used"),
+        (SHUTTER, 25, "0 (automatic) or an integer from 26 to 40000 µs, or null for the default"),
+        (SHUTTER, 100.5, "100.5 cannot be used"),
+        (SHUTTER, False, "false cannot be used"),
+        (MIRROR, 1, "accepted: true or false"),
+        (AWB, "Cloudy", '"Cloudy" cannot be used; accepted: "auto" or "cloudy", or null for the default'),
+        (AWB, ["auto"], "cannot be used"),
+        (ROI, [0, 0, 1.1, 1], "accepted: [x, y, width, height] in fractions of the whole"),
+        (ROI, [0.5, 0, 0.6, 1], "cannot be used"),
+        (ROI, [0, 0, 0, 1], "cannot be used"),
+        (ROI, [-0.1, 0, 1, 1], "cannot be used"),
+        (ROI, [0, 0, 1], "cannot be used"),
+        (ROI, [0, 0, True, 1], "cannot be used"),
+        (ROI, {"x": 1}, "cannot be used"),
+        (TRIGGER, False, "false cannot be used; accepted: true"),
+        (TRIGGER, None, "accepted: true"),
+    ],
+)
+def test_what_is_not_is_told_with_what_is_accepted(control: Control, raw: object, told: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        control.check(raw)
+    assert told in str(refused.value)
+
+
+def test_every_key_is_judged_by_itself() -> None:
+    taken, wrong = check(EVERY, {"brightness": 0.25, "awb": "pink", "brighness": 1, "zzz": 2})
+    assert taken == {"brightness": 0.25}
+    assert wrong["awb"].startswith('"pink" cannot be used')
+    assert wrong["brighness"] == "This camera has no such control; did you mean brightness?"
+    assert "accepted: brightness, shutter, mirror, awb, roi, trigger" in wrong["zzz"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.sampled_from(EVERY), JSON)
+def test_whatever_comes_is_taken_or_told_on_one_line(control: Control, raw: Any) -> None:
+    taken, wrong = check([control], {control.name: raw})
+    assert len(taken) + len(wrong) == 1
+    assert all("\n" not in text and len(text) < 400 for text in wrong.values())
+
+
+def test_a_report_and_an_order_come_over_the_wire_as_they_are() -> None:
+    report = Report(3, {"roi": [0.0, 0.0, 0.5, 0.5], "awb": "auto"}, {"shutter": "refused"}, EVERY)
+    assert Report.from_json(report.to_json()) == report
+    order = SetControls(7, {"brightness": None, "trigger": True})
+    assert SetControls.from_json(order.to_json()) == order
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"number": 1, "applied": {}, "refused": {}, "controls": [{"kind": "colour"}]}', "nonsense"],
+)
+def test_no_report_is_a_protocol_error(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        Report.from_json(text.encode())
+
+
+def test_the_longest_report_that_a_camera_can_give_fits_into_a_message() -> None:
+    from pi_cam_daemon.protocol import LONGEST_OTHER
+    from pi_cam_daemon.sources import usb_controls
+
+    choices = tuple("\ufffd" * 31 for _ in range(usb_controls._MOST_CHOICES))
+    control = Control("x" * 40, Kind.CHOICE, choices[0], choices[0], -(2**31), 2**31, 2**31, choices, inactive=True)
+    names = [f"{number:040}" for number in range(usb_controls._MOST_CONTROLS)]
+    report = Report(2**31, dict.fromkeys(names, choices[0]), {}, (control,) * len(names))
+    assert len(report.to_json()) < LONGEST_OTHER
+    assert json.loads(report.to_json())
