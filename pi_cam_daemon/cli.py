@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
-from pi_cam_daemon import __version__, layers, values
+from pi_cam_daemon import __version__, layers, saved, values
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ files, later ones win, key by key:
   {layers.DEFAULTS}  every setting, explained
   {layers.ETC}/config.toml
   {layers.ETC}/conf.d/*.toml
+  {saved.file()}  the controls that were saved on request
 
 exit status:
   {OK:3}  done
@@ -163,7 +164,7 @@ def _config(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, with_origin: bool) -> str:
     """The configuration in force, as TOML. Raises ConfigError."""
     lines: list[str] = []
-    for name, (value, layer) in layers.origins(options.config, options.settings).items():
+    for name, (value, layer) in layers.origins(options.config, options.settings, saved=saved.file()).items():
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
@@ -205,7 +206,7 @@ def camera_list(csi: Sequence[CsiCamera] | SourceError, usb: Sequence[UsbCamera]
 def _snapshot(options: argparse.Namespace) -> int:
     from pi_cam_daemon import snapshot
 
-    wanted = layers.load(options.config, options.settings)
+    wanted = layers.load(options.config, options.settings, saved=saved.file())
     try:
         with _output(options.out) as file:
             file.write(snapshot.take(wanted))

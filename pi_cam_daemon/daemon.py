@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg
+from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg, saved
+from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
@@ -45,17 +46,18 @@ _BUG = "bug"
 
 
 def run(
-    load: Callable[[], Config],
+    load: Callable[..., Config],
     camera_argv: Sequence[str] = CAMERA_ARGV,
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. *load* reads the configuration, now and at each SIGHUP.
+    """Serve until SIGTERM or SIGINT; the exit status. *load* reads the configuration, now and at each SIGHUP; handed
+    the file of saved controls as *saved*, with these.
 
     *camera_argv* and *popen* start the camera process; tests hand in their own. Raises ConfigError.
     """
     notifier = Notifier()
     try:
-        config = load()
+        config, camera = load(), load(saved=saved.file()).camera
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
         raise
@@ -71,19 +73,20 @@ def run(
 
     hub = Hub()
     cards = Cards()
-    supervisor = Supervisor(
-        config.source, config.camera, config.log.level, lambda: events.put(_CHANGED), camera_argv, popen
-    )
+    supervisor = Supervisor(config.source, camera, config.log.level, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
         return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
+    adjustments = Adjustments(supervisor, saved.file(), camera, config.camera)
     handed = listening_socket()
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     try:
-        server = CameraServer(config.http, config.wall, hub, streams, supervisor.audience, observer, handed)
+        server = CameraServer(
+            config.http, config.wall, hub, streams, supervisor.audience, observer, adjustments, handed
+        )
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
@@ -137,7 +140,7 @@ def run(
 
 
 def _reload(
-    load: Callable[[], Config],
+    load: Callable[..., Config],
     old: Config,
     listening: tuple[str, int] | None,
     server: CameraServer,
@@ -146,7 +149,7 @@ def _reload(
 ) -> Config:
     """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
     try:
-        new = load()
+        new, camera = load(), load(saved=saved.file()).camera
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
@@ -161,7 +164,7 @@ def _reload(
     server.configure(new.http, new.wall)
     supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
-    supervisor.configure(new.source, new.camera, new.log.level)
+    supervisor.configure(new.source, server.adjustments.configure(camera, new.camera), new.log.level)
     log.info("configuration reloaded")
     return new
 

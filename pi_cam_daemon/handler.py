@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 # OctoPrint gives a snapshot 5 s
 _SNAPSHOT_SECONDS = 4.0
 _NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-_METHODS = ("GET", "HEAD", "OPTIONS")
-_ALLOW = {"Allow": ", ".join(_METHODS)}
 # whatever is asked for that is not in the table of routes, as the requests are counted: a stranger's paths are endless
 _NO_ENDPOINT = "other"
 # A connection that is closed with bytes unread is reset, and the answer may be lost with it: the rest of what a
@@ -79,13 +77,17 @@ class Handler(socketserver.BaseRequestHandler):
         self.request.settimeout(self.server.http.request_timeout_seconds)
         self.client = self.server.access.judge(self.peer, asked)
         self.server.sites.check(asked)
-        route = _ROUTES.get(asked.path)
-        if route:
+        route, change = _ROUTES.get(asked.path), _CHANGES.get(asked.path)
+        if route or change:
             self.endpoint = asked.path
-        if asked.method not in _METHODS:
-            self._answer_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", _ALLOW)
+        methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
+        allow = {"Allow": ", ".join(methods)}
+        if asked.method not in methods:
+            self._answer_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", allow)
         elif asked.method == "OPTIONS":
-            self._answer(HTTPStatus.OK, b"", _ALLOW)
+            self._answer(HTTPStatus.OK, b"", allow)
+        elif change and asked.method == "POST":
+            change(self, asked)
         elif route is None:
             self._answer_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /", {})
         else:
@@ -167,6 +169,38 @@ class Handler(socketserver.BaseRequestHandler):
             return
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
+
+    def controls(self, _: Request) -> None:
+        """What can be set on this camera."""
+        self._answer_json(HTTPStatus.OK, self.server.adjustments.table())
+
+    def set_controls(self, asked: Request) -> None:
+        """Set what the JSON in the body names, at once."""
+        if asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
+        try:
+            wanted = json.loads(asked.body)
+        except (ValueError, RecursionError):
+            wanted = None
+        if not isinstance(wanted, dict):
+            raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
+        self._wake_camera()
+        self._answer_json(*self.server.adjustments.set(wanted))
+
+    def save_controls(self, _: Request) -> None:
+        """Keep what was set over restarts."""
+        self._answer_json(HTTPStatus.OK, self.server.adjustments.save())
+
+    def forget_controls(self, _: Request) -> None:
+        """Take back what was set and saved."""
+        self._wake_camera()
+        self._answer_json(HTTPStatus.OK, self.server.adjustments.forget())
+
+    def _wake_camera(self) -> None:
+        """Let a camera that sleeps, or starts, come to its first picture: before that nothing can be set."""
+        if self.server.observer.camera().state in (State.IDLE, State.STARTING):
+            self.server.audience.want(_SNAPSHOT_SECONDS)
+            self.server.hub.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self, _: Request) -> None:
         self._answer_json(HTTPStatus.OK, self.server.observer.table())
@@ -283,11 +317,20 @@ _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,
+    "/controls": Handler.controls,
     "/metrics": Handler.metrics,
     # the addresses of the tutorial that this grew from
     "/mjpeg": Handler.tutorial_page,
     "/mjpeg/stream": Handler.stream,
     "/mjpeg/snapshot": Handler.snapshot,
+}
+
+
+# what POST changes; nothing else changes anything
+_CHANGES: dict[str, Callable[[Handler, Request], None]] = {
+    "/controls": Handler.set_controls,
+    "/controls/save": Handler.save_controls,
+    "/controls/forget": Handler.forget_controls,
 }
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Protocol
 
@@ -54,6 +54,7 @@ class Request:
     arguments: Mapping[str, str]
     version: str
     headers: Mapping[str, tuple[str, ...]]
+    body: bytes = b""
 
     def header(self, name: str) -> str:
         """The field *name*; empty where it is missing, the last where there are several."""
@@ -128,7 +129,7 @@ class Reader:
         self._deadline = 0.0
 
     def next(self, limits: Limits, idle_seconds: float) -> Request | None:
-        """The next request, its body read and thrown away; None when none has begun within *idle_seconds*.
+        """The next request, with its body; None when none has begun within *idle_seconds*.
 
         Raises Refused for what is too long, too slow or not understood.
         """
@@ -145,11 +146,11 @@ class Reader:
         self._deadline = time.monotonic() + limits.request_timeout_seconds
         try:
             request = parse(self._head(limits.max_request_line_bytes, limits.max_header_bytes))
-            self._skip_body(request, limits.max_body_bytes)
+            body = self._body(request, limits.max_body_bytes)
         except TimeoutError:
             text = f"The request was not complete after {limits.request_timeout_seconds:g} s"
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, text) from None
-        return request
+        return replace(request, body=body) if body else request
 
     def _head(self, most_in_line: int, most_in_fields: int) -> bytes:
         if self._received.startswith(_TLS):
@@ -174,14 +175,14 @@ class Reader:
             text = f"The header fields may have {most_in_fields} bytes at most"
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
-    def _skip_body(self, request: Request, most: int) -> None:
+    def _body(self, request: Request, most: int) -> bytes:
         lengths = set(request.headers.get("content-length", ()))
         if "transfer-encoding" in request.headers:
             if lengths:
                 raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding contradict each other")
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "A body has to be sent with Content-Length")
         if not lengths:
-            return
+            return b""
         length = lengths.pop()
         # isdecimal() alone takes the digits of every script
         if lengths or not (length.isascii() and length.isdecimal()):
@@ -194,7 +195,8 @@ class Reader:
         while len(self._received) < int(length):
             if not self._receive():
                 raise Refused(HTTPStatus.BAD_REQUEST, "The body ends in its middle")
-        self._received = self._received[int(length) :]
+        body, self._received = self._received[: int(length)], self._received[int(length) :]
+        return body
 
     def _receive(self) -> bool:
         """Whether something more came, before the deadline; else TimeoutError, or False when nothing will."""

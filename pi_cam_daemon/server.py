@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pi_cam_daemon import access, mjpeg
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.config import HttpConfig, WallConfig
 from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.handler import Handler, peer_name, read_pages
@@ -69,12 +70,14 @@ class CameraServer(ThreadingHTTPServer):
         streams: Streams,
         audience: Audience,
         observer: Observer,
+        adjustments: Adjustments,
         listening: socket.socket | None = None,
     ) -> None:
         self.hub = hub
         self.streams = streams
         self.audience = audience
         self.observer = observer
+        self.adjustments = adjustments
         self.probe = Probe("accept loop", self._wake)
         self.connections = Places("connections", "max_connections")
         self.pages = read_pages()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pi_cam_daemon import children
 from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
+from pi_cam_daemon.controls import Control, Report, Value
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
 from pi_cam_daemon.hub import Audience
@@ -130,6 +131,7 @@ class Supervisor:
         self._watch: Watch
         self._camera: _Camera | None = None
         self._info: CameraInfo | None = None
+        self._controls: tuple[Control, ...] = ()  # of the process that ended last
         self._failure: Failure | None = None
         self._failures = 0
         self._next_start = 0.0
@@ -165,6 +167,26 @@ class Supervisor:
             self._restart = self._restart or (config, log_level) != (self._config, self._log_level)
             self._source, self._config, self._log_level = source, config, log_level
         self.wake()
+
+    def adopt(self, config: CameraConfig) -> None:
+        """The settings that the camera process has already, for the next one."""
+        with self._lock:
+            self._config = dataclasses.replace(self._config, controls=config.controls, usb=config.usb)
+
+    def controls(self) -> tuple[str, tuple[Control, ...]]:
+        """The kind of the camera and what can be set on it, as it was when it ran last; "" and nothing before that."""
+        with self._lock:
+            camera, info, controls = self._camera, self._info, self._controls
+        if camera and camera.link.info:
+            return camera.link.info.kind, camera.link.controls
+        return (info.kind, controls) if info else ("", ())
+
+    def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
+        """Have the camera set these *values*: CameraLink.adjust. EOFError without a camera."""
+        camera = self._camera
+        if camera is None or not camera.link.info:
+            raise EOFError
+        return camera.link.adjust(number, values, seconds)
 
     def status(self) -> CameraStatus:
         with self._lock:
@@ -297,6 +319,8 @@ class Supervisor:
         with self._lock:
             self._camera = None
             self._captured_before += link.captured
+            if link.info:
+                self._controls = link.controls
         # SIGINT is Ctrl-C at the terminal, met before the new process was in its own group: the server stops, too
         if camera.stopped or camera.process.returncode == -signal.SIGINT:
             self._failures, self._next_start = 0, now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import re
 import signal
@@ -48,6 +49,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pi_cam_daemon", "run", *options],
                 cwd=CHECKOUT,
+                env={**os.environ, "STATE_DIRECTORY": str(log.parent / "state")},
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,

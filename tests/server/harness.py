@@ -49,6 +49,7 @@ class Daemon:
     ) -> None:
         self.folder = folder
         self.fault_file = folder / "fault"
+        self.state_folder = folder / "state"
         self.config_file = folder / "config.toml"
         self.write_config(settings)
         self.log_file = folder / "log"
@@ -57,7 +58,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [*argv, self.config_file],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.state_folder), **(env or {})},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -87,8 +88,20 @@ class Daemon:
 
     def get(self, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body, whatever the status."""
+        return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"), timeout)
+
+    def post(
+        self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, timeout: float = 10.0
+    ) -> tuple[int, dict[str, str], bytes]:
+        """The same after a POST, of JSON unless *headers* say otherwise."""
+        every = {"Content-Type": "application/json", **(headers or {})}
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, every, method="POST")
+        return self._ask(asked, timeout)
+
+    @staticmethod
+    def _ask(asked: urllib.request.Request, timeout: float) -> tuple[int, dict[str, str], bytes]:
         try:
-            answer: HTTPResponse = urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout)
+            answer: HTTPResponse = urllib.request.urlopen(asked, timeout=timeout)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -254,3 +255,41 @@ def test_only_the_configured_port_is_open(tmp_path: Path, machine: Machine) -> N
     settings = {"source.kind": "usb", "usb.device": str(machine.plug())}
     with hosts(1) as (host,):
         only_its_port_is_open(tmp_path / "own", host, settings, machine.env)
+
+
+def test_controls_are_set_in_the_camera_saved_and_set_again_after_a_replug(machine: Machine, start: Start) -> None:
+    with start(machine.plug(), {"usb.controls.contrast": 20}) as daemon:
+        daemon.wait_for_state("streaming")
+
+        def value(name: str) -> object:
+            return json.loads(daemon.get("/controls")[2])["controls"].get(name, {}).get("value")
+
+        assert value("contrast") == 20
+        status, _, body = daemon.post(
+            "/controls", b'{"brightness": 33, "power_line_frequency": "60 Hz", "contrast": 27}'
+        )
+        assert status == 200
+        applied = {"brightness": 33, "power_line_frequency": "60 Hz", "contrast": 25}
+        assert json.loads(body)["applied"] == applied
+        assert json.loads(daemon.post("/controls/save")[2]) == {"saved": applied}
+        machine.unplug()
+        daemon.wait_for_state("no-camera")
+        assert daemon.post("/controls", b'{"brightness": 1}')[0] == 503
+        machine.plug()
+        daemon.wait_for_state("streaming")
+        assert (value("brightness"), value("power_line_frequency"), value("contrast")) == (33, "60 Hz", 25)
+        assert daemon.post("/controls/forget")[0] == 200
+        assert (value("brightness"), value("power_line_frequency"), value("contrast")) == (0, "50 Hz", 20)
+
+
+def test_a_camera_that_hangs_when_it_is_set_is_replaced_and_nobody_waits(machine: Machine, start: Start) -> None:
+    with start(machine.plug()) as daemon:
+        daemon.wait_for_state("streaming")
+        machine.change(state="stuck")
+        pid = daemon.camera_pid()
+        begin = time.monotonic()
+        assert daemon.post("/controls", b'{"brightness": 1}')[0] in (503, 504)
+        assert time.monotonic() - begin < 5
+        machine.change(state="run")
+        until("another camera process", lambda: daemon.state()["camera_process"]["pid"] not in (pid, None))
+        daemon.wait_for_state("streaming")

@@ -1,11 +1,13 @@
 """A camera process whose camera can be given a fault: `camera.py FAULT_FILE FD LEVEL`.
 
 A word written into FAULT_FILE is taken out again and acted upon by the camera process that reads it first, so that
-the next one is healthy. Without a fault it is the test picture.
+the next one is healthy. Without a fault it is the test picture; where the configuration says "csi" it has the
+controls of a Camera Module 3.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -13,15 +15,21 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pi_cam_daemon import camera, protocol
 from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.controls import Report, SetControls, Value
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source, Stop, next_command
+from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
+from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
+REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set
 DESCRIPTOR = int(sys.argv[2])
 
 
@@ -47,6 +55,9 @@ class FaultySink:
 
     def passed(self) -> None:
         self._sink.passed()
+
+    def controls(self, report: Report) -> None:
+        self._sink.controls(report)
 
     def opened(self, info: CameraInfo) -> None:
         match take_fault():
@@ -95,6 +106,52 @@ def write(data: bytes) -> None:
         sock.sendall(data)
 
 
+class Adjustable:
+    """A sink that passes frames on for a camera with controls, and obeys what is ordered between two of them."""
+
+    def __init__(self, sink: Sink, commands: Commands, settings: Mapping[str, Value], ending: Commands) -> None:
+        self.passed = sink.passed
+        self._sink = sink
+        self._commands = commands
+        self._settings = settings
+        self._ending = ending
+        self._control_table = CsiControls(CAMERA_MODULE_3, 40_000, self._apply)
+
+    @property
+    def wanted(self) -> bool:
+        return self._sink.wanted
+
+    def controls(self, _: Report) -> None:
+        raise AssertionError("the test picture has none")
+
+    def _apply(self, _: dict[str, Any]) -> None:
+        if REFUSE_FILE.exists():
+            raise RuntimeError("the test says no")
+
+    def opened(self, info: CameraInfo) -> None:
+        report = self._control_table.start(self._settings)
+        self._sink.opened(dataclasses.replace(info, kind="csi", name="Camera Module 3"))
+        self._sink.controls(report)
+
+    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+        match next_command(self._commands):
+            case Stop() as stop:
+                self._ending.put(stop)
+            case SetControls(number, values):
+                self._sink.controls(self._control_table.set(number, values))
+        self._sink.frame(jpeg, captured_ns)
+
+
+class AdjustableSource:
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+
+    def run(self, sink: Sink, commands: Commands) -> None:
+        ending = Commands()
+        adjustable = Adjustable(FaultySink(sink, commands), commands, self._config.settings("csi"), ending)
+        PatternSource(self._config.video).run(adjustable, ending)
+
+
 class FaultySource:
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -110,6 +167,8 @@ def create(config: CameraConfig) -> tuple[Source, str]:
         raise SourceError("No camera is connected", Cause.MISSING, "Check the cable")
     if fault:
         FAULT_FILE.write_text(fault)
+    if config.kind == "csi":
+        return AdjustableSource(config), "a test of controls"
     return FaultySource(PatternSource(config.video)), "a test of the daemon"
 
 

@@ -1,0 +1,62 @@
+"""Saved controls: a file of the daemon's own that is a layer of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import layers, saved
+
+NOWHERE = Path("/nonexistent")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "controls.toml"
+
+
+def test_what_is_written_is_read_and_the_other_kind_of_camera_keeps_its_own(file: Path) -> None:
+    csi = {"brightness": 0.5, "roi": [0.0, 0.0, 0.5, 0.5], "awb": None, "denoise": "cdn_hq", "shutter": 5000}
+    usb = {"brightness": -3, "power_line_frequency": '60 "Hz"', "white_balance_automatic": False, "gain": None}
+    saved.write(file, "csi", csi)
+    saved.write(file, "usb", usb)
+    assert saved.read(file, "csi") == csi and saved.read(file, "usb") == usb
+    assert saved.read(file, "pattern") == {}
+    saved.forget(file, "csi")
+    assert saved.read(file, "csi") == {} and saved.read(file, "usb") == usb
+    saved.forget(file, "usb")
+    assert not file.exists()
+    saved.forget(file, "usb")
+
+
+def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[controls]\ncontrast = 3.0\nev = 1.0\n[usb.controls]\nbrightness = 5\ncontrast = 6\n")
+    saved.write(file, "csi", {"contrast": 2.0, "sharpness": 4.0})
+    saved.write(file, "usb", {"contrast": 7})
+    settings = ["controls.sharpness=1.0", "usb.controls.hue=1"]
+    loaded = layers.load(config, settings, NOWHERE, file)
+    assert loaded.camera.settings("csi") == {"ev": 1.0, "contrast": 2.0, "sharpness": 1.0}
+    assert loaded.camera.settings("usb") == {"brightness": 5, "contrast": 7, "hue": 1}
+    found = layers.origins(config, settings, NOWHERE, file)
+    keys = (
+        "controls.ev",
+        "controls.contrast",
+        "controls.sharpness",
+        "usb.controls.brightness",
+        "usb.controls.contrast",
+    )
+    assert [found[key].layer for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
+    assert layers.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
+
+
+def test_what_is_wrong_in_it_is_left_out_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file.parent.mkdir()
+    file.write_text('controls.awb = "pink"\ncontrols.ev = 1.0\nfuture.key = 1\n')
+    assert layers.load(None, [], NOWHERE, file).camera.settings("csi") == {"ev": 1.0}
+    assert '"pink" cannot be used' in caplog.text and "future" in caplog.text
+    file.write_bytes(b"\xff\x00")
+    assert layers.load(None, [], NOWHERE, file).camera.settings("csi") == {}
+    saved.write(file, "csi", {"ev": 2.0})
+    assert saved.read(file, "csi") == {"ev": 2.0}
