@@ -302,7 +302,7 @@ def _content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[s
 
 
 _PAGE_FILES = (
-    "app.js", "live.js", "request.js", "text.js", "wall.js", "zoom.js", "style.css", "icon.svg",
+    "app.js", "controls.js", "live.js", "request.js", "text.js", "wall.js", "zoom.js", "style.css", "icon.svg",
 )  # fmt: skip
 
 _ROUTES: dict[str, Callable[[Handler, Request], None]] = {

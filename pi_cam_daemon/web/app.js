@@ -1,5 +1,6 @@
 // The viewer page. One chain of polls (`watch`) reads the state and tends the one stream connection.
 
+import { followControls } from "./controls.js";
 import { Live, stale } from "./live.js";
 import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
@@ -223,6 +224,7 @@ async function watch() {
       lastFrame = { captured: state.frames.captured, at: new Date(Date.now() - 1000 * state.frames.age_seconds) };
     if (!document.hidden && !offline() && mode() === "stream") stream.tend(delivering());
     if (mode() === "snapshot" && shot.failed && delivering()) takeSnapshot();
+    followControls(state);
     render();
     await pause(POLL_MS);
   }

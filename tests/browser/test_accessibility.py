@@ -51,7 +51,7 @@ def test_no_camera_and_then_no_server(start_daemon: Any, new_page: Callable[...,
 def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
-    expect(page.locator("details")).to_have_count(5)
+    expect(page.locator("#addresses details")).to_have_count(5)
     reached = []
     for _ in range(20):
         page.keyboard.press("Tab")
@@ -60,6 +60,6 @@ def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page)
     expected = ["view", "closer", "fullscreen", "to-stream", "to-snapshot", "save", "Copy: Stream", "Copy: Snapshot"]
     programs = ["Home Assistant", "OctoPrint", "VLC", "OpenCV", "Frigate"]
     assert reached[: len(expected + programs)] == expected + programs
-    page.locator("summary").first.focus()
+    page.locator("#addresses summary").first.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Copy: MJPEG URL")).to_be_visible()
