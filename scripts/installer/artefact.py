@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from installer.machine import Failed, python_and_architecture, system_has
+from installer.machine import Failed, Host
 from installer.zstd import ZstdReader
 
 MANIFEST = "manifest.json"
@@ -23,8 +23,9 @@ WHEELS = "wheels"
 
 @dataclass(frozen=True)
 class Artefact:
-    """What this host needs of an artefact, unpacked in *folder*; *digests*: sha256 of each file, by its path there."""
+    """What *host* needs of an artefact, unpacked in *folder*; *digests*: sha256 of each file, by its path there."""
 
+    host: Host
     folder: Path
     version: str
     digests: dict[str, str]
@@ -34,7 +35,7 @@ class Artefact:
     @property
     def release(self) -> str:
         """The same for the same files on the same Python: whether anything has to be done is seen from it."""
-        contents = json.dumps([*python_and_architecture(), self.digests], sort_keys=True)
+        contents = json.dumps([self.host.python, self.host.architecture, self.digests], sort_keys=True)
         return f"{self.version}-{hashlib.sha256(contents.encode()).hexdigest()[:12]}"
 
     @property
@@ -60,35 +61,34 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(source: Path, scratch: Path, make_room: Callable[[int], None]) -> Artefact:
-    """The artefact *source*, a folder or a file; a file is unpacked into *scratch*, as far as it is needed.
+def load(source: Path, host: Host, scratch: Path, make_room: Callable[[int], None]) -> Artefact:
+    """What *host* needs of *source*, a folder or a file; a file is unpacked into *scratch*, as far as it is needed.
 
     *make_room* is told how many bytes the wheels take before any is written, and may raise.
     """
     try:
         if source.is_dir():
-            artefact = _choose(json.loads((source / MANIFEST).read_bytes()), source)
+            artefact = _choose(json.loads((source / MANIFEST).read_bytes()), host, source)
             make_room(artefact.size)
             return artefact
         with source.open("rb") as file, ZstdReader(file) as stream:
-            return _unpack(stream, scratch, make_room)
+            return _unpack(stream, host, scratch, make_room)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, tarfile.TarError) as error:
         raise Failed(f"{source}: not an artefact, or damaged ({error}); fetch it again") from None
 
 
-def _choose(manifest: dict[str, Any], folder: Path) -> Artefact:
-    """Of everything in an artefact what this host needs."""
-    python, architecture = python_and_architecture()
+def _choose(manifest: dict[str, Any], host: Host, folder: Path) -> Artefact:
+    """Of everything in an artefact what *host* needs."""
     for target in manifest["targets"].values():
-        if (target["python"], target["architecture"]) == (python, architecture):
+        if (target["python"], target["architecture"]) == (host.python, host.architecture):
             break
     else:
         raise Failed(
-            f"the artefact has no wheels for Python {python} on {architecture}, only for "
+            f"the artefact has no wheels for Python {host.python} on {host.architecture}, only for "
             f"{', '.join(manifest['targets'])}; build one that has them: --build-artefact"
         )
     wheels = target["wheels"]
-    if system_has("numpy"):
+    if host.has_numpy:
         # apt's picamera2 and simplejpeg were built against apt's numpy
         wheels = {name: wanted for name, wanted in wheels.items() if not name.startswith("numpy-")}
     digests = {**manifest["files"], **{f"{WHEELS}/{name}": wanted for name, wanted in wheels.items()}}
@@ -100,10 +100,10 @@ def _choose(manifest: dict[str, Any], folder: Path) -> Artefact:
         parts = PurePosixPath(name).parts
         if parts[0] not in (*FILES, WHEELS) or ".." in parts:
             raise ValueError(f"it has no business with {name}")
-    return Artefact(folder, version, digests, target["bytes"])
+    return Artefact(host, folder, version, digests, target["bytes"])
 
 
-def _unpack(stream: ZstdReader, folder: Path, make_room: Callable[[int], None]) -> Artefact:
+def _unpack(stream: ZstdReader, host: Host, folder: Path, make_room: Callable[[int], None]) -> Artefact:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         artefact = None
         for member in archive:
@@ -111,7 +111,7 @@ def _unpack(stream: ZstdReader, folder: Path, make_room: Callable[[int], None]) 
             if file and artefact is None:
                 if member.name != MANIFEST:
                     raise ValueError("the manifest is not at its beginning")
-                artefact = _choose(json.load(file), folder)
+                artefact = _choose(json.load(file), host, folder)
                 make_room(artefact.size)
             # nothing but what the manifest names is written
             elif file and artefact and member.name in artefact.digests:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from installer import build, service
 from installer.artefact import MANIFEST, Artefact, load
-from installer.machine import Failed, apt_install, has_systemd, is_pi, python_and_architecture, remove, run, say
+from installer.machine import Failed, apt_install, has_systemd, is_pi, remove, run, say, this_host
 from installer.releases import (
     CONFIG,
     CURRENT,
@@ -81,18 +81,19 @@ def _obtain(source: Path | None, apt: bool, folder: Path) -> Artefact:
         raise Failed(f"{source}: no such file")
     wheel = source.suffix == ".whl"
     if (source / MANIFEST).exists() or (source.is_file() and not wheel):
-        return load(source, folder, make_room)
+        return load(source, this_host(), folder, make_room)
     if not wheel and source.resolve() != _HERE.parent:
         raise Failed(f"{source}: neither an artefact nor the checkout that this installer belongs to")
-    python, architecture = python_and_architecture()
-    targets = [name for name, to in build.TARGETS.items() if (to.python, to.architecture) == (python, architecture)]
+    host = this_host()
+    wanted = (host.python, host.architecture)
+    targets = [name for name, to in build.TARGETS.items() if (to.python, to.architecture) == wanted]
     if not targets:
-        raise Failed(f"Python {python} on {architecture} is not supported, only {', '.join(build.TARGETS)}")
+        raise Failed(f"Python {host.python} on {host.architecture} is not supported, only {', '.join(build.TARGETS)}")
     if apt:
         apt_install("python3-venv")
     built = folder / "built"
     build.build(built, targets, source if wheel else None)
-    return load(built, folder, make_room)
+    return load(built, host, folder, make_room)
 
 
 def _fall_back(releases: list[str], services: list[str], health: Health, error: BaseException) -> NoReturn:

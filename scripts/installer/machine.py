@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class Failed(Exception):
 def say(text: str) -> None:
     # whoever listened may be gone, a broken connection for one: no reason to stop half-way
     with contextlib.suppress(OSError):
-        print(f"install: {text}", file=sys.stderr, flush=True)
+        print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
 
 
 def run(
@@ -55,13 +56,19 @@ def is_pi() -> bool:
     return Path("/etc/rpi-issue").exists() or (model.exists() and "Raspberry Pi" in model.read_text())
 
 
-def python_and_architecture() -> tuple[str, str]:
-    """Such as 3.11 and arm64."""
-    return "{}.{}".format(*sys.version_info), run("dpkg", "--print-architecture").stdout.strip()
+@dataclass(frozen=True)
+class Host:
+    """What a release has to suit: *python* such as 3.11, *architecture* such as arm64, a numpy of apt's or none."""
+
+    python: str
+    architecture: str
+    has_numpy: bool
 
 
-def system_has(module: str) -> bool:
-    return run(PYTHON, "-I", "-c", f"import {module}", check=False).returncode == 0
+def this_host() -> Host:
+    python, architecture = "{}.{}".format(*sys.version_info), run("dpkg", "--print-architecture").stdout.strip()
+    has_numpy = run(PYTHON, "-I", "-c", "import numpy", check=False).returncode == 0
+    return Host(python, architecture, has_numpy)
 
 
 def apt_install(*packages: str) -> None:

@@ -6,6 +6,7 @@ import compileall
 import contextlib
 import fcntl
 import os
+import py_compile
 import re
 import shutil
 import sys
@@ -124,7 +125,7 @@ def stage(artefact: Artefact) -> None:
 
 def fill(new: Path, artefact: Artefact, final: Path) -> None:
     """A virtual environment with what is in *artefact*, in *new*, that is going to be *final*."""
-    packages = new / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    packages = new / "lib" / f"python{artefact.host.python}" / "site-packages"
     packages.mkdir(parents=True)
     # all that makes a virtual environment; python3-venv would bring pip, and paths that end with the renaming
     (new / "pyvenv.cfg").write_text(f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = true\n")
@@ -133,8 +134,13 @@ def fill(new: Path, artefact: Artefact, final: Path) -> None:
     for wheel in artefact.wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)
-    # in this process: nothing goes on after it was killed
-    compileall.compile_dir(packages, quiet=2, rx=re.compile("/tests/"), stripdir=new, prependdir=final)
+    # another Python would not take this one's
+    if artefact.host.python == "{}.{}".format(*sys.version_info):
+        # in this process: nothing goes on after it was killed; a release is never changed, so nothing is to be compared
+        compileall.compile_dir(
+            packages, quiet=2, rx=re.compile("/tests/"), stripdir=new, prependdir=final,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )  # fmt: skip
     command = new / "bin" / "pi-cam-daemon"
     # -s: nothing of the home of whoever runs it
     command.write_text(

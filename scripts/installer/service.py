@@ -14,10 +14,10 @@ from installer.machine import Failed, has_systemd, run, say
 from installer.releases import CURRENT, RELEASES, current, history, switch
 
 UNIT = "pi-cam-daemon.service"
-_COMMAND = Path("/usr/local/bin/pi-cam-daemon")
+COMMAND = Path("/usr/local/bin/pi-cam-daemon")
 # where systemd and udev look for what an administrator installs; /etc stays free for what overrides it
 _LIB = Path("/usr/local/lib")
-_UNITS = _LIB / "systemd" / "system"
+UNITS = _LIB / "systemd" / "system"
 _FOLDERS = {name: _LIB / name for name in ("sysusers.d", "modules-load.d", "udev/rules.d")}
 _ETC = Path("/etc/systemd/system")
 
@@ -38,10 +38,9 @@ def _place(source: Path, target: Path) -> bool:
     return True
 
 
-def _files() -> dict[Path, Path]:
-    """The files of the current release that belong elsewhere: from their places to themselves."""
-    systemd = CURRENT / "systemd"
-    units = {_UNITS / path.name: path for path in systemd.glob("pi-cam-daemon*.*") if path.is_file()}
+def places(systemd: Path) -> dict[Path, Path]:
+    """The files of a release's *systemd* that belong elsewhere: from their places to themselves."""
+    units = {UNITS / path.name: path for path in systemd.glob("pi-cam-daemon*.*") if path.is_file()}
     others = {
         folder / path.name: path
         for name, folder in _FOLDERS.items()
@@ -52,23 +51,23 @@ def _files() -> dict[Path, Path]:
 
 def _integrate() -> bool:
     """Tell the system about the current release; False if its files were there."""
-    files = _files()
+    files = places(CURRENT / "systemd")
     changed = [target for target, source in files.items() if _place(source, target)]
-    for folder in (_UNITS, *_FOLDERS.values()):
+    for folder in (UNITS, *_FOLDERS.values()):
         for path in folder.glob("*pi-cam-daemon*"):
             if path not in files:
                 path.unlink()
                 changed.append(path)
-    if not (_COMMAND.exists() or _COMMAND.is_symlink()):
-        _COMMAND.parent.mkdir(parents=True, exist_ok=True)
-        _COMMAND.symlink_to(CURRENT / "bin" / "pi-cam-daemon")
+    if not (COMMAND.exists() or COMMAND.is_symlink()):
+        COMMAND.parent.mkdir(parents=True, exist_ok=True)
+        COMMAND.symlink_to(CURRENT / "bin" / "pi-cam-daemon")
     elif not _command_is_ours():
-        say(f"{_COMMAND} is not this program's; left alone")
+        say(f"{COMMAND} is not this program's; left alone")
     for path in files:
         if path.parent == _FOLDERS["sysusers.d"]:
             run("systemd-sysusers", path)
         # a link is a unit that was masked, and is left so
-        if path.parent == _UNITS and (_ETC / path.name).is_file() and not (_ETC / path.name).is_symlink():
+        if path.parent == UNITS and (_ETC / path.name).is_file() and not (_ETC / path.name).is_symlink():
             say(f"{_ETC / path.name} takes the place of the release's own; remove it, or keep to it")
     if has_systemd():
         # also where nothing has changed now: an installation that was killed may not have come to it
@@ -81,7 +80,7 @@ def _integrate() -> bool:
 
 
 def _command_is_ours() -> bool:
-    return _COMMAND.is_symlink() and _COMMAND.readlink() == CURRENT / "bin" / "pi-cam-daemon"
+    return COMMAND.is_symlink() and COMMAND.readlink() == CURRENT / "bin" / "pi-cam-daemon"
 
 
 def units() -> list[str]:
@@ -214,7 +213,7 @@ def withdraw() -> None:
         run("systemctl", "disable", unit, check=False)
     if has_systemd():
         run("systemctl", "stop", "pi-cam-daemon*", check=False)
-    for folder in (_UNITS, *_FOLDERS.values()):
+    for folder in (UNITS, *_FOLDERS.values()):
         for path in folder.glob("*pi-cam-daemon*"):
             path.unlink()
         # a folder that was made for one file
@@ -223,7 +222,7 @@ def withdraw() -> None:
             if folder.parent != _LIB:
                 folder.parent.rmdir()
     if _command_is_ours():
-        _COMMAND.unlink()
+        COMMAND.unlink()
     if has_systemd():
         run("systemctl", "daemon-reload")
         run("systemctl", "reset-failed", "pi-cam-daemon*", check=False)
