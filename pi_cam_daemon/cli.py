@@ -138,6 +138,11 @@ def _parser() -> _Parser:
         "support-bundle", _support_bundle, "collect what helps others to help, without passwords and addresses", True
     )
     support.add_argument("out", metavar="OUT.tar.gz", nargs="?", default="pi-cam-daemon-support.tar.gz")
+    update = add("update", _update, "install an artefact that somebody trusted has signed", configured=False)
+    update.add_argument("source", metavar="FILE|URL", help="the artefact; its signature lies beside it as .sig")
+    add("boot", _boot, "put pi-cam.toml of the boot partition in force, and name the machine", configured=False)
+    add("boot-status", _boot_status, "write pi-cam-status.txt beside it", configured=False)
+    add("first-boot", _first_boot, "install what a card's image lacks", configured=False)
     return parser
 
 
@@ -245,6 +250,37 @@ def _support_bundle(options: argparse.Namespace) -> int:
     if options.out != "-":
         print(f"{options.out}: please look through it before you hand it on")
     return OK
+
+
+def _update(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import update
+
+    try:
+        update.update(options.source)
+    except update.UpdateError as error:
+        _complain(str(error))
+        return FAILED
+    return OK
+
+
+def _boot(_: argparse.Namespace) -> int:
+    from pi_cam_daemon import boot
+
+    boot.run(Path("/"))
+    return OK
+
+
+def _boot_status(_: argparse.Namespace) -> int:
+    from pi_cam_daemon import boot_status
+
+    boot_status.write(Path("/"))
+    return OK
+
+
+def _first_boot(_: argparse.Namespace) -> int:
+    from pi_cam_daemon import first_boot
+
+    return OK if first_boot.run() else FAILED
 
 
 @contextlib.contextmanager

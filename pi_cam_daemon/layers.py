@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
         byte = error.object[error.start]
         raise ValueError(f"line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
     try:
-        return _parsed(text)
+        return parsed(text)
     except ValueError as error:
         hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
         raise ValueError(f"not TOML: {error}{hint}") from None
@@ -154,7 +154,7 @@ def _setting(setting: str) -> dict[str, Any]:
     if not equals:
         raise ValueError(f"{values.short(key)}: no value; accepted: section.key=value")
     try:
-        return _parsed(setting)
+        return parsed(setting)
     except ValueError:
         raise ValueError(f"{values.short(key)}: {values.short(value)} is not TOML; {_advice(key, value)}") from None
 
@@ -166,7 +166,7 @@ def _advice(key: str, value: str) -> str:
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
         try:
-            _, wrong = _checked(_parsed(meant))
+            _, wrong = _checked(parsed(meant))
         except ValueError:
             continue
         if not wrong:
@@ -174,7 +174,7 @@ def _advice(key: str, value: str) -> str:
     return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
     """*text* as TOML; ValueError names the line."""
     try:
         return tomllib.loads(text)
@@ -184,6 +184,11 @@ def _parsed(text: str) -> dict[str, Any]:
         raise ValueError("a number is too long") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def problems(tables: dict[str, Any]) -> list[str]:
+    """What is wrong with *tables*, as a file has them."""
+    return _checked(tables)[1]
 
 
 def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

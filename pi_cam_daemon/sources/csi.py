@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import devices
+from pi_cam_daemon import devices, first_boot
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
@@ -334,7 +334,8 @@ def _import_picamera2() -> Any:
         raise SourceError(
             f"picamera2 cannot be loaded: {error}",
             Cause.MISSING,
-            "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
+            first_boot.progress()
+            or "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
             "--system-site-packages, and no numpy of its own",
         ) from error
     return Picamera2

@@ -1,0 +1,106 @@
+"""What a card made by scripts/build-image does at each boot before the camera starts: `pi-cam-daemon boot`.
+
+It names the machine, puts pi-cam.toml in force, and tells the network and the login screen where the page is. What is
+as it should be is not written again. *root* is where the file system begins; tests give one of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from pi_cam_daemon import __version__, boot_config, files, layers, wifi
+from pi_cam_daemon.errors import ConfigError
+
+FOLDER = Path("boot/firmware")
+
+# what Raspberry Pi OS calls every machine; any other name was chosen by somebody
+_DEFAULT_NAMES = ("", "localhost", "raspberrypi")
+_SERIAL = Path("sys/firmware/devicetree/base/serial-number")
+_LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
+_AVAHI = Path("etc/avahi/services/pi-cam-daemon.service")
+_ISSUE = Path("run/issue.d/pi-cam-daemon.issue")
+
+
+def run(
+    root: Path,
+    set_hostname: Callable[[str], None] = socket.sethostname,
+    set_country: Callable[[str], None] = wifi.set_country,
+) -> None:
+    """All of it. Raises ConfigError with what is wrong in pi-cam.toml; the rest is done then, too."""
+    name_host(root, set_hostname)
+    try:
+        configure(root, set_country)
+    finally:
+        announce(root)
+
+
+def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
+    """A name that no other camera on the network has, unless somebody has chosen one."""
+    hostname, hosts = root / "etc/hostname", root / "etc/hosts"
+    before = hostname.read_text().strip() if hostname.exists() else ""
+    if before not in _DEFAULT_NAMES:
+        return
+    name = f"picam-{_identity(root)[-6:]}"
+    if hosts.exists():
+        kept = [line for line in hosts.read_text().splitlines() if not line.startswith("127.0.1.1")]
+        files.replace(hosts, "\n".join([*kept, f"127.0.1.1\t{name}", ""]).encode())
+    # last: as long as it is the default one, an interrupted boot is made up for
+    files.replace(hostname, f"{name}\n".encode())
+    set_hostname(name)
+
+
+def _identity(root: Path) -> str:
+    """The board's serial number, else that of its first network interface, else of this installation."""
+    with contextlib.suppress(OSError):
+        serial = (root / _SERIAL).read_text().strip("\0\n")
+        if re.fullmatch("[0-9a-fA-F]{6,}", serial):
+            return serial.lower()
+    for interface in sorted((root / "sys/class/net").glob("*/device")):
+        with contextlib.suppress(OSError):
+            return (interface.parent / "address").read_text().strip().replace(":", "")
+    return hashlib.sha256((root / "etc/machine-id").read_bytes()).hexdigest()
+
+
+def configure(root: Path, set_country: Callable[[str], None]) -> None:
+    """Put pi-cam.toml in force, all of it or nothing."""
+    path = boot_config.find(root / FOLDER)
+    if path is None:
+        return
+    found = boot_config.read(path)
+    wifi.configure(found.wifi, root)
+    if found.wifi.country:
+        set_country(found.wifi.country)
+    files.replace(root / _LAYER, found.settings.encode())
+    if found.wifi.password:
+        boot_config.blank_password(path)
+
+
+def announce(root: Path) -> None:
+    """Tell avahi and the login screen on which port the page is."""
+    try:
+        port = layers.load(etc=root / layers.ETC.relative_to("/")).http.port
+    except ConfigError:
+        # the daemon will say what is wrong; whoever wrote it did so by another way than pi-cam.toml
+        port = layers.load(layers.DEFAULTS).http.port
+    if (root / _AVAHI).parent.is_dir():
+        files.replace(root / _AVAHI, _avahi(port).encode())
+    # \n and \4: agetty's for the name and the address of the machine
+    files.replace(root / _ISSUE, f"Camera: http://\\n.local:{port}/  http://\\4:{port}/\n\n".encode())
+
+
+def _avahi(port: int) -> str:
+    texts = ("txtvers=1", f"version={__version__}", "path=/", "stream=/stream", "snapshot=/snapshot", "health=/healthz")
+    records = "".join(f"    <txt-record>{text}</txt-record>\n" for text in texts)
+    services = "".join(
+        f"  <service>\n    <type>{kind}</type>\n    <port>{port}</port>\n{records}  </service>\n"
+        for kind in ("_http._tcp", "_pi-cam._tcp")
+    )
+    return (
+        '<?xml version="1.0" standalone="no"?>\n<!DOCTYPE service-group SYSTEM "avahi-service.dtd">\n'
+        f'<service-group>\n  <name replace-wildcards="yes">Camera %h</name>\n{services}</service-group>\n'
+    )

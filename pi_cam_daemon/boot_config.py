@@ -1,0 +1,104 @@
+"""pi-cam.toml on the card's boot partition, which any PC can write: read forgivingly, checked strictly.
+
+It holds what a configuration file holds, and `[wifi]`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pi_cam_daemon import files, layers, values, wifi
+from pi_cam_daemon.errors import ConfigError
+
+NAME = "pi-cam.toml"
+# Windows hides the ending that its editor adds; whoever got a second file that way means that one
+_NAMES = (f"{NAME}.txt", NAME)
+# the layer of the configuration that it becomes, in conf.d
+LAYER = "pi-cam.toml"
+_MOST_BYTES = 64 * 1024
+# what word processors and input methods make of quotes, blanks and equals signs
+_TYPOGRAPHY = str.maketrans("“”„‟＂‘’‚‛＇\u00a0\u3000＝［］，", "\"\"\"\"\"'''''  =[],")
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# in any quotes, as far as the next one
+_PASSWORD = re.compile(r"""(?m)^([ \t]*password\s*[=＝]\s*)("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*'|[“”„‘’＂].*?[“”„‘’＂])""")
+
+
+@dataclass(frozen=True)
+class BootConfig:
+    """*settings*: a layer of the configuration, as TOML."""
+
+    path: Path
+    settings: str
+    wifi: wifi.Wifi
+
+
+def find(folder: Path) -> Path | None:
+    """The file in *folder* that counts."""
+    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+
+
+def read(path: Path) -> BootConfig:
+    """Raises ConfigError with everything that is wrong."""
+    try:
+        tables = _parse(_decode(_read(path))[2])
+    except ValueError as error:
+        raise ConfigError([f"{path.name}: {error}"]) from None
+    network, wrong = wifi.check(tables.pop("wifi", {}))
+    problems = [*layers.problems(tables), *wrong]
+    if problems:
+        raise ConfigError([f"{path.name}: {problem}" for problem in problems])
+    return BootConfig(path, _render(tables), network)
+
+
+def blank_password(path: Path) -> None:
+    """Take the Wi-Fi password out of the file, and out of nothing else. ConfigError if it is still in it then."""
+    mark, encoding, text = _decode(path.read_bytes())
+    files.replace(path, mark + _PASSWORD.sub(r'\1""', text).encode(encoding))
+    if read(path).wifi.password:
+        raise ConfigError([f"{path.name}: wifi.password: could not be taken out of the file; remove it yourself"])
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
+    return data
+
+
+def _decode(data: bytes) -> tuple[bytes, str, str]:
+    """The byte-order mark, the encoding, and the text behind the mark; ValueError if it is none."""
+    mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
+    try:
+        return mark, encoding, data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line}: not UTF-8; save the file as UTF-8") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return layers.parsed(text)
+    except ValueError as error:
+        try:
+            # only where it is not TOML as it is: a password may have such characters in it
+            return layers.parsed(text.translate(_TYPOGRAPHY))
+        except ValueError:
+            hint = (
+                "; text needs quotes"
+                if isinstance(error, tomllib.TOMLDecodeError) and "Invalid value" in str(error)
+                else ""
+            )
+            raise ValueError(f"{error}{hint}") from None
+
+
+def _render(tables: dict[str, Any]) -> str:
+    lines = [f"# {NAME} of the boot partition, as it was read at a boot; change it there"]
+    for section, table in tables.items():
+        lines += ["", f"[{section}]", *(f"{key} = {values.toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,66 @@
+"""The first boot of a card whose image lacks picamera2: `pi-cam-daemon first-boot`, tried until it succeeds.
+
+*root* is where the file system begins; tests give one of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from pi_cam_daemon import files
+
+FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
+_INSTALLER = Path("opt/pi-cam-daemon/current/install")
+# memory: gone when it is done, or at the next boot
+_PROGRESS = Path("run/pi-cam-daemon-first-boot")
+_SECONDS = 3600.0
+
+
+def run(root: Path = Path("/")) -> bool:
+    """Install the .debs that came with the image, or over the network, and the release with them; False to retry."""
+    debs = sorted((root / FOLDER / "debs").glob("*.deb"))
+    how = "from the card" if debs else "over the network"
+    _tell(root, f"picamera2, for cameras on the ribbon connector, is being installed {how}")
+    # what a power cut has left half-configured is brought to its end first
+    problem = _run(["dpkg", "--configure", "-a"])
+    if not problem and debs:
+        problem = _run(["apt-get", "-y", "-qq", "--no-install-recommends", "install", *debs])
+    # the installer gets by apt what is still missing, and makes a release that suits
+    problem = problem or _run([root / _INSTALLER, "--from", root / FOLDER / "artefact.tar.zst"])
+    if problem:
+        _tell(
+            root, f"picamera2, for cameras on the ribbon connector, is not installed yet, tried again soon: {problem}"
+        )
+        return False
+    shutil.rmtree(root / FOLDER)
+    (root / _PROGRESS).unlink()
+    return True
+
+
+def progress(root: Path = Path("/")) -> str:
+    """What is going on, empty if nothing is."""
+    try:
+        return (root / _PROGRESS).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _tell(root: Path, text: str) -> None:
+    print(text, flush=True)
+    files.replace(root / _PROGRESS, f"{text}\n".encode())
+
+
+def _run(argv: list[str | Path]) -> str:
+    """Empty if it succeeded, else its last words."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=environment,
+            timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"{argv[0]} took longer than an hour"
+    lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
+    return lines[-1] if done.returncode else ""

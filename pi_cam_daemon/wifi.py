@@ -1,0 +1,117 @@
+"""Wi-Fi for a card that nobody configured otherwise: a network and a country, handed to NetworkManager and the kernel.
+
+*root* is where the file system begins; tests give one of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pi_cam_daemon import files, values
+
+_CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")
+_COUNTRY = Path("etc/modprobe.d/pi-cam-daemon-wifi.conf")
+# Raspberry Pi OS keeps the radio off in both places until it knows the country
+_RADIO = Path("var/lib/NetworkManager/NetworkManager.state")
+_RFKILL_SAVED = "var/lib/systemd/rfkill/*:wlan"
+_RFKILL = "sys/class/rfkill/rfkill*"
+
+_KEYS = ("ssid", "password", "country")
+
+
+@dataclass(frozen=True)
+class Wifi:
+    """*ssid*: empty for a country alone. *password*: empty for the one that was given before, or an open network."""
+
+    ssid: str
+    password: str
+    country: str
+
+
+def check(table: Any) -> tuple[Wifi, list[str]]:
+    """The table `[wifi]`, and what is wrong with it."""
+    if not isinstance(table, dict):
+        return Wifi("", "", ""), [f"wifi: {values.shown(table)} cannot be used; accepted: a table, begun with [wifi]"]
+    problems = [
+        f"wifi.{values.short(key)}: unknown key; accepted: {', '.join(_KEYS)}" for key in table.keys() - set(_KEYS)
+    ]
+    found = {key: table.get(key, "") for key in _KEYS}
+    problems += [f"wifi.{key}: accepted: text in quotes" for key in _KEYS if not isinstance(found[key], str)]
+    if problems:
+        return Wifi("", "", ""), problems
+    wifi = Wifi(found["ssid"], found["password"], found["country"].upper())
+    if len(wifi.ssid.encode()) > 32 or not wifi.ssid.isprintable():
+        problems.append("wifi.ssid: accepted: the network's name, at most 32 bytes")
+    if wifi.password and not _sound(wifi.password):
+        # not shown: this text is for a file that others may read
+        problems.append("wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII")
+    if wifi.country and not re.fullmatch("[A-Z]{2}", wifi.country):
+        problems.append(
+            f'wifi.country: {values.shown(found["country"])} cannot be used; accepted: two letters, such as "KR"'
+        )
+    if wifi.ssid and not wifi.country:
+        problems.append('wifi.country: missing; without it Wi-Fi stays off; accepted: two letters, such as "KR"')
+    return wifi, problems
+
+
+def _sound(password: str) -> bool:
+    """A passphrase or a key of WPA, as IEEE 802.11 has them."""
+    return bool(re.fullmatch(r"[ -~]{8,63}|[0-9A-Fa-f]{64}", password))
+
+
+def configure(wifi: Wifi, root: Path) -> None:
+    """Put it in force, as far as that can be before NetworkManager starts."""
+    if wifi.country:
+        files.replace(root / _COUNTRY, f"options cfg80211 ieee80211_regdom={wifi.country}\n".encode())
+        _unblock(root)
+    if wifi.ssid and (wifi.password or _ssid_line(wifi) not in _read(root / _CONNECTION)):
+        files.replace(root / _CONNECTION, _connection(wifi).encode(), 0o600)
+
+
+def set_country(country: str) -> None:
+    """For the radio that runs already; where there is no `iw`, the next boot does it."""
+    with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+        subprocess.run(["iw", "reg", "set", country], check=False, timeout=10)
+
+
+def blocked(root: Path) -> bool:
+    """Whether the radio is switched off by software, as it is until the country is known."""
+    return any(_read(entry / "type") == "wlan" and _read(entry / "soft") == "1" for entry in root.glob(_RFKILL))
+
+
+def _unblock(root: Path) -> None:
+    if (radio := root / _RADIO).exists():
+        files.replace(radio, re.sub("(?m)^WirelessEnabled=false$", "WirelessEnabled=true", radio.read_text()).encode())
+    for saved in root.glob(_RFKILL_SAVED):
+        files.replace(saved, b"0\n")
+    for entry in root.glob(_RFKILL):
+        # one that went away meanwhile
+        with contextlib.suppress(OSError):
+            if _read(entry / "type") == "wlan":
+                (entry / "soft").write_text("0")
+
+
+def _connection(wifi: Wifi) -> str:
+    lines = ["[connection]", "id=pi-cam-daemon", "type=wifi", "", "[wifi]", "mode=infrastructure", _ssid_line(wifi)]
+    if wifi.password:
+        # a keyfile loses blanks at the ends, and takes backslashes for escapes
+        secret = wifi.password.replace("\\", "\\\\").replace(" ", "\\s")
+        lines += ["", "[wifi-security]", "key-mgmt=wpa-psk", f"psk={secret}"]
+    return "\n".join([*lines, "", "[ipv4]", "method=auto", "", "[ipv6]", "method=auto", ""])
+
+
+def _ssid_line(wifi: Wifi) -> str:
+    # as bytes, which no character of a name can spoil
+    return f"ssid={''.join(f'{byte};' for byte in wifi.ssid.encode())}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,201 @@
+"""What a card does at each boot, in a file system of the test's own."""
+
+from __future__ import annotations
+
+import os
+import stat
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import boot, boot_status, files, wifi
+from pi_cam_daemon.errors import ConfigError
+
+LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
+AVAHI = "etc/avahi/services/pi-cam-daemon.service"
+CONNECTION = "etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection"
+
+
+class Card:
+    """A root file system, fresh from the image, in a Pi with a serial number."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.hostname = self.country = ""
+        self.write("etc/hostname", "raspberrypi\n")
+        self.write("etc/hosts", "127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n")
+        self.write("sys/firmware/devicetree/base/serial-number", "10000000abcdef12\0")
+        self.write("etc/avahi/services/.keep", "")
+        self.write("boot/firmware/cmdline.txt", "")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text()
+
+    def boot(self) -> None:
+        def set_hostname(name: str) -> None:
+            self.hostname = name
+
+        def set_country(country: str) -> None:
+            self.country = country
+
+        boot.run(self.root, set_hostname, set_country)
+
+    def settings(self, text: str) -> None:
+        self.write("boot/firmware/pi-cam.toml", text)
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Card:
+    return Card(tmp_path)
+
+
+def test_a_card_is_named_after_the_board(card: Card) -> None:
+    card.boot()
+    assert card.hostname == "picam-cdef12"
+    assert card.read("etc/hostname") == "picam-cdef12\n"
+    assert card.read("etc/hosts") == "127.0.0.1\tlocalhost\n127.0.1.1\tpicam-cdef12\n"
+
+
+def test_a_name_that_somebody_chose_stays(card: Card) -> None:
+    card.write("etc/hostname", "garden\n")
+    card.boot()
+    assert (card.hostname, card.read("etc/hostname")) == ("", "garden\n")
+
+
+def test_a_board_without_a_serial_number_is_named_after_its_network_interface(card: Card) -> None:
+    card.write("sys/firmware/devicetree/base/serial-number", "\0")
+    card.write("sys/class/net/lo/address", "00:00:00:00:00:00\n")
+    card.write("sys/class/net/eth0/address", "b8:27:eb:12:34:56\n")
+    card.write("sys/class/net/eth0/device/driver", "")
+    card.boot()
+    assert card.hostname == "picam-123456"
+
+
+def test_settings_of_the_card_become_a_layer_of_the_configuration(card: Card) -> None:
+    card.settings("[video]\nrotation = 90\n[http]\nallowed_networks = ['10.0.0.0/8']\n")
+    card.boot()
+    assert 'rotation = 90\n\n[http]\nallowed_networks = ["10.0.0.0/8"]' in card.read(LAYER)
+
+
+def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -> None:
+    card.settings("[video]\nrotation = 90\n")
+    card.boot()
+    card.settings("[video]\nrotation = 91\nwidth = 320\n")
+    with pytest.raises(ConfigError, match="91"):
+        card.boot()
+    assert "rotation = 90" in card.read(LAYER) and "width" not in card.read(LAYER)
+    assert boot_status.settings(card.root)[0].startswith("pi-cam.toml: video.rotation: 91")
+
+
+def test_a_card_with_wrong_settings_still_has_a_name_and_announces_itself(card: Card) -> None:
+    card.settings("[video\n")
+    with pytest.raises(ConfigError):
+        card.boot()
+    assert card.hostname and (card.root / AVAHI).exists()
+
+
+def test_the_page_is_announced_at_the_port_in_force(card: Card) -> None:
+    card.settings("[http]\nport = 8080\n")
+    card.boot()
+    services = ElementTree.fromstring(card.read(AVAHI)).findall("service")
+    assert [(service.findtext("type"), service.findtext("port")) for service in services] == [
+        ("_http._tcp", "8080"),
+        ("_pi-cam._tcp", "8080"),
+    ]
+    assert card.read("run/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
+
+
+def test_the_announcement_tells_neither_the_serial_number_nor_who_may_look(card: Card) -> None:
+    card.settings("[http]\nallowed_networks = ['10.9.8.0/24']\n")
+    card.boot()
+    assert "abcdef12" not in card.read(AVAHI) and "10.9.8" not in card.read(AVAHI)
+
+
+def test_a_second_boot_writes_nothing(card: Card) -> None:
+    card.settings('[video]\nrotation = 90\n[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
+    card.boot()
+    before = {path: path.stat().st_mtime_ns for path in card.root.rglob("*")}
+    card.boot()
+    assert {path: path.stat().st_mtime_ns for path in card.root.rglob("*")} == before
+
+
+def test_wifi_is_handed_to_networkmanager_and_the_password_leaves_the_card(card: Card) -> None:
+    card.settings('[wifi]\nssid = "집 wifi"\npassword = "p\\\\ss w;rd"\ncountry = "kr"\n')
+    card.write("var/lib/NetworkManager/NetworkManager.state", "[main]\nNetworkingEnabled=true\nWirelessEnabled=false\n")
+    card.write("var/lib/systemd/rfkill/platform-3f300000.mmcnr:wlan", "1\n")
+    card.write("sys/class/rfkill/rfkill0/type", "wlan\n")
+    card.write("sys/class/rfkill/rfkill0/soft", "1\n")
+    assert wifi.blocked(card.root)
+    card.boot()
+    connection = card.read(CONNECTION)
+    assert "ssid=236;167;145;32;119;105;102;105;\n" in connection and "psk=p\\\\ss\\sw;rd\n" in connection
+    assert stat.S_IMODE((card.root / CONNECTION).stat().st_mode) == 0o600
+    assert "p\\\\ss" not in card.read("boot/firmware/pi-cam.toml")
+    assert card.read("etc/modprobe.d/pi-cam-daemon-wifi.conf") == "options cfg80211 ieee80211_regdom=KR\n"
+    assert "WirelessEnabled=true" in card.read("var/lib/NetworkManager/NetworkManager.state")
+    assert card.read("var/lib/systemd/rfkill/platform-3f300000.mmcnr:wlan") == "0\n"
+    assert not wifi.blocked(card.root)
+    assert card.country == "KR"
+
+
+def test_the_blanked_password_is_remembered(card: Card) -> None:
+    card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
+    card.boot()
+    card.boot()
+    assert "psk=a\\ssecret\\sone" in card.read(CONNECTION)
+
+
+def test_another_network_without_a_password_is_an_open_one(card: Card) -> None:
+    card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
+    card.boot()
+    card.settings('[wifi]\nssid = "café"\npassword = ""\ncountry = "KR"\n')
+    card.boot()
+    assert "psk" not in card.read(CONNECTION)
+
+
+def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> None:
+    text = boot_status.compose(
+        ["pi-cam.toml: video.rotation: 91 cannot be used"], ["http://192.168.1.5:8000/"], "imx708, 640x480", "0.1-abc",
+        blocked=True, setup="",
+    )  # fmt: skip
+    for words in (
+        "91 cannot be used",
+        "The last settings that were right",
+        "192.168.1.5",
+        "imx708",
+        "0.1-abc",
+        "country",
+    ):
+        assert words in text
+
+
+def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(card: Card) -> None:
+    card.boot()
+    boot_status.write(card.root)
+    file = card.root / "boot/firmware/pi-cam-status.txt"
+    data = file.read_bytes()
+    assert data.startswith(b"\xef\xbb\xbfpi-cam-daemon\r\n") and b"\n" not in data.replace(b"\r\n", b"")
+    before = file.stat().st_ino
+    boot_status.write(card.root)
+    assert file.stat().st_ino == before
+
+
+def test_a_missing_settings_file_is_told(card: Card) -> None:
+    card.boot()
+    assert boot_status.settings(card.root) == ["pi-cam.toml is missing"]
+
+
+def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    assert files.replace(path, b"one", 0o600)
+    assert not files.replace(path, b"one", 0o600)
+    with path.open("rb") as reader:
+        assert files.replace(path, b"two", 0o600)
+        assert reader.read() == b"one"
+    assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == ["file"]  # noqa: PTH208

@@ -1,0 +1,133 @@
+"""pi-cam.toml as people's editors leave it, and what becomes of it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import boot_config
+from pi_cam_daemon.errors import ConfigError
+
+TEMPLATE = Path(__file__).parents[2] / "scripts/image/files/pi-cam.toml"
+TEXT = "# 카메라\n[video]\nrotation = 180\n"
+
+
+def write(folder: Path, data: bytes, name: str = "pi-cam.toml") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def settings(path: Path) -> object:
+    return tomllib.loads(boot_config.read(path).settings)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        b"\xff\xfe" + TEXT.encode("utf-16-le"),
+        b"\xfe\xff" + TEXT.encode("utf-16-be"),
+        TEXT.replace("\n", "\r\n").encode(),
+        TEXT.replace(" = ", " ＝　").encode(),
+    ],
+    ids=["plain", "byte-order mark", "Notepad's Unicode", "big-endian", "Windows line ends", "an input method's signs"],
+)
+def test_the_files_of_common_editors_are_read(tmp_path: Path, data: bytes) -> None:
+    assert settings(write(tmp_path, data)) == {"video": {"rotation": 180}}
+
+
+@pytest.mark.parametrize("quotes", ["“”", "„“", "‘’", "＂＂", "''"])
+def test_smart_quotes_are_quotes(tmp_path: Path, quotes: str) -> None:
+    text = f"[http]\nallowed_networks = [{quotes[0]}192.168.1.0/24{quotes[1]}]\n"
+    assert settings(write(tmp_path, text.encode())) == {"http": {"allowed_networks": ["192.168.1.0/24"]}}
+
+
+def test_characters_that_look_like_quotes_stay_where_they_are_in_quotes(tmp_path: Path) -> None:
+    path = write(tmp_path, '[wifi]\nssid = "Tom’s “Café”"\ncountry = "DE"\n'.encode())
+    assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
+
+
+def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> None:
+    assert boot_config.find(tmp_path) is None
+    plain = write(tmp_path, b"")
+    assert boot_config.find(tmp_path) == plain
+    hidden = write(tmp_path, b"", "pi-cam.toml.txt")
+    assert boot_config.find(tmp_path) == hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            b"[video]\nrotation = 45\n",
+            "pi-cam.toml: video.rotation: 45 cannot be used; accepted: 0 or 90 or 180 or 270",
+        ),
+        (b"[video]\nrotaton = 90\n", "pi-cam.toml: video.rotaton: unknown key; did you mean rotation?"),
+        (b"[video]\nrotation = \n", "pi-cam.toml: Invalid value (at line 2, column 12); text needs quotes"),
+        (b"# caf\xe9\n", "pi-cam.toml: line 1: not UTF-8; save the file as UTF-8"),
+        (b"#" * 70000, "pi-cam.toml: larger than 64 KiB, this is no configuration"),
+        (b'wifi = "home"\n', 'pi-cam.toml: wifi: "home" cannot be used; accepted: a table, begun with [wifi]'),
+        (
+            b'[wifi]\nssid = "home"\n',
+            'pi-cam.toml: wifi.country: missing; without it Wi-Fi stays off; accepted: two letters, such as "KR"',
+        ),
+        (
+            b'[wifi]\ncountry = "Korea"\n',
+            'pi-cam.toml: wifi.country: "Korea" cannot be used; accepted: two letters, such as "KR"',
+        ),
+        (
+            b'[wifi]\nssid = "home"\ncountry = "KR"\npassword = "short"\n',
+            "pi-cam.toml: wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII",
+        ),
+        (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: bytes, problem: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        boot_config.read(write(tmp_path, text))
+    assert failure.value.problems == [problem]
+
+
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        boot_config.read(write(tmp_path, b'[video]\nrotation = 1\nwidth = 3\n[wifi]\ncountry = "1"\n'))
+    assert len(failure.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('password = "a secret one"\r\n', 'password = ""\r\n'),
+        ("  password='a secret one' # mine\n", '  password="" # mine\n'),
+        ("password = “a secret one”\n", 'password = ""\n'),
+        ('password = "a \\"secret\\" one"\n', 'password = ""\n'),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: str, after: str, encoding: str) -> None:
+    text = '# 비밀번호: password = "example"\r\n[wifi]\nssid = "home"\n{}country = "KR"\n'
+    path = write(tmp_path, text.format(before).encode(encoding))
+    boot_config.blank_password(path)
+    assert path.read_bytes() == text.format(after).encode(encoding)
+
+
+def test_a_password_that_cannot_be_taken_out_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, b'wifi = { ssid = "home", country = "KR", password = "a secret one" }\n')
+    with pytest.raises(ConfigError, match="remove it yourself"):
+        boot_config.blank_password(path)
+
+
+def test_the_template_changes_nothing_as_it_is() -> None:
+    found = boot_config.read(TEMPLATE)
+    assert not any(tomllib.loads(found.settings).values())
+    assert (found.wifi.ssid, found.wifi.password, found.wifi.country) == ("", "", "")
+
+
+def test_every_line_of_the_template_can_be_put_in_force(tmp_path: Path) -> None:
+    lines = TEMPLATE.read_text("utf-8").splitlines()
+    text = "\n".join(line.removeprefix("# ") if " = " in line and line.isascii() else line for line in lines)
+    assert "rotation" in str(settings(write(tmp_path, text.encode())))

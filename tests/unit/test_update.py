@@ -1,0 +1,109 @@
+"""Whose updates are taken: real keys of ssh-keygen, and an installer that notes what it was given."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import update
+from pi_cam_daemon.update import UpdateError
+
+
+class Publisher:
+    """Somebody with a key, who signs artefacts."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.key = folder / name
+        self.name = name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+
+    @property
+    def line(self) -> str:
+        return f'{self.name} namespaces="pi-cam-daemon" {self.key.with_suffix(".pub").read_text()}'
+
+    def sign(self, file: Path, namespace: str = "pi-cam-daemon") -> None:
+        file.with_name(f"{file.name}.sig").unlink(missing_ok=True)
+        argv = ["ssh-keygen", "-q", "-Y", "sign", "-f", self.key, "-n", namespace, file]
+        subprocess.run(argv, check=True, capture_output=True)
+
+
+class Camera:
+    """What `update` finds on a camera that trusts *publisher*."""
+
+    def __init__(self, folder: Path, publisher: Publisher) -> None:
+        self.artefact = folder / "release.tar.zst"
+        self.artefact.write_bytes(b"a release")
+        self.signers = folder / "allowed_signers"
+        self.signers.write_text(publisher.line)
+        self.installed = folder / "installed"
+        self.installer = folder / "install"
+        self.installer.write_text(f'#!/bin/sh\n[ "$1 $2" = "--no-apt --from" ] && cp "$3" {self.installed}\n')
+        self.installer.chmod(0o755)
+
+    def update(self, source: str = "") -> None:
+        update.update(source or str(self.artefact), self.signers, self.installer)
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Publisher:
+    return Publisher(tmp_path, "publisher")
+
+
+@pytest.fixture
+def camera(tmp_path: Path, publisher: Publisher) -> Camera:
+    return Camera(tmp_path, publisher)
+
+
+def test_what_a_trusted_publisher_signed_is_installed(camera: Camera, publisher: Publisher) -> None:
+    publisher.sign(camera.artefact)
+    camera.update()
+    assert camera.installed.read_bytes() == b"a release"
+
+
+def test_an_address_is_fetched_with_its_signature(camera: Camera, publisher: Publisher) -> None:
+    publisher.sign(camera.artefact)
+    camera.update(camera.artefact.as_uri())
+    assert camera.installed.exists()
+
+
+def test_what_was_changed_after_it_was_signed_is_refused(camera: Camera, publisher: Publisher) -> None:
+    publisher.sign(camera.artefact)
+    camera.artefact.write_bytes(b"another release")
+    with pytest.raises(UpdateError, match="nothing was changed"):
+        camera.update()
+    assert not camera.installed.exists()
+
+
+def test_what_a_stranger_signed_is_refused(camera: Camera, tmp_path: Path) -> None:
+    Publisher(tmp_path, "stranger").sign(camera.artefact)
+    with pytest.raises(UpdateError, match="signed by nobody in"):
+        camera.update()
+    assert not camera.installed.exists()
+
+
+def test_what_was_signed_for_another_purpose_is_refused(camera: Camera, publisher: Publisher) -> None:
+    publisher.sign(camera.artefact, namespace="file")
+    with pytest.raises(UpdateError, match="nothing was changed"):
+        camera.update()
+    assert not camera.installed.exists()
+
+
+def test_what_nobody_signed_is_refused(camera: Camera) -> None:
+    with pytest.raises(UpdateError, match=r"release\.tar\.zst\.sig: No such file"):
+        camera.update()
+    assert not camera.installed.exists()
+
+
+def test_a_camera_that_trusts_nobody_says_so(camera: Camera) -> None:
+    camera.signers.unlink()
+    with pytest.raises(UpdateError, match="it says whose updates are taken"):
+        camera.update()
+
+
+def test_an_installation_that_fails_is_told(camera: Camera, publisher: Publisher) -> None:
+    camera.installer.write_text("#!/bin/sh\nexit 1\n")
+    publisher.sign(camera.artefact)
+    with pytest.raises(UpdateError, match="was not installed"):
+        camera.update()
