@@ -23,7 +23,8 @@ _DEFAULT_NAMES = ("", "localhost", "raspberrypi")
 _SERIAL = Path("sys/firmware/devicetree/base/serial-number")
 _LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
 _AVAHI = Path("etc/avahi/services/pi-cam-daemon.service")
-_ISSUE = Path("run/issue.d/pi-cam-daemon.issue")
+# not /run/issue.d, which agetty does not look into where there is an /etc/issue
+_ISSUE = Path("etc/issue.d/pi-cam-daemon.issue")
 
 
 def run(

@@ -266,14 +266,21 @@ def _update(options: argparse.Namespace) -> int:
 def _boot(_: argparse.Namespace) -> int:
     from pi_cam_daemon import boot
 
-    boot.run(Path("/"))
-    return OK
+    return _written(partial(boot.run, Path("/")))
 
 
 def _boot_status(_: argparse.Namespace) -> int:
     from pi_cam_daemon import boot_status
 
-    boot_status.write(Path("/"))
+    return _written(partial(boot_status.write, Path("/")))
+
+
+def _written(write: Callable[[], None]) -> int:
+    try:
+        write()
+    except OSError as error:  # a full card, one that can only be read, no root
+        _complain(f"{error.filename}: {error.strerror}")
+        return FAILED
     return OK
 
 

@@ -16,13 +16,14 @@ _INSTALLER = Path("opt/pi-cam-daemon/current/install")
 # memory: gone when it is done, or at the next boot
 _PROGRESS = Path("run/pi-cam-daemon-first-boot")
 _SECONDS = 3600.0
+_WHAT = "picamera2, for cameras on the ribbon connector,"
 
 
 def run(root: Path = Path("/")) -> bool:
     """Install the .debs that came with the image, or over the network, and the release with them; False to retry."""
     debs = sorted((root / FOLDER / "debs").glob("*.deb"))
     how = "from the card" if debs else "over the network"
-    _tell(root, f"picamera2, for cameras on the ribbon connector, is being installed {how}")
+    _tell(root, f"{_WHAT} is being installed {how}")
     # what a power cut has left half-configured is brought to its end first
     problem = _run(["dpkg", "--configure", "-a"])
     if not problem and debs:
@@ -30,9 +31,7 @@ def run(root: Path = Path("/")) -> bool:
     # the installer gets by apt what is still missing, and makes a release that suits
     problem = problem or _run([root / _INSTALLER, "--from", root / FOLDER / "artefact.tar.zst"])
     if problem:
-        _tell(
-            root, f"picamera2, for cameras on the ribbon connector, is not installed yet, tried again soon: {problem}"
-        )
+        _tell(root, f"{_WHAT} is not installed yet, tried again soon: {problem}")
         return False
     shutil.rmtree(root / FOLDER)
     (root / _PROGRESS).unlink()
@@ -44,7 +43,8 @@ def progress(root: Path = Path("/")) -> str:
     try:
         return (root / _PROGRESS).read_text().strip()
     except OSError:
-        return ""
+        # the camera starts before this has begun
+        return f"{_WHAT} is about to be installed" if (root / FOLDER).is_dir() else ""
 
 
 def _tell(root: Path, text: str) -> None:

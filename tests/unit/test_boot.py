@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import boot, boot_status, files, wifi
+from pi_cam_daemon import boot, boot_status, files, first_boot, wifi
 from pi_cam_daemon.errors import ConfigError
 
 LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
@@ -107,7 +107,7 @@ def test_the_page_is_announced_at_the_port_in_force(card: Card) -> None:
         ("_http._tcp", "8080"),
         ("_pi-cam._tcp", "8080"),
     ]
-    assert card.read("run/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
+    assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
 
 
 def test_the_announcement_tells_neither_the_serial_number_nor_who_may_look(card: Card) -> None:
@@ -199,3 +199,11 @@ def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:
         assert reader.read() == b"one"
     assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(path.parent) == ["file"]  # noqa: PTH208
+
+
+def test_what_the_image_lacks_is_told_from_the_start(card: Card) -> None:
+    assert first_boot.progress(card.root) == ""
+    card.write("var/lib/pi-cam-daemon-first-boot/artefact.tar.zst", "")
+    assert first_boot.progress(card.root).endswith("is about to be installed")
+    card.write("run/pi-cam-daemon-first-boot", "it is being installed\n")
+    assert first_boot.progress(card.root) == "it is being installed"
