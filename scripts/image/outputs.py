@@ -1,0 +1,43 @@
+"""The files beside the image: packed, its checksum, and the manifest that Raspberry Pi Imager opens."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+
+from installer.artefact import digest
+from installer.machine import run
+
+# Imager's words for what an arm64 system with Raspberry Pi's kernels runs on
+_DEVICES = ["pi5-64bit", "pi4-64bit", "pi3-64bit"]
+_ICON = Path(__file__).parents[2] / "pi_cam_daemon" / "web" / "icon.svg"
+
+
+def write(image: Path, out: Path, init_format: str, release: str, built: int) -> list[Path]:
+    """*out*: where *image* is going to be; *built*: the Unix time of the release date. Returns what was written."""
+    packed = image.with_name(f"{image.name}.xz")
+    # in blocks even where there is one core, so that the bytes do not depend on the machine
+    with packed.open("wb") as file:
+        run("xz", "-c", "-T+0", image, stdout=file, capture_output=False, text=False, timeout=7200)
+    sums = image.with_name(f"{image.name}.sha256")
+    extracted, download = digest(image), digest(packed)
+    sums.write_text(f"{extracted}  {image.name}\n{download}  {packed.name}\n")
+    manifest = image.with_suffix(".rpi-imager-manifest")
+    entry = {
+        "name": f"Pi camera {release.partition('-')[0]}",
+        "description": "A Raspberry Pi with a camera as a camera on the network: plug it in, open a browser",
+        "icon": f"data:image/svg+xml;base64,{base64.b64encode(_ICON.read_bytes()).decode()}",
+        "url": out.with_name(packed.name).resolve().as_uri(),
+        "extract_size": image.stat().st_size,
+        "extract_sha256": extracted,
+        "image_download_size": packed.stat().st_size,
+        "image_download_sha256": download,
+        "release_date": time.strftime("%Y-%m-%d", time.gmtime(built)),
+        "init_format": init_format,
+        "architecture": "armv8",
+        "devices": _DEVICES,
+    }
+    manifest.write_text(json.dumps({"os_list": [entry]}, indent=2) + "\n")
+    return [packed, sums, manifest]
