@@ -55,7 +55,7 @@ def serve():
     hello()
     while True:
         frame()
-        if select.select([sock], [], [], 0.02)[0]:
+        if not reader.drained or select.select([sock], [], [], 0.02)[0]:
             message = reader.read()
             note(message.kind.name)
             if message.kind is Kind.CONFIGURE:
