@@ -144,7 +144,7 @@ def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) ->
         assert daemon.get("/healthz")[0] == 503
         asked = time.monotonic()
         status, headers, body = daemon.get("/snapshot")
-        assert (status, headers["retry-after"], body) == (503, "2", b"No camera is connected\n")
+        assert (status, headers["retry-after"], body) == (503, "2", b"No camera is connected\n\nCheck the cable\n")
         assert time.monotonic() - asked < 1  # a camera known to be away is not waited for
         assert daemon.get("/livez")[0] == 200
         starts = daemon.state()["camera_process"]["starts"]

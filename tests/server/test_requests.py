@@ -128,7 +128,6 @@ def test_limits_are_settings(tmp_path: Path) -> None:
         "http.max_header_bytes": 1024,
         "http.max_body_bytes": 1024,
         "http.max_viewers_per_address": 1,
-        "http.max_connections_per_address": 2,
     }
     with running(tmp_path / "daemon", {**SMALL, **settings}) as daemon:
         assert status(answer(daemon, "GET /" + "a" * 300 + " HTTP/1.1\r\n\r\n")) == 414
@@ -138,6 +137,10 @@ def test_limits_are_settings(tmp_path: Path) -> None:
             code, headers, body = daemon.get("/stream")
             assert (code, headers["retry-after"]) == (429, "2")
             assert b"http.max_viewers_per_address" in body
+
+
+def test_one_address_gets_so_many_connections(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SMALL, "http.max_connections_per_address": 2}) as daemon:
         idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(2)]
         refused = until("refused", lambda: (got := daemon.get("/livez"))[0] == 429 and got)
         assert refused[1]["retry-after"] == "2"
