@@ -39,9 +39,9 @@ def test_a_reload_turns_the_picture_under_fifty_viewers(camera: Camera) -> None:
 
 def test_it_tells_the_release_and_the_configuration_that_are_in_force(camera: Camera) -> None:
     health = json.loads(camera.get("/healthz")[1])
-    assert health["release"] == "test"
-    command = "/opt/pi-cam-daemon/current/bin/pi-cam-daemon"
-    assert health["config_sha256"] == camera.host.run(command, "config", "--sha256")
+    current = "/opt/pi-cam-daemon/current"
+    assert camera.host.run("readlink", current) == f"releases/{health['release']}"
+    assert health["config_sha256"] == camera.host.run(f"{current}/bin/pi-cam-daemon", "config", "--sha256")
 
 
 def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Camera) -> None:
