@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -23,9 +22,12 @@ class Failed(Exception):
 
 
 def say(text: str) -> None:
-    # whoever listened may be gone, a broken connection for one: no reason to stop half-way
-    with contextlib.suppress(OSError):
+    try:
         print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        # Whoever listened is gone, a broken connection for one: no reason to stop half-way. What is left in the buffer
+        # would fail again at the end, and Python make an exit status of its own of that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run(
