@@ -12,7 +12,8 @@ from pathlib import Path
 from pi_cam_daemon import files
 
 FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
-_INSTALLER = Path("opt/pi-cam-daemon/current/install")
+_CURRENT = Path("opt/pi-cam-daemon/current")
+_INSTALLER = _CURRENT / "install"
 # memory: gone when it is done, or at the next boot
 _PROGRESS = Path("run/pi-cam-daemon-first-boot")
 _SECONDS = 3600.0
@@ -29,12 +30,16 @@ def run(root: Path = Path("/")) -> bool:
     if not problem and debs:
         problem = _run(["apt-get", "-y", "-qq", "--no-install-recommends", "install", *debs])
     # the installer gets by apt what is still missing, and makes a release that suits
+    before = (root / _CURRENT).readlink()
     problem = problem or _run([root / _INSTALLER, "--from", root / FOLDER / "artefact.tar.zst"])
     if problem:
         _tell(root, f"{_WHAT} is not installed yet, tried again soon: {problem}")
         return False
     shutil.rmtree(root / FOLDER)
     (root / _PROGRESS).unlink()
+    if (root / _CURRENT).readlink() == before:
+        # the release that runs suits, but has looked for picamera2 when it was not there
+        _run(["systemctl", "--no-block", "restart", "pi-cam-daemon.service"])
     return True
 
 

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="systemd, fleet and browser: for hours, and with real periods")
+    parser.addoption("--soak", action="store_true", help="systemd, fleet, image, browser: for hours, with real periods")
 
 
 @pytest.fixture(scope="session")

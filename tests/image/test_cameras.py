@@ -1,0 +1,117 @@
+"""Cameras on a real kernel: its own (vivid), and one that is plugged into its USB."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.image.conftest import Report, Running
+from tests.image.machine import Machine
+from tests.server.harness import until
+
+RIG = Path(__file__).parent / "rig"
+SECONDS = 180.0
+LAYER = "/etc/pi-cam-daemon/conf.d/zz-camera.toml"
+
+
+@pytest.fixture
+def pi(first_boot: Running) -> Iterator[Machine]:
+    """Without a camera, before and after."""
+    pi = first_boot.machine
+    pi.sh("systemctl stop pi-cam-daemon-first-boot")
+    yield pi
+    pi.sh("systemctl stop usb-camera || true")
+    # whoever had a USB camera waits for it; a new server begins with the test picture
+    pi.sh(f"rm -f {LAYER}; systemctl restart pi-cam-daemon; modprobe -r vivid")
+    until("the test picture", lambda: shows(pi, "pattern"), SECONDS)
+
+
+def shows(pi: Machine, kind: str) -> bool:
+    try:
+        state = pi.state()
+    except (OSError, ValueError):
+        return False
+    return state["ok"] and state["source"]["kind"] == kind and bool(state["frames"]["captured"])
+
+
+def rate(pi: Machine) -> float:
+    """Pictures a second, as the daemon counts them; it takes a while to know."""
+    return float(until("a rate", lambda: pi.state()["frames"]["rate"], SECONDS))
+
+
+def main_pid(pi: Machine) -> str:
+    return pi.sh("systemctl show -p MainPID --value pi-cam-daemon")
+
+
+def plug_in(pi: Machine, pictures: list[bytes]) -> None:
+    if pi.sh("test -e /root/usb_camera.py && echo there || true") != "there":
+        pi.send("/root/usb_camera.py", (RIG / "usb_camera.py").read_bytes())
+        for number, picture in enumerate(pictures):
+            pi.send(f"/root/pictures/{number}.jpg", picture)
+        pi.sh("modprobe -a vhci-hcd uvcvideo")
+    pi.sh("systemd-run --quiet --collect --unit usb-camera python3 /root/usb_camera.py /root/pictures")
+
+
+def unplug(pi: Machine) -> None:
+    """A disconnect as the kernel sees one when the plug is pulled."""
+    pi.sh("systemctl kill --signal KILL usb-camera")
+
+
+def test_a_camera_of_the_kernel_is_shown_by_the_source_usb(pi: Machine, report: Report) -> None:
+    viewer = pi.watch()
+    pid = main_pid(pi)
+    pi.sh("modprobe vivid n_devs=1 node_types=1")
+    # it says that it sits on the chip, as the Pi's codecs do, so that only who names it gets it
+    pi.send(LAYER, b'[source]\nkind = "usb"\n[usb]\ndevice = "/dev/video0"\n')
+    pi.sh("systemctl reload pi-cam-daemon")
+    until("pictures from vivid", lambda: shows(pi, "usb"), SECONDS)
+    state = pi.state()
+    camera = state["camera"]
+    report(f"{camera['name']}, {camera['width']}x{camera['height']}, {rate(pi)} of {camera['framerate']:g} frames/s")
+    assert "vivid" in camera["name"].lower()
+    assert camera["pixel_format"] != "MJPG"
+    assert main_pid(pi) == pid
+    assert viewer.finish()[-1].size == (camera["width"], camera["height"])
+
+
+def test_a_usb_camera_is_passed_on_untouched_and_survives_its_plug_being_pulled(
+    pi: Machine, pictures: list[bytes], report: Report
+) -> None:
+    viewer = pi.watch()
+    pid = main_pid(pi)
+    plug_in(pi, pictures)
+    until("pictures from the USB camera", lambda: shows(pi, "usb"), SECONDS)
+    camera = pi.state()["camera"]
+    assert (camera["pixel_format"], camera["width"], camera["height"]) == ("MJPG", 640, 480)
+    assert pi.get("/snapshot")[1] in pictures
+    report(f"{rate(pi)} of 15 frames/s")
+    assert "by-id/usb-pi-cam-daemon_Test_camera" in pi.sh("ls /dev/v4l/by-id/* || true")
+
+    unplug(pi)
+    until("the loss", lambda: not shows(pi, "usb"), SECONDS)
+    plug_in(pi, pictures)
+    until("pictures after the plug was put in again", lambda: shows(pi, "usb"), SECONDS)
+    seen = viewer.finish()
+    assert seen[-1].jpeg in pictures
+    assert main_pid(pi) == pid
+
+
+def test_a_camera_is_chosen_by_what_it_can_do(pi: Machine, pictures: list[bytes]) -> None:
+    """vivid's nodes come first: for pictures, but on the chip, for metadata, radio and output."""
+    pi.sh("modprobe vivid n_devs=1 node_types=0x60131")
+    plug_in(pi, pictures)
+    until("pictures", lambda: shows(pi, "usb"), SECONDS)
+    assert pi.state()["frames"]["captured"]
+
+
+def test_a_server_that_hangs_is_replaced_by_the_watchdog(pi: Machine, report: Report) -> None:
+    pid = main_pid(pi)
+    began = time.monotonic()
+    pi.sh(f"kill -STOP {pid}")
+    until("another server", lambda: main_pid(pi) not in (pid, "0"), SECONDS)
+    until("pictures", pi.gives_pictures, SECONDS)
+    report(f"pictures {time.monotonic() - began:.0f} s after it hung")
+    assert pi.sh("systemctl show -p NRestarts --value pi-cam-daemon") == "1"
