@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import shutil
@@ -14,6 +15,8 @@ from installer.machine import Failed, run, say
 
 _EMULATOR = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
+# linux/sched.h
+_CLONE_NEWNS = 0x00020000
 # hundreds of packages, each of whose programs is emulated
 _SECONDS = 7200.0
 
@@ -45,6 +48,7 @@ def _mounted(root: Path, folder: Path) -> Iterator[Path]:
             run("mount", *arguments)
             stack.callback(run, "umount", "--recursive", arguments[-1])
 
+        _hide_mounts()
         _emulate()
         mount("-o", "loop", root, folder)
         for name in ("proc", "sys", "dev"):
@@ -68,6 +72,14 @@ def _mounted(root: Path, folder: Path) -> Iterator[Path]:
                 resolv.symlink_to(kept)
             elif kept is not None:
                 resolv.write_bytes(kept)
+
+
+def _hide_mounts() -> None:
+    """What is mounted from here on is this process's own: nobody else holds it, and it ends with it in any case."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS):
+        raise Failed(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
+    run("mount", "--make-rprivate", "/")
 
 
 def _emulate() -> None:

@@ -12,7 +12,7 @@ from image import base, chroot, disk, outputs, tree
 from image.bootfs import BootFs
 from image.rootfs import RootFs
 from installer import artefact as artefacts
-from installer import build
+from installer import build, releases
 from installer.machine import Failed, remove, say
 
 _TEMPLATE = Path(__file__).with_name("files") / "pi-cam.toml"
@@ -20,6 +20,7 @@ _TEMPLATE = Path(__file__).with_name("files") / "pi-cam.toml"
 _KEYS = "/etc/ssh"
 # picamera2 with libcamera and numpy, and what apt needs meanwhile
 _PACKAGES_BYTES = 400_000_000
+# an update lies there before it is installed
 _SPARE_BYTES = 100_000_000
 _ALIGNMENT = 4 << 20
 
@@ -110,14 +111,14 @@ def _fill(
     loaded.check()
     _forget_identity(root, work)
     if options.packages == "chroot":
-        _make_room(root, _PACKAGES_BYTES + 3 * loaded.size)
+        _make_room(root, _PACKAGES_BYTES + releases.room(loaded.size))
         chroot.install(
             root.path, packed, tree.with_folders(tree.additions(loaded.folder / "systemd", options.signers)), work
         )
         return RootFs(root.path).read_link("/opt/pi-cam-daemon/current")
     content = tree.system(loaded, work, options.signers) | tree.first_boot(packed, debs)
     # the first boot makes a second release, with apt's numpy; for the packages it has the whole card
-    _make_room(root, tree.size(content) + 2 * loaded.size)
+    _make_room(root, tree.size(content) + releases.room(loaded.size))
     say(f"writing {loaded.release}")
     root.write(tree.with_folders(content))
     return loaded.release

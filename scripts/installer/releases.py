@@ -93,9 +93,14 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+def room(size: int) -> int:
+    """Bytes that an installation of wheels of *size* bytes wants free: packed, unpacked and with their bytecode."""
+    return size * 5 // 2 + _SPARE_BYTES
+
+
 def make_room(size: int) -> None:
-    """Refuse wheels of *size* bytes that the disk cannot take: packed, unpacked and with their bytecode."""
-    need = size * 5 // 2 + _SPARE_BYTES
+    """Refuse wheels of *size* bytes that the disk cannot take."""
+    need = room(size)
     free = shutil.disk_usage(RELEASES).free
     if free < need:
         raise Failed(f"{RELEASES}: {need / 1e6:.0f} MB of space are needed, {free / 1e6:.0f} MB are free")
