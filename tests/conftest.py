@@ -1,15 +1,18 @@
-"""What all tiers share: their times at the end, and no silent skips where a machine judges."""
+"""What all tiers share: their figures and times at the end, and no silent skips where a machine judges."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
+
+_REPORTED = pytest.StashKey[list[str]]()
+Report = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    """Takes a figure that the end of the run shows, with the name of its test."""
+    figures = request.config.stash.setdefault(_REPORTED, [])
+    return lambda figure: figures.append(f"{request.node.name}: {figure}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,6 +41,8 @@ def pytest_runtest_makereport() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for figure in terminalreporter.config.stash.get(_REPORTED, []):
+        terminalreporter.write_line(figure)
     seconds: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:

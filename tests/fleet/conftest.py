@@ -23,10 +23,10 @@ import pytest
 from tests.fleet.releases import Releases
 from tests.server.harness import ROOT, until
 from tests.systemd import hosts
-from tests.systemd.conftest import artefact, lab, pytest_terminal_summary, report
+from tests.systemd.conftest import artefact, lab
 from tests.systemd.hosts import Host
 
-__all__ = ["artefact", "lab", "pytest_terminal_summary", "report"]
+__all__ = ["artefact", "lab"]
 
 ANSIBLE = hosts.CACHE.parent / "ansible"
 # the oldest is Debian bookworm's, the newest what this Python can run

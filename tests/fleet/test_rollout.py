@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.picture import alike, corners, turned
+from tests.conftest import Report
 from tests.fleet.conftest import ETC, OPT, OUTSIDE, UNIT, Controller, Pi
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
 from tests.server.harness import until
-from tests.systemd.conftest import Report
 from tests.systemd.test_install import Machine, package, repository
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Report
 from tests.fleet.conftest import Controller, Pi
 from tests.fleet.releases import Releases
 from tests.systemd import hosts
-from tests.systemd.conftest import Report
 
 MOST = 12
 

@@ -23,22 +23,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.path.name != "test_soak.py"]
 
 
-_REPORTED = pytest.StashKey[list[str]]()
-Report = Callable[[str], None]
-
-
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Report:
-    """Takes a figure that the end of the run shows, with the name of its test."""
-    figures = request.config.stash.setdefault(_REPORTED, [])
-    return lambda figure: figures.append(f"{request.node.name}: {figure}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for figure in terminalreporter.config.stash.get(_REPORTED, []):
-        terminalreporter.write_line(figure)
-
-
 def build_image(
     out: Path, *options: str | Path, base: Path = BASE, before: tuple[str, ...] = (), checkout: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import Report
 from tests.image import machine
-from tests.image.conftest import Report, Running
+from tests.image.conftest import Running
 from tests.image.machine import BOOT_SECONDS, SETTINGS, Machine
 from tests.server.harness import until
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import Report, Running
+from tests.conftest import Report
+from tests.image.conftest import Running
 from tests.image.machine import Machine
 from tests.server.harness import until
 

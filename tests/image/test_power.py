@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Report
 from tests.image import machine
-from tests.image.conftest import ARTEFACT, Report
+from tests.image.conftest import ARTEFACT
 from tests.image.machine import Machine
 
 SwitchOn = Callable[..., Machine]

@@ -6,7 +6,7 @@ import shutil
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,6 @@ ETC = "/etc/pi-cam-daemon"
 SRV = "/srv/releases"
 # a test picture, small, so that what is measured is not the two cores of a test machine
 SETTINGS = {"source.kind": "pattern", "video.width": 320, "video.height": 240}
-
-
-_REPORTED = pytest.StashKey[list[str]]()
-Report = Callable[[str], None]
-
-
-@pytest.fixture
-def report(request: pytest.FixtureRequest) -> Report:
-    """Takes a figure that the end of the run shows, with the name of its test."""
-    figures = request.config.stash.setdefault(_REPORTED, [])
-    return lambda figure: figures.append(f"{request.node.name}: {figure}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for figure in terminalreporter.config.stash.get(_REPORTED, []):
-        terminalreporter.write_line(figure)
 
 
 @pytest.fixture(scope="session")

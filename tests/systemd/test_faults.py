@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Report
 from tests.server.harness import until
 from tests.systemd import stopped_thread
-from tests.systemd.conftest import Camera, Report
+from tests.systemd.conftest import Camera
 from tests.systemd.hosts import Host
 from tests.systemd.stuck_device import stuck_device
 

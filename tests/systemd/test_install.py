@@ -21,9 +21,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Report
 from tests.server.harness import ROOT, until
 from tests.systemd import hosts
-from tests.systemd.conftest import SRV, Report, deliver
+from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host
 
 OPT = "/opt/pi-cam-daemon"

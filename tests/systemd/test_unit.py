@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Report
 from tests.server.harness import ROOT, until
-from tests.systemd.conftest import UNIT, Camera, Report
+from tests.systemd.conftest import UNIT, Camera
 from tests.systemd.hosts import Host
 
 UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon-reboot.service",
