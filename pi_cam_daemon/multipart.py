@@ -118,7 +118,7 @@ class Reader:
             tail = self._buffer[max(0, length - _LONGEST_TAIL) : length]
             padding = len(tail) - len(tail.rstrip(b"\0\r\n"))
             if tail.endswith(_EOI, 0, len(tail) - padding):
-                picture = self._untyped(bytes(self._buffer[: length - padding]))
+                picture = self._untyped(self._head(length - padding))
                 self._drop(length)
                 self._within = "rubbish"
                 return picture
@@ -131,7 +131,7 @@ class Reader:
         return None
 
     def _end_picture(self, start: int, end: int) -> bytes:
-        picture = self._untyped(bytes(self._buffer[:start]))
+        picture = self._untyped(self._head(start))
         self._drop(end)
         self._begin_header()
         return picture
@@ -166,6 +166,11 @@ class Reader:
                 before = self._before.search(bytes(data[max(0, at - 4) : at]))
                 return at - (len(before[0]) if before else 0), after.end()
         return None
+
+    def _head(self, count: int) -> bytes:
+        # copied once: a bytearray's slice is a copy, too, and pictures may have megabytes
+        with memoryview(self._buffer) as buffer:
+            return bytes(buffer[:count])
 
     def _drop(self, count: int) -> None:
         del self._buffer[:count]

@@ -90,6 +90,7 @@ class UpstreamSource:
                     except JpegError as error:
                         wrong = f"; the last one is refused: {error}"
                         dropped.add(str(error))
+                    del picture
                 if opened and time.monotonic() - delivered_at > patience:
                     raise SourceError(f"{_place(url)} has sent no whole picture for {patience:g} s{wrong}")
         finally:
@@ -221,6 +222,7 @@ class _Receiver:
                     with self._changed:
                         self._newest = picture, time.monotonic_ns()
                         self._changed.notify()
+                    del picture  # it may have megabytes, and the next one is long in coming
         except TimeoutError:
             seconds = self._upstream.read_timeout_seconds
             raise SourceError(f"{self._place} has sent nothing for {seconds:g} s", hint=_CHECK_SERVER) from None

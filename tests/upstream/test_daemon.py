@@ -184,9 +184,9 @@ def test_a_password_is_shown_nowhere(tmp_path: Path, answer: Answer, state: str)
 
 # --- memory
 
-# What is allowed on top of a camera process at work is six times the largest picture: as it arrives, cut out, the
+# What is allowed on top of a camera process at work is four times the largest picture: as it arrives, cut out, the
 # newest, the one that is repaired, and copies of it. Without a bound, seconds of each of these make gigabytes.
-MOST_KIB = (32 + 6 * 8) * 1024
+MOST_KIB = (32 + 4 * 8) * 1024
 
 ENDLESS: dict[str, Answer] = {
     "a picture without end": paced(
