@@ -26,6 +26,7 @@ class Farewells:
         self._epoll = epoll
         self._page = page
         self._leaving: dict[int, tuple[socket.socket, float]] = {}
+        self._thrown_away = bytearray(_CHUNK)
 
     def say(self, connection: socket.socket, refused: Refused, now: float) -> None:
         """Answer why it is *refused* on *connection*, and let it go when the peer has taken that."""
@@ -60,7 +61,7 @@ class Farewells:
             return
         connection, _ = self._leaving[fd]
         try:
-            if connection.recv(_CHUNK):
+            if connection.recv_into(self._thrown_away):
                 return
         except BlockingIOError:
             return

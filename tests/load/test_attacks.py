@@ -258,6 +258,7 @@ def test_peers_that_are_refused_and_talk_without_end(scene: Scene) -> None:
         print(came)
         is_survived(scene, "refused", before, rates, most)
         assert came["attacks"] >= 50
+        assert most.resident <= before.resident + (1 << 20), "what they say is kept"
 
 
 def test_ten_thousand_requests_good_and_bad(scene: Scene) -> None:
