@@ -11,8 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from pi_cam_daemon import children
 from pi_cam_daemon.camera_info import CameraInfo
@@ -23,6 +22,7 @@ from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
+from pi_cam_daemon.status import CameraStatus, framerate
 
 log = logging.getLogger(__name__)
 
@@ -44,40 +44,6 @@ _LOOK_SECONDS = 1.0
 _REAP_SECONDS = 0.02
 
 Watch = Callable[[CameraLink], None]
-
-
-@dataclass(frozen=True)
-class CameraStatus:
-    """What is known of the camera now. *info* is the camera's own word, None before it was opened.
-
-    *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
-    *needs_reboot* tells that nothing else has helped for as long as the owner set.
-    """
-
-    state: State
-    failure: Failure | None
-    info: CameraInfo | None
-    captured: int
-    rate: float
-    pid: int | None
-    starts: int
-    restarts: Mapping[Cause, int]
-    since: float
-    needs_reboot: bool
-
-    @property
-    def framerate(self) -> float:
-        """Frames a second as the camera announced them."""
-        return _framerate(self.info)
-
-    @property
-    def cause(self) -> Cause:
-        """Why there is no picture, for the moments when there is none."""
-        if self.failure and self.state is not State.STREAMING:
-            return self.failure.cause
-        if self.state in (State.WEDGED, State.STALLED):
-            return Cause(self.state.value)
-        return Cause.STALLED if self.state is State.STREAMING else Cause.STARTING
 
 
 class _Camera:
@@ -371,7 +337,7 @@ class Supervisor:
 
     def _limits(self) -> Limits:
         limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        return limits.at_rate(self._camera.link.framerate if self._camera else _framerate(self._info))
+        return limits.at_rate(self._camera.link.framerate if self._camera else framerate(self._info))
 
     def _judge(self, now: float) -> None:
         state = judge(now, self._facts(now), self._limits())
@@ -410,10 +376,6 @@ def start_camera(
     link = CameraLink(ours, config.video.framerate, changed)
     link.tell(Kind.CONFIGURE, config.to_json())
     return process, link
-
-
-def _framerate(info: CameraInfo | None) -> float:
-    return info.framerate if info else 1.0
 
 
 def _manner(returncode: int) -> str:

@@ -19,8 +19,9 @@ from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.status import CameraStatus
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import CameraStatus, Supervisor
+from pi_cam_daemon.supervisor import Supervisor
 
 PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
 
