@@ -12,11 +12,11 @@ from pi_cam_daemon.request import Refused
 class Places:
     """*most* places in all and *most_each* for one address, as the setting http.*key* says; for any thread."""
 
-    def __init__(self, things: str, key: str) -> None:
+    def __init__(self, thing: str, key: str) -> None:
         self.most = 0
         self.most_each = 0
         self.rejected = 0  # found none free
-        self._things = things
+        self._thing = thing
         self._key = key
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
@@ -36,14 +36,14 @@ class Places:
                 self.rejected += 1
                 raise Refused(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"There are {self.most} {self._things} already, and http.{self._key} allows no more",
+                    f"There {'is' if self.most == 1 else 'are'} {self._counted(self.most)} already, and http.{self._key} allows no more",
                     self._key,
                 )
             if self._taken[address] >= self.most_each and not exempt:
                 self.rejected += 1
                 raise Refused(
                     HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{address} has {self.most_each} {self._things}, and http.{self._key}_per_address allows no more",
+                    f"{address} has {self._counted(self.most_each)}, and http.{self._key}_per_address allows no more",
                     f"{self._key}_per_address",
                 )
             self._taken[address] += 1
@@ -55,3 +55,6 @@ class Places:
             self._taken[address] -= 1
             if not self._taken[address]:  # whoever came once is not remembered for ever
                 del self._taken[address]
+
+    def _counted(self, number: int) -> str:
+        return f"{number} {self._thing}{'' if number == 1 else 's'}"

@@ -79,7 +79,7 @@ class CameraServer(ThreadingHTTPServer):
         self.observer = observer
         self.adjustments = adjustments
         self.probe = Probe("accept loop", self._wake)
-        self.connections = Places("connections", "max_connections")
+        self.connections = Places("connection", "max_connections")
         self.pages = read_pages()
         self.refusal_page = RefusalPage()
         self.configure(http, wall)

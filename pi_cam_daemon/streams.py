@@ -121,7 +121,7 @@ class Streams:
 
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.places = Places("viewers", "max_viewers")
+        self.places = Places("viewer", "max_viewers")
         self._viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience

@@ -84,7 +84,7 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "headline", "korean"),
     [
-        ("stream", 503, "There are 1 viewers already, and http.max_viewers allows no more", "더 이상 시청자를"),
+        ("stream", 503, "There is 1 viewer already, and http.max_viewers allows no more", "더 이상 시청자를"),
         ("nowhere", 404, "There is no such page here. The picture is at /", "요청을 처리할 수 없습니다"),
     ],
 )
@@ -122,7 +122,7 @@ def test_who_finds_no_connection_reads_it_at_the_door(
     with only_connection(daemon.port):
         answer = page.goto(daemon.address)
         assert answer and answer.status == 503
-        expect(page.get_by_role("heading", name="There are 1 connections already")).to_be_visible()
+        expect(page.get_by_role("heading", name="There is 1 connection already")).to_be_visible()
         expect(page.get_by_role("heading", name="비어 있는 연결이 없습니다")).to_be_visible()
         keep_screenshot(page, "door-busy-desktop-light")
 

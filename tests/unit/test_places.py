@@ -12,7 +12,7 @@ from pi_cam_daemon.request import Refused
 
 
 def places(most: int, most_each: int) -> Places:
-    some = Places("viewers", "max_viewers")
+    some = Places("viewer", "max_viewers")
     some.most, some.most_each = most, most_each
     return some
 
@@ -31,6 +31,16 @@ def test_one_address_cannot_take_the_places_of_all() -> None:
     assert (some.taken, some.rejected) == (3, 2)
     some.give_back("a")
     some.take("a")
+
+
+def test_a_single_place_is_told_in_the_singular() -> None:
+    some = places(1, 1)
+    some.take("a")
+    with pytest.raises(Refused, match=r"^There is 1 viewer already"):
+        some.take("b")
+    some.most = 2
+    with pytest.raises(Refused, match=r"^a has 1 viewer, and"):
+        some.take("a")
 
 
 def test_who_is_exempt_may_have_all_but_not_more() -> None:
