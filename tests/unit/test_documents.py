@@ -56,3 +56,19 @@ def test_what_the_page_on_security_says_to_set_can_be_set() -> None:
     assert len(settings) > 5
     for setting in settings:
         load(settings=[f"http.{setting}"], etc=Path("/nonexistent"))
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name.partition("-")[0] for path in (README.parent / "docs/decisions").iterdir()]
+    assert sorted(numbers) == [f"{number:03}" for number in range(len(numbers))]
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    links = [
+        (page, link)
+        for page in (README, *README.parent.glob("docs/**/*.md"), *README.parent.glob("*/README.md"))
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+        if "://" not in link
+    ]
+    assert len(links) > 10
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
