@@ -10,10 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from pi_cam_daemon import interfaces
 from pi_cam_daemon.interfaces import Interface
 from pi_cam_daemon.request import Refused, Request
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.users import User
 
 _log = logging.getLogger(__name__)
 
@@ -144,13 +148,18 @@ def _peer(address: str) -> _Address:
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks: the *address* that the proxy *peer* names, or the peer's own."""
+    """Who asks: the *address* that the proxy *peer* names, or the peer's own; *user* is who logged in, if anybody."""
 
     peer: str
     address: str
+    user: User | None = None
 
     def __str__(self) -> str:
         return self.address
+
+    def is_this_machine(self, here: str) -> bool:
+        """Whether the machine asks itself, at its address *here*, and for nobody else."""
+        return self.address == self.peer and (self.peer == here or _peer(self.peer).is_loopback)
 
 
 class Access:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
-from pi_cam_daemon import __version__, layers, saved, values
+from pi_cam_daemon import __version__, guard, layers, saved, values
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ examples:
   pi-cam-daemon snapshot --config garden.toml garden.jpg
   pi-cam-daemon snapshot - | ssh desk 'cat > now.jpg'
   pi-cam-daemon config --origin
+  sudo pi-cam-daemon add-user alice --admin
   pi-cam-daemon check-config /etc/pi-cam-daemon/config.toml
 
 files, later ones win, key by key:
@@ -138,6 +139,11 @@ def _parser() -> _Parser:
         "support-bundle", _support_bundle, "collect what helps others to help, without passwords and addresses", True
     )
     support.add_argument("out", metavar="OUT.tar.gz", nargs="?", default="pi-cam-daemon-support.tar.gz")
+    add_user = add("add-user", _add_user, "let somebody log in, or give him another password and role", configured=True)
+    add_user.add_argument("name", metavar="NAME", help="the password is asked for, or read from standard input")
+    add_user.add_argument("--admin", action="store_true", help="also change controls, not only look")
+    remove_user = add("remove-user", _remove_user, "let somebody log in no more", configured=True)
+    remove_user.add_argument("name", metavar="NAME")
     update = add("update", _update, "install an artefact that somebody trusted has signed", configured=False)
     update.add_argument("source", metavar="FILE|URL", help="the artefact; its signature lies beside it as .sig")
     add("boot", _boot, "put pi-cam.toml of the boot partition in force, and name the machine", configured=False)
@@ -153,7 +159,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    layers.load(options.file)
+    guard.read(layers.load(options.file).http)
     print(f"{options.file or layers.ETC}: ok")
     return OK
 
@@ -250,6 +256,60 @@ def _support_bundle(options: argparse.Namespace) -> int:
     if options.out != "-":
         print(f"{options.out}: please look through it before you hand it on")
     return OK
+
+
+def _add_user(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import users
+
+    path, in_force = _users_file(options)
+    role = users.Role.ADMIN if options.admin else users.Role.VIEWER
+    if not users.is_name(options.name):
+        _complain(f"{values.short(options.name)} cannot be a name; accepted: {users.NAMES_ACCEPTED}")
+        return USAGE
+    password = _password()
+    if not users.is_password(password):
+        _complain(f"this cannot be a password; accepted: {users.PASSWORDS_ACCEPTED}")
+        return FAILED
+    code = _written(partial(users.add, path, options.name, role, password))
+    if code == OK:
+        print(f"{path}: {options.name} can log in as {role}; {in_force}")
+    return code
+
+
+def _remove_user(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import users
+
+    path, in_force = _users_file(options)
+    if users.normal(options.name) not in users.read(path):
+        _complain(f"{path}: there is no {values.short(options.name)}")
+        return FAILED
+    code = _written(partial(users.remove, path, options.name))
+    if code == OK:
+        print(f"{path}: {options.name} can no longer log in; {in_force}")
+    return code
+
+
+def _users_file(options: argparse.Namespace) -> tuple[Path, str]:
+    """The file of users, and how a change of it is put in force."""
+    from pi_cam_daemon import users
+
+    reload = "sudo systemctl reload pi-cam-daemon puts that in force"
+    if file := layers.load(options.config, options.settings).http.users_file:
+        return Path(file), reload
+    return users.USUAL_FILE, f'with users_file = "{users.USUAL_FILE}" under [http] in the configuration, {reload}'
+
+
+def _password() -> str:
+    """From the terminal, twice and without showing it, or the first line of standard input; empty if there is none."""
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.readline().decode("utf-8", "surrogateescape").rstrip("\r\n")
+    import getpass
+
+    with contextlib.suppress(EOFError):
+        while (password := getpass.getpass("Password: ")) != getpass.getpass("Once more: "):
+            print("these differ", file=sys.stderr)
+        return password
+    return ""
 
 
 def _update(options: argparse.Namespace) -> int:

@@ -109,6 +109,7 @@ class HttpConfig:
     allowed_networks: Annotated[tuple[str, ...], values.networks]
     allowed_hosts: Annotated[tuple[str, ...], values.hosts]
     trusted_proxies: Annotated[tuple[str, ...], values.addresses]
+    users_file: Annotated[str, values.path]
     cors_origins: Annotated[tuple[str, ...], values.origins]
     frame_ancestors: Annotated[tuple[str, ...], values.origins]
     # a connection is a file, and one outside the stream loop a thread: the unit's TasksMax stands above them

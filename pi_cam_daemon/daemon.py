@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg, saved
+from pi_cam_daemon import __version__, devices, guard, interfaces, logs, mjpeg, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
@@ -58,6 +58,7 @@ def run(
     notifier = Notifier()
     try:
         config, camera = load(), load(saved=saved.file()).camera
+        guarded = guard.read(config.http)
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
         raise
@@ -85,7 +86,7 @@ def run(
     observer = Observer(supervisor, hub, streams, notifier, config)
     try:
         server = CameraServer(
-            config.http, config.wall, hub, streams, supervisor.audience, observer, adjustments, handed
+            config.http, guarded, config.wall, hub, streams, supervisor.audience, observer, adjustments, handed
         )
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
@@ -150,6 +151,7 @@ def _reload(
     """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
     try:
         new, camera = load(), load(saved=saved.file()).camera
+        guarded = guard.read(new.http)
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
@@ -161,7 +163,7 @@ def _reload(
         # what is in force is told, so that whoever compares it with the files sees that a restart is due
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
-    server.configure(new.http, new.wall)
+    server.configure(new.http, guarded, new.wall)
     supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
     supervisor.configure(new.source, server.adjustments.configure(camera, new.camera), new.log.level)

@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 
-def replace(path: Path, data: bytes, mode: int = 0o644) -> bool:
-    """Make *path* hold *data*, in one step and down to the disk; False if it does already, and nothing is written."""
+def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool:
+    """Make *path* hold *data*, in one step and down to the disk; False if it does already, and nothing is written.
+
+    The file is of *group* (-1: the writer's), and of *mode* whatever the umask is.
+    """
     try:
         if path.read_bytes() == data:
             return False
@@ -18,6 +21,8 @@ def replace(path: Path, data: bytes, mode: int = 0o644) -> bool:
     part.unlink(missing_ok=True)
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

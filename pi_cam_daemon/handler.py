@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.health import State
-from pi_cam_daemon.request import RETRY_AFTER, Reader, Refused, Request
+from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer
@@ -80,6 +80,13 @@ class Handler(socketserver.BaseRequestHandler):
         route, change = _ROUTES.get(asked.path), _CHANGES.get(asked.path)
         if route or change:
             self.endpoint = asked.path
+        if logins := self.server.logins:
+            here = peer_name(self.request.getsockname())
+            if not (client := logins.judge(self.client, asked, here)):
+                text = "This camera asks for a name and a password"
+                self._answer_error(HTTPStatus.UNAUTHORIZED, text, CHALLENGE, "password")
+                return
+            self.client = client
         methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
         allow = {"Allow": ", ".join(methods)}
         if asked.method not in methods:
@@ -254,7 +261,8 @@ class Handler(socketserver.BaseRequestHandler):
         self.server.count(self.endpoint, status)
         asked = self.asked
         if asked and log.isEnabledFor(logging.DEBUG):
-            log.debug("%s: %s %s: %d", self.client or self.peer, asked.method, asked.target, status)
+            # without the query and the authority, in which people put passwords
+            log.debug("%s: %s %s: %d", self.client or self.peer, asked.method, asked.path, status)
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
         # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
         self.request.sendall(head if asked and asked.method == "HEAD" else b"".join((head, body)))

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Protocol
 
-RETRY_AFTER = {"Retry-After": "2"}
+_RETRY_SECONDS = 2
+RETRY_AFTER = {"Retry-After": str(_RETRY_SECONDS)}
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
 
 _CHUNK = 8192
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
@@ -26,21 +28,25 @@ _TLS = b"\x16"
 class Refused(Exception):
     """The request is not served. *reason* is what it is counted under, *text* what the client reads.
 
-    *client* is who asked, where that is somebody behind the peer.
+    *client* is who asked, where that is somebody behind the peer; *seconds* after which he may come again.
     """
 
-    def __init__(self, status: HTTPStatus, text: str, reason: str = "", client: str = "") -> None:
+    def __init__(
+        self, status: HTTPStatus, text: str, reason: str = "", client: str = "", seconds: int = _RETRY_SECONDS
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
         self.reason = reason
         self.client = client
+        self._seconds = seconds
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the answer says besides: whoever found no place may come again in some seconds."""
-        busy = self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
-        return RETRY_AFTER if busy else {}
+        """What the answer says besides: when to come again, or how to log in."""
+        if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            return {"Retry-After": str(self._seconds)}
+        return CHALLENGE if self.status is HTTPStatus.UNAUTHORIZED else {}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.config import HttpConfig, WallConfig
 from pi_cam_daemon.farewells import Farewells
+from pi_cam_daemon.guard import Guard
 from pi_cam_daemon.handler import Handler, peer_name, read_pages
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
@@ -36,6 +37,7 @@ from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
 
 if TYPE_CHECKING:
+    from pi_cam_daemon.logins import Logins
     from pi_cam_daemon.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ _BUSY = "No more connections can be taken now; try again in a moment"
 # why somebody is refused, as it is counted
 _REASONS = (
     "network", "proxy", "host", "origin", "max_connections", "max_connections_per_address", "max_viewers",
-    "max_viewers_per_address", "threads",
+    "max_viewers_per_address", "threads", "password", "lockout", "role", "logins",
 )  # fmt: skip
 # one line for a shortage or a stubborn client, however long it lasts
 _COMPLAINT_SECONDS = 60.0
@@ -65,6 +67,7 @@ class CameraServer(ThreadingHTTPServer):
     def __init__(
         self,
         http: HttpConfig,
+        guard: Guard,
         wall: WallConfig,
         hub: Hub,
         streams: Streams,
@@ -82,7 +85,7 @@ class CameraServer(ThreadingHTTPServer):
         self.connections = Places("connection", "max_connections")
         self.pages = read_pages()
         self.refusal_page = RefusalPage()
-        self.configure(http, wall)
+        self.configure(http, guard, wall)
         self._lock = threading.Lock()
         self._denied = dict.fromkeys(_REASONS, 0)
         self._answered: Counter[tuple[str, int]] = Counter()
@@ -116,15 +119,20 @@ class CameraServer(ThreadingHTTPServer):
     def start(self) -> None:
         self._thread.start()
 
-    def configure(self, http: HttpConfig, wall: WallConfig) -> None:
-        """Take *http* over, but for the address listened on; who may not look any more is shown out."""
+    def configure(self, http: HttpConfig, guard: Guard, wall: WallConfig) -> None:
+        """Take *http* and *guard* over, but for the address listened on; who may not look any more is shown out."""
         self.http = http
         self.wall = wall
         self.connections.most = http.max_connections
         self.connections.most_each = http.max_connections_per_address
         self.access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
         self.sites = Sites(http.allowed_hosts, http.cors_origins)
-        self.streams.configure(http, self.access.still_admits)
+        self.logins = _logins(guard)
+        self.streams.configure(http, self._may_stay)
+
+    def _may_stay(self, client: Client) -> bool:
+        """Whether *client*, who watches, could come in now."""
+        return self.access.still_admits(client) and (self.logins is None or self.logins.knows(client.user))
 
     def close(self, timeout: float) -> None:
         """Take no more connections. Requests under way end with the process; they are short."""
@@ -247,3 +255,12 @@ class CameraServer(ThreadingHTTPServer):
         except Refused as refused:
             self.deny(refused.reason, peer, refused.text)
             self._farewells.say(connection, refused, time.monotonic())
+
+
+def _logins(guard: Guard) -> Logins | None:
+    """What judges the users that there are."""
+    if guard.users is None:
+        return None
+    from pi_cam_daemon.logins import Logins
+
+    return Logins(guard.users)

@@ -77,7 +77,7 @@ class Sites:
             if request.method == "OPTIONS":
                 allowed |= {
                     "Access-Control-Allow-Methods": "GET, HEAD, POST",
-                    "Access-Control-Allow-Headers": "Content-Type",
+                    "Access-Control-Allow-Headers": "Authorization, Content-Type",
                     "Access-Control-Max-Age": "600",
                 }
         return {**allowed, "Vary": "Origin"}

@@ -104,6 +104,13 @@ def text(raw: Any) -> str:
     raise refused(raw, "text in quotes, without control characters")
 
 
+def path(raw: Any) -> str:
+    # the service's own folder is in memory and changes with each start
+    if text(raw) and not raw.startswith("/"):
+        raise refused(raw, "the whole path of a file, which begins with /")
+    return str(raw)
+
+
 def camera(raw: Any) -> str:
     return str(raw) if type(raw) is int and raw in range(100) else text(raw)
 

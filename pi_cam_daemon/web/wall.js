@@ -46,7 +46,7 @@ class Tile {
     try {
       if (!this.silent) return await request(`${this.origin}/state`, TIMEOUT_MS, (reply) => reply.json());
     } catch (error) {
-      this.refused = error instanceof Refusal;
+      this.refused = error instanceof Refusal && error.status !== 401;
       if (this.refused) return null;
     }
     try {

@@ -1,0 +1,67 @@
+"""A camera that asks for name and password, seen by those who have one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from pi_cam_daemon import users
+from pi_cam_daemon.users import Role
+from tests.browser.test_wall import free_ports, tile, wait_until_shown
+
+ADMIN = {"username": "alice", "password": "correct horse battery"}
+VIEWER = {"username": "지우", "password": "staple:지우개"}
+
+
+@pytest.fixture
+def camera(start_daemon: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Starts one with both."""
+    file = tmp_path / "users"
+    users.add(file, ADMIN["username"], Role.ADMIN, ADMIN["password"])
+    users.add(file, VIEWER["username"], Role.VIEWER, VIEWER["password"])
+
+    def start(*settings: str, port: int = 0) -> Any:
+        return start_daemon('source.kind="pattern"', f'http.users_file="{file}"', *settings, port=port)
+
+    return start
+
+
+def expect_live(page: Page) -> None:
+    expect(page.locator("#badge")).to_have_text("Live")
+
+
+@pytest.mark.parametrize("who", [ADMIN, VIEWER], ids=["admin", "viewer"])
+def test_whoever_logs_in_sees_the_page_live(
+    camera: Callable[..., Any], new_page: Callable[..., Page], who: Any
+) -> None:
+    daemon = camera()
+    page = new_page(http_credentials=who)
+    page.goto(daemon.address)
+    expect_live(page)
+    page.goto(f"{daemon.address}?mode=snapshot")
+    expect_live(page)
+
+
+def test_the_wall_shows_cameras_that_one_has_logged_in_to(
+    camera: Callable[..., Any], new_page: Callable[..., Page]
+) -> None:
+    ports = free_ports(3)
+    first, second = (f"http://127.0.0.1:{port}" for port in ports[1:])
+    own = camera(f'wall.cameras=["{first}", "{second}"]', port=ports[0])
+    camera(f'http.cors_origins=["{own.address.rstrip("/")}"]', port=ports[1])
+    camera(port=ports[2])
+    page = new_page(http_credentials=ADMIN)
+    for address in (first, second):
+        page.goto(address)
+        expect_live(page)
+    # on this machine it would tell without a password
+    refusal = {"status": 401, "headers": {"Access-Control-Allow-Origin": own.address.rstrip("/")}}
+    page.route(f"{first}/state", lambda route: route.fulfill(**refusal))
+    page.goto(f"{own.address}wall")
+    expect(tile(page, 0)).to_be_visible()
+    for number in (0, 1):
+        wait_until_shown(page, number)

@@ -1,0 +1,343 @@
+"""Names and passwords on the whole daemon: who gets what, who has to wait, and that nobody else notices."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import users
+from pi_cam_daemon.handler import _CHANGES, _ROUTES
+from pi_cam_daemon.users import Role
+from tests.conftest import Report
+from tests.server.harness import ROOT, Daemon, Reading, Viewer, running, until
+from tests.server.hosts import CAMERA
+
+ADMIN, VIEWER = ("alice", "correct horse battery"), ("bob", "지우개 staple")
+WRONG = ("bob", "correct horse battery")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "users"
+    users.add(file, ADMIN[0], Role.ADMIN, ADMIN[1])
+    users.add(file, VIEWER[0], Role.VIEWER, VIEWER[1])
+    return file
+
+
+def settings(file: Path, **more: object) -> dict[str, object]:
+    every = {"http.users_file": str(file), "video.width": 320, "video.height": 240, "log.level": "debug"}
+    return {**every, **{f"http.{key}": value for key, value in more.items()}}
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, file: Path) -> Iterator[Daemon]:
+    with running(tmp_path / "daemon", settings(file)) as daemon:
+        daemon.wait_for_state("streaming")
+        yield daemon
+
+
+def login(name: str, password: str) -> str:
+    return "Authorization: Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def ask(
+    daemon: Daemon,
+    path: str,
+    who: tuple[str, str] | None = None,
+    method: str = "GET",
+    body: bytes = b"",
+    source: str = "",
+) -> tuple[int, str, bytes]:
+    """Status, head and the first of the body of *path*, for *who*, asked from *source*."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json"]
+    lines += [f"Content-Length: {len(body)}", *([login(*who)] if who else []), "", ""]
+    with (
+        CAMERA.connect("127.0.0.1", daemon.port, source)
+        if source
+        else socket.create_connection(("127.0.0.1", daemon.port), 10) as sock
+    ):
+        sock.sendall("\r\n".join(lines).encode() + body)
+        received = b""
+        while chunk := sock.recv(65536):
+            received += chunk
+            if len(received) > 100_000 or b"multipart" in received:  # a stream has no end
+                break
+    head, _, rest = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode("latin-1"), rest
+
+
+def watch(daemon: Daemon, who: tuple[str, str]) -> Viewer:
+    return Viewer(daemon.connect(f"GET /stream HTTP/1.1\r\nHost: localhost\r\n{login(*who)}\r\n\r\n"))
+
+
+def reload(daemon: Daemon, said: str = "configuration reloaded") -> None:
+    before = daemon.log().count(said)
+    daemon.process.send_signal(signal.SIGHUP)
+    until(said, lambda: daemon.log().count(said) > before)
+
+
+def test_everything_needs_a_user_but_the_pulse_and_every_change_an_admin(daemon: Daemon) -> None:
+    health = {"/healthz": 200, "/state": 200}  # asked on the machine itself
+    for path in _ROUTES:
+        stranger = 200 if path == "/livez" else health.get(path, 401)
+        for method in ("GET", "HEAD"):
+            assert ask(daemon, path, method=method)[0] == stranger, path
+            for who in (VIEWER, ADMIN):
+                assert ask(daemon, path, who, method)[0] == 200, (path, who)
+    for path in ("/nowhere", "/index.html", "/livez/../snapshot", "//snapshot", "/%73napshot", "/snapshot/"):
+        assert ask(daemon, path)[0] == 401, path
+    for path in _CHANGES:
+        body = b'{"brightness": 0.1}'
+        assert ask(daemon, path, None, "POST", body)[0] == 401
+        assert ask(daemon, path, VIEWER, "POST", body)[0] == 403
+        assert ask(daemon, path, ADMIN, "POST", body)[0] not in (401, 403)
+    for path in ("/?action=stream", "/?action=snapshot", "/mjpeg/?mode=stream"):
+        assert ask(daemon, path)[0] == 401
+        assert ask(daemon, path, VIEWER)[0] == 200
+
+
+def test_the_refusal_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
+    status, head, body = ask(daemon, "/snapshot")
+    assert status == 401
+    assert '\r\nWWW-Authenticate: Basic realm="pi-cam-daemon", charset="UTF-8"\r\n' in head
+    assert body == b"This camera asks for a name and a password\n"
+    sock = daemon.connect("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+    page = b""
+    with sock:
+        while chunk := sock.recv(65536):
+            page += chunk
+    assert "이름과 비밀번호가 필요합니다".encode() in page
+
+
+def test_who_has_not_logged_in_yet_does_so_on_the_same_connection(daemon: Daemon) -> None:
+    with daemon.connect("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") as sock:
+        sock.recv(65536)
+    with daemon.connect("/app.js") as sock:
+        assert sock.recv(65536).startswith(b"HTTP/1.1 401 Unauthorized\r\nConnection: keep-alive\r\n")
+        sock.sendall(f"GET /app.js HTTP/1.1\r\nHost: localhost\r\n{login(*VIEWER)}\r\n\r\n".encode())
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "!!!!", "Ym9i", "/w==", base64.b64encode(b"b\xff:\xfe").decode(), "A" * 16000, "\xff\xff", "Ym9iOg=\x80"],
+)
+def test_what_cannot_be_decoded_is_refused_as_if_it_were_not_there(daemon: Daemon, token: str) -> None:
+    lines = f"GET /snapshot HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\n\r\n"
+    with daemon.connect(lines) as sock:
+        assert sock.recv(65536).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+    assert ask(daemon, "/snapshot", VIEWER)[0] == 200
+    assert "Traceback" not in daemon.log()
+
+
+def test_a_poller_of_snapshots_pays_for_its_password_once(daemon: Daemon, report: Report) -> None:
+    begun = time.monotonic()
+    assert ask(daemon, "/snapshot", VIEWER)[0] == 200
+    first = time.monotonic() - begun
+    begun = time.monotonic()
+    for _ in range(50):
+        assert ask(daemon, "/snapshot", VIEWER)[0] == 200
+    later = (time.monotonic() - begun) / 50
+    report(f"{first * 1000:.0f} ms for the first snapshot, {later * 1000:.1f} ms for each of 50 later ones")
+    assert later < first / 2
+
+
+def test_a_reload_ends_the_streams_of_who_is_gone_or_has_another_password_and_of_nobody_else(
+    daemon: Daemon, file: Path
+) -> None:
+    users.add(file, "carol", Role.VIEWER, "carol's password")
+    reload(daemon)
+    stays, goes, changes = watch(daemon, ADMIN), watch(daemon, VIEWER), watch(daemon, ("carol", "carol's password"))
+    for viewer in (stays, goes, changes):
+        viewer.part()
+    users.remove(file, VIEWER[0])
+    users.add(file, "carol", Role.VIEWER, "carol's other one")
+    users.add(file, "dave", Role.VIEWER, "dave's password")
+    reload(daemon)
+    for viewer in (goes, changes):
+        with pytest.raises((AssertionError, OSError)):
+            viewer.parts(100)
+    stays.parts(20)
+    found = {who: ask(daemon, "/snapshot", who)[0] for who in (ADMIN, VIEWER, ("dave", "dave's password"))}
+    assert found == {ADMIN: 200, VIEWER: 401, ("dave", "dave's password"): 200}
+    users.add(file, ADMIN[0], Role.VIEWER, ADMIN[1])  # salted anew
+    reload(daemon)
+    assert ask(daemon, "/controls", ADMIN, "POST", b"{}")[0] == 403
+
+
+def test_users_that_a_reload_brings_end_the_streams_of_those_without_a_name(tmp_path: Path, file: Path) -> None:
+    with running(tmp_path / "daemon", {**settings(file), "http.users_file": ""}) as daemon:
+        daemon.wait_for_state("streaming")
+        viewer = daemon.watch()
+        viewer.part()
+        assert ask(daemon, "/snapshot")[0] == 200
+        daemon.write_config(settings(file))
+        reload(daemon)
+        with pytest.raises((AssertionError, OSError)):
+            viewer.parts(100)
+        assert ask(daemon, "/snapshot")[0] == 401
+        daemon.write_config({**settings(file), "http.users_file": ""})
+        reload(daemon)
+        assert ask(daemon, "/snapshot")[0] == 200
+
+
+def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon, file: Path) -> None:
+    viewer = watch(daemon, VIEWER)
+    good = file.read_text()
+    for text, what in ((f"{good}eve:viewer:secret of hers\n", "line 3 is no user"), (None, "there is no such file")):
+        file.write_text(text) if text else file.unlink()
+        reload(daemon, "the configuration was not reloaded; the old one stays")
+        assert what in daemon.log()
+        viewer.parts(3)
+        assert ask(daemon, "/snapshot", VIEWER)[0] == 200
+    assert "secret of hers" not in daemon.log()
+
+
+def test_it_does_not_start_without_the_file(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--set", f'http.users_file="{tmp_path}/none"']
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78
+    assert f"http.users_file: {tmp_path}/none: there is no such file; pi-cam-daemon add-user makes it" in done.stderr
+
+
+def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_nowhere(
+    tmp_path: Path, file: Path, report: Report
+) -> None:
+    with running(tmp_path / "daemon", settings(file, max_connections_per_address=1000)) as daemon:
+        daemon.wait_for_state("streaming")
+        watching = [Reading(watch(daemon, VIEWER)) for _ in range(10)]
+        answers: Counter[int] = Counter()
+        lock = threading.Lock()
+
+        def guess(address: int) -> None:
+            for number in range(20):
+                who, status = ("bob", f"guess {address} {number}"), 503
+                while status == 503:  # so many come at once that some are told to come again
+                    status = ask(daemon, "/snapshot", who, source=f"127.0.4.{address}")[0]
+                    with lock:
+                        answers[status] += 1
+                    time.sleep(0.1)
+
+        frames = daemon.state()["frames"]["captured"]
+        before = [len(reading.parts) for reading in watching]
+        begun = time.monotonic()
+        threads = [threading.Thread(target=guess, args=(number + 1,)) for number in range(50)]
+        for thread in threads:
+            thread.start()
+        known = 0
+        while any(thread.is_alive() for thread in threads):
+            known += 1
+            assert ask(daemon, "/snapshot", VIEWER)[0] == 200  # is remembered, and never waits
+        for thread in threads:
+            thread.join(60)
+        seconds = time.monotonic() - begun
+        got = [len(reading.parts) - some for reading, some in zip(watching, before, strict=True)]
+        captured = daemon.state()["frames"]["captured"] - frames
+        for reading in watching:
+            reading.finish()
+        log = daemon.log()
+        report(
+            f"{dict(answers)} in {seconds:.1f} s; {known} snapshots with the right one; "
+            f"{captured} pictures captured, {min(got)} to {max(got)} seen by each of ten viewers"
+        )
+        assert answers.keys() == {401, 429, 503} and answers[401] + answers[429] == 1000
+        assert answers[401] <= 50 * 9  # five are free, and the next ones after 1, 2, 4 and 8 s
+        assert min(got) >= 0.95 * captured
+        metrics = ask(daemon, "/metrics", ADMIN)[2].decode()
+        assert f'pi_cam_http_denied_total{{reason="password"}} {float(answers[401])}' in metrics
+        assert f'pi_cam_http_denied_total{{reason="lockout"}} {float(answers[429])}' in metrics
+        assert log.count("refused 127.0.4.1: The name or the password is wrong") == 1  # once a minute
+
+
+def test_who_has_to_wait_is_told_for_how_long(daemon: Daemon) -> None:
+    for number in range(5):
+        assert ask(daemon, "/snapshot", ("bob", f"guess {number}"), source="127.0.4.9")[0] == 401
+    status, head, _ = ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")
+    assert status == 429 and re.search(r"\r\nRetry-After: 1\r\n", head)
+    until("let in", lambda: ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200)
+
+
+def test_networks_come_first(tmp_path: Path, file: Path) -> None:
+    with running(tmp_path / "daemon", settings(file, trusted_proxies=["127.0.0.1"])) as daemon:
+        for who in (None, VIEWER, WRONG):
+            fields = f"X-Forwarded-For: 203.0.113.9\r\n{login(*who)}" if who else "X-Forwarded-For: 203.0.113.9"
+            with daemon.connect(f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n") as sock:
+                assert sock.recv(65536).startswith(b"HTTP/1.1 403 ")
+
+
+def test_behind_a_proxy_health_is_no_longer_that_of_this_machine(tmp_path: Path, file: Path) -> None:
+    with running(tmp_path / "daemon", settings(file, trusted_proxies=["127.0.0.1"])) as daemon:
+        for client in ("192.168.1.9", "::1"):
+            fields = f"X-Forwarded-For: {client}"
+            with daemon.connect(f"GET /state HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n") as sock:
+                assert sock.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_scripts_of_another_site_that_may_can_log_in(tmp_path: Path, file: Path) -> None:
+    with running(tmp_path / "daemon", settings(file, cors_origins=["http://mainsail.local"])) as daemon:
+        lines = "OPTIONS /state HTTP/1.1\r\nHost: localhost\r\nOrigin: http://mainsail.local\r\n"
+        with daemon.connect(f"{lines}Access-Control-Request-Headers: authorization\r\n\r\n") as sock:
+            answer = sock.recv(65536).decode()
+        assert answer.startswith("HTTP/1.1 200 OK")
+        assert "\r\nAccess-Control-Allow-Headers: Authorization, Content-Type\r\n" in answer
+
+
+def test_no_secret_gets_out(daemon: Daemon, file: Path) -> None:
+    watching = watch(daemon, VIEWER)
+    for who in (ADMIN, VIEWER, WRONG, ("my secret name", "my secret password")):
+        for path in ("/", "/state", "/controls", "/snapshot"):
+            ask(daemon, path, who)
+    ask(daemon, "/controls", VIEWER, "POST", b"{}")
+    with daemon.connect(
+        "GET http://bob:url%20secret@localhost/snapshot?password=query-secret HTTP/1.1\r\n\r\n"
+    ) as sock:
+        assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
+    ask(daemon, "/snapshot?password=query-secret")
+    reload(daemon)
+    state, metrics = ask(daemon, "/state", ADMIN)[2], ask(daemon, "/metrics", ADMIN)[2]
+    processes = b"".join(
+        (Path("/proc", str(pid)) / name).read_bytes()
+        for pid in (daemon.process.pid, daemon.camera_pid())
+        for name in ("cmdline", "environ")
+    )
+    bundle = daemon.folder / "bundle.tar.gz"
+    argv = [sys.executable, "-m", "pi_cam_daemon", "support-bundle", "--config", daemon.config_file, bundle]
+    more = ["--set", f"http.port={daemon.port}"]
+    subprocess.run([*argv, *more], cwd=ROOT, capture_output=True, timeout=120, check=True)
+    with tarfile.open(fileobj=io.BytesIO(bundle.read_bytes())) as tar:
+        packed = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+    assert json.loads(packed["pi-cam-daemon-support/state.json"])["ok"] is True  # which needs no password here
+    everything = {"log": daemon.log().encode(), "state": state, "metrics": metrics, "processes": processes, **packed}
+    assert all(everything.values())
+    secrets = [ADMIN[1], VIEWER[1], "my secret", "url secret", "url%20secret", "query-secret"]
+    secrets += [login(*who).split()[-1] for who in (ADMIN, VIEWER, WRONG, ("my secret name", "my secret password"))]
+    secrets += [line.rpartition("$")[2] for line in file.read_text().splitlines()]
+    for name, text in everything.items():
+        for secret in secrets:
+            assert secret.encode() not in text, (name, secret)
+    watching.part()
+
+
+def test_without_users_nothing_of_it_is_loaded() -> None:
+    code = (
+        "import sys, pi_cam_daemon.daemon; "
+        "print(sorted({'pi_cam_daemon.users', 'pi_cam_daemon.logins', 'hmac', 'getpass'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "[]\n"

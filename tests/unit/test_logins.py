@@ -1,0 +1,278 @@
+"""Who may do what, how dear it is to find that out, and for how long those who guess have to wait."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from http import HTTPStatus
+
+import pytest
+
+from pi_cam_daemon import logins, users
+from pi_cam_daemon.access import Client
+from pi_cam_daemon.lockouts import Lockouts
+from pi_cam_daemon.logins import Logins
+from pi_cam_daemon.request import Refused, Request, parse
+from pi_cam_daemon.users import Role, User
+
+HERE = "192.168.1.5"
+VISITOR = Client("192.168.1.9", "192.168.1.9")
+MANY = 400
+
+
+class Derive:
+    """The key is the password and its salt; how often, and at most how many at once."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.times = self.now = self.most = 0
+        self._seconds = seconds
+
+    def __call__(self, password: str, salt: bytes) -> bytes:
+        self.times += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        time.sleep(self._seconds)
+        self.now -= 1
+        return users.normal(password).encode() + salt
+
+
+def user(name: str, password: str, role: Role = Role.VIEWER) -> User:
+    return User(name, role, name.encode(), (password + name).encode())
+
+
+KNOWN = {
+    "alice": user("alice", "hers:with:colons", Role.ADMIN),
+    "bob": user("bob", "his"),
+    "Zoë": user("Zoë", "지우개"),
+}
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def asked(path: str = "/stream", authorization: str | None = None, method: str = "GET") -> Request:
+    field = f"\r\nAuthorization: {authorization}" if authorization is not None else ""
+    return parse(f"{method} {path} HTTP/1.1\r\nHost: camera.local{field}".encode())
+
+
+def status(judge: Logins, request: Request, client: Client = VISITOR) -> int:
+    """What *request* is answered, as far as the login goes."""
+    try:
+        return HTTPStatus.OK if judge.judge(client, request, HERE) else HTTPStatus.UNAUTHORIZED
+    except Refused as refused:
+        return refused.status
+
+
+@pytest.fixture
+def derive() -> Derive:
+    return Derive()
+
+
+@pytest.fixture
+def judge(derive: Derive) -> Logins:
+    return Logins(KNOWN, derive)
+
+
+def test_whoever_logs_in_is_known_by_name(judge: Logins) -> None:
+    for name, password in (("alice", "hers:with:colons"), ("bob", "his"), ("Zoë", "지우개"), ("Zoe\u0308", "지우개")):
+        client = judge.judge(VISITOR, asked(authorization=basic(name, password)), HERE)
+        assert client and client.user and client.user.name == users.normal(name)
+        assert judge.knows(client.user)
+    assert not judge.knows(None)
+    assert not judge.knows(user("bob", "his new one"))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "", "Basic", "Basic ", "Bearer abc", "Basic !!!!", "Basic YWxpY2U=", "Basic YWxpY2U6", "Digest username=alice",
+        "Basic " + base64.b64encode(b"bob:his").decode()[:-1], "Basic " + base64.b64encode(b"b\xf6b:his").decode(),
+        "Basic " + "A" * 15000, basic("", ""), basic("", "his"), basic("bob", ""), basic("bob", "hIs"),
+        basic("bob ", "his"), basic("bob", "his\0"), basic("\0", "his"),
+    ],
+)  # fmt: skip
+def test_what_is_no_right_password_is_401(judge: Logins, authorization: str) -> None:
+    assert status(judge, asked(authorization=authorization)) == HTTPStatus.UNAUTHORIZED
+
+
+def test_two_of_them_are_none(judge: Logins) -> None:
+    line = f"Authorization: {basic('bob', 'his')}"
+    request = parse(f"GET /stream HTTP/1.1\r\n{line}\r\n{line}".encode())
+    assert judge.judge(VISITOR, request, HERE) is None
+
+
+def test_what_is_no_password_costs_nothing_and_is_no_guess(judge: Logins, derive: Derive) -> None:
+    for _ in range(100):
+        assert status(judge, asked(authorization="Basic !!!!")) == HTTPStatus.UNAUTHORIZED
+        assert status(judge, asked()) == HTTPStatus.UNAUTHORIZED
+    assert derive.times == 0
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+
+
+def test_a_right_password_is_derived_once_whatever_is_asked(judge: Logins, derive: Derive) -> None:
+    for _ in range(MANY):
+        assert status(judge, asked("/snapshot", basic("bob", "his"))) == HTTPStatus.OK
+    assert derive.times == 1
+
+
+def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_together() -> None:
+    derive = Derive(0.05)
+    judge = Logins(KNOWN, derive)
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(status(judge, asked(authorization=basic("bob", "his")))))
+        for _ in range(logins._MOST_WAITING)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert found == [HTTPStatus.OK] * logins._MOST_WAITING
+    assert (derive.times, derive.most) == (1, 1)
+
+
+def test_more_than_can_wait_are_told_to_come_again() -> None:
+    derive = Derive(0.1)
+    judge = Logins(KNOWN, derive)
+    found: list[int] = []
+
+    def guess(number: int) -> None:
+        client = Client(f"10.0.0.{number}", f"10.0.0.{number}")
+        found.append(status(judge, asked(authorization=basic("bob", str(number))), client))
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found.count(HTTPStatus.UNAUTHORIZED) == derive.times >= logins._MOST_WAITING
+    assert found.count(HTTPStatus.SERVICE_UNAVAILABLE) == 40 - derive.times > 0
+    assert derive.most == 1
+    # and who is remembered never waits
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+
+
+def test_a_name_that_nobody_has_costs_what_a_wrong_password_costs(judge: Logins, derive: Derive) -> None:
+    assert status(judge, asked(authorization=basic("nobody", "his"))) == HTTPStatus.UNAUTHORIZED
+    assert derive.times == 1
+    assert status(judge, asked(authorization=basic("bob", "hers"))) == HTTPStatus.UNAUTHORIZED
+    assert derive.times == 2
+
+
+def test_a_program_that_repeats_its_old_password_costs_one_derivation_and_locks_nobody_out(
+    judge: Logins, derive: Derive
+) -> None:
+    for _ in range(MANY):
+        assert status(judge, asked(authorization=basic("bob", "his old one"))) == HTTPStatus.UNAUTHORIZED
+    assert derive.times == 1
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+
+
+def test_whoever_guesses_has_to_wait_and_learns_nothing_meanwhile(judge: Logins, derive: Derive) -> None:
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+    found = [status(judge, asked(authorization=basic("bob", str(number)))) for number in range(20)]
+    assert found == [HTTPStatus.UNAUTHORIZED] * 5 + [HTTPStatus.TOO_MANY_REQUESTS] * 15
+    assert derive.times == 6
+    with pytest.raises(Refused, match="Too many wrong passwords came from") as refused:
+        judge.judge(VISITOR, asked(authorization=basic("bob", "his")), HERE)
+    assert refused.value.headers == {"Retry-After": "1"}
+    other = Client("192.168.1.10", "192.168.1.10")
+    assert status(judge, asked(authorization=basic("bob", "his")), other) == HTTPStatus.OK
+
+
+def test_what_is_remembered_of_wrong_passwords_is_bounded(judge: Logins) -> None:
+    for number in range(logins._MOST_WRONG + 100):
+        client = Client("10.0.0.1", f"10.{number >> 8}.{number & 255}.1")
+        assert status(judge, asked(authorization=basic("bob", str(number))), client) == HTTPStatus.UNAUTHORIZED
+    assert len(judge._wrong) == logins._MOST_WRONG
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+
+
+def test_only_admins_change_anything(judge: Logins) -> None:
+    for method in ("POST", "PUT", "DELETE", "PATCH", "X"):
+        for path in ("/controls", "/controls/save", "/state", "/nowhere"):
+            assert status(judge, asked(path, basic("bob", "his"), method)) == HTTPStatus.FORBIDDEN
+            assert status(judge, asked(path, basic("alice", "hers:with:colons"), method)) == HTTPStatus.OK
+            assert status(judge, asked(path, None, method)) == HTTPStatus.UNAUTHORIZED
+
+
+@pytest.mark.parametrize("client", [Client("127.0.0.1", "127.0.0.1"), Client("::1", "::1"), Client(HERE, HERE)])
+def test_this_machine_may_ask_for_its_health_and_nothing_else(judge: Logins, client: Client) -> None:
+    for path in ("/healthz", "/state"):
+        assert status(judge, asked(path), client) == HTTPStatus.OK
+        assert status(judge, asked(path)) == HTTPStatus.UNAUTHORIZED
+        assert status(judge, asked(path, method="POST"), client) == HTTPStatus.UNAUTHORIZED
+        assert status(judge, asked(path), Client("127.0.0.1", VISITOR.address)) == HTTPStatus.UNAUTHORIZED
+        assert status(judge, asked(path), Client("127.0.0.1", "::1")) == HTTPStatus.UNAUTHORIZED
+    for path in ("/", "/stream", "/snapshot", "/metrics", "/controls", "/wall", "/app.js"):
+        assert status(judge, asked(path), client) == HTTPStatus.UNAUTHORIZED
+
+
+def test_the_pulse_and_what_may_be_asked_are_for_everybody(judge: Logins) -> None:
+    assert status(judge, asked("/livez")) == HTTPStatus.OK
+    assert status(judge, asked("/controls", method="OPTIONS")) == HTTPStatus.OK
+    assert status(judge, asked("/livez/x")) == HTTPStatus.UNAUTHORIZED
+
+
+# -- lock-outs
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def wait(lockouts: Lockouts, address: str) -> int:
+    try:
+        lockouts.check(address)
+    except Refused as refused:
+        return int(refused.headers["Retry-After"])
+    return 0
+
+
+def test_the_wait_doubles_from_the_fifth_on_up_to_five_minutes_and_is_forgotten_in_an_hour() -> None:
+    clock = Clock()
+    lockouts = Lockouts(clock)
+    waits = []
+    for _ in range(16):
+        lockouts.failed("10.0.0.1")
+        waits.append(wait(lockouts, "10.0.0.1"))
+        clock.now += waits[-1]
+        assert wait(lockouts, "10.0.0.1") == 0
+    assert waits == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    clock.now += 3299  # 300 have passed already
+    lockouts.failed("10.0.0.1")
+    assert wait(lockouts, "10.0.0.1") == 300
+    clock.now += 3600
+    lockouts.failed("10.0.0.1")
+    assert wait(lockouts, "10.0.0.1") == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("10.0.0.1", "10.0.0.2", False),
+    ],
+)
+def test_an_ipv6_network_is_one_and_an_ipv4_address_is_one(one: str, other: str, same: bool) -> None:
+    lockouts = Lockouts(Clock())
+    for _ in range(8):
+        lockouts.failed(one)
+    assert (wait(lockouts, other) > 0) == same
+
+
+def test_any_number_of_addresses_is_remembered_in_bounded_memory() -> None:
+    lockouts = Lockouts(Clock())
+    for number in range(5000):
+        for _ in range(5):
+            lockouts.failed(f"10.{number >> 8}.{number & 255}.1")
+    assert len(lockouts._failures) == 1024
+    assert wait(lockouts, "10.0.0.1") == 0  # the oldest went first
+    assert wait(lockouts, "10.19.135.1") == 1
