@@ -17,11 +17,11 @@ from pi_cam_daemon import __version__, boot_config, files, layers, wifi
 from pi_cam_daemon.errors import ConfigError
 
 FOLDER = Path("boot/firmware")
+LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
 
 # what Raspberry Pi OS calls every machine; any other name was chosen by somebody
 _DEFAULT_NAMES = ("", "localhost", "raspberrypi")
 _SERIAL = Path("sys/firmware/devicetree/base/serial-number")
-_LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
 _AVAHI = Path("etc/avahi/services/pi-cam-daemon.service")
 # not /run/issue.d, which agetty does not look into where there is an /etc/issue
 _ISSUE = Path("etc/issue.d/pi-cam-daemon.issue")
@@ -69,14 +69,15 @@ def _identity(root: Path) -> str:
 
 def configure(root: Path, set_country: Callable[[str], None]) -> None:
     """Put pi-cam.toml in force, all of it or nothing."""
-    path = boot_config.find(root / FOLDER)
-    if path is None:
+    paths = boot_config.find(root / FOLDER)
+    if not paths:
         return
+    path = paths[0]
     found = boot_config.read(path)
     wifi.configure(found.wifi, root)
     if found.wifi.country:
         set_country(found.wifi.country)
-    files.replace(root / _LAYER, found.settings.encode())
+    files.replace(root / LAYER, found.settings.encode())
     if found.wifi.password:
         boot_config.blank_password(path)
 

@@ -25,7 +25,9 @@ _MOST_BYTES = 64 * 1024
 _TYPOGRAPHY = str.maketrans("“”„‟＂‘’‚‛＇\u00a0\u3000＝［］，", "\"\"\"\"\"'''''  =[],")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # in any quotes, as far as the next one
-_PASSWORD = re.compile(r"""(?m)^([ \t]*password\s*[=＝]\s*)("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*'|[“”„‘’＂].*?[“”„‘’＂])""")
+_PASSWORD = re.compile(
+    r"""(?m)^([ \t]*(?:wifi\.)?password\s*[=＝]\s*)("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*'|[“”„‘’＂].*?[“”„‘’＂])"""
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class BootConfig:
     wifi: wifi.Wifi
 
 
-def find(folder: Path) -> Path | None:
-    """The file in *folder* that counts."""
-    return next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+def find(folder: Path) -> list[Path]:
+    """The file in *folder* that counts, before others that do not."""
+    return [folder / name for name in _NAMES if (folder / name).is_file()]
 
 
 def read(path: Path) -> BootConfig:
@@ -56,11 +58,17 @@ def read(path: Path) -> BootConfig:
 
 
 def blank_password(path: Path) -> None:
-    """Take the Wi-Fi password out of the file, and out of nothing else. ConfigError if it is still in it then."""
+    """Take the Wi-Fi password, and nothing else, out of a file that is right. ConfigError if that cannot be done."""
     mark, encoding, text = _decode(path.read_bytes())
-    files.replace(path, mark + _PASSWORD.sub(r'\1""', text).encode(encoding))
-    if read(path).wifi.password:
+    blanked = _PASSWORD.sub(r'\1""', text)
+    tables = _parse(text)
+    try:
+        alone = _parse(blanked) == {**tables, "wifi": {**tables["wifi"], "password": ""}}
+    except ValueError:
+        alone = False
+    if not alone:
         raise ConfigError([f"{path.name}: wifi.password: could not be taken out of the file; remove it yourself"])
+    files.replace(path, mark + blanked.encode(encoding))
 
 
 def _read(path: Path) -> bytes:
@@ -86,8 +94,7 @@ def _parse(text: str) -> dict[str, Any]:
         return layers.parsed(text)
     except ValueError as error:
         try:
-            # only where it is not TOML as it is: a password may have such characters in it
-            return layers.parsed(text.translate(_TYPOGRAPHY))
+            return layers.parsed("".join(map(_straightened, text.splitlines(keepends=True))))
         except ValueError:
             hint = (
                 "; text needs quotes"
@@ -95,6 +102,15 @@ def _parse(text: str) -> dict[str, Any]:
                 else ""
             )
             raise ValueError(f"{error}{hint}") from None
+
+
+def _straightened(line: str) -> str:
+    # only where it is not TOML as it is: a password may have such characters in it
+    try:
+        layers.parsed(line)
+        return line
+    except ValueError:
+        return line.translate(_TYPOGRAPHY)
 
 
 def _render(tables: dict[str, Any]) -> str:

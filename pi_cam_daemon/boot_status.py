@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from pi_cam_daemon.errors import ConfigError
 NAME = "pi-cam-status.txt"
 _CURRENT = Path("opt/pi-cam-daemon/current")
 _ANSWER_SECONDS = 10.0
+_LAST = "The last settings that were right are in force."
+# some hundred times what a boot writes
+_FULL_BYTES = 1_000_000
 
 
 def write(root: Path) -> None:
@@ -28,25 +32,34 @@ def write(root: Path) -> None:
             _camera(root),
             release(root),
             wifi.blocked(root),
+            _free(root),
             first_boot.progress(root),
         )
         files.replace(folder / NAME, text.replace("\n", "\r\n").encode("utf-8-sig"))
 
 
 def settings(root: Path) -> list[str]:
-    """What is wrong with the settings, empty if nothing is."""
-    path = boot_config.find(root / boot.FOLDER)
+    """Whether those of the card are in force, and why not."""
+    paths = boot_config.find(root / boot.FOLDER)
     try:
-        if path:
-            boot_config.read(path)
         layers.load(etc=root / layers.ETC.relative_to("/"))
+        if not paths:
+            return [f"{boot_config.NAME} is missing", _LAST]
+        path, *others = paths
+        found = boot_config.read(path)
     except ConfigError as error:
-        return error.problems
+        return [*error.problems, _LAST]
     except OSError as error:
-        return [f"{error.filename}: {error.strerror}"]
-    if path is None:
-        return [f"{boot_config.NAME} is missing"]
-    return []
+        return [f"{error.filename}: {error.strerror}", _LAST]
+    layer = root / boot.LAYER
+    # as values: another release may write them in another way
+    if not layer.exists() or layers.parsed(layer.read_text()) != layers.parsed(found.settings):
+        told = [f"{path.name} has changed since the start; switch off and on to put it in force"]
+    else:
+        told = [f"in force as in {path.name}"]
+    if found.wifi.password:
+        told.append(f"The Wi-Fi password is still in {path.name}: take it out yourself")
+    return [*told, *(f"{other.name} does not count beside {path.name}: remove one of them" for other in others)]
 
 
 def release(root: Path) -> str:
@@ -54,13 +67,16 @@ def release(root: Path) -> str:
     return current.readlink().name if current.is_symlink() else "none"
 
 
-def compose(problems: list[str], addresses: list[str], camera: str, release: str, blocked: bool, setup: str) -> str:
-    wrong = [*problems, "The last settings that were right are in force." if problems else ""]
+def compose(
+    settings: list[str], addresses: list[str], camera: str, release: str, blocked: bool, free: int, setup: str
+) -> str:
+    """*free*: bytes on the card."""
     rows = {
         "Page": addresses or ["no network yet"],
         "Camera": [camera],
-        "Settings": [*filter(None, wrong)] or ["in force as in pi-cam.toml"],
+        "Settings": settings,
         "Wi-Fi": ["switched off, because it does not know its country: set country in pi-cam.toml"] if blocked else [],
+        "Card": ["full: nothing new can be kept on it, settings neither"] if free < _FULL_BYTES else [],
         "Setup": [setup] if setup else [],
         "Release": [release],
         "Name": [socket.gethostname()],
@@ -88,9 +104,25 @@ def _camera(root: Path) -> str:
         connection.request("GET", "/state")
         return camera_line(json.load(connection.getresponse()))
     except (OSError, ValueError, http.client.HTTPException):
-        return "the service does not answer"
+        return f"the service does not answer. {_last_words()}".strip()
     finally:
         connection.close()
+
+
+def _last_words() -> str:
+    """What the service said last: why it has ended, mostly."""
+    argv = ["journalctl", "-q", "-o", "cat", "-n", "1", "_SYSTEMD_UNIT=pi-cam-daemon.service"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def _free(root: Path) -> int:
+    """Also what is kept for root, who writes here."""
+    disk = os.statvfs(root)
+    return disk.f_bfree * disk.f_frsize
 
 
 def camera_line(state: dict[str, Any]) -> str:

@@ -54,6 +54,8 @@ def check(table: Any) -> tuple[Wifi, list[str]]:
         problems.append(
             f'wifi.country: {values.shown(found["country"])} cannot be used; accepted: two letters, such as "KR"'
         )
+    if wifi.password and not wifi.ssid:
+        problems.append("wifi.ssid: missing; accepted: the name of the network that the password is for")
     if wifi.ssid and not wifi.country:
         problems.append('wifi.country: missing; without it Wi-Fi stays off; accepted: two letters, such as "KR"')
     return wifi, problems

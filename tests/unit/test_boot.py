@@ -89,7 +89,51 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
     with pytest.raises(ConfigError, match="91"):
         card.boot()
     assert "rotation = 90" in card.read(LAYER) and "width" not in card.read(LAYER)
-    assert boot_status.settings(card.root)[0].startswith("pi-cam.toml: video.rotation: 91")
+    told = boot_status.settings(card.root)
+    assert told[0].startswith("pi-cam.toml: video.rotation: 91")
+    assert told[1] == "The last settings that were right are in force."
+
+
+def test_settings_are_told_to_be_in_force_only_when_they_are(card: Card) -> None:
+    card.settings("[video]\nrotation = 90\n")
+    card.boot()
+    assert boot_status.settings(card.root) == ["in force as in pi-cam.toml"]
+    # by somebody who is logged in, or at a boot that could not write to a full card
+    card.settings("[video]\nrotation = 180\n")
+    assert "switch off and on to put it in force" in boot_status.settings(card.root)[0]
+
+
+def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> None:
+    card.settings("[video]\nrotation = 90\n")
+    card.write("boot/firmware/pi-cam.toml.txt", "[video]\nrotation = 180\n")
+    card.boot()
+    assert "rotation = 180" in card.read(LAYER)
+    assert boot_status.settings(card.root) == [
+        "in force as in pi-cam.toml.txt",
+        "pi-cam.toml does not count beside pi-cam.toml.txt: remove one of them",
+    ]
+
+
+def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
+    card.settings('wifi = { ssid = "home", country = "KR", password = "a secret one" }\n')
+    with pytest.raises(ConfigError, match="remove it yourself"):
+        card.boot()
+    assert "psk=" in card.read(CONNECTION)
+    told = boot_status.settings(card.root)
+    assert "The Wi-Fi password is still in pi-cam.toml: take it out yourself" in told
+    assert "a secret one" not in str(told)
+
+
+def test_a_password_stays_on_the_card_until_it_is_kept_elsewhere(card: Card) -> None:
+    """Or it would be lost where NetworkManager's folder cannot be written, on a full card for one."""
+    card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
+    card.write("etc/NetworkManager/system-connections", "a file in the place of the folder")
+    with pytest.raises(OSError):
+        card.boot()
+    assert "a secret one" in card.read("boot/firmware/pi-cam.toml")
+    (card.root / "etc/NetworkManager/system-connections").unlink()
+    card.boot()
+    assert "psk=" in card.read(CONNECTION) and "secret" not in card.read("boot/firmware/pi-cam.toml")
 
 
 def test_a_card_with_wrong_settings_still_has_a_name_and_announces_itself(card: Card) -> None:
@@ -161,16 +205,9 @@ def test_another_network_without_a_password_is_an_open_one(card: Card) -> None:
 def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> None:
     text = boot_status.compose(
         ["pi-cam.toml: video.rotation: 91 cannot be used"], ["http://192.168.1.5:8000/"], "imx708, 640x480", "0.1-abc",
-        blocked=True, setup="",
+        blocked=True, free=0, setup="",
     )  # fmt: skip
-    for words in (
-        "91 cannot be used",
-        "The last settings that were right",
-        "192.168.1.5",
-        "imx708",
-        "0.1-abc",
-        "country",
-    ):
+    for words in ("91 cannot be used", "192.168.1.5", "imx708", "0.1-abc", "country", "Card      full"):
         assert words in text
 
 
@@ -187,7 +224,7 @@ def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes
 
 def test_a_missing_settings_file_is_told(card: Card) -> None:
     card.boot()
-    assert boot_status.settings(card.root) == ["pi-cam.toml is missing"]
+    assert boot_status.settings(card.root)[0] == "pi-cam.toml is missing"
 
 
 def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:

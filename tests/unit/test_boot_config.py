@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import boot_config
+from pi_cam_daemon import boot_config, wifi
 from pi_cam_daemon.errors import ConfigError
 
 TEMPLATE = Path(__file__).parents[2] / "scripts/image/files/pi-cam.toml"
@@ -51,12 +51,37 @@ def test_characters_that_look_like_quotes_stay_where_they_are_in_quotes(tmp_path
     assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
 
 
+def test_smart_quotes_on_one_line_change_nothing_on_another(tmp_path: Path) -> None:
+    text = '[wifi]\nssid = "Tom’s “Café”"\npassword = “a secret one”\ncountry = "DE"\n'
+    path = write(tmp_path, text.encode())
+    assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
+    boot_config.blank_password(path)
+    assert path.read_text() == text.replace("“a secret one”", '""')
+
+
+@pytest.mark.parametrize(
+    ("written", "password"),
+    [
+        ("'it is \"so\" secret'", 'it is "so" secret'),
+        ('"it\'s \\"so\\" secret"', 'it\'s "so" secret'),
+        ('"#[=] \\\\ ;,"', "#[=] \\ ;,"),
+    ],
+)
+def test_a_password_with_quotes_and_signs_is_read_and_leaves_the_file(
+    tmp_path: Path, written: str, password: str
+) -> None:
+    path = write(tmp_path, f'[wifi]\nssid = "home"\ncountry = "KR"\npassword = {written}\n'.encode())
+    assert boot_config.read(path).wifi.password == password
+    boot_config.blank_password(path)
+    assert boot_config.read(path).wifi == wifi.Wifi("home", "", "KR")
+
+
 def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> None:
-    assert boot_config.find(tmp_path) is None
+    assert boot_config.find(tmp_path) == []
     plain = write(tmp_path, b"")
-    assert boot_config.find(tmp_path) == plain
+    assert boot_config.find(tmp_path) == [plain]
     hidden = write(tmp_path, b"", "pi-cam.toml.txt")
-    assert boot_config.find(tmp_path) == hidden
+    assert boot_config.find(tmp_path) == [hidden, plain]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +107,10 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
         (
             b'[wifi]\nssid = "home"\ncountry = "KR"\npassword = "short"\n',
             "pi-cam.toml: wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII",
+        ),
+        (
+            b'[wifi]\npassword = "a secret one"\ncountry = "KR"\n',
+            "pi-cam.toml: wifi.ssid: missing; accepted: the name of the network that the password is for",
         ),
         (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
     ],
@@ -115,10 +144,18 @@ def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: s
     assert path.read_bytes() == text.format(after).encode(encoding)
 
 
-def test_a_password_that_cannot_be_taken_out_is_told(tmp_path: Path) -> None:
-    path = write(tmp_path, b'wifi = { ssid = "home", country = "KR", password = "a secret one" }\n')
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'wifi = { ssid = "home", country = "KR", password = "a secret one" }\n',
+        b'[wifi]\nssid = "home"\ncountry = "KR"\npassword = """a secret one"""\n',
+    ],
+)
+def test_a_password_that_cannot_be_taken_out_is_told_and_the_file_is_left(tmp_path: Path, text: bytes) -> None:
+    path = write(tmp_path, text)
     with pytest.raises(ConfigError, match="remove it yourself"):
         boot_config.blank_password(path)
+    assert path.read_bytes() == text
 
 
 def test_the_template_changes_nothing_as_it_is() -> None:
