@@ -146,6 +146,7 @@ def _parser() -> _Parser:
     remove_user.add_argument("name", metavar="NAME")
     update = add("update", _update, "install an artefact that somebody trusted has signed", configured=False)
     update.add_argument("source", metavar="FILE|URL", help="the artefact; its signature lies beside it as .sig")
+    update.add_argument("--allow-downgrade", action="store_true", help="also one that is older than what serves")
     add("boot", _boot, "put pi-cam.toml of the boot partition in force, and name the machine", configured=False)
     add("boot-status", _boot_status, "write pi-cam-status.txt beside it", configured=False)
     add("first-boot", _first_boot, "install what a card's image lacks", configured=False)
@@ -316,7 +317,7 @@ def _update(options: argparse.Namespace) -> int:
     from pi_cam_daemon import update
 
     try:
-        update.update(options.source)
+        update.update(options.source, options.allow_downgrade)
     except update.UpdateError as error:
         _complain(str(error))
         return FAILED

@@ -12,6 +12,7 @@ from pathlib import Path
 from pi_cam_daemon import files
 
 FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
+ARTEFACT = FOLDER / "artefact.tar.zst"
 _CURRENT = Path("opt/pi-cam-daemon/current")
 _INSTALLER = _CURRENT / "install"
 # memory: gone when it is done, or at the next boot
@@ -31,7 +32,7 @@ def run(root: Path = Path("/")) -> bool:
         problem = _run(["apt-get", "-y", "-qq", "--no-install-recommends", "install", *debs])
     # the installer gets by apt what is still missing, and makes a release that suits
     before = (root / _CURRENT).readlink()
-    problem = problem or _run([root / _INSTALLER, "--from", root / FOLDER / "artefact.tar.zst"])
+    problem = problem or _run([root / _INSTALLER, "--from", root / ARTEFACT])
     if problem:
         _tell(root, f"{_WHAT} is not installed yet, tried again soon: {problem}")
         return False

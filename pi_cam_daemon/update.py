@@ -13,6 +13,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from pi_cam_daemon import first_boot
+
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
 INSTALLER = Path("/opt/pi-cam-daemon/current/install")
 # what the signature is for: one that was made for something else is none for this
@@ -21,14 +23,26 @@ NAMESPACE = "pi-cam-daemon"
 _SCRATCH = Path("/var/tmp")
 _MOST_BYTES = 500_000_000
 _NETWORK_SECONDS = 60.0
+# it reads the whole artefact, which a slow card gives at some 10 MB a second
+_VERIFY_SECONDS = 300.0
 
 
 class UpdateError(Exception):
     """The message is what the user reads: what is wrong, and what to do."""
 
 
-def update(source: str, signers: Path = SIGNERS, installer: Path = INSTALLER) -> None:
-    """Fetch, verify, install; the installer goes back to the release before when the new one does not serve."""
+def update(
+    source: str,
+    allow_downgrade: bool = False,
+    signers: Path = SIGNERS,
+    installer: Path = INSTALLER,
+    waiting: Path = Path("/") / first_boot.ARTEFACT,
+) -> None:
+    """Fetch, verify, install; the installer goes back to the release before when the new one does not serve.
+
+    A signature is good for ever, also that of a release whose holes are known by now: whoever can replace the file at
+    an address could bring it back. So what is older than what serves has to be asked for.
+    """
     if not signers.exists():
         raise UpdateError(f"{signers}: no such file; it says whose updates are taken, see docs/image.md")
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-update-", dir=_SCRATCH) as folder:
@@ -38,32 +52,38 @@ def update(source: str, signers: Path = SIGNERS, installer: Path = INSTALLER) ->
         signer = verify(artefact, signature, signers)
         print(f"signed by {signer}")
         # the release changes, not the system: a camera without internet has to be able to do it
-        if subprocess.run([installer, "--no-apt", "--from", artefact], check=False).returncode:
+        options = ["--no-apt"] if allow_downgrade else ["--no-apt", "--no-downgrade"]
+        if subprocess.run([installer, *options, "--from", artefact], check=False).returncode:
             raise UpdateError("the update was not installed; what is wrong is said above")
+        # or a first boot that still waits for the network would bring back what came with the image
+        if waiting.exists():
+            shutil.move(artefact, waiting)
 
 
-def verify(artefact: Path, signature: Path, signers: Path) -> str:
+def verify(artefact: Path, signature: Path, signers: Path, seconds: float = _VERIFY_SECONDS) -> str:
     """Who signed it, of those in *signers*. Raises UpdateError."""
-    found = _ssh_keygen("find-principals", artefact, signature, signers)
+    argv = ("-f", signers, "-n", NAMESPACE, "-s", signature)
+    found = _ssh_keygen(artefact, seconds, "find-principals", *argv)
     names = found.stdout.split("\n")[0].strip()
     if found.returncode or not names:
         raise UpdateError(f"signed by nobody in {signers}; nothing was changed")
     name = names.split(",")[0]
-    done = _ssh_keygen("verify", artefact, signature, signers, "-I", name)
+    done = _ssh_keygen(artefact, seconds, "verify", *argv, "-I", name)
     if done.returncode:
         raise UpdateError(f"the signature is wrong, the file is not what {name} signed; nothing was changed")
     return name
 
 
-def _ssh_keygen(
-    what: str, artefact: Path, signature: Path, signers: Path, *more: str
-) -> subprocess.CompletedProcess[str]:
-    argv: list[str | Path] = ["ssh-keygen", "-Y", what, "-f", signers, "-n", NAMESPACE, "-s", signature, *more]
+def _ssh_keygen(signed: Path, seconds: float, *argv: str | Path) -> subprocess.CompletedProcess[str]:
     try:
-        with artefact.open("rb") as file:
-            return subprocess.run(argv, stdin=file, capture_output=True, text=True, check=False, timeout=300)
+        with signed.open("rb") as file:
+            return subprocess.run(
+                ["ssh-keygen", "-Y", *argv], stdin=file, capture_output=True, text=True, check=False, timeout=seconds
+            )
     except FileNotFoundError:
         raise UpdateError("ssh-keygen is missing; sudo apt install openssh-client") from None
+    except subprocess.TimeoutExpired:
+        raise UpdateError(f"ssh-keygen took longer than {seconds:g} s; nothing was changed") from None
 
 
 def _fetch(source: str, target: Path) -> None:

@@ -34,6 +34,7 @@ def main(doc: str) -> int:
     parser.add_argument("--purge", action="store_true", help=f"with --uninstall: remove {CONFIG} too")
     parser.add_argument("--for", metavar="TARGET,...", dest="targets", help="with --build-artefact: only for these")
     parser.add_argument("--no-apt", action="store_true", help="install no Debian package")
+    parser.add_argument("--no-downgrade", action="store_true", help="refuse a version older than the one that serves")
     parser.add_argument(
         "--health-seconds", metavar="N", type=float, default=_HEALTH_SECONDS,
         help=f"how long a release may take to serve; {_HEALTH_SECONDS:.0f}",
@@ -81,5 +82,5 @@ def _obey(options: argparse.Namespace) -> int:
     elif options.rollback:
         commands.rollback(health)
     else:
-        commands.install(options.source, not options.no_apt, health)
+        commands.install(options.source, not options.no_apt, not options.no_downgrade, health)
     return 0

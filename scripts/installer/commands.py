@@ -19,6 +19,7 @@ from installer.releases import (
     ROOT,
     current,
     history,
+    is_older,
     lock,
     make_room,
     scratch,
@@ -44,7 +45,7 @@ class Health:
     settle: float
 
 
-def install(source: Path | None, apt: bool, health: Health) -> None:
+def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> None:
     with lock():
         RELEASES.mkdir(exist_ok=True)
         sweep()
@@ -53,6 +54,8 @@ def install(source: Path | None, apt: bool, health: Health) -> None:
         before, services = history(), service.units()
         with scratch() as folder:
             artefact = _obtain(source, apt, folder)
+            if not downgrade and is_older(artefact.release, current()):
+                raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
             stage(artefact)
         release = artefact.release
         others = [entry for entry in before if entry != release]

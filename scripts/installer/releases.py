@@ -64,6 +64,18 @@ def current() -> str:
     return CURRENT.readlink().name if CURRENT.is_symlink() else ""
 
 
+def is_older(release: str, than: str) -> bool:
+    """Whether the version of *release* comes before that of the other, by their leading numbers; 1.0 is 1."""
+
+    def numbers(name: str) -> list[int]:
+        found = [int(number) for number in re.split(r"[^0-9.]", name)[0].split(".") if number]
+        while found and not found[-1]:
+            found.pop()
+        return found
+
+    return numbers(release) < numbers(than)
+
+
 def switch(release: str) -> None:
     """Make *release* current, in one step: whoever looks finds the one or the other."""
     part = CURRENT.with_suffix(".new")

@@ -299,6 +299,19 @@ def test_installing_what_serves_already_restarts_nothing(serving: Machine) -> No
     assert (serving.main_pid(), serving.history()) == (pid, releases)
 
 
+def test_a_version_older_than_what_serves_is_refused_where_that_is_asked_for(serving: Machine) -> None:
+    """The variants' names are their versions, each higher than the one before."""
+    older, newer = serving.variant(), serving.variant()
+    serving.installs("--from", newer, "--no-downgrade")
+    serves = serving.current()
+    said = serving.fails("--from", older, "--no-downgrade")
+    assert f"is older than {serves}, which serves; nothing was changed" in said
+    assert serving.running() == serving.current() == serves
+    serving.installs("--from", newer, "--no-downgrade")
+    serving.installs("--from", older)
+    assert serving.running() == serving.current() != serves
+
+
 def test_an_upgrade_serves_and_can_be_rolled_back(machine: Machine) -> None:
     unit = (ROOT / "systemd" / UNIT).read_text()
     machine.installs("--from", machine.variant())

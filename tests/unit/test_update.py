@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -39,11 +40,16 @@ class Camera:
         self.signers.write_text(publisher.line)
         self.installed = folder / "installed"
         self.installer = folder / "install"
-        self.installer.write_text(f'#!/bin/sh\n[ "$1 $2" = "--no-apt --from" ] && cp "$3" {self.installed}\n')
+        self.options = folder / "options"
+        self.installer.write_text(
+            f'#!/bin/bash\necho "${{@:1:$#-1}}" >{self.options}; cp "${{@:$#}}" {self.installed}\n'
+        )
         self.installer.chmod(0o755)
+        # of a first boot that has not succeeded yet
+        self.waiting = folder / "first-boot.tar.zst"
 
-    def update(self, source: str = "") -> None:
-        update.update(source or str(self.artefact), self.signers, self.installer)
+    def update(self, source: str = "", allow_downgrade: bool = False) -> None:
+        update.update(source or str(self.artefact), allow_downgrade, self.signers, self.installer, self.waiting)
 
 
 @pytest.fixture
@@ -60,6 +66,37 @@ def test_what_a_trusted_publisher_signed_is_installed(camera: Camera, publisher:
     publisher.sign(camera.artefact)
     camera.update()
     assert camera.installed.read_bytes() == b"a release"
+    assert not camera.waiting.exists()
+
+
+def test_what_is_older_than_what_serves_has_to_be_asked_for(camera: Camera, publisher: Publisher) -> None:
+    publisher.sign(camera.artefact)
+    camera.update()
+    assert camera.options.read_text() == "--no-apt --no-downgrade --from\n"
+    camera.update(allow_downgrade=True)
+    assert camera.options.read_text() == "--no-apt --from\n"
+
+
+def test_a_first_boot_that_still_waits_installs_the_update_and_nothing_older(
+    camera: Camera, publisher: Publisher
+) -> None:
+    camera.waiting.write_bytes(b"the release of the image")
+    publisher.sign(camera.artefact)
+    camera.update()
+    assert camera.waiting.read_bytes() == b"a release"
+
+
+def test_a_signature_that_takes_for_ever_to_check_is_told(camera: Camera, publisher: Publisher, tmp_path: Path) -> None:
+    publisher.sign(camera.artefact)
+    signature = camera.artefact.with_name(f"{camera.artefact.name}.sig")
+    endless = tmp_path / "endless"
+    os.mkfifo(endless)
+    writer = os.open(endless, os.O_RDWR)
+    try:
+        with pytest.raises(UpdateError, match=r"ssh-keygen took longer than 0\.5 s; nothing was changed"):
+            update.verify(endless, signature, camera.signers, seconds=0.5)
+    finally:
+        os.close(writer)
 
 
 def test_an_address_is_fetched_with_its_signature(camera: Camera, publisher: Publisher) -> None:
