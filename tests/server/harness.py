@@ -22,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RIG = Path(__file__).parent / "rig" / "daemon.py"
+# of a stream; a proxy may write the names of fields its own way
+CONTENT_TYPE = rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n"
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -184,7 +186,7 @@ class Viewer:
         self.sock = sock
         self._file = sock.makefile("rb")
         self.head = self._until(b"\r\n\r\n")
-        match = re.search(rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n", self.head)
+        match = re.search(CONTENT_TYPE, self.head, re.IGNORECASE)
         assert match, self.head
         self.boundary = b"\r\n--" + match[1] + b"\r\n"
         assert self._file.read(len(self.boundary) - 2) == self.boundary[2:]

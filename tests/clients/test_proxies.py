@@ -1,0 +1,156 @@
+"""nginx and haproxy in front of the camera, with the configuration that docs/integrations.md gives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.clients import document, picture
+from tests.conftest import Report
+from tests.server.harness import Daemon, Reading, Viewer, running, until
+
+NAME = "cameras.example.org"
+FRAME_SECONDS = 1 / 25
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One that listens on 127.0.0.1:*port*."""
+
+    name: str
+    port: int
+
+    def watch(self) -> Viewer:
+        sock = socket.create_connection(("127.0.0.1", self.port), 10)
+        sock.sendall(f"GET /stream HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
+        return Viewer(sock)
+
+    def status(self, path: str) -> int:
+        """The status of the answer, 0 when there is none."""
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": NAME})
+        try:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+        except OSError:
+            return 0
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]:
+    """The command that runs the proxy *name* on *port* before the camera on the port *camera*."""
+    replaced = {document.CAMERA: f"127.0.0.1:{camera}"}
+    config = folder / f"{name}.conf"
+    if name == "haproxy":
+        config.write_text(document.block(name, 0, replaced | {"bind :80": f"bind 127.0.0.1:{port}"}))
+        return ["haproxy", "-db", "-f", config]
+    server = document.block(name, 0, replaced | {"listen 80": f"listen 127.0.0.1:{port}"})
+    # what a nginx.conf has around a server, with all files below its -p
+    folders = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    around = f"daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; {folders}"
+    config.write_text(f"{around}\n{server}}}\n")
+    return ["nginx", "-p", folder, "-c", config]
+
+
+@contextlib.contextmanager
+def in_front(name: str, camera: int, folder: Path) -> Iterator[Proxy]:
+    if not shutil.which(name):
+        pytest.skip(f"needs {name}, which scripts/test brings")
+    proxy = Proxy(name, free_port())
+    with (folder / "proxy.log").open("wb") as log:
+        process = subprocess.Popen(
+            command(name, proxy.port, camera, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+        )
+    try:
+        until(f"{name} serves the camera", lambda: proxy.status("/livez") == 200)
+        yield proxy
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)
+        print(f"--- {name}", (folder / "proxy.log").read_text(), sep="\n")
+
+
+def settings(**more: object) -> dict[str, object]:
+    """What the document tells the camera behind a proxy to have."""
+    http = tomllib.loads(document.block("nginx", 1, {"192.168.1.2": "127.0.0.1"}))["http"]
+    return {f"http.{key}": value for key, value in http.items()} | more
+
+
+PROXIES = pytest.mark.parametrize("name", ["nginx", "haproxy"])
+
+
+@PROXIES
+def test_a_picture_comes_less_than_a_frame_later_than_without_the_proxy(
+    name: str, tmp_path: Path, report: Report
+) -> None:
+    with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
+        daemon.wait_for_state("streaming", 30)
+        straight, through = Reading(daemon.watch()), Reading(proxy.watch())
+        until("100 pictures", lambda: len(through.parts) > 100)
+        arrived = {part.timestamp: part.arrived for part in straight.finish()}
+        later = [part.arrived - arrived[part.timestamp] for part in through.finish() if part.timestamp in arrived]
+        assert len(later) > 50
+        report(f"median {statistics.median(later) * 1000:.1f} ms, most {max(later) * 1000:.1f} ms later")
+        assert statistics.median(later) < FRAME_SECONDS
+
+
+@PROXIES
+def test_a_killed_camera_is_gone_through_on_the_same_connection(name: str, tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
+        daemon.wait_for_state("streaming", 30)
+        viewer = proxy.watch()
+        viewer.next_where("the test picture", lambda part: picture.is_upright(part.jpeg))
+        pid = daemon.camera_pid()
+        os.kill(pid, signal.SIGSTOP)
+        daemon.fault("opens-slowly")
+        os.kill(pid, signal.SIGKILL)
+        viewer.next_where("the card", lambda part: not picture.is_upright(part.jpeg))
+        viewer.next_where("the test picture again", lambda part: picture.is_upright(part.jpeg), 30)
+        viewer.close()
+
+
+@PROXIES
+def test_a_camera_that_was_off_is_served_again_without_a_hand_on_the_proxy(name: str, tmp_path: Path) -> None:
+    with running(tmp_path / "before", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
+        viewer = Reading(proxy.watch())
+        until("a picture", lambda: viewer.parts)
+        daemon.stop()
+        until("the viewer's connection ends", lambda: not viewer.is_alive())
+        until("an error", lambda: proxy.status("/snapshot") == {"nginx": 502, "haproxy": 503}[name])
+        with running(tmp_path / "after", settings(**{"http.port": daemon.port})) as after:
+            after.wait_for_state("streaming", 30)
+            until("a snapshot", lambda: proxy.status("/snapshot") == 200, 4)
+            proxy.watch().parts(10)
+
+
+@PROXIES
+def test_the_camera_judges_whom_the_proxy_names(name: str, tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
+        # what a client says of itself is dropped, whether it would let in or keep out
+        for field in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{proxy.port}/livez", headers={"Host": NAME, field: "for=8.8.8.8"}
+            )
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                assert answer.status == 200
+        assert Daemon.get(daemon, "/state")[0] == 200
