@@ -34,9 +34,10 @@ class Places:
         with self._lock:
             if self._sum >= self.most:
                 self.rejected += 1
+                are = "is" if self.most == 1 else "are"
                 raise Refused(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"There {'is' if self.most == 1 else 'are'} {self._counted(self.most)} already, and http.{self._key} allows no more",
+                    f"There {are} {self._counted(self.most)} already, and http.{self._key} allows no more",
                     self._key,
                 )
             if self._taken[address] >= self.most_each and not exempt:
