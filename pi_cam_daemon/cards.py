@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import logging
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 from pi_cam_daemon import children
 from pi_cam_daemon.errors import Cause
@@ -29,7 +29,7 @@ class Cards:
     """
 
     def __init__(self) -> None:
-        self._packaged = importlib.resources.files("pi_cam_daemon").joinpath("no-signal.jpg").read_bytes()
+        self._packaged = Path(__file__).with_name("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
         self._cards: dict[_Key, tuple[bytes, float]] = {}  # and until when each holds
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import logging
 import socket
@@ -350,5 +349,5 @@ def read_pages() -> dict[str, tuple[str, bytes]]:
         ".css": "text/css",
         ".svg": "image/svg+xml",
     }
-    web = importlib.resources.files("pi_cam_daemon") / "web"
+    web = Path(__file__).with_name("web")
     return {file.name: (types[Path(file.name).suffix], file.read_bytes()) for file in web.iterdir()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import importlib.resources
 import re
+from pathlib import Path
 from string import Template
 
 # by the reason that a refusal is counted under
@@ -47,7 +47,7 @@ class RefusalPage:
     """Fills `web/refused.html`, which loads nothing: whoever is refused would be refused that too."""
 
     def __init__(self) -> None:
-        text = (importlib.resources.files("pi_cam_daemon") / "web" / "refused.html").read_text("utf-8")
+        text = (Path(__file__).parent / "web" / "refused.html").read_text("utf-8")
         self._template = Template(text)
         style = re.search("<style>(.*?)</style>", text, re.DOTALL)
         assert style
