@@ -266,6 +266,7 @@ CARD = {
         "TimeoutStartUSec": "1min",
     },
     "pi-cam-daemon-boot-status.service": {
+        "After": "pi-cam-daemon.service",
         "Type": "oneshot",
         "Nice": "10",
         "TimeoutStartUSec": "2min",
