@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,7 +60,7 @@ def _tell(root: Path, text: str) -> None:
 
 
 def _run(argv: list[str | Path]) -> str:
-    """Empty if it succeeded, else its last words."""
+    """Empty if it succeeded, else why not."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(
@@ -68,5 +69,11 @@ def _run(argv: list[str | Path]) -> str:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"{argv[0]} took longer than an hour"
-    lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()
-    return lines[-1] if done.returncode else ""
+    said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+    return reason(said) if done.returncode else ""
+
+
+def reason(said: str) -> str:
+    """The heart of what apt, or the installer for it, *said*: its errors, or else the last line."""
+    errors = re.findall(r"\bE: ([^;\n]+)", said)
+    return "; ".join(dict.fromkeys(errors)) or said.splitlines()[-1]

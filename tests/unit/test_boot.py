@@ -244,3 +244,20 @@ def test_what_the_image_lacks_is_told_from_the_start(card: Card) -> None:
     assert first_boot.progress(card.root).endswith("is about to be installed")
     card.write("run/pi-cam-daemon-first-boot", "it is being installed\n")
     assert first_boot.progress(card.root) == "it is being installed"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "install: apt: installing python3-picamera2\n"
+            "install: apt-get -y -qq install python3-picamera2: W: Failed to fetch http://deb.debian.org/;"
+            " E: Unable to locate package python3-picamera2; install it yourself, or go without: --no-apt",
+            "Unable to locate package python3-picamera2",
+        ),
+        ("E: Could not get lock\nE: Unable to lock directory", "Could not get lock; Unable to lock directory"),
+        ("install: preparing 0.2\ninstall: no space left", "install: no space left"),
+    ],
+)
+def test_why_the_first_boot_has_not_succeeded_is_told_in_one_sentence(said: str, reason: str) -> None:
+    assert first_boot.reason(said) == reason
