@@ -157,7 +157,7 @@ def test_options_tells_what_may_be_asked_and_who_may_read(daemon: Daemon) -> Non
     assert b"Access-Control" not in answer(daemon, preflight.format("http://attacker.example"))
     ours = answer(daemon, preflight.format("http://octopi.local"))
     assert b"\r\nAccess-Control-Allow-Origin: http://octopi.local\r\n" in ours
-    assert b"\r\nAccess-Control-Allow-Headers: Content-Type\r\n" in ours
+    assert b"\r\nAccess-Control-Allow-Headers: Authorization, Content-Type\r\n" in ours
 
 
 @pytest.mark.parametrize("target", ["/snapshot", "/state", "/stream", "/"])
