@@ -146,20 +146,29 @@ def _peer(address: str) -> _Address:
     return peer
 
 
+def stays_here(peer: str, here: str) -> bool:
+    """Whether a connection from *peer* to *here* never leaves this machine."""
+    return peer == here or _peer(peer).is_loopback
+
+
 @dataclass(frozen=True)
 class Client:
-    """Who asks: the *address* that the proxy *peer* names, or the peer's own; *user* is who logged in, if anybody."""
+    """Who asks: the *address* that the proxy *peer* names, or the peer's own; *user* is who logged in, if anybody.
+
+    *encrypted* tells whether TLS is spoken with the peer.
+    """
 
     peer: str
     address: str
     user: User | None = None
+    encrypted: bool = False
 
     def __str__(self) -> str:
         return self.address
 
     def is_this_machine(self, here: str) -> bool:
         """Whether the machine asks itself, at its address *here*, and for nobody else."""
-        return self.address == self.peer and (self.peer == here or _peer(self.peer).is_loopback)
+        return self.address == self.peer and stays_here(self.peer, here)
 
 
 class Access:

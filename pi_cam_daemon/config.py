@@ -110,11 +110,14 @@ class HttpConfig:
     allowed_hosts: Annotated[tuple[str, ...], values.hosts]
     trusted_proxies: Annotated[tuple[str, ...], values.addresses]
     users_file: Annotated[str, values.path]
+    tls_certificate: Annotated[str, values.path]
+    tls_key: Annotated[str, values.path]
     cors_origins: Annotated[tuple[str, ...], values.origins]
     frame_ancestors: Annotated[tuple[str, ...], values.origins]
     # a connection is a file, and one outside the stream loop a thread: the unit's TasksMax stands above them
     max_viewers: Annotated[int, values.integer(1, 1000)]
     max_viewers_per_address: Annotated[int, values.integer(1, 1000)]
+    max_tls_viewers: Annotated[int, values.integer(1, 1000)]
     max_connections: Annotated[int, values.integer(1, 1000)]
     max_connections_per_address: Annotated[int, values.integer(1, 1000)]
     # browsers and programs stay far below these floors; a request has to be possible at all
@@ -125,6 +128,11 @@ class HttpConfig:
     keep_alive_seconds: Annotated[float, values.number(1, 600)]
     max_requests_per_connection: Annotated[int, values.integer(1, 1000000)]
     viewer_timeout_seconds: Annotated[float, values.number(1, 3600)]
+
+    @property
+    def scheme(self) -> str:
+        """What the page's address begins with."""
+        return "https" if self.tls_certificate else "http"
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def run(
     streams.start()
     supervisor.start(watch=streams.watch)
     server.start()
-    for address in _page_addresses("" if handed else config.http.listen_address, server.server_port):
+    scheme, listen_address = config.http.scheme, "" if handed else config.http.listen_address
+    for address in _page_addresses(scheme, listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
     notifier.ready(observer.sentence())
 
@@ -186,13 +187,14 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
     return config.video.width, config.video.height
 
 
-def _page_addresses(listen_address: str, port: int) -> list[str]:
+def _page_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
     """Where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
     if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
-        return [f"http://[{listen_address}]:{port}/" if ":" in listen_address else f"http://{listen_address}:{port}/"]
+        host = f"[{listen_address}]" if ":" in listen_address else listen_address
+        return [f"{scheme}://{host}:{port}/"]
     versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
     own = [interface for interface in interfaces.read() if interface.address.version in versions]
-    return [f"http://localhost:{port}/", *interfaces.page_addresses(port, own)]
+    return [f"{scheme}://localhost:{port}/", *interfaces.page_addresses(port, own, scheme=scheme)]
 
 
 def _cannot_listen(http: HttpConfig, error: OSError) -> str:

@@ -13,6 +13,8 @@ from pi_cam_daemon.request import Refused
 _SECONDS = 2.0
 _MOST = 64
 _CHUNK = 65536
+# what TLS has for such a case: a fatal alert, access_denied (RFC 8446, section 6)
+_ALERT = bytes.fromhex("15 0303 0002 02 31")
 
 
 class Farewells:
@@ -28,8 +30,25 @@ class Farewells:
         self._leaving: dict[int, tuple[socket.socket, float]] = {}
         self._thrown_away = bytearray(_CHUNK)
 
-    def say(self, connection: socket.socket, refused: Refused, now: float) -> None:
-        """Answer why it is *refused* on *connection*, and let it go when the peer has taken that."""
+    def say(self, connection: socket.socket, refused: Refused, now: float, tls: bool) -> None:
+        """Answer why it is *refused* on *connection*, and let it go when the peer has taken that.
+
+        Where *tls* is spoken an alert has to do: words would need a handshake, which is more than a refusal may cost.
+        """
+        answer = _ALERT if tls else self._answer(refused)
+        try:
+            connection.setblocking(False)
+            connection.send(answer)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            return
+        if len(self._leaving) >= _MOST:
+            self._close(next(iter(self._leaving)))
+        self._leaving[connection.fileno()] = connection, now + _SECONDS
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+
+    def _answer(self, refused: Refused) -> bytes:
         body = self._page.body(refused.text, refused.reason)
         headers = {**self._page.headers, **refused.headers}
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -39,17 +58,7 @@ class Farewells:
             "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
             f"Content-Length: {len(body)}\r\n{more}\r\n"
         )
-        try:
-            connection.setblocking(False)
-            connection.send(head.encode() + body)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            connection.close()
-            return
-        if len(self._leaving) >= _MOST:
-            self._close(next(iter(self._leaving)))
-        self._leaving[connection.fileno()] = connection, now + _SECONDS
-        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        return head.encode() + body
 
     def patience(self, now: float) -> float:
         """Seconds until one has to go, as epoll wants them: -1 for none."""

@@ -8,12 +8,13 @@ import socket
 import socketserver
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import mjpeg
-from pi_cam_daemon.access import Client
+from pi_cam_daemon.access import Client, stays_here
 from pi_cam_daemon.health import State
 from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
 
@@ -41,6 +42,7 @@ class Handler(socketserver.BaseRequestHandler):
 
     def setup(self) -> None:
         self.peer = peer_name(self.client_address)
+        self.here = peer_name(self.request.getsockname())
         self.asked: Request | None = None  # None while it is not understood
         self.client: Client | None = None
         self.endpoint = _NO_ENDPOINT
@@ -75,13 +77,17 @@ class Handler(socketserver.BaseRequestHandler):
         self.keeps_alive = asked.keeps_alive and may_keep_alive
         self.request.settimeout(self.server.http.request_timeout_seconds)
         self.client = self.server.access.judge(self.peer, asked)
+        if self.server.tls:
+            self.client = replace(self.client, encrypted=self.server.encrypts(self.request))
+            # what stays on this machine needs no encryption: those who care for it here know no certificate
+            if not self.client.encrypted and not stays_here(self.peer, self.here):
+                raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
         self.server.sites.check(asked)
         route, change = _ROUTES.get(asked.path), _CHANGES.get(asked.path)
         if route or change:
             self.endpoint = asked.path
         if logins := self.server.logins:
-            here = peer_name(self.request.getsockname())
-            if not (client := logins.judge(self.client, asked, here)):
+            if not (client := logins.judge(self.client, asked, self.here)):
                 text = "This camera asks for a name and a password"
                 self._answer_error(HTTPStatus.UNAUTHORIZED, text, CHALLENGE, "password")
                 return
@@ -147,9 +153,9 @@ class Handler(socketserver.BaseRequestHandler):
             "Content-Type": mjpeg.CONTENT_TYPE,
         }
         assert self.client
-        self.server.streams.places.take(str(self.client))
+        self.server.streams.take_place(self.client)
         if asked.method == "HEAD":
-            self.server.streams.places.give_back(str(self.client))
+            self.server.streams.give_back_place(self.client)
             self.server.count(self.endpoint, HTTPStatus.OK)
             self.request.sendall(self._head(HTTPStatus.OK, headers))
             return

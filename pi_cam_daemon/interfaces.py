@@ -87,7 +87,9 @@ def _sockaddr_in(request: bytes) -> int:
     return int.from_bytes(request[20:24], "big")
 
 
-def page_addresses(port: int, interfaces: Iterable[Interface] | None = None, hostname: str | None = None) -> list[str]:
+def page_addresses(
+    port: int, interfaces: Iterable[Interface] | None = None, hostname: str | None = None, scheme: str = "http"
+) -> list[str]:
     """The addresses to type into a browser on the same network, the mDNS name last.
 
     *interfaces* and *hostname* are this machine's own, unless given.
@@ -100,4 +102,4 @@ def page_addresses(port: int, interfaces: Iterable[Interface] | None = None, hos
     name = (socket.gethostname() if hostname is None else hostname).partition(".")[0]
     if name not in ("", "localhost"):
         hosts.append(f"{name}.local")
-    return [f"http://{host}:{port}/" for host in hosts]
+    return [f"{scheme}://{host}:{port}/" for host in hosts]

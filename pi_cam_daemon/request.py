@@ -22,7 +22,7 @@ _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
 _END = re.compile(rb"\r?\n\r?\n")
 # the first byte of a TLS handshake (RFC 8446, section 5.1): its sender waits for an answer and sends no line
-_TLS = b"\x16"
+TLS_HANDSHAKE = b"\x16"
 
 
 class Refused(Exception):
@@ -159,7 +159,7 @@ class Reader:
         return replace(request, body=body) if body else request
 
     def _head(self, most_in_line: int, most_in_fields: int) -> bytes:
-        if self._received.startswith(_TLS):
+        if self._received.startswith(TLS_HANDSHAKE):
             raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by http, not by https")
         searched = 0
         while not (end := _END.search(self._received, searched)):

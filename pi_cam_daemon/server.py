@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import access, mjpeg
@@ -31,7 +30,7 @@ from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.request import TLS_HANDSHAKE, Refused
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
@@ -47,19 +46,20 @@ _BUSY = "No more connections can be taken now; try again in a moment"
 # why somebody is refused, as it is counted
 _REASONS = (
     "network", "proxy", "host", "origin", "max_connections", "max_connections_per_address", "max_viewers",
-    "max_viewers_per_address", "threads", "password", "lockout", "role", "logins",
+    "max_viewers_per_address", "max_tls_viewers", "threads", "password", "lockout", "role", "logins", "tls",
 )  # fmt: skip
 # one line for a shortage or a stubborn client, however long it lasts
 _COMPLAINT_SECONDS = 60.0
 
 
-class CameraServer(ThreadingHTTPServer):
+class CameraServer(socketserver.ThreadingTCPServer):
     """Accepts, judges who may come in, and gives each connection a thread for its short requests.
 
     *listening* is a socket that listens already, and is used instead of the address and port in *http*. Raises OSError
     when it cannot listen.
     """
 
+    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
     pages: Mapping[str, tuple[str, bytes]]
@@ -99,7 +99,7 @@ class CameraServer(ThreadingHTTPServer):
         if listening is not None:
             self.socket.close()
             self.socket = listening
-            self.server_name, self.server_port = listening.getsockname()[:2]
+        self.server_port: int = self.socket.getsockname()[1]
         self.socket.setblocking(False)
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -109,12 +109,10 @@ class CameraServer(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
 
     def server_bind(self) -> None:
-        # Not HTTPServer's, which asks the DNS for the machine's own name: seconds, on a network without one.
         if self.address_family == socket.AF_INET6:
             literal = bool(self.server_address[0])
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, literal)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        super().server_bind()
 
     def start(self) -> None:
         self._thread.start()
@@ -128,6 +126,7 @@ class CameraServer(ThreadingHTTPServer):
         self.access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
         self.sites = Sites(http.allowed_hosts, http.cors_origins)
         self.logins = _logins(guard)
+        self.tls = guard.tls
         self.streams.configure(http, self._may_stay)
 
     def _may_stay(self, client: Client) -> bool:
@@ -176,7 +175,7 @@ class CameraServer(ThreadingHTTPServer):
         try:
             self.streams.add(connection, client, head + mjpeg.OPENING, interval)
         except OSError:  # hung up already
-            self.streams.places.give_back(str(client))
+            self.streams.give_back_place(client)
             return
         with self._lock:
             self._handed_over.add(connection)
@@ -192,9 +191,35 @@ class CameraServer(ThreadingHTTPServer):
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
         try:
-            super().process_request_thread(request, client_address)
+            secured = self._secured(request, peer_name(client_address))
+            if secured is None:
+                request.close()
+            else:
+                super().process_request_thread(secured, client_address)
         finally:
             self.connections.give_back(peer_name(client_address))
+
+    def _secured(self, connection: socket.socket, peer: str) -> socket.socket | None:
+        """*connection* as what is spoken on it needs it; None where nothing came of it."""
+        if self.tls is None:
+            return connection
+        from pi_cam_daemon import tls
+
+        deadline = time.monotonic() + self.http.request_timeout_seconds
+        try:
+            connection.settimeout(self.http.request_timeout_seconds)
+            if (first := connection.recv(1, socket.MSG_PEEK)) != TLS_HANDSHAKE:
+                return connection if first else None  # plain HTTP, which the handler judges
+            return tls.shake_hands(connection, self.tls, deadline)
+        except OSError as error:
+            self.deny("tls", peer, f"no TLS was agreed on: {getattr(error, 'reason', None) or error}")
+            return None
+
+    def encrypts(self, connection: socket.socket) -> bool:
+        """Whether TLS is spoken on *connection*; asked only where it can be."""
+        from ssl import SSLSocket
+
+        return isinstance(connection, SSLSocket)
 
     def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
         error = sys.exc_info()[1]
@@ -254,7 +279,7 @@ class CameraServer(ThreadingHTTPServer):
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY, "threads") from error
         except Refused as refused:
             self.deny(refused.reason, peer, refused.text)
-            self._farewells.say(connection, refused, time.monotonic())
+            self._farewells.say(connection, refused, time.monotonic(), self.tls is not None)
 
 
 def _logins(guard: Guard) -> Logins | None:

@@ -23,6 +23,7 @@ from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
+from pi_cam_daemon.request import Refused
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class Streams:
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.places = Places("viewer", "max_viewers")
+        self._tls_places = Places("encrypted viewer", "max_tls_viewers")
         self._viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience
@@ -153,6 +155,7 @@ class Streams:
         """Take over the limits in *http*, and end the streams of those who may not stay."""
         self.places.most = http.max_viewers
         self.places.most_each = http.max_viewers_per_address
+        self._tls_places.most = self._tls_places.most_each = http.max_tls_viewers
         self._viewer_timeout_seconds = http.viewer_timeout_seconds
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False
@@ -166,6 +169,21 @@ class Streams:
         self._closing = True
         self._wake()
         self._thread.join(timeout)
+
+    def take_place(self, client: Client) -> None:
+        """Take a place for *client*, which has to be given back. Raises Refused."""
+        self.places.take(str(client))
+        if client.encrypted:
+            try:
+                self._tls_places.take(str(client))
+            except Refused:
+                self.places.give_back(str(client))
+                raise
+
+    def give_back_place(self, client: Client) -> None:
+        self.places.give_back(str(client))
+        if client.encrypted:
+            self._tls_places.give_back(str(client))
 
     def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
         """Take over *sock*, whose *client* has taken one of the `places`, for good and stream to it.
@@ -257,6 +275,9 @@ class Streams:
     def _welcome(self, viewer: Viewer, now: float) -> None:
         fd = viewer.sock.fileno()
         self._viewers[fd] = viewer
+        if not viewer.client.encrypted and self._tls_places.taken:
+            # who needs no encryption is served first: it takes a Pi 4 a millisecond and more for each picture
+            self._viewers = dict(sorted(self._viewers.items(), key=lambda entry: entry[1].client.encrypted))
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
         viewer.told = self._comings.due(str(viewer.client), now)
         if viewer.told:
@@ -333,7 +354,7 @@ class Streams:
         self._epoll.unregister(fd)
         del self._viewers[fd]
         viewer.sock.close()
-        self.places.give_back(str(viewer.client))
+        self.give_back_place(viewer.client)
         if viewer.told:
             log.info(
                 "viewer %s left (%s): %d parts in %.0f s, %d now",

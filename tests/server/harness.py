@@ -68,7 +68,7 @@ class Daemon:
             )
         assert self.process.stdout
         line = self.process.stdout.readline()
-        match = re.search(r"http://\S+:(\d+)/", line)
+        match = re.search(r"https?://\S+:(\d+)/", line)
         assert match, f"no address in {line!r}; the log says: {self.log()}"
         self.port = int(match[1])
 
