@@ -25,7 +25,7 @@ from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.protocol import COUNT, HEADER, Kind, Reader, pack
-from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
+from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Outlet:
         self._changed = threading.Condition()
         self._hello: bytes | None = None
         self._reports: list[Report] = []  # one for each order of the server, which has one at a time
+        self._stills: list[Still] = []  # as the reports
         self._newest: tuple[bytes, int] | None = None
         self._rest = b""  # of a message that was begun
         self._sending = False  # the thread here has the socket
@@ -78,6 +79,11 @@ class Outlet:
     def controls(self, report: Report) -> None:
         with self._changed:
             self._reports.append(report)
+            self._changed.notify()
+
+    def still(self, still: Still) -> None:
+        with self._changed:
+            self._stills.append(still)
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
@@ -139,7 +145,9 @@ class Outlet:
                 while True:
                     now = time.monotonic()
                     frame = self._newest if self._live or now >= self._quiet_until else None
-                    if self._rest or self._hello or self._reports or frame or self._ending or now >= beat_at:
+                    if self._rest or self._hello or self._reports or self._stills or frame or self._ending:
+                        break
+                    if now >= beat_at:
                         break
                     self._changed.wait(beat_at - now)
                 messages = [self._rest]
@@ -149,6 +157,8 @@ class Outlet:
                     self._hello = None
                 messages += [pack(Kind.CONTROLS, report.to_json()) for report in self._reports]
                 self._reports.clear()
+                messages += [pack(Kind.STILL, still.payload(), still.captured_ns) for still in self._stills]
+                self._stills.clear()
                 if frame:
                     messages.append(pack(Kind.FRAME, *frame))
                     self._newest = None
@@ -183,6 +193,8 @@ def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
                 commands.put(Stop())
             elif message.kind is Kind.SET:
                 commands.put(SetControls.from_json(message.payload))
+            elif message.kind is Kind.TAKE_STILL:
+                commands.put(TakeStill(*COUNT.unpack(message.view)))
             elif message.kind in (Kind.LIVE, Kind.QUIET):
                 outlet.live(message.kind is Kind.LIVE)
     except (EOFError, ProtocolError):

@@ -31,6 +31,7 @@ _TEXTS: dict[Cause | None, tuple[str, str]] = {
     Cause.SETTINGS: ("Settings refused", "The camera cannot do what the configuration asks for. The log names it."),
     Cause.LOST: ("Camera was lost", "It stopped answering, perhaps unplugged. It is being opened again."),
     Cause.CRASHED: ("Camera crashed", "Its program is being started again. The log has the details."),
+    Cause.STILL: ("Taking a photo", "A picture of full size is being taken. The live picture goes on in a moment."),
     Cause.STALLED: ("The picture stands still", "The camera sends nothing new. It is being started again."),
     Cause.WEDGED: ("Driver hangs", "The camera cannot be started again. Reboot the Raspberry Pi."),
 }

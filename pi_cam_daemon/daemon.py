@@ -26,6 +26,7 @@ from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.state import Observer
+from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
 from pi_cam_daemon.systemd import Notifier, listening_socket
@@ -84,9 +85,10 @@ def run(
     handed = listening_socket()
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
+    stills = Stills(supervisor, hub, observer)
     try:
         server = CameraServer(
-            config.http, guarded, config.wall, hub, streams, supervisor.audience, observer, adjustments, handed
+            config.http, guarded, config.wall, hub, streams, supervisor.audience, observer, adjustments, stills, handed
         )
     except OSError as error:
         print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)

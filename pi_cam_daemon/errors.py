@@ -15,6 +15,7 @@ class Cause(enum.StrEnum):
     SETTINGS = "settings"
     LOST = "lost"
     CRASHED = "crashed"
+    STILL = "still"
     STALLED = "stalled"
     WEDGED = "wedged"
 

@@ -182,6 +182,15 @@ class Handler(socketserver.BaseRequestHandler):
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
 
+    def still(self, asked: Request) -> None:
+        """A picture of the sensor's full size; only the question costs something, so HEAD takes none."""
+        headers = {**_NO_STORE, "Content-Type": "image/jpeg"}
+        if asked.method == "HEAD":
+            self.server.count(self.endpoint, HTTPStatus.OK)
+            self.request.sendall(self._head(HTTPStatus.OK, headers))
+            return
+        self._answer(HTTPStatus.OK, self.server.stills.take().jpeg, headers)
+
     def controls(self, _: Request) -> None:
         """What can be set on this camera."""
         self._answer_json(HTTPStatus.OK, self.server.adjustments.table())
@@ -327,6 +336,7 @@ _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
     "/video": Handler.stream,
     "/snapshot": Handler.snapshot,
     "/snapshot.jpg": Handler.snapshot,
+    "/still.jpg": Handler.still,
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,

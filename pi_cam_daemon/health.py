@@ -44,14 +44,16 @@ class Failure:
 class Facts:
     """What was observed of the camera process. Times are CLOCK_MONOTONIC in seconds.
 
-    *progressed_at* is when this process last captured a frame, None before its first. *act_by* is when the supervisor
-    goes on by itself: starts a process, or is done with one that ends; None while one runs as it should.
+    *progressed_at* is when this process last captured a frame, None before its first; until *excused_until* none need
+    come, for it takes a still. *act_by* is when the supervisor goes on by itself: starts a process, or is done with one
+    that ends; None while one runs as it should.
     """
 
     wanted: bool
     running: bool
     started_at: float = 0.0
     progressed_at: float | None = None
+    excused_until: float = 0.0
     failure: Failure | None = None
     unkillable: bool = False
     act_by: float | None = None
@@ -90,7 +92,7 @@ def silent(now: float, facts: Facts, limits: Limits) -> bool:
         return False
     if facts.progressed_at is None:
         return now - facts.started_at > limits.start_seconds
-    return now - facts.progressed_at > limits.stall_seconds
+    return now - facts.progressed_at > limits.stall_seconds and now > facts.excused_until
 
 
 def explained_until(facts: Facts, limits: Limits) -> float:
@@ -101,7 +103,7 @@ def explained_until(facts: Facts, limits: Limits) -> float:
         return facts.act_by
     if facts.progressed_at is None:
         return facts.started_at + limits.start_seconds
-    return facts.progressed_at + limits.stall_seconds
+    return max(facts.progressed_at + limits.stall_seconds, facts.excused_until)
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

@@ -30,7 +30,7 @@ _MAX_SEGMENTS = 256
 # below this no real picture exists: µStreamer drops such frames of USB cameras, too
 _MIN_LENGTH = 125
 # A header may claim any size, and turning takes 6 bytes a pixel on a Pi that may have 512 MB; cameras have 12 million.
-_MOST_PIXELS = 1 << 24
+MOST_PIXELS = 1 << 24
 # the least that picture data can say is one bit for each block of 8x8 pixels
 _MAX_PIXELS_PER_BYTE = 8 * 64
 # how many of one buffer's pictures are looked at
@@ -146,7 +146,7 @@ def _is_plain(jpeg: bytes) -> bool:
             tables = True
         elif marker == _SOF[0]:
             pixels = (jpeg[at + 5] << 8 | jpeg[at + 6]) * (jpeg[at + 7] << 8 | jpeg[at + 8])
-            if sized or end - at < 10 or not 0 < pixels <= min(_MOST_PIXELS, _MAX_PIXELS_PER_BYTE * len(jpeg)):
+            if sized or end - at < 10 or not 0 < pixels <= min(MOST_PIXELS, _MAX_PIXELS_PER_BYTE * len(jpeg)):
                 return False
             sized = True
         elif marker not in _TABLES and (not _APP0 <= marker <= _COMMENT or _is_unwanted(jpeg, marker, at + 4, end)):
@@ -203,7 +203,7 @@ def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
 
 def _check_size(width: int, height: int, length: int) -> None:
     """Raise JpegError for what no picture of *length* bytes can be, and for what is more than a Pi can turn."""
-    if width * height > _MOST_PIXELS:
+    if width * height > MOST_PIXELS:
         raise JpegError(f"{width}x{height} pixels are more than this program takes")
     if width * height > _MAX_PIXELS_PER_BYTE * length:
         raise JpegError(f"it is cut short: {length} bytes cannot hold {width}x{height} pixels")

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.camera_info import CameraInfo
@@ -16,8 +17,11 @@ from pi_cam_daemon.controls import Control, Report, SetControls, Value
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer", Report, Still)
 
 # A camera process that talks without end is left alone for a turn, so that it cannot starve the viewers.
 _MESSAGES_PER_TURN = 16
@@ -32,7 +36,7 @@ class CameraLink:
     itself, *controls* what can be set on it, *captured* how many frames it has taken, *first_at* and *progressed_at*
     when (CLOCK_MONOTONIC) that was first and last seen to grow. *error* is its own word on why it ends, *ended* that
     nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of these
-    or the first frame arrives.
+    or the first frame arrives. Until *excused_until* a still is being taken, for which its frames may pause.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -44,6 +48,7 @@ class CameraLink:
         self._beats: list[tuple[float, int]] = []
         self._answered = threading.Condition()
         self._report: Report | None = None
+        self._still: Still | None = None
         self.info: CameraInfo | None = None
         self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None
@@ -52,6 +57,7 @@ class CameraLink:
         self.captured = 0
         self.first_at: float | None = None
         self.progressed_at: float | None = None
+        self.excused_until = 0.0
 
     @property
     def framerate(self) -> float:
@@ -79,17 +85,31 @@ class CameraLink:
         Raises TimeoutError when it does not come within *seconds*, and EOFError when it never will.
         """
         self.tell(Kind.SET, SetControls(number, values).to_json())
+        return self._answer(lambda: self._report, number, seconds)
 
-        def answer() -> Report | None:
-            return self._report if self._report and self._report.number == number else None
+    def take_still(self, number: int, seconds: float) -> Still:
+        """Have a picture of full size taken; as `adjust` otherwise."""
+        self.excused_until = time.monotonic() + seconds
+        try:
+            self.tell(Kind.TAKE_STILL, COUNT.pack(number))
+            return self._answer(lambda: self._still, number, seconds)
+        finally:
+            self.excused_until = 0.0
+            with self._answered:
+                self._still = None  # megabytes
+
+    def _answer(self, last: Callable[[], Answer | None], number: int, seconds: float) -> Answer:
+        def answer() -> Answer | None:
+            newest = last()
+            return newest if newest and newest.number == number else None
 
         with self._answered:
             if not self._answered.wait_for(lambda: answer() or self.ended, seconds):
                 raise TimeoutError
-            report = answer()
-        if report is None:
+            answered = answer()
+        if answered is None:
             raise EOFError
-        return report
+        return answered
 
     # -- heard
 
@@ -170,6 +190,13 @@ class CameraLink:
                     log.warning("the control %s is not set as configured: %s", name, why)
             with self._answered:
                 self.controls, self._report = report.controls, report
+                self._answered.notify_all()
+        elif message.kind is Kind.STILL:
+            still = Still.from_message(message)
+            self._progress(time.monotonic())
+            with self._answered:
+                if self.excused_until:  # else it comes too late for whoever asked
+                    self._still = still
                 self._answered.notify_all()
         elif message.kind is Kind.ERROR:
             said = json.loads(message.payload)

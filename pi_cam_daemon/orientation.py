@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pi_cam_daemon import exif
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 
@@ -74,8 +75,14 @@ class Orientation:
         if self.identity:
             return jpeg
         if self.method == "exif":
-            return jpeg[:2] + _exif(_TURNS[self._turn][1]) + jpeg[2:]
+            return jpeg[:2] + exif.segment(_TURNS[self._turn][1]) + jpeg[2:]
         return (self._lossless and self._lossless(jpeg)) or self._anew(jpeg)
+
+    def described(self, upright: bytes, photo: exif.Photo) -> bytes:
+        """*upright*, which came out of `jpeg` or `encode`, with all that is known of *photo*."""
+        marked = self.method == "exif" and not self.identity
+        rest = 4 + int.from_bytes(upright[4:6]) if marked else 2  # behind the mark that it has already
+        return upright[:2] + exif.segment(_TURNS[self._turn][1] if marked else 1, photo) + upright[rest:]
 
     def encode(self, bgr: npt.NDArray[np.uint8]) -> bytes:
         """The pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if no JPEG can be of that size."""
@@ -136,14 +143,6 @@ class Orientation:
         if pixels is None:
             raise JpegError("OpenCV cannot decode it")
         return self.encode(pixels)  # type: ignore[arg-type]
-
-
-def _exif(orientation: int) -> bytes:
-    """An APP1 segment with this one tag, and no thumbnail: programs that look for the next FFD8 stumble on those."""
-    # big-endian TIFF; its directory at byte 8: one entry: tag 0112, type 3 (16 bits), one of them; no further directory
-    tiff = b"MM\0*" + bytes((0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0))
-    content = b"Exif\0\0" + tiff
-    return b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content
 
 
 # turbojpeg.h

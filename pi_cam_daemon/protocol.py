@@ -8,10 +8,12 @@ The capture time is CLOCK_MONOTONIC in nanoseconds; of a beat, when it was count
                       FRAME   one whole JPEG
                       BEAT    u64: frames captured so far, once a second
                       CONTROLS  JSON: Report, what can be set, when the camera opens and in answer to each SET
+                      STILL   u64: the number of the TAKE_STILL answered, then one whole JPEG, or why there is none
                       ERROR   JSON: cause, message, hint; the process ends after it
     server → camera   CONFIGURE  JSON: CameraConfig; the first message of all
                       LIVE, QUIET  somebody watches (every frame), nobody does (one frame a second)
                       SET     JSON: SetControls
+                      TAKE_STILL  u64: its number; one picture of the sensor's full size is wanted
                       STOP    close the camera and exit
 """
 
@@ -36,11 +38,13 @@ class Kind(enum.IntEnum):
     BEAT = 3
     ERROR = 4
     CONTROLS = 5
+    STILL = 6
     CONFIGURE = 16
     LIVE = 17
     QUIET = 18
     STOP = 19
     SET = 20
+    TAKE_STILL = 21
 
 
 # A 64-megapixel still at good quality stays below 32 MiB; anything longer is a broken sender, not a picture.
@@ -115,7 +119,7 @@ class Reader:
             kind = _KINDS.get(number)
             if kind is None:
                 raise ProtocolError(f"message of unknown kind {number}")
-            longest = LONGEST_FRAME if kind is Kind.FRAME else LONGEST_OTHER
+            longest = LONGEST_FRAME if kind in (Kind.FRAME, Kind.STILL) else LONGEST_OTHER
             if length > longest:
                 raise ProtocolError(f"{kind.name} of {length} bytes; at most {longest} are accepted")
             self._needed = HEADER.size + length
@@ -125,5 +129,7 @@ class Reader:
                 self._needed = HEADER.size
                 self.drained = self._emptied and not self._have
                 return Message(kind, captured_ns, memoryview(data)[begin : self._at])
+            if kind is Kind.STILL:
+                continue  # the next one is far off, and all that comes until then far smaller
             # for the rest, and for the next one, which may be somewhat larger
             self._room = max(self._room, min(self._needed + self._needed // 4, _MOST_ROOM))

@@ -33,6 +33,7 @@ from pi_cam_daemon.refusal_page import RefusalPage
 from pi_cam_daemon.request import TLS_HANDSHAKE, Refused
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
+from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class CameraServer(socketserver.ThreadingTCPServer):
         audience: Audience,
         observer: Observer,
         adjustments: Adjustments,
+        stills: Stills,
         listening: socket.socket | None = None,
     ) -> None:
         self.hub = hub
@@ -81,6 +83,7 @@ class CameraServer(socketserver.ThreadingTCPServer):
         self.audience = audience
         self.observer = observer
         self.adjustments = adjustments
+        self.stills = stills
         self.probe = Probe("accept loop", self._wake)
         self.connections = Places("connection", "max_connections")
         self.pages = read_pages()

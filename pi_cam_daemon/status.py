@@ -15,7 +15,8 @@ class CameraStatus:
     """What is known of the camera now. *info* is the camera's own word, None before it was opened.
 
     *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
-    *needs_reboot* tells that nothing else has helped for as long as the owner set.
+    *needs_reboot* tells that nothing else has helped for as long as the owner set, *takes_still* that a picture of full
+    size is being taken.
     """
 
     state: State
@@ -28,6 +29,7 @@ class CameraStatus:
     restarts: Mapping[Cause, int]
     since: float
     needs_reboot: bool
+    takes_still: bool
 
     @property
     def framerate(self) -> float:
@@ -41,7 +43,9 @@ class CameraStatus:
             return self.failure.cause
         if self.state in (State.WEDGED, State.STALLED):
             return Cause(self.state.value)
-        return Cause.STALLED if self.state is State.STREAMING else Cause.STARTING
+        if self.state is not State.STREAMING:
+            return Cause.STARTING
+        return Cause.STILL if self.takes_still else Cause.STALLED
 
 
 def framerate(info: CameraInfo | None) -> float:

@@ -23,6 +23,7 @@ from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.status import CameraStatus, framerate
+from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,13 @@ class Supervisor:
             raise EOFError
         return camera.link.adjust(number, values, seconds)
 
+    def take_still(self, number: int, seconds: float) -> Still:
+        """Have the camera take a picture of full size: CameraLink.take_still. EOFError without a camera."""
+        camera = self._camera
+        if camera is None or not camera.link.info:
+            raise EOFError
+        return camera.link.take_still(number, seconds)
+
     def status(self) -> CameraStatus:
         with self._lock:
             camera, captured = self._camera, self._captured_before
@@ -168,6 +176,7 @@ class Supervisor:
             pid=camera.process.pid if camera else None,
             starts=self._starts,
             restarts=dict(self._restarts),
+            takes_still=bool(camera and camera.link.excused_until),
         )
 
     # -- the loop
@@ -323,6 +332,7 @@ class Supervisor:
             started_at=camera.started_at if camera else 0.0,
             progressed_at=camera.link.progressed_at if camera else None,
             failure=self._failure,
+            excused_until=camera.link.excused_until if camera else 0.0,
             unkillable=camera is not None and camera.unkillable,
             act_by=self._act_by(),
         )

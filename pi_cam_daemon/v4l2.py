@@ -27,6 +27,21 @@ _BUFFERS = 4
 _MOST_FORMATS = 64
 _MOST_CONTROLS = 256
 
+# what the module videodev2 leaves out
+_VIDIOC_ENUM_FRAMESIZES = 0xC02C564A
+
+
+class _FrameSize(ctypes.Structure):
+    """v4l2_frmsizeenum; *numbers* are width and height, or least, most and step of each."""
+
+    _fields_ = (
+        ("index", ctypes.c_uint32),
+        ("pixel_format", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("numbers", ctypes.c_uint32 * 6),
+        ("reserved", ctypes.c_uint32 * 2),
+    )
+
 
 @contextlib.contextmanager
 def opened(node: Path) -> Iterator[int]:
@@ -75,6 +90,24 @@ def pixel_formats(fd: int) -> list[str]:
             raise
         found.append(entry.pixelformat.to_bytes(4, "little").decode("latin-1"))
     return found
+
+
+def largest_size(fd: int, pixel_format: str, most_pixels: int) -> tuple[int, int]:
+    """The largest (width, height) listed for *pixel_format*, of no more than *most_pixels*; (0, 0) without any."""
+    found = [(0, 0)]
+    for index in range(_MOST_FORMATS):
+        entry = _FrameSize(index=index, pixel_format=int.from_bytes(pixel_format.encode(), "little"))
+        try:
+            fcntl.ioctl(fd, _VIDIOC_ENUM_FRAMESIZES, entry)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise
+            break  # the end of the list, or a driver that has none
+        if entry.type != api.V4L2_FRMSIZE_TYPE_DISCRETE:
+            found.append((entry.numbers[1], entry.numbers[4]))
+            break
+        found.append((entry.numbers[0], entry.numbers[1]))
+    return max((size for size in found if size[0] * size[1] <= most_pixels), key=lambda size: size[0] * size[1])
 
 
 @dataclass(frozen=True)
@@ -186,6 +219,7 @@ class Capture:
         fcntl.ioctl(self._fd, api.VIDIOC_REQBUFS, request)
         kind = ctypes.c_int(api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
         with contextlib.ExitStack() as stack:
+            stack.callback(self._free)
             for index in range(request.count):
                 buffer = _buffer(index)
                 fcntl.ioctl(self._fd, api.VIDIOC_QUERYBUF, buffer)
@@ -198,6 +232,13 @@ class Capture:
             finally:
                 with contextlib.suppress(OSError):  # it may be gone, and why the block ended is the news
                     fcntl.ioctl(self._fd, api.VIDIOC_STREAMOFF, kind)
+
+    def _free(self) -> None:
+        """Give the buffers back: while there are any, the camera takes no other size."""
+        self._memory.clear()
+        request = api.v4l2_requestbuffers(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP)
+        with contextlib.suppress(OSError):  # as above
+            fcntl.ioctl(self._fd, api.VIDIOC_REQBUFS, request)
 
     def wait(self, milliseconds: int) -> bool:
         """Whether there is news in that time: a picture, or the error that ends them. `newest` has it."""

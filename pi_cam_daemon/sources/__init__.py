@@ -14,6 +14,7 @@ from pi_cam_daemon.camera_info import CameraInfo as CameraInfo
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Report
 from pi_cam_daemon.controls import SetControls as SetControls
+from pi_cam_daemon.still import Still as Still
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,14 @@ class Stop:
     """Close the camera and return from `run`."""
 
 
-Command = Stop | SetControls
+@dataclass(frozen=True)
+class TakeStill:
+    """Deliver one picture of the sensor's full size; the stream may pause for it."""
+
+    number: int
+
+
+Command = Stop | SetControls | TakeStill
 Commands = queue.SimpleQueue[Command]
 
 
@@ -33,11 +41,6 @@ def next_command(commands: Commands) -> Command | None:
     return None if commands.empty() else commands.get()
 
 
-def stopped(commands: Commands) -> bool:
-    """Whether a Stop has come, for a source that has nothing to set. Never waits."""
-    return isinstance(next_command(commands), Stop)
-
-
 class Sink(Protocol):
     """Where a source delivers. No method ever blocks or raises; any thread may call them."""
 
@@ -46,6 +49,9 @@ class Sink(Protocol):
 
     def controls(self, report: Report) -> None:
         """What can be set, once the camera is open, and the answer to each SetControls."""
+
+    def still(self, still: Still) -> None:
+        """The answer to each TakeStill."""
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         """One whole, upright JPEG, given away for good; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""

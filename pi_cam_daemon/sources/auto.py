@@ -50,7 +50,7 @@ class _Lookout:
 
     def __init__(self, sink: Sink, commands: Commands, device: str) -> None:
         self.found: usb.Camera | None = None
-        self.opened, self.controls, self.passed = sink.opened, sink.controls, sink.passed
+        self.opened, self.controls, self.passed, self.still = sink.opened, sink.controls, sink.passed, sink.still
         self._sink = sink
         self._commands = commands
         self._device = device

@@ -22,8 +22,9 @@ from pi_cam_daemon import devices, first_boot
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Stop, next_command
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.csi_controls import CsiControls
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ _BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
 # how soon a command is obeyed
 _CHECK_SECONDS = 0.2
+# from the camera's start to a picture of full size; the server's patience is a little longer (stills.py)
+_STILL_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -103,19 +106,26 @@ def bitrate(quality: int, width: int, height: int) -> int:
 
 def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
     """The encoder for pictures of this size on this machine, and its name for people."""
-    from picamera2.encoders import JpegEncoder, MJPEGEncoder
+    from picamera2.encoders import MJPEGEncoder
     from picamera2.platform import Platform, get_platform
 
     if has_hardware_encoder(get_platform() is Platform.VC4, width, height):
         return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
     # On a Pi 5 MJPEGEncoder is FFmpeg's, whose eight threads hold back eight frames.
+    return software_encoder(width, height, quality)
+
+
+def software_encoder(_width: int, _height: int, quality: int) -> tuple[Any, str]:
+    """The one for pictures of any size."""
+    from picamera2.encoders import JpegEncoder
+
     return JpegEncoder(q=quality), "software JPEG (simplejpeg)"
 
 
 class CsiSource:
     """One CSI camera, its controls set to *settings* from the start.
 
-    *allocator* and *encoder* stand in for picamera2's buffers and for the choice of encoder.
+    *allocator*, *encoder* and *still_encoder* stand in for picamera2's buffers and for the choice of encoders.
     """
 
     def __init__(
@@ -126,12 +136,15 @@ class CsiSource:
         *,
         allocator: Any = None,
         encoder: MakeEncoder = choose_encoder,
+        still_encoder: MakeEncoder = software_encoder,
     ) -> None:
         self._video = video
         self._csi = csi
         self._settings = settings or {}
         self._allocator = allocator
         self._make_encoder = encoder
+        self._make_still_encoder = still_encoder
+        self._applied: dict[str, Any] = {}  # libcamera's controls as they were set last
 
     def run(self, sink: Sink, commands: Commands) -> None:
         with _explained():
@@ -140,7 +153,10 @@ class CsiSource:
             with _explained():
                 output, controls = self._start(picam2, name, sink)
             while not isinstance(command := next_command(commands), Stop):
-                if command:
+                if isinstance(command, TakeStill):
+                    with _explained():
+                        output = self._take_still(picam2, name, command.number, sink)
+                elif command:
                     sink.controls(controls.set(command.number, command.values))
                 output.wait(_CHECK_SECONDS)
         finally:
@@ -160,7 +176,13 @@ class CsiSource:
     def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
         """Configure the camera, tell *sink* what it gives and let it run; its frames' output, and its controls."""
         framerate = self._configure(picam2)
-        controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), picam2.set_controls)
+        self._applied.clear()
+
+        def apply(values: dict[str, Any]) -> None:
+            picam2.set_controls(values)
+            self._applied.update(values)
+
+        controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), apply)
         report = controls.start(self._settings)
         given = picam2.camera_configuration()["main"]
         width, height = given["size"]
@@ -168,21 +190,77 @@ class CsiSource:
             log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
         if framerate != self._video.framerate:
             log.warning("%s gives %.2f frames a second, not %g", name, framerate, self._video.framerate)
-        encoder, encoder_name = self._make_encoder(width, height, self._video.quality)
-        orientation = self._rest(picam2)
-        output = _output(sink, encoder, orientation)
         # Before the camera: no frame comes ahead of the announcement, and an encoder that fails is not announced.
-        picam2.start_encoder(encoder, output)
-        sink.opened(CameraInfo("csi", name, *orientation.size(width, height), framerate, given["format"], encoder_name))
+        output, encoder_name = self._start_encoder(picam2, sink)
+        size = self._rest(picam2).size(width, height)
+        sink.opened(CameraInfo("csi", name, *size, framerate, given["format"], encoder_name))
         sink.controls(report)
         picam2.start()
         return output, controls
+
+    def _start_encoder(self, picam2: Any, sink: Sink) -> tuple[Any, str]:
+        """What hands its pictures to *sink*, and its name."""
+        width, height = picam2.camera_configuration()["main"]["size"]
+        encoder, name = self._make_encoder(width, height, self._video.quality)
+        output = _output(sink, encoder, self._rest(picam2))
+        picam2.start_encoder(encoder, output)
+        return output, name
+
+    def _take_still(self, picam2: Any, name: str, number: int, sink: Sink) -> Any:
+        """Switch the sensor to its full size for one picture, and back; the output of the stream from now on."""
+        picam2.stop_recording()
+        still = self._full_size(picam2, name, number)
+        self._configure(picam2)
+        # configuring forgets them
+        picam2.set_controls(self._lasting())
+        output, _ = self._start_encoder(picam2, sink)
+        picam2.start()
+        sink.still(still)
+        return output
+
+    def _full_size(self, picam2: Any, name: str, number: int) -> Still:
+        # what is zoomed at has fewer pixels, and what is left out of the stream on purpose stays out of the still
+        size = self._applied.get("ScalerCrop", (0, 0, *picam2.sensor_resolution))[2:]
+        sensor = {"output_size": tuple(picam2.sensor_resolution)}
+        try:
+            # one buffer, for twelve million pixels take 18 MB of CMA memory
+            picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, buffer_count=1))
+        except (RuntimeError, OSError) as error:
+            why = explain(error)
+            return Still(number, refused=f"No picture of full size: {why.message}{f'. {why.hint}' if why.hint else ''}")
+        self._hold_rate(picam2)
+        picam2.set_controls(self._lasting())
+        orientation = self._rest(picam2)
+        width, height = picam2.camera_configuration()["main"]["size"]
+        encoder, _ = self._make_still_encoder(width, height, self._video.quality)
+        picam2.start()
+        request = picam2.capture_request(wait=_STILL_SECONDS)
+        try:
+            metadata = request.get_metadata()
+            jpeg = encoder.encode_func(request, "main")
+        finally:
+            request.release()
+            picam2.stop()
+        photo = _photo(name, metadata)
+        return Still(number, orientation.described(orientation.jpeg(jpeg), photo), photo.captured_ns)
+
+    def _lasting(self) -> dict[str, Any]:
+        """What was set, without what only happens once."""
+        return {control: value for control, value in self._applied.items() if control != "AfTrigger"}
 
     def _configure(self, picam2: Any) -> float:
         """Set size, flips and frame rate, and return the frame rate that the camera will keep.
 
         libcamera replaces what it cannot give: a picture of another size is worth more than none.
         """
+        size = self._video.width, self._video.height
+        for sensor in self._sensor_modes(picam2):
+            picam2.configure(self._configuration(picam2, size, sensor, self._csi.buffer_count))
+            if picam2.camera_controls["FrameDurationLimits"][0] <= round(1e6 / self._video.framerate):
+                break
+        return self._hold_rate(picam2)
+
+    def _configuration(self, picam2: Any, size: tuple[int, int], sensor: dict[str, Any], buffer_count: int) -> Any:
         import libcamera
 
         video = self._video
@@ -191,29 +269,27 @@ class CsiSource:
         transform = libcamera.Transform(
             hflip=video.hflip != (video.rotation in (180, 270)), vflip=video.vflip != (video.rotation in (90, 180))
         )
-        wanted_us = round(1e6 / video.framerate)
-        for sensor in self._sensor_modes(picam2):
-            picam2.configure(
-                picam2.create_video_configuration(
-                    # what both encoders take as it is, at 1.5 bytes a pixel instead of 4
-                    main={"size": (video.width, video.height), "format": "YUV420"},
-                    # A raw stream costs another buffer_count frames of the sensor's size in the CMA memory, which a
-                    # Zero has little of. It once was needed to choose the sensor's mode; now `sensor` does that.
-                    raw=None,
-                    sensor=sensor,
-                    transform=transform,
-                    # JPEG's colours: BT.601, full range. Video's default would look pale.
-                    colour_space=libcamera.ColorSpace.Sycc(),
-                    buffer_count=self._csi.buffer_count,
-                )
-            )
-            shortest_us, longest_us, _ = picam2.camera_controls["FrameDurationLimits"]
-            if shortest_us <= wanted_us:
-                break
+        return picam2.create_video_configuration(
+            # what all encoders take as it is, at 1.5 bytes a pixel instead of 4
+            main={"size": size, "format": "YUV420"},
+            # A raw stream costs another buffer_count frames of the sensor's size in the CMA memory, which a Zero has
+            # little of. It once was needed to choose the sensor's mode; now `sensor` does that.
+            raw=None,
+            sensor=sensor,
+            transform=transform,
+            # JPEG's colours: BT.601, full range. Video's default would look pale.
+            colour_space=libcamera.ColorSpace.Sycc(),
+            buffer_count=buffer_count,
+        )
+
+    def _hold_rate(self, picam2: Any) -> float:
+        """Have frames come at the rate that is configured, or the nearest to it, which is returned."""
+        wanted_us = round(1e6 / self._video.framerate)
+        shortest_us, longest_us, _ = picam2.camera_controls["FrameDurationLimits"]
         frame_us = int(min(max(wanted_us, shortest_us), longest_us))
         # picamera2's FrameRate sets this same control, without regard to the limits
         picam2.set_controls({"FrameDurationLimits": (frame_us, frame_us)})
-        return video.framerate if frame_us == wanted_us else 1e6 / frame_us
+        return self._video.framerate if frame_us == wanted_us else 1e6 / frame_us
 
     def _rest(self, picam2: Any) -> Orientation:
         """What is left to do after the flips that the camera does."""
@@ -301,6 +377,19 @@ def _output(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
                     self._changed.notify()
 
     return SinkOutput()
+
+
+def _photo(name: str, metadata: Mapping[str, Any]) -> Photo:
+    """What libcamera says of a picture; webcams and the like tell neither exposure nor gains."""
+    now_ns = time.monotonic_ns()
+    exposure_us, gain = metadata.get("ExposureTime"), metadata.get("AnalogueGain")
+    return Photo(
+        min(metadata.get("SensorTimestamp", now_ns), now_ns),
+        name,
+        exposure_us,
+        # a gain of 1 is called ISO 100, as in rpicam-apps
+        None if gain is None else round(100 * gain * metadata.get("DigitalGain", 1.0)),
+    )
 
 
 def captured_ns(first_us: int | None, since_first_us: int | None, now_ns: int) -> int:

@@ -6,6 +6,7 @@ betrays a frozen or stuttering stream: a mark crosses the ramp every two seconds
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import time
 
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Stop
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Still, Stop, TakeStill
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
@@ -35,6 +37,8 @@ _LIGHT: Colour = (240, 240, 240)
 _GREY: Colour = (170, 170, 170)
 _MARK: Colour = (0, 140, 255)
 _CROSSING_NS = 2_000_000_000
+# what stands for the sensor's full size: that of a Camera Module 2
+_STILL = (3280, 2464)
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
@@ -61,8 +65,11 @@ class PatternSource:
         while True:
             wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
             try:
-                if isinstance(commands.get(timeout=max(0.0, wait_ns / 1e9)), Stop):
-                    return
+                match commands.get(timeout=max(0.0, wait_ns / 1e9)):
+                    case Stop():
+                        return
+                    case TakeStill(still):
+                        sink.still(_still(still, video, orientation))
                 continue
             except queue.Empty:
                 pass
@@ -84,6 +91,14 @@ class PatternSource:
                 )
             sink.frame(jpeg, captured_ns)
             slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
+
+
+def _still(number: int, video: VideoConfig, orientation: Orientation) -> Still:
+    captured_ns = time.monotonic_ns()
+    width, height = _STILL
+    picture = _Picture(dataclasses.replace(video, width=width, height=height))
+    jpeg = orientation.encode(picture.draw(number, captured_ns))
+    return Still(number, orientation.described(jpeg, Photo(captured_ns, "Test picture")), captured_ns)
 
 
 def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:

@@ -23,8 +23,9 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from pi_cam_daemon import __version__, jpeg, multipart
 from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, stopped
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.dropped import Dropped
 from pi_cam_daemon.values import without_secrets
 
@@ -73,11 +74,14 @@ class UpstreamSource:
         dropped = Dropped(name)
         delivered_at = 0.0
         opened = False
+        still = 0  # the number of the one that is wanted
         wrong = ""
         receiver = _Receiver(self._upstream)
         receiver.start()
         try:
-            while not stopped(commands):
+            while not isinstance(command := next_command(commands), Stop):
+                if isinstance(command, TakeStill):
+                    still = command.number
                 picture, captured_ns = receiver.newest(_LOOK_SECONDS)
                 if picture:
                     try:
@@ -86,6 +90,10 @@ class UpstreamSource:
                             sink.opened(self._info(name, *jpeg.size(picture)))
                             opened = True
                         sink.frame(picture, captured_ns)
+                        if still:
+                            jpeg_with_time = self._orientation.described(picture, Photo(captured_ns))
+                            sink.still(Still(still, jpeg_with_time, captured_ns))
+                            still = 0
                         delivered_at = time.monotonic()
                     except JpegError as error:
                         wrong = f"; the last one is refused: {error}"

@@ -13,8 +13,9 @@ from pi_cam_daemon import jpeg, v4l2
 from pi_cam_daemon.config import UsbConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Stop, next_command
+from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.dropped import Dropped
 from pi_cam_daemon.sources.usb_controls import UsbControls
 
@@ -27,10 +28,17 @@ SYSFS = Path("/sys/class/video4linux")
 _FORMATS = {"MJPG": ("MJPG", "JPEG"), "YUYV": ("YUYV",), "auto": ("MJPG", "JPEG", "YUYV")}
 # how soon a Stop is seen when no picture comes
 _CHECK_MS = 200
+# A camera that was just switched to another size needs about this long to find its exposure.
+_SETTLE_SECONDS = 1.0
+# the server's patience is a little longer (stills.py)
+_STILL_SECONDS = 8.0
 # so many pictures without their end marker more than with it are a camera's habit, not accidents
 _ENDLESS_BY_HABIT = 10
 
 _LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
+
+
+_Mode = tuple[str, int, int]  # pixel format, width, height
 
 
 @dataclass(frozen=True)
@@ -106,10 +114,20 @@ class UsbSource:
                 capture = self._configure(fd)
                 controls = UsbControls(fd)
                 report = controls.set(0, self._settings)
-                with capture.streaming():
-                    self._announce(camera, capture, sink)
-                    sink.controls(report)
-                    self._deliver(camera, capture, controls, sink, commands)
+                largest = self._largest(fd, capture)
+                announced = False
+                while True:
+                    with capture.streaming():
+                        if not announced:
+                            self._announce(camera, capture, sink)
+                            sink.controls(report)
+                            announced = True
+                        number = self._deliver(camera, capture, largest, controls, sink, commands)
+                    if number is None:
+                        return
+                    still = self._take_still(fd, camera, largest, number)
+                    capture = self._configure(fd)
+                    sink.still(still)
         except SourceError:
             raise
         except OSError as error:
@@ -133,18 +151,68 @@ class UsbSource:
         encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
         sink.opened(CameraInfo("usb", str(camera), width, height, capture.framerate, capture.pixel_format, encoder))
 
+    def _largest(self, fd: int, capture: v4l2.Capture) -> _Mode:
+        """What a still is taken with: the largest size of any format that may be used, or that of the stream."""
+        there = v4l2.pixel_formats(fd)
+        names = [name for name in _FORMATS[self._usb.pixel_format] if name in there]
+        modes = [(name, *v4l2.largest_size(fd, name, jpeg.MOST_PIXELS)) for name in names]
+        # of two formats with that size the first is the better one
+        streamed: _Mode = capture.pixel_format, capture.width, capture.height
+        return max(streamed, *modes, key=lambda mode: mode[1] * mode[2])
+
+    def _take_still(self, fd: int, camera: Camera, mode: _Mode, number: int) -> Still:
+        """The still of that *number*; it has no picture where the camera does not do what it listed."""
+        try:
+            capture = v4l2.Capture(fd, *mode, self._video.framerate)
+            with capture.streaming():
+                return self._first_settled(camera, capture, number)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                raise
+            return Still(number, refused=f"No picture of full size: {explain(error, camera.path).message}")
+
+    def _first_settled(self, camera: Camera, capture: v4l2.Capture, number: int) -> Still:
+        begun = time.monotonic()
+        orientation = Orientation.of(self._video)
+        upright_jpeg = _converter(capture, orientation)
+        why = "none came"
+        while (seconds := time.monotonic() - begun) < _STILL_SECONDS:
+            picture = capture.newest() if capture.wait(_CHECK_MS) else None
+            if picture and seconds > _SETTLE_SECONDS and not picture.damaged:
+                try:
+                    upright = upright_jpeg(picture.data)
+                except JpegError as error:
+                    why = str(error)
+                else:
+                    return _still(number, upright, orientation, camera, time.monotonic_ns())
+        size = f"{capture.width}x{capture.height}"
+        return Still(number, refused=f"The camera gave no picture of {size} within {_STILL_SECONDS:g} s: {why}")
+
     def _deliver(
-        self, camera: Camera, capture: v4l2.Capture, controls: UsbControls, sink: Sink, commands: Commands
-    ) -> None:
-        upright_jpeg = _converter(capture, Orientation.of(self._video))
+        self,
+        camera: Camera,
+        capture: v4l2.Capture,
+        largest: _Mode,
+        controls: UsbControls,
+        sink: Sink,
+        commands: Commands,
+    ) -> int | None:
+        """Deliver until there is something else to do: a still of that number, or, with None, nothing more."""
+        orientation = Orientation.of(self._video)
+        upright_jpeg = _converter(capture, orientation)
         dropped = Dropped(camera.path)
         captured_ns = time.monotonic_ns()
+        still = None
         while not isinstance(command := next_command(commands), Stop):
-            if command:
+            if isinstance(command, TakeStill):
+                if (capture.width, capture.height) != largest[1:]:
+                    return command.number
+                still = command.number  # it streams in full size: the next picture is it
+            elif command:
                 sink.controls(controls.set(command.number, command.values))
             if not capture.wait(_CHECK_MS):
                 continue
-            if not sink.wanted:
+            if not sink.wanted and still is None:
                 if capture.skip():
                     sink.passed()
                 continue
@@ -161,7 +229,11 @@ class UsbSource:
             now_ns = time.monotonic_ns()
             # some drivers give no time, or one of another clock
             captured_ns = picture.timestamp_ns if captured_ns < picture.timestamp_ns <= now_ns else now_ns
+            if still is not None:
+                sink.still(_still(still, data, orientation, camera, captured_ns))
+                still = None
             sink.frame(data, captured_ns)
+        return None
 
     def _warn_of_differences(self, camera: Camera, capture: v4l2.Capture) -> None:
         video = self._video
@@ -170,6 +242,10 @@ class UsbSource:
             log.warning("%s gives %dx%d, not %dx%d; `v4l2-ctl --list-formats-ext` shows its sizes", camera.path, *sizes)
         if abs(capture.framerate - video.framerate) > 0.01 * video.framerate:
             log.warning("%s gives %.4g frames a second, not %g", camera.path, capture.framerate, video.framerate)
+
+
+def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera, captured_ns: int) -> Still:
+    return Still(number, orientation.described(upright, Photo(captured_ns, camera.name)), captured_ns)
 
 
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:

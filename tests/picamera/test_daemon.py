@@ -235,3 +235,15 @@ def test_viewers_stay_connected_when_the_camera_process_dies_or_hangs(
         stream.wait_for_pictures()
     assert daemon.wait_for_camera() != old
     assert daemon.state()["camera_process"]["starts"] == 2
+
+
+def test_a_still_comes_in_full_size_and_the_viewers_stay(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    pid = daemon.wait_for_camera()
+    with daemon.stream() as stream:
+        stream.wait_for_pictures()
+        status, jpeg = daemon.get("/still.jpg")
+        assert status == 200
+        assert Image.open(io.BytesIO(jpeg)).size == (1280, 720)
+        stream.wait_for_pictures()
+    assert daemon.camera_pids() == [pid]

@@ -11,6 +11,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,18 @@ from virtual_camera import MemfdAllocator, nv12_encoder
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
+from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
+
+# tags of Exif
+MODEL, ORIENTATION, EXIF = 0x0110, 0x0112, 0x8769
+EXPOSURE, DATE, OFFSET = 0x829A, 0x9003, 0x9011
 
 
 def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -> csi.CsiSource:
     values = {"width": 640, "height": 480, "framerate": 30.0, "rotation": 0, "hflip": False, "vflip": False}
     video = VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, **changes})
-    return csi.CsiSource(video, CsiConfig(camera, "", 4), allocator=allocator or MemfdAllocator(), encoder=nv12_encoder)
+    encoders = {"encoder": nv12_encoder, "still_encoder": nv12_encoder}
+    return csi.CsiSource(video, CsiConfig(camera, "", 4), allocator=allocator or MemfdAllocator(), **encoders)
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -50,6 +56,7 @@ class Recorder:
     def __init__(self, camera: csi.CsiSource) -> None:
         self.events: list[Any] = []
         self.reports: list[Report] = []
+        self.stills: list[Still] = []
         self.error: BaseException | None = None
         self.commands = Commands()
         self._camera = camera
@@ -60,6 +67,9 @@ class Recorder:
 
     def controls(self, report: Report) -> None:
         self.reports.append(report)
+
+    def still(self, still: Still) -> None:
+        self.stills.append(still)
 
     def passed(self) -> None:
         raise AssertionError("it is wanted")
@@ -285,3 +295,42 @@ def test_a_camera_without_controls_offers_none_and_an_order_for_one_does_not_sto
     first, answer = recorder.reports
     assert (first.number, first.controls, first.refused) == (0, (), {})
     assert answer.number == 1 and "no such control" in answer.refused["brightness"]
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (1280, 720)), (90, (720, 1280))])
+def test_a_still_has_the_sensors_full_size_and_the_stream_goes_on_as_before(
+    rotation: int, size: tuple[int, int]
+) -> None:
+    with running(source(rotation=rotation)) as recorder:
+        recorder.wait_for(5)
+        for number in (1, 2):
+            before = time.monotonic_ns()
+            recorder.commands.put(TakeStill(number))
+            wait_until(lambda number=number: len(recorder.stills) == number or recorder.error)
+            assert recorder.error is None
+            still = recorder.stills[-1]
+            assert (still.number, still.refused) == (number, "")
+            assert before < still.captured_ns < time.monotonic_ns()
+            picture = Image.open(io.BytesIO(still.jpeg))
+            picture.load()
+            assert picture.size == size
+            assert picture.getexif()[ORIENTATION] == 1
+            frames = len(recorder.frames)
+            recorder.wait_for(frames + 5)
+            newest = Image.open(io.BytesIO(recorder.frames[-1][0]))
+            assert newest.size == (recorder.info.width, recorder.info.height)
+    times = [captured for _, captured, _ in recorder.frames]
+    assert times == sorted(set(times)), "no frame from before comes after the still"
+
+
+def test_a_still_says_when_and_by_which_camera_it_was_taken() -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        recorder.commands.put(TakeStill(1))
+        wait_until(lambda: recorder.stills)
+    exif = Image.open(io.BytesIO(recorder.stills[0].jpeg)).getexif()
+    assert exif[MODEL] == "Virtual Bars"
+    details = exif.get_ifd(EXIF)
+    moment = datetime.strptime(details[DATE] + details[OFFSET].replace(":", ""), "%Y:%m:%d %H:%M:%S%z")
+    assert abs(moment.timestamp() - time.time()) < 10
+    assert EXPOSURE not in details, "the virtual camera does not tell it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import os
 import sys
@@ -17,12 +18,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Stop, csi
+from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
 from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAKE = Path(__file__).parent / "fake_picamera2"
@@ -71,6 +73,7 @@ class Watcher:
     def __init__(self, commands: Commands, frames: int = 3) -> None:
         self.events: list[CameraInfo | tuple[bytes, int]] = []
         self.reports: list[Report] = []
+        self.stills: list[Still] = []
         self._commands = commands
         self._left = frames
 
@@ -88,6 +91,9 @@ class Watcher:
 
     def controls(self, report: Report) -> None:
         self.reports.append(report)
+
+    def still(self, still: Still) -> None:
+        self.stills.append(still)
 
     def passed(self) -> None:
         self.passed_over += 1
@@ -550,3 +556,67 @@ def test_an_exposure_lasts_no_longer_than_the_frame_that_is_given(machine: Any) 
     (report,) = watcher.reports
     shutter = next(control for control in report.controls if control.name == "shutter")
     assert shutter.maximum == 11_000
+
+
+# -- stills
+
+
+def taken(camera: csi.CsiSource, *orders: SetControls) -> Watcher:
+    """Run *camera* for a still behind these *orders*."""
+    commands = Commands()
+    for order in orders:
+        commands.put(order)
+    commands.put(TakeStill(7))
+    watcher = Watcher(commands)
+    deadline = threading.Timer(10, commands.put, [Stop()])
+    deadline.start()
+    camera.run(watcher, commands)
+    deadline.cancel()
+    return watcher
+
+
+def test_a_still_is_taken_in_the_sensors_full_size_with_one_buffer(machine: Any) -> None:
+    machine.shortest_us[3280, 2464] = 47_000
+    machine.metadata = {"ExposureTime": 20_000, "AnalogueGain": 2.0, "DigitalGain": 1.25, "SensorTimestamp": 5}
+    watcher = taken(source())
+    (still,) = watcher.stills
+    assert (still.number, still.refused, still.captured_ns) == (7, "", 5)
+    stream, full, again = machine.configurations
+    assert full["main"]["size"] == (3280, 2464)
+    assert (full["buffer_count"], full["sensor"]) == (1, {"output_size": (3280, 2464)})
+    assert machine.still_controls["FrameDurationLimits"] == (47_000, 47_000), "as fast as this mode can"
+    assert again == stream
+    assert machine.released == 1
+    picture = Image.open(io.BytesIO(still.jpeg))
+    assert picture.size == (3280, 2464)
+    details = picture.getexif().get_ifd(0x8769)
+    assert (float(details[0x829A]), details[0x8827]) == (0.02, 250)
+    assert len(watcher.frames) >= 3, "the stream goes on"
+
+
+def test_what_was_set_holds_for_the_still_and_after_it_but_does_not_happen_again(machine: Any) -> None:
+    machine.listed = CAMERA_MODULE_3
+    machine.shortest_us[3280, 2464] = 47_000
+    order = SetControls(1, {"brightness": 0.5, "autofocus_mode": "auto", "autofocus_trigger": True})
+    taken(source(), order)
+    for controls in (machine.still_controls, machine.controls):
+        assert (controls["Brightness"], controls["AfMode"]) == (0.5, 1)
+        assert "AfTrigger" not in controls
+
+
+def test_a_still_shows_no_more_than_what_is_zoomed_at(machine: Any) -> None:
+    machine.listed = CAMERA_MODULE_3
+    machine.shortest_us[3280, 2464] = 47_000
+    (still,) = taken(source(), SetControls(1, {"roi": [0.25, 0.5, 0.25, 0.5]})).stills
+    assert machine.still_controls["ScalerCrop"] == (1152, 1296, 1152, 1296)
+    assert Image.open(io.BytesIO(still.jpeg)).size == (1152, 1296), "its pixels as they are, not enlarged"
+
+
+def test_without_memory_for_a_still_the_stream_goes_on_and_the_owner_reads_what_helps(machine: Any) -> None:
+    machine.memory_error = (3280 * 2464, OSError(errno.ENOMEM, "Cannot allocate memory"))
+    watcher = taken(source())
+    (still,) = watcher.stills
+    assert still.jpeg == b""
+    assert "No memory for the camera's buffers" in still.refused
+    assert "cma-256" in still.refused
+    assert len(watcher.frames) >= 3, "the stream goes on"

@@ -37,6 +37,8 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(replace(STREAMING, progressed_at=NOW), State.STREAMING, id="a frame just now"),
         pytest.param(replace(STREAMING, progressed_at=NOW - 5), State.STREAMING, id="at the stall limit"),
         pytest.param(SILENT, State.STALLED, id="past the stall limit"),
+        pytest.param(replace(SILENT, excused_until=NOW), State.STREAMING, id="silent over a still"),
+        pytest.param(replace(SILENT, excused_until=NOW - 0.1), State.STALLED, id="silent after a still"),
         pytest.param(
             replace(STREAMING, started_at=NOW - 1, progressed_at=NOW - 1),
             State.STREAMING,
@@ -175,3 +177,8 @@ def test_an_answer_of_the_last_period_is_none_in_this_one() -> None:
     probe.answer()
     probe.ask()
     assert not probe.answered
+
+
+def test_a_still_explains_a_camera_that_is_silent_for_as_long_as_it_may_take() -> None:
+    assert explained_until(replace(SILENT, excused_until=NOW + 7), LIMITS) == NOW + 7
+    assert explained_until(replace(STREAMING, excused_until=NOW + 1), LIMITS) == explained_until(STREAMING, LIMITS)

@@ -147,6 +147,7 @@ def test_only_the_mains_of_the_two_processes_install_signals() -> None:
 def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_it() -> None:
     tellers = {
         "daemon",  # X-Timestamp of a card
+        "exif",  # when a picture was taken
         "link",  # X-Timestamp of a picture
         "metrics",  # when this process began
         "sources.pattern",  # the clock in the test picture

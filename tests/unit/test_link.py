@@ -1,6 +1,8 @@
 import json
 import socket
+import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
+from pi_cam_daemon.still import Still
 
 HELLO: dict[str, Any] = {
     "kind": "pattern",
@@ -279,3 +282,90 @@ def test_a_camera_that_is_gone_can_be_told_without_harm(rig: Rig) -> None:
     rig.link.close()
     rig.link.tell(Kind.STOP)
     assert rig.link.fileno() == -1
+
+
+class Asking(threading.Thread):
+    """Asks *link* for the still of that number."""
+
+    def __init__(self, link: CameraLink, number: int, seconds: float = 10.0) -> None:
+        super().__init__(daemon=True)
+        self.result: Still | Exception | None = None
+        self._ask = lambda: link.take_still(number, seconds)
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self._ask()
+        except (TimeoutError, EOFError) as error:
+            self.result = error
+
+    def finish(self) -> Still | Exception | None:
+        self.join(10)
+        assert not self.is_alive()
+        return self.result
+
+
+def asked(rig: Rig) -> int:
+    """The number of the still that the camera is asked for."""
+    message = Reader(rig.camera).read()
+    assert message and message.kind is Kind.TAKE_STILL
+    (number,) = COUNT.unpack(message.payload)
+    return int(number)
+
+
+def test_a_still_comes_to_whoever_asked_and_its_camera_may_be_silent_until_then(rig: Rig) -> None:
+    asking = Asking(rig.link, 5)
+    assert asked(rig) == 5
+    assert rig.link.excused_until > time.monotonic() + 5
+    rig.say(Kind.STILL, Still(4, picture(4)).payload())
+    rig.say(Kind.STILL, Still(5, picture(5) * 1000).payload(), 77)
+    while asking.is_alive():
+        assert rig.link.read() is None
+    assert asking.finish() == Still(5, picture(5) * 1000, 77)
+    assert rig.link.excused_until == 0
+    assert rig.link.progressed_at is not None, "it is a sign of life"
+
+
+def test_a_refusal_is_told_in_the_cameras_words(rig: Rig) -> None:
+    asking = Asking(rig.link, 1)
+    asked(rig)
+    rig.say(Kind.STILL, Still(1, refused="No memory, schön").payload())
+    while asking.is_alive():
+        rig.link.read()
+    assert asking.finish() == Still(1, refused="No memory, schön")
+
+
+def test_a_still_that_comes_too_late_is_kept_for_nobody(rig: Rig) -> None:
+    asking = Asking(rig.link, 1, seconds=0.05)
+    assert isinstance(asking.finish(), TimeoutError)
+    assert rig.link.excused_until == 0
+    rig.say(Kind.STILL, Still(1, picture(1)).payload())
+    rig.link.read()
+    asking = Asking(rig.link, 1, seconds=0.05)
+    assert isinstance(asking.finish(), TimeoutError)
+
+
+def test_whoever_waits_for_a_still_learns_that_the_camera_is_gone(rig: Rig) -> None:
+    asking = Asking(rig.link, 1)
+    asked(rig)
+    rig.camera.close()
+    with pytest.raises(EOFError):
+        rig.link.read()
+    assert isinstance(asking.finish(), EOFError)
+
+
+def test_a_still_of_twelve_million_pixels_does_not_make_the_reader_take_more_memory_for_frames(rig: Rig) -> None:
+    asking = Asking(rig.link, 1)
+    asked(rig)
+    sender = threading.Thread(target=rig.say, args=(Kind.STILL, Still(1, picture(1).ljust(8_000_000)).payload()))
+    sender.start()
+    while asking.is_alive():
+        rig.link.read()
+    sender.join()
+    rig.say(Kind.FRAME, picture(2))
+    tracemalloc.start()
+    try:
+        assert rig.link.read()
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

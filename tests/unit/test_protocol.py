@@ -90,7 +90,7 @@ def test_garbage_raises_protocol_error_or_eof_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("kind", "longest"), [(kind, LONGEST_FRAME if kind is Kind.FRAME else LONGEST_OTHER) for kind in Kind]
+    ("kind", "longest"), [(kind, LONGEST_FRAME if kind in (Kind.FRAME, Kind.STILL) else LONGEST_OTHER) for kind in Kind]
 )
 def test_a_length_over_the_limit_is_refused_before_memory_is_taken(
     kind: Kind, longest: int, ends: tuple[socket.socket, socket.socket]

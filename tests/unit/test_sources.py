@@ -4,6 +4,7 @@ A source joins by a subclass of SourceContract, or of LosableSourceContract if i
 """
 
 import abc
+import io
 import itertools
 import queue
 import threading
@@ -16,12 +17,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.controls import Report
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Source, Stop
+from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
@@ -38,6 +40,7 @@ class Run:
     def __init__(self, source: Source, dawdle: float = 0.0) -> None:
         self.delivered: list[CameraInfo | tuple[bytes, int]] = []
         self.reports: list[Report] = []
+        self.stills: list[Still] = []
         self.wanted = True
         self.passed_over = 0
         self.error: BaseException | None = None
@@ -53,6 +56,11 @@ class Run:
     def controls(self, report: Report) -> None:
         with self._changed:
             self.reports.append(report)
+            self._changed.notify_all()
+
+    def still(self, still: Still) -> None:
+        with self._changed:
+            self.stills.append(still)
             self._changed.notify_all()
 
     def frame(self, data: bytes, captured_ns: int) -> None:
@@ -82,6 +90,17 @@ class Run:
             raise self.error
         assert arrived, f"{len(self.frames)} of {count} frames in {PATIENCE} s"
         return self.frames[:count]
+
+    def take_still(self, number: int) -> Still:
+        """The answer to an order for a still."""
+        count = len(self.stills)
+        self.commands.put(TakeStill(number))
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: self.error or len(self.stills) > count, PATIENCE)
+        if self.error:
+            raise self.error
+        assert arrived, f"no still in {PATIENCE} s"
+        return self.stills[-1]
 
     def is_quiet_for(self, seconds: float) -> bool:
         with self._changed:
@@ -179,6 +198,29 @@ class SourceContract(abc.ABC):
             run.wait_for_frames(2)
             run.stop()
             assert run.is_quiet_for(0.2)
+
+    @pytest.mark.parametrize("method", ["pixels", "exif"])
+    def test_a_still_is_no_smaller_than_the_stream_turned_like_it_and_tells_its_time(self, method: str) -> None:
+        with running(self.make(video(rotation=90, rotation_method=method))) as run:
+            run.wait_for_frames(2)
+            run.wanted = False  # a still is wanted all the same
+            before = time.monotonic_ns()
+            still = run.take_still(3)
+            run.wanted = True
+            count = len(run.frames)
+            run.wait_for_frames(count + 3)
+            stream = Image.open(io.BytesIO(run.frames[-1][0]))
+        assert (still.number, still.refused) == (3, "")
+        assert before < still.captured_ns <= time.monotonic_ns()
+        jpeg.check(still.jpeg)
+        picture = Image.open(io.BytesIO(still.jpeg))
+        assert picture.width >= stream.width and picture.height >= stream.height
+        assert (picture.width > picture.height) == (stream.width > stream.height)
+        orientation = {"pixels": 1, "exif": 6}[method]
+        assert picture.getexif()[0x0112] == orientation == stream.getexif().get(0x0112, 1)
+        assert 0x9003 in picture.getexif().get_ifd(0x8769)
+        times = [captured_ns for _, captured_ns in run.frames]
+        assert times == sorted(set(times))
 
     def test_can_run_again(self) -> None:
         source = self.make(video())

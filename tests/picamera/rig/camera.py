@@ -16,7 +16,12 @@ from pi_cam_daemon.sources.csi import CsiSource
 
 def create(config: CameraConfig) -> tuple[Source, str]:
     return CsiSource(
-        config.video, config.csi, config.settings("csi"), allocator=MemfdAllocator(), encoder=nv12_encoder
+        config.video,
+        config.csi,
+        config.settings("csi"),
+        allocator=MemfdAllocator(),
+        encoder=nv12_encoder,
+        still_encoder=nv12_encoder,
     ), ""
 
 

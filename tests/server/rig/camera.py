@@ -23,20 +23,21 @@ from pi_cam_daemon import camera, protocol
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Report, SetControls, Value
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source, Stop, next_command
+from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
 from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set
+STILL_FAULT_FILE = FAULT_FILE.with_name("still-fault")  # the same for whoever takes a still next
 DESCRIPTOR = int(sys.argv[2])
 
 
-def take_fault() -> str:
+def take_fault(file: Path = FAULT_FILE) -> str:
     try:
-        fault = FAULT_FILE.read_text()
-        FAULT_FILE.unlink()
+        fault = file.read_text()
+        file.unlink()
     except FileNotFoundError:
         return ""
     return fault
@@ -58,6 +59,18 @@ class FaultySink:
 
     def controls(self, report: Report) -> None:
         self._sink.controls(report)
+
+    def still(self, still: Still) -> None:
+        match take_fault(STILL_FAULT_FILE):
+            case "hang":
+                hang()
+            case "slow":
+                time.sleep(5)
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "refused":
+                still = Still(still.number, refused="There is no memory for a picture of full size")
+        self._sink.still(still)
 
     def opened(self, info: CameraInfo) -> None:
         match take_fault():
@@ -110,7 +123,7 @@ class Adjustable:
     """A sink that passes frames on for a camera with controls, and obeys what is ordered between two of them."""
 
     def __init__(self, sink: Sink, commands: Commands, settings: Mapping[str, Value], ending: Commands) -> None:
-        self.passed = sink.passed
+        self.passed, self.still = sink.passed, sink.still
         self._sink = sink
         self._commands = commands
         self._settings = settings
@@ -135,8 +148,8 @@ class Adjustable:
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         match next_command(self._commands):
-            case Stop() as stop:
-                self._ending.put(stop)
+            case Stop() | TakeStill() as command:
+                self._ending.put(command)
             case SetControls(number, values):
                 self._sink.controls(self._control_table.set(number, values))
         self._sink.frame(jpeg, captured_ns)

@@ -6,7 +6,8 @@
  *                    and `sensor` (a CSI camera's raw pictures)
  *   frames=FOLDER    its JPEGs, delivered byte for byte, in the order of their names, endlessly
  *   formats=MJPG,YUYV
- *   size=320x240     the only one it has
+ *   size=320x240     the only one it has, but for
+ *   large=640x480    which it has, too, with JPEGs of its own in large_frames=FOLDER
  *   fps=25           the only rate it has
  *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second JPEG is cut in half),
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
@@ -61,8 +62,12 @@ struct handle {
 	uint32_t formats[4];
 	int format_count;
 	unsigned width, height, fps;
+	unsigned sizes[2][2];
+	int size_count;
 	int stamp, priority;
-	struct jpeg jpegs[MAX_FRAMES];
+	struct jpeg all_jpegs[2][MAX_FRAMES]; /* by size */
+	int jpeg_counts[2];
+	struct jpeg *jpegs; /* of the size that is set */
 	int jpeg_count;
 
 	int fd;      /* what the program holds: the read end of a pipe, so that poll() works */
@@ -151,7 +156,15 @@ static int is_jpeg(const struct dirent *entry)
 	return dot && !strcmp(dot, ".jpg");
 }
 
-static void load_frames(struct handle *h, const char *from)
+static void set_size(struct handle *h, int index)
+{
+	h->width = h->sizes[index][0];
+	h->height = h->sizes[index][1];
+	h->jpegs = h->all_jpegs[index];
+	h->jpeg_count = h->jpeg_counts[index];
+}
+
+static void load_frames(struct handle *h, const char *from, int size)
 {
 	struct dirent **entries;
 	int count = scandir(from, &entries, is_jpeg, alphasort);
@@ -162,11 +175,11 @@ static void load_frames(struct handle *h, const char *from)
 		free(entries[i]);
 		int fd = real_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0) continue;
-		struct jpeg *jpeg = &h->jpegs[h->jpeg_count];
-		if (h->jpeg_count < MAX_FRAMES && !fstat(fd, &status) && (jpeg->data = malloc((size_t)status.st_size))) {
+		struct jpeg *jpeg = &h->all_jpegs[size][h->jpeg_counts[size]];
+		if (h->jpeg_counts[size] < MAX_FRAMES && !fstat(fd, &status) && (jpeg->data = malloc((size_t)status.st_size))) {
 			ssize_t got = read(fd, jpeg->data, (size_t)status.st_size);
 			jpeg->length = got > 0 ? (size_t)got : 0;
-			h->jpeg_count++;
+			h->jpeg_counts[size]++;
 		}
 		real_close(fd);
 	}
@@ -178,7 +191,9 @@ static void describe(struct handle *h, const char *text)
 	char value[PATH_MAX];
 	setting(text, "kind", "camera", h->kind, sizeof h->kind);
 	setting(text, "size", "320x240", value, sizeof value);
-	sscanf(value, "%ux%u", &h->width, &h->height);
+	sscanf(value, "%ux%u", &h->sizes[0][0], &h->sizes[0][1]);
+	setting(text, "large", "", value, sizeof value);
+	h->size_count = 1 + (sscanf(value, "%ux%u", &h->sizes[1][0], &h->sizes[1][1]) == 2);
 	setting(text, "fps", "25", value, sizeof value);
 	h->fps = (unsigned)atoi(value);
 	setting(text, "formats", "MJPG,YUYV", value, sizeof value);
@@ -189,7 +204,10 @@ static void describe(struct handle *h, const char *text)
 	setting(text, "priority", "0", value, sizeof value);
 	h->priority = atoi(value);
 	setting(text, "frames", "", value, sizeof value);
-	load_frames(h, value);
+	load_frames(h, value, 0);
+	setting(text, "large_frames", "", value, sizeof value);
+	if (*value) load_frames(h, value, 1);
+	set_size(h, 0);
 	h->format = h->formats[0];
 }
 
@@ -345,10 +363,11 @@ static int enumerate_formats(const struct handle *h, struct v4l2_fmtdesc *format
 
 static int enumerate_sizes(const struct handle *h, struct v4l2_frmsizeenum *size)
 {
-	if (size->index) return -EINVAL;
+	uint32_t index = size->index;
+	if (index >= (unsigned)h->size_count) return -EINVAL;
 	size->type = V4L2_FRMSIZE_TYPE_DISCRETE;
-	size->discrete.width = h->width;
-	size->discrete.height = h->height;
+	size->discrete.width = h->sizes[index][0];
+	size->discrete.height = h->sizes[index][1];
 	return 0;
 }
 
@@ -370,6 +389,8 @@ static int format(struct handle *h, unsigned long request, struct v4l2_format *w
 	if (request == VIDIOC_S_FMT) {
 		if (h->buffer_count || state_is(h, "busy")) return -EBUSY;
 		h->format = given;
+		int large = h->size_count > 1 && pixels->width == h->sizes[1][0] && pixels->height == h->sizes[1][1];
+		set_size(h, large);
 	}
 	memset(pixels, 0, sizeof *pixels);
 	pixels->width = h->width;
@@ -664,7 +685,8 @@ int close(int fd)
 			if (handles[i] == h) handles[i] = NULL;
 		free_buffers(h);
 		if (h->bell >= 0) real_close(h->bell);
-		for (int i = 0; i < h->jpeg_count; i++) free(h->jpegs[i].data);
+		for (int size = 0; size < 2; size++)
+			for (int i = 0; i < h->jpeg_counts[size]; i++) free(h->all_jpegs[size][i].data);
 		free(h);
 	}
 	pthread_mutex_unlock(&lock);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import threading
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import UsbConfig, VideoConfig
 from pi_cam_daemon.controls import Control, Kind, Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import Source
+from pi_cam_daemon.sources import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.server.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, running, video
@@ -204,6 +206,68 @@ def test_one_forbidden_node_does_not_hide_the_others(machine: Machine) -> None:
         if os.getuid() == 0:
             os.seteuid(0)
     assert [camera.node.name for camera in found] == ["video1"]
+
+
+# -- stills
+
+
+@pytest.mark.parametrize("formats", ["MJPG", "YUYV"])
+def test_a_still_has_the_cameras_largest_size_and_the_stream_its_own_before_and_after(
+    machine: Machine, formats: str
+) -> None:
+    large = draw_frames(machine.frames.parent / "large", 640, 480)
+    machine.plug(size="160x120", large="640x480", large_frames=str(large), fps="50", formats=formats)
+    with running(source(machine)) as run:
+        run.wait_for_frames(3)
+        for number in (1, 2):
+            still = run.take_still(number)
+            assert (still.number, still.refused) == (number, "")
+            assert jpeg.size(still.jpeg) == (640, 480)
+            count = len(run.frames)
+            run.wait_for_frames(count + 3)
+            assert {jpeg.size(data) for data, _ in run.frames} == {(160, 120)}
+        times = [captured_ns for _, captured_ns in run.frames]
+    assert times == sorted(set(times))
+
+
+def test_a_stream_of_the_largest_size_does_not_pause_for_a_still(machine: Machine) -> None:
+    machine.plug(size="160x120", fps="50")
+    with running(source(machine)) as run:
+        run.wait_for_frames(3)
+        still = run.take_still(1)
+        count = len(run.frames)
+        run.wait_for_frames(count + 3)
+        assert jpeg.size(still.jpeg) == (160, 120)
+        times = [captured_ns for _, captured_ns in run.frames]
+        assert still.captured_ns in times
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 0.5e9
+
+
+def test_a_camera_without_a_good_picture_of_that_size_says_so_and_streams_on(machine: Machine) -> None:
+    none = machine.frames.parent / "none"
+    none.mkdir()
+    machine.plug(size="160x120", large="640x480", large_frames=str(none), fps="50", formats="MJPG")
+    with running(source(machine)) as run:
+        run.wait_for_frames(3)
+        still = run.take_still(1)
+        assert still.jpeg == b""
+        assert still.refused == "The camera gave no picture of 640x480 within 8 s: none came"
+        count = len(run.frames)
+        run.wait_for_frames(count + 3)
+
+
+def test_a_camera_that_is_unplugged_meanwhile_is_lost(machine: Machine) -> None:
+    none = machine.frames.parent / "none"
+    none.mkdir()
+    machine.plug(size="160x120", large="640x480", large_frames=str(none), fps="50", formats="MJPG")
+    with running(source(machine)) as run:
+        count = len(run.wait_for_frames(3))
+        run.commands.put(TakeStill(1))
+        until("the stream pauses", lambda: run.is_quiet_for(0.3))
+        machine.unplug()
+        run.thread.join(5)
+        assert isinstance(run.error, SourceError), count
+        assert run.error.cause is Cause.LOST
 
 
 def test_nothing_stays_open(machine: Machine) -> None:

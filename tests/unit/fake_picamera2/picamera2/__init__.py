@@ -37,9 +37,14 @@ class Machine:
     stalled: bool = False
     open_error: BaseException | None = None
     encoder_error: BaseException | None = None
+    # configuring for so many pixels or more fails with it
+    memory_error: tuple[int, BaseException] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
     # what was done to it
     configurations: list[dict[str, Any]] = field(default_factory=list)
     controls: dict[str, Any] = field(default_factory=dict)
+    still_controls: dict[str, Any] = field(default_factory=dict)
+    released: int = 0
     open_cameras: list[int] = field(default_factory=list)
     tuning_when_listed: str | None = None
 
@@ -55,6 +60,19 @@ class _CameraManager:
 class _PlatformOfMachine:
     def __get__(self, *_: object) -> Platform:
         return machine.platform
+
+
+class Request:
+    """One picture of that *size*."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def get_metadata(self) -> dict[str, Any]:
+        return machine.metadata
+
+    def release(self) -> None:
+        machine.released += 1
 
 
 class Picamera2:
@@ -90,6 +108,10 @@ class Picamera2:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         machine.configurations.append(configuration)
+        width, height = configuration["main"]["size"]
+        if machine.memory_error and width * height >= machine.memory_error[0]:
+            raise machine.memory_error[1]
+        machine.controls.clear()  # as the real one forgets them
         self._configuration = configuration | {"main": dict(configuration["main"])}
         if machine.gives_size:
             self._configuration["main"]["size"] = machine.gives_size
@@ -112,6 +134,8 @@ class Picamera2:
         self._encoder = encoder
 
     def start(self) -> None:
+        if self._encoder is None:  # for a still
+            return
         self._stopping.clear()
         self._thread = threading.Thread(target=self._deliver, daemon=True)
         self._thread.start()
@@ -128,8 +152,17 @@ class Picamera2:
                 self._encoder.output.outputframe(picture, True, since_first_us, None, False)
                 since_first_us += frame_us
 
+    def capture_request(self, wait: float) -> Request:
+        del wait
+        machine.still_controls = dict(machine.controls)
+        return Request(self._configuration["main"]["size"])
+
+    def stop(self) -> None:
+        assert self._thread is None
+
     def stop_recording(self) -> None:
         self._stopping.set()
+        self._encoder = None
         if self._thread:
             self._thread.join()
             self._thread = None

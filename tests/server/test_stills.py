@@ -1,0 +1,174 @@
+"""/still.jpg: a picture of full size beside the stream, which costs the camera something and so has limits."""
+
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.server.harness import Daemon, Reading, running, until
+
+DETAILS, TAKEN, OFFSET = 0x8769, 0x9003, 0x9011
+FULL = (3280, 2464)
+STILL_FAULT = "still-fault"  # as tests/server/rig/camera.py calls the file
+
+
+class Asking(threading.Thread):
+    """Asks for a still, on a connection of its own."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(daemon=True)
+        self._daemon = daemon
+        self.answer: tuple[int, dict[str, str], bytes] = (0, {}, b"")
+        self.start()
+
+    def run(self) -> None:
+        self.answer = self._daemon.get("/still.jpg", timeout=30)
+
+    def finish(self) -> tuple[int, dict[str, str], bytes]:
+        self.join(30)
+        assert not self.is_alive()
+        return self.answer
+
+
+def fault(daemon: Daemon, word: str) -> None:
+    """Give the next still a fault."""
+    (daemon.folder / STILL_FAULT).write_text(word)
+
+
+def take(daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
+    return daemon.get("/still.jpg", timeout=30)
+
+
+def wait_out(headers: dict[str, str], daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
+    """The first answer that is no refusal for being early, which comes when it was said to."""
+    seconds = float(headers["retry-after"])
+    found: list[tuple[int, dict[str, str], bytes]] = []
+
+    def not_refused() -> bool:
+        found[:] = [take(daemon)]
+        return found[0][0] != 503
+
+    until("the pause is over", not_refused, seconds + 5)
+    return found[0]
+
+
+def test_a_still_is_of_full_size_and_tells_when_it_was_taken(tmp_path: Path) -> None:
+    with running(tmp_path, {"video.rotation": 90}) as daemon:
+        daemon.wait_for_state("streaming")
+        status, headers, body = take(daemon)
+        assert (status, headers["content-type"]) == (200, "image/jpeg")
+        assert "no-store" in headers["cache-control"]
+        picture = Image.open(io.BytesIO(body))
+        picture.load()
+        assert picture.size == FULL[::-1], "turned as the stream is"
+        assert {TAKEN, OFFSET} <= picture.getexif().get_ifd(DETAILS).keys()
+
+
+def test_the_stream_of_those_who_watch_goes_on(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon, closing(daemon.watch()) as viewer:
+        viewer.part()
+        reading = Reading(viewer)
+        assert take(daemon)[0] == 200
+        until("more pictures come", lambda: len(reading.parts) > 20)
+        assert {part.size for part in reading.finish()} == {(640, 480)}
+
+
+def test_there_is_one_at_a_time_and_then_a_pause(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        daemon.wait_for_state("streaming")
+        fault(daemon, "slow")
+        first = Asking(daemon)
+        until("the camera is at it", lambda: not (daemon.folder / STILL_FAULT).exists())
+        status, headers, body = take(daemon)
+        assert (status, headers["retry-after"]) == (503, "2")
+        assert b"somebody else" in body
+        status, _, body = first.finish()
+        assert status == 200
+        assert Image.open(io.BytesIO(body)).size == FULL
+        status, headers, body = take(daemon)
+        assert status == 503
+        assert b"The stream comes first" in body
+        assert 30 < int(headers["retry-after"]) <= 60, "nine times the five seconds that it took"
+
+
+def test_a_quick_one_makes_nobody_wait_for_long(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        daemon.wait_for_state("streaming")
+        assert take(daemon)[0] == 200
+        status, headers, _ = take(daemon)
+        assert status == 503
+        assert wait_out(headers, daemon)[0] == 200
+
+
+def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp_path: Path) -> None:
+    with running(tmp_path, {"source.stall_timeout_seconds": 1.0}) as daemon, closing(daemon.watch()) as viewer:
+        viewer.part()
+        pid = daemon.camera_pid()
+        fault(daemon, "slow")
+        asking = Asking(daemon)
+        card = viewer.next_where("a card", lambda part: b"X-No-Picture" in part.header)
+        assert b"X-No-Picture: still\r\n" in card.header
+        assert asking.finish()[0] == 200
+        viewer.next_where("a picture again", lambda part: b"X-No-Picture" not in part.header)
+        assert daemon.camera_pid() == pid
+
+
+def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path: Path) -> None:
+    with running(tmp_path, {"source.stall_timeout_seconds": 1.0}) as daemon, closing(daemon.watch()) as viewer:
+        viewer.part()
+        pid = daemon.camera_pid()
+        fault(daemon, "hang")
+        status, _, body = take(daemon)
+        assert status == 504
+        assert body == b"The camera gave no picture of full size within 12 s and is started again\n"
+        viewer.next_where("a card", lambda part: b"X-No-Picture" in part.header)
+        viewer.next_where("a picture again", lambda part: b"X-No-Picture" not in part.header, 20)
+        assert daemon.camera_pid() != pid
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("refused", b"There is no memory for a picture"), ("crash", b"The camera was lost")]
+)
+def test_what_kept_the_camera_from_it_is_told(tmp_path: Path, word: str, said: bytes) -> None:
+    with running(tmp_path) as daemon, closing(daemon.watch()) as viewer:
+        viewer.part()
+        fault(daemon, word)
+        status, headers, body = take(daemon)
+        assert (status, headers["retry-after"]) == (503, "2")
+        assert said in body
+        daemon.wait_for_state("streaming")
+        viewer.part()
+
+
+def test_without_a_camera_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "fault").write_text("missing")
+    with running(tmp_path) as daemon:
+        daemon.wait_for_state("no-camera")
+        status, headers, body = daemon.get("/still.jpg", timeout=3)
+        assert (status, headers["retry-after"]) == (503, "2")
+        assert b"No camera is connected\n\nCheck the cable" in body
+
+
+def test_a_camera_that_sleeps_is_woken_for_it_and_sleeps_again(tmp_path: Path) -> None:
+    with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0.5}) as daemon:
+        daemon.wait_for_state("idle")
+        status, _, body = take(daemon)
+        assert status == 200
+        assert Image.open(io.BytesIO(body)).size == FULL
+        daemon.wait_for_state("idle", 60)
+
+
+def test_to_ask_for_the_head_alone_takes_no_picture(tmp_path: Path) -> None:
+    with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0}) as daemon:
+        daemon.wait_for_state("idle")
+        with closing(daemon.connect("HEAD /still.jpg HTTP/1.0\r\n\r\n")) as sock:
+            answer = b"".join(iter(lambda: sock.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.0 200 OK\r\n") and answer.endswith(b"\r\n\r\n")
+        assert b"Content-Type: image/jpeg\r\n" in answer
+        assert daemon.state()["state"] == "idle"
+        assert daemon.state()["camera_process"]["starts"] == 0
