@@ -27,18 +27,6 @@ _PAUSE_SHARE = 9
 _PAUSES = 1.0, 60.0
 
 
-class NotYet(Refused):
-    """There may be one in so many seconds."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, text)
-        self._seconds = seconds
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Retry-After": str(max(1, math.ceil(self._seconds)))}
-
-
 class Stills:
     """Has *supervisor*'s camera take them. Any thread may call."""
 
@@ -53,15 +41,17 @@ class Stills:
     def take(self) -> Still:
         """A picture of full size, taken now. Raises Refused when there can be none, or not yet."""
         if not self._turn.acquire(blocking=False):
-            raise NotYet("A picture of full size is being taken for somebody else; try again in a moment", 2)
+            text = "A picture of full size is being taken for somebody else; try again in a moment"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text)
         try:
-            pause = self._next_at - time.monotonic()
+            pause = math.ceil(self._next_at - time.monotonic())
             if pause > 0:
-                text = f"The stream comes first: the next picture of full size may be taken in {math.ceil(pause)} s"
-                raise NotYet(text, pause)
-            seconds = self._seconds()
-            self._supervisor.audience.want(_START_SECONDS + seconds)
+                text = f"The stream comes first: the next picture of full size may be taken in {pause} s"
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, seconds=pause)
+            self._supervisor.audience.want(_START_SECONDS)
             self._wake()
+            seconds = self._seconds()
+            self._supervisor.audience.want(seconds)
             return self._ask(seconds)
         finally:
             self._turn.release()

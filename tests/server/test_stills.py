@@ -120,7 +120,7 @@ def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp
 
 def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path: Path) -> None:
     with running(tmp_path, {"source.stall_timeout_seconds": 1.0}) as daemon, closing(daemon.watch()) as viewer:
-        viewer.part()
+        daemon.wait_for_state("streaming")
         pid = daemon.camera_pid()
         fault(daemon, "hang")
         status, _, body = take(daemon)
