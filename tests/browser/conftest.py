@@ -74,7 +74,7 @@ class Daemon:
             except queue.Empty:
                 line = ""
             seen += line
-            if found := re.search(r"http://127\.0\.0\.1:\d+/", line):
+            if found := re.search(r"https?://127\.0\.0\.1:\d+/", line):
                 return found[0]
             if not line:
                 self.stop()

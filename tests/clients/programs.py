@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import socket
@@ -78,10 +79,21 @@ class Watching:
 
 
 @contextlib.contextmanager
-def watching(program: str, daemon: Daemon, folder: Path, path: str = "/stream") -> Iterator[Watching]:
-    """*program* watches *daemon* at *path* for as long as the block lasts; *folder* is for what it writes."""
-    words = {"url": f"http://127.0.0.1:{daemon.port}{path}", "folder": str(folder)}
-    argv = [word.format(**words) for word in shlex.split(PROGRAMS[program])]
+def watching(
+    program: str,
+    daemon: Daemon,
+    folder: Path,
+    path: str = "/stream",
+    origin: str = "http://127.0.0.1",
+    options: str = "",
+) -> Iterator[Watching]:
+    """*program* watches *daemon* at *path* for as long as the block lasts; *folder* is for what it writes.
+
+    *options* stand right before the address.
+    """
+    words = {"url": f"{origin}:{daemon.port}{path}", "folder": str(folder)}
+    command = re.sub(r"\S*\{url\}", rf"{options} \g<0>", PROGRAMS[program])
+    argv = [word.format(**words) for word in shlex.split(command)]
     output = folder / "output"
     answer, theirs = socket.socketpair()
     with answer, output.open("wb") as log:

@@ -1,0 +1,56 @@
+"""The programs people watch with log in by the address alone, and watch over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import users
+from pi_cam_daemon.users import Role
+from tests.clients.programs import PROGRAMS, watching
+from tests.server import certificates
+from tests.server.certificates import Certificate
+from tests.server.harness import Daemon, running
+
+NAME, PASSWORD = "bob", "p@ss:지우개 1"
+LOGIN = "bob:p%40ss%3A%EC%A7%80%EC%9A%B0%EA%B0%9C%201"
+# what does not take it out of the address
+PROPERTIES = {"gstreamer": f'user-id={NAME} user-pw="{PASSWORD}"'}
+# how each trusts the CA, where it asks at all
+TRUST = {
+    "curl": "--cacert {ca}",
+    "wget": "--ca-certificate={ca}",
+    "gstreamer": f"ssl-ca-file={{ca}} {PROPERTIES['gstreamer']}",
+}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return certificates.make(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[Daemon]:
+    file = tmp_path_factory.mktemp("users") / "users"
+    users.add(file, NAME, Role.VIEWER, PASSWORD)
+    settings = certificate.settings(users_file=str(file))
+    with running(tmp_path_factory.mktemp("daemon"), settings) as daemon:
+        daemon.wait_for_state("streaming")
+        yield daemon
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_name_and_password_in_the_address_are_enough(daemon: Daemon, program: str, tmp_path: Path) -> None:
+    options = PROPERTIES.get(program, "")
+    with watching(program, daemon, tmp_path, origin=f"http://{LOGIN}@127.0.0.1", options=options) as watcher:
+        watcher.wait_for(5)
+
+
+# VLC asks a person about a CA that the system does not know
+@pytest.mark.parametrize("program", sorted(PROGRAMS.keys() - {"vlc"}))
+def test_they_watch_over_tls_as_well(daemon: Daemon, certificate: Certificate, program: str, tmp_path: Path) -> None:
+    options = TRUST.get(program, "").replace("{ca}", str(certificate.ca))
+    with watching(program, daemon, tmp_path, origin=f"https://{LOGIN}@127.0.0.1", options=options) as watcher:
+        watcher.wait_for(5)

@@ -1,0 +1,87 @@
+"""What encrypted viewers cost, and whether plain ones beside them notice: measured in turns on one daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Report
+from tests.server import certificates
+from tests.server.harness import Daemon, running
+
+CROWD = Path(__file__).parent / "encrypted.py"
+PLAIN = 50
+SECONDS = 6.0
+
+
+class Crowd:
+    """*count* viewers in a process of their own, which tells what they got when they go."""
+
+    def __init__(self, daemon: Daemon, count: int, ca: Path | None = None) -> None:
+        argv = [sys.executable, CROWD, str(daemon.port), str(count), *([ca] if ca else [])]
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "all are here\n"
+        go_first(self._process.pid)
+
+    def finish(self, seconds: float) -> tuple[float, float, float]:
+        """Pictures a second of the worst viewer in the last *seconds*, and the pictures' ages, p50 and p99, in ms."""
+        told, _ = self._process.communicate(f"{seconds}\n", timeout=30)
+        worst, p50, p99 = json.loads(told)
+        return worst, p50, p99
+
+
+def go_first(pid: int) -> None:
+    """Let all of a process go before all other work, so that what is measured is not that."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+
+
+def processor_seconds(daemon: Daemon) -> float:
+    """What the server's own process has used."""
+    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+@pytest.mark.parametrize("encrypted", [1, 10, 50])
+def test_plain_viewers_do_not_notice_encrypted_ones(tmp_path: Path, report: Report, encrypted: int) -> None:
+    certificate = certificates.make(tmp_path / "certificate")
+    settings = {
+        **certificate.settings(max_tls_viewers=50, max_viewers_per_address=100, max_connections=300),
+        "video.width": 1280, "video.height": 720, "video.framerate": 15.0,
+    }  # fmt: skip
+    alone: list[tuple[float, float, float]] = []
+    beside: list[tuple[float, float, float]] = []
+    theirs: list[tuple[float, float, float]] = []
+    used: dict[int, list[float]] = {0: [], encrypted: []}
+    with running(tmp_path / "daemon", settings) as daemon:
+        daemon.wait_for_state("streaming")
+        for pid in (daemon.process.pid, daemon.camera_pid()):
+            go_first(pid)
+        for _ in range(2):  # in turns, so that other work on this machine meets both
+            for count in (0, encrypted):
+                crowd = Crowd(daemon, PLAIN)
+                others = Crowd(daemon, count, certificate.ca) if count else None
+                time.sleep(1)
+                before = processor_seconds(daemon)
+                time.sleep(SECONDS)
+                used[count].append((processor_seconds(daemon) - before) / SECONDS)
+                (beside if others else alone).append(crowd.finish(SECONDS))
+                if others:
+                    theirs.append(others.finish(SECONDS))
+
+    def middle(turns: list[tuple[float, float, float]]) -> str:
+        rate, p50, p99 = (statistics.mean(column) for column in zip(*turns, strict=True))
+        return f"{rate:.1f} pictures/s at least, age p50/p99 {p50:.1f} / {p99:.1f} ms"
+
+    report(f"{PLAIN} plain viewers alone: {middle(alone)}; server {statistics.mean(used[0]):.1%} of a processor")
+    report(f"beside {encrypted} encrypted: {middle(beside)}; server {statistics.mean(used[encrypted]):.1%}")
+    report(f"the {encrypted} encrypted: {middle(theirs)}")
+    assert statistics.mean(turn[0] for turn in beside) >= 0.9 * statistics.mean(turn[0] for turn in alone)
