@@ -1,5 +1,9 @@
 // Asking a camera, and understanding when it refuses.
 
+// With a password in its address a page cannot fetch.
+const bare = document.URL.replace(/^(\w+:..)[^/]+@/, "$1");
+if (bare !== document.URL) location.replace(bare);
+
 // An answer that is no success.
 export class Refusal extends Error {
   constructor(status, reason) {
@@ -8,7 +12,7 @@ export class Refusal extends Error {
   }
 }
 
-// At the door the server does not know yet who asks, and answers with a page.
+// At the door the answer is a page, whoever asks.
 async function reasonOf(reply) {
   const said = await reply.text();
   if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said;

@@ -1,5 +1,4 @@
-// All cameras of the list, each with one connection for its picture. What it says of itself it tells only to pages that it
-// allows (http.cors_origins); without that the picture tells, and whether anybody answers at all.
+// All cameras of the list. Each tells its state to pages of its http.cors_origins; to others the picture tells.
 
 import { Live, stale } from "./live.js";
 import { Refusal, request } from "./request.js";

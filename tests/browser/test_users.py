@@ -46,6 +46,15 @@ def test_whoever_logs_in_sees_the_page_live(
     expect_live(page)
 
 
+def test_name_and_password_in_the_address_of_the_page_are_enough_and_vanish_from_it(
+    camera: Callable[..., Any], page: Page
+) -> None:
+    daemon = camera()
+    page.goto(daemon.address.replace("//", f"//{ADMIN['username']}:correct%20horse%20battery@") + "?mode=stream")
+    expect_live(page)
+    assert page.url == f"{daemon.address}?mode=stream"
+
+
 def test_the_wall_shows_cameras_that_one_has_logged_in_to(
     camera: Callable[..., Any], new_page: Callable[..., Page]
 ) -> None:
