@@ -258,6 +258,16 @@ class Reading(threading.Thread):
         return self.parts
 
 
+def fairly_shown(watching: Sequence[Reading], begun: float, ended: float) -> tuple[int, float]:
+    """How many pictures anybody saw between two moments, and the least share of them that one of *watching* saw.
+
+    Other work on this machine slows the camera and so takes a picture from all; who is starved lacks what others have.
+    """
+    seen = [{part.timestamp for part in reading.finish() if begun < part.arrived < ended} for reading in watching]
+    shown = set.union(*seen)
+    return len(shown), min(len(some) / len(shown) for some in seen)
+
+
 @contextlib.contextmanager
 def running(
     folder: Path,

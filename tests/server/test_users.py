@@ -23,7 +23,7 @@ from pi_cam_daemon import users
 from pi_cam_daemon.handler import _CHANGES, _ROUTES
 from pi_cam_daemon.users import Role
 from tests.conftest import Report
-from tests.server.harness import ROOT, Daemon, Reading, Viewer, running, until
+from tests.server.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
 from tests.server.hosts import CAMERA
 
 ADMIN, VIEWER = ("alice", "correct horse battery"), ("bob", "지우개 staple")
@@ -97,7 +97,7 @@ def test_everything_needs_a_user_but_the_pulse_and_every_change_an_admin(daemon:
         for method in ("GET", "HEAD"):
             assert ask(daemon, path, method=method)[0] == stranger, path
             for who in (VIEWER, ADMIN):
-                assert ask(daemon, path, who, method)[0] == 200, (path, who)
+                assert ask(daemon, path, who, method)[0] not in (401, 403), (path, who)
     for path in ("/nowhere", "/index.html", "/livez/../snapshot", "//snapshot", "/%73napshot", "/snapshot/"):
         assert ask(daemon, path)[0] == 401, path
     for path in _CHANGES:
@@ -232,8 +232,6 @@ def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_
                         answers[status] += 1
                     time.sleep(0.1)
 
-        frames = daemon.state()["frames"]["captured"]
-        before = [len(reading.parts) for reading in watching]
         begun = time.monotonic()
         threads = [threading.Thread(target=guess, args=(number + 1,)) for number in range(50)]
         for thread in threads:
@@ -244,19 +242,17 @@ def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_
             assert ask(daemon, "/snapshot", VIEWER)[0] == 200  # is remembered, and never waits
         for thread in threads:
             thread.join(60)
-        seconds = time.monotonic() - begun
-        got = [len(reading.parts) - some for reading, some in zip(watching, before, strict=True)]
-        captured = daemon.state()["frames"]["captured"] - frames
-        for reading in watching:
-            reading.finish()
+        ended = time.monotonic()
+        shown, least = fairly_shown(watching, begun, ended)
         log = daemon.log()
         report(
-            f"{dict(answers)} in {seconds:.1f} s; {known} snapshots with the right one; "
-            f"{captured} pictures captured, {min(got)} to {max(got)} seen by each of ten viewers"
+            f"{dict(answers)} in {ended - begun:.1f} s; {known} snapshots with the right one; "
+            f"{shown} pictures, of which each of ten viewers saw {least:.1%} or more"
         )
         assert answers.keys() == {401, 429, 503} and answers[401] + answers[429] == 1000
         assert answers[401] <= 50 * 9  # five are free, and the next ones after 1, 2, 4 and 8 s
-        assert min(got) >= 0.95 * captured
+        assert shown > (ended - begun) * 25 / 2
+        assert least >= 0.95
         metrics = ask(daemon, "/metrics", ADMIN)[2].decode()
         assert f'pi_cam_http_denied_total{{reason="password"}} {float(answers[401])}' in metrics
         assert f'pi_cam_http_denied_total{{reason="lockout"}} {float(answers[429])}' in metrics
