@@ -12,6 +12,7 @@ from pi_cam_daemon.config import Config
 from pi_cam_daemon.layers import DEFAULTS, load
 
 README = Path(__file__).parents[2] / "README.md"
+KOREAN = README.parent / "README.ko.md"
 SECURITY = README.parent / "docs" / "security.md"
 ROW = re.compile(r"\| `(?P<key>[a-z_]+\.[a-z_]+)` \| (?P<default>.+?) \| (?P<meaning>.+?) \|")
 
@@ -66,9 +67,18 @@ def test_each_decision_has_a_number_of_its_own() -> None:
 def test_links_between_the_documents_lead_somewhere() -> None:
     links = [
         (page, link)
-        for page in (README, *README.parent.glob("docs/**/*.md"), *README.parent.glob("*/README.md"))
+        for page in (README, KOREAN, *README.parent.glob("docs/**/*.md"), *README.parent.glob("*/README.md"))
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
         if "://" not in link
     ]
     assert len(links) > 10
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_korean_readme_has_no_command_and_no_address_but_those_of_the_others() -> None:
+    others = README.read_text("utf-8") + (README.parent / "docs" / "image.md").read_text("utf-8")
+    text = KOREAN.read_text("utf-8")
+    commands = re.findall(r"^ {4,7}(.*?)(?:  .*)?$", text, re.MULTILINE)
+    addresses = re.findall(r"`(/\S*)`", text)
+    assert len(commands) > 5 and len(addresses) > 5
+    assert [said for said in (*commands, *addresses) if said not in others] == []
