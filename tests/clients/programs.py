@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.server.harness import Daemon, Reading, Viewer, until
@@ -40,8 +40,8 @@ DOWNLOADERS = {
 }
 PROGRAMS = PLAYERS | DOWNLOADERS
 
-# nothing comes behind this: the picture has been written to its end
-PNG_END = b"IEND\xaeB`\x82"
+# nothing comes behind these: the picture has been written to its end
+ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
 
 
 class Watching:
@@ -62,8 +62,8 @@ class Watching:
             assert self.reading.error is None, self.reading.error
             return [part.jpeg for part in self.reading.parts]
         # by time and not by name: VLC counts from 1 again when the size changes
-        for written, file in sorted((file.stat().st_mtime_ns, file) for file in self._folder.glob("*.png")):
-            if written > self._newest and (data := file.read_bytes()).endswith(PNG_END):
+        for written, file in sorted((file.stat().st_mtime_ns, file) for file in self._folder.glob("*.[jp][pn]g")):
+            if written > self._newest and (data := file.read_bytes()).endswith(ENDS):
                 self._newest = written
                 self._pictures.append(data)
         return self._pictures
@@ -93,7 +93,13 @@ def watching(
     """
     words = {"url": f"{origin}:{daemon.port}{path}", "folder": str(folder)}
     command = re.sub(r"\S*\{url\}", rf"{options} \g<0>", PROGRAMS[program])
-    argv = [word.format(**words) for word in shlex.split(command)]
+    with started(program, [word.format(**words) for word in shlex.split(command)], folder) as watching:
+        yield watching
+
+
+@contextlib.contextmanager
+def started(program: str, argv: Sequence[str | Path], folder: Path) -> Iterator[Watching]:
+    """*argv* watches for as long as the block lasts."""
     output = folder / "output"
     answer, theirs = socket.socketpair()
     with answer, output.open("wb") as log:
