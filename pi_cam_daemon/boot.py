@@ -13,8 +13,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import __version__, boot_config, files, layers, wifi
-from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon import announcement, boot_config, files, wifi
 
 FOLDER = Path("boot/firmware")
 LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
@@ -22,7 +21,6 @@ LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
 # what Raspberry Pi OS calls every machine; any other name was chosen by somebody
 _DEFAULT_NAMES = ("", "localhost", "raspberrypi")
 _SERIAL = Path("sys/firmware/devicetree/base/serial-number")
-_AVAHI = Path("etc/avahi/services/pi-cam-daemon.service")
 # not /run/issue.d, which agetty does not look into where there is an /etc/issue
 _ISSUE = Path("etc/issue.d/pi-cam-daemon.issue")
 
@@ -84,25 +82,7 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
 
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
-    try:
-        port = layers.load(etc=root / layers.ETC.relative_to("/")).http.port
-    except ConfigError:
-        # the daemon will say what is wrong; whoever wrote it did so by another way than pi-cam.toml
-        port = layers.load(layers.DEFAULTS).http.port
-    if (root / _AVAHI).parent.is_dir():
-        files.replace(root / _AVAHI, _avahi(port).encode())
+    port = announcement.port_in_force(root)
+    announcement.announce(root, port)
     # \n and \4: agetty's for the name and the address of the machine
     files.replace(root / _ISSUE, f"Camera: http://\\n.local:{port}/  http://\\4:{port}/\n\n".encode())
-
-
-def _avahi(port: int) -> str:
-    texts = ("txtvers=1", f"version={__version__}", "path=/", "stream=/stream", "snapshot=/snapshot", "health=/healthz")
-    records = "".join(f"    <txt-record>{text}</txt-record>\n" for text in texts)
-    services = "".join(
-        f"  <service>\n    <type>{kind}</type>\n    <port>{port}</port>\n{records}  </service>\n"
-        for kind in ("_http._tcp", "_pi-cam._tcp")
-    )
-    return (
-        '<?xml version="1.0" standalone="no"?>\n<!DOCTYPE service-group SYSTEM "avahi-service.dtd">\n'
-        f'<service-group>\n  <name replace-wildcards="yes">Camera %h</name>\n{services}</service-group>\n'
-    )

@@ -147,6 +147,8 @@ def _parser() -> _Parser:
     update = add("update", _update, "install an artefact that somebody trusted has signed", configured=False)
     update.add_argument("source", metavar="FILE|URL", help="the artefact; its signature lies beside it as .sig")
     update.add_argument("--allow-downgrade", action="store_true", help="also one that is older than what serves")
+    announce = add("announce", _announce, "tell avahi, and so the network, where the page is", configured=False)
+    announce.add_argument("--withdraw", action="store_true", help="tell it no more")
     add("boot", _boot, "put pi-cam.toml of the boot partition in force, and name the machine", configured=False)
     add("boot-status", _boot_status, "write pi-cam-status.txt beside it", configured=False)
     add("first-boot", _first_boot, "install what a card's image lacks", configured=False)
@@ -322,6 +324,15 @@ def _update(options: argparse.Namespace) -> int:
         _complain(str(error))
         return FAILED
     return OK
+
+
+def _announce(options: argparse.Namespace) -> int:
+    from pi_cam_daemon import announcement
+
+    root = Path("/")
+    if options.withdraw:
+        return _written(partial(announcement.withdraw, root))
+    return _written(partial(announcement.announce, root, announcement.port_in_force(root)))
 
 
 def _boot(_: argparse.Namespace) -> int:

@@ -1,0 +1,108 @@
+"""A camera is found by avahi-browse on another host of its network, where nobody has been told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import __version__
+from tests.server.harness import ROOT, until
+from tests.server.hosts import Host, hosts, wire
+
+# a network's name, avahi's folders and user, and D-Bus, as on a machine of its own; the rest is this one's
+BOOT = r"""
+set -e
+hostname "$0"
+mount -t tmpfs tmpfs /run
+mkdir -p /run/dbus /run/avahi-daemon /etc/avahi
+mount -t tmpfs tmpfs /etc/avahi
+mkdir /etc/avahi/services
+for file in passwd group; do
+    { grep -v ^avahi: /etc/$file; echo avahi:x:0:0::/:/bin/false; } >/run/$file
+    mount --bind /run/$file /etc/$file
+done
+printf '%s\n' "$1" >/run/bus
+dbus-daemon --config-file=/run/bus --fork
+printf '[server]\nhost-name=%s\nallow-interfaces=eth0\nuse-ipv6=no\n' "$0" >/run/avahi
+exec avahi-daemon --no-drop-root --no-rlimits --no-chroot -f /run/avahi
+"""
+BUS = """<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><policy context="default">
+<allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy></busconfig>"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host with an avahi of its own, whose process is *pid*."""
+
+    pid: int
+
+    def run(self, *argv: str | Path) -> str:
+        inside = ["nsenter", "-t", str(self.pid), "--mount", "--net", "--uts", "env", f"PYTHONPATH={ROOT}"]
+        done = subprocess.run([*inside, *argv], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def browse(self, kind: str) -> list[list[str]]:
+        """What is announced: fields as in avahi-browse(1), of the services that could be resolved."""
+        lines = self.run("avahi-browse", "--resolve", "--parsable", "--terminate", "--no-db-lookup", kind).splitlines()
+        return [line.split(";") for line in lines if line.startswith("=")]
+
+
+@contextlib.contextmanager
+def machine(host: Host, name: str, log: Path) -> Iterator[Machine]:
+    inside = ["nsenter", f"--net=/run/netns/{host.name}"]
+    with log.open("wb") as output:
+        # avahi becomes process 1, and all others end with it
+        alone = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        process = subprocess.Popen(
+            [*inside, *alone, "sh", "-c", BOOT, name, BUS], stdout=output, stderr=output, stdin=subprocess.DEVNULL
+        )
+    try:
+        until(f"avahi runs on {name}", lambda: "startup complete" in log.read_text())
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        yield Machine(int(child))
+    finally:
+        process.kill()
+        process.wait(10)
+        print(f"--- avahi on {name}", log.read_text(), sep="\n")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+    """A camera's host and somebody's."""
+    if not shutil.which("avahi-daemon") or not shutil.which("dbus-daemon"):
+        pytest.skip("needs avahi-daemon and dbus-daemon, which scripts/test brings")
+    with hosts(2) as (one, other):
+        wire(one, other, {"eth0": "10.9.0.1/24"}, {"eth0": "10.9.0.2/24"})
+        with machine(one, "picam-7", tmp_path / "camera") as camera, machine(other, "desk", tmp_path / "desk") as desk:
+            yield camera, desk
+
+
+def test_a_camera_is_found_by_both_of_its_services_until_it_is_withdrawn(network: tuple[Machine, Machine]) -> None:
+    camera, desk = network
+    program = [sys.executable, "-m", "pi_cam_daemon", "announce"]
+    camera.run(*program)
+    for kind in ("_pi-cam._tcp", "_http._tcp"):
+        # both know of it by IPv4 alone
+        (found,) = until(f"{kind} on the other host", lambda kind=kind: desk.browse(kind), 20)
+        _, _, protocol, name, announced, domain, host, address, port, texts = found
+        assert (protocol, name, announced, domain) == ("IPv4", r"Camera\032picam-7", kind, "local")
+        assert (host, address, port) == ("picam-7.local", "10.9.0.1", "8000")
+        said = dict(text.strip('"').split("=", 1) for text in texts.split())
+        assert said == {
+            "txtvers": "1",
+            "version": __version__,
+            "path": "/",
+            "stream": "/stream",
+            "snapshot": "/snapshot",
+            "health": "/healthz",
+        }
+    camera.run(*program, "--withdraw")
+    until("nothing", lambda: not desk.browse("_pi-cam._tcp"), 20)

@@ -1,0 +1,55 @@
+"""The optional unit that has avahi announce the camera for as long as it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server.harness import until
+from tests.systemd.conftest import Camera
+
+UNIT = "pi-cam-daemon-announce.service"
+FOLDER = "/etc/avahi/services"
+FILE = f"{FOLDER}/pi-cam-daemon.service"
+
+
+@pytest.fixture
+def announced(camera: Camera) -> Iterator[Camera]:
+    """With avahi's folder; avahi itself is watched by the tier server."""
+    camera.host.run("mkdir", "-p", FOLDER)
+    camera.host.run("systemctl", "enable", "--now", UNIT)
+    yield camera
+    camera.host.run("systemctl", "disable", "--now", UNIT)
+    camera.host.remove("/etc/avahi")
+
+
+def port(camera: Camera) -> str:
+    """The announced one, empty while there is none."""
+    return camera.host.try_run("sed", "-n", "0,/<port>/s,.*<port>\\(.*\\)</port>.*,\\1,p", FILE).stdout.strip()
+
+
+def test_a_camera_is_announced_at_the_port_that_it_was_started_with_until_it_is_stopped(announced: Camera) -> None:
+    host = announced.host
+    assert host.run("systemctl", "is-enabled", UNIT) == "enabled"
+    until("the announcement", lambda: port(announced) == "8000")
+    announced.configure({"http.port": 8010})
+    host.run("systemctl", "restart", announced.unit)
+    until("the new port", lambda: port(announced) == "8010")
+    host.run("systemctl", "stop", announced.unit)
+    until("no announcement", lambda: host.try_run("test", "-e", FILE).returncode != 0)
+    host.run("systemctl", "start", announced.unit)
+    until("the announcement again", lambda: port(announced) == "8010")
+
+
+def test_without_avahi_the_camera_serves_and_nothing_fails(camera: Camera) -> None:
+    camera.host.run("systemctl", "start", UNIT)
+    assert camera.host.show(UNIT, "ConditionResult") == "no"
+    assert camera.host.show(UNIT, "ActiveState") == "inactive"
+    assert camera.get("/livez")[0] == 200
+
+
+def test_it_may_write_to_avahis_folder_alone_and_reaches_no_network(announced: Camera) -> None:
+    shown = {name: announced.host.show(UNIT, name) for name in ("ProtectSystem", "PrivateNetwork", "PrivateDevices")}
+    assert shown == {"ProtectSystem": "strict", "PrivateNetwork": "yes", "PrivateDevices": "yes"}
+    assert announced.host.show(UNIT, "ReadWritePaths") == FOLDER
