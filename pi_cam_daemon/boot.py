@@ -82,7 +82,8 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
 
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
-    port = announcement.port_in_force(root)
-    announcement.announce(root, port)
+    http = announcement.in_force(root)
+    announcement.announce(root, http)
     # \n and \4: agetty's for the name and the address of the machine
-    files.replace(root / _ISSUE, f"Camera: http://\\n.local:{port}/  http://\\4:{port}/\n\n".encode())
+    where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]
+    files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())

@@ -332,7 +332,7 @@ def _announce(options: argparse.Namespace) -> int:
     root = Path("/")
     if options.withdraw:
         return _written(partial(announcement.withdraw, root))
-    return _written(partial(announcement.announce, root, announcement.port_in_force(root)))
+    return _written(partial(announcement.announce, root, announcement.in_force(root)))
 
 
 def _boot(_: argparse.Namespace) -> int:

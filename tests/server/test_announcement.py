@@ -103,6 +103,7 @@ def test_a_camera_is_found_by_both_of_its_services_until_it_is_withdrawn(network
             "stream": "/stream",
             "snapshot": "/snapshot",
             "health": "/healthz",
+            "scheme": "http",
         }
     camera.run(*program, "--withdraw")
     until("nothing", lambda: not desk.browse("_pi-cam._tcp"), 20)
