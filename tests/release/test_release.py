@@ -1,0 +1,119 @@
+"""scripts/release in a clone of this checkout: what it makes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pi_cam_daemon import __version__, update
+from tests.server.harness import ROOT
+
+TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]
+UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"
+
+
+class Checkout:
+    """A clone with what is not committed yet, somebody's name and one line in its changelog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "checkout"
+        self.key = folder / "key"
+        subprocess.run(["git", "clone", "-q", ROOT, self.folder], check=True, timeout=60)
+        for name in self.listed("ls-files", "--modified", "--others", "--exclude-standard"):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes((ROOT / name).read_bytes())
+            (self.folder / name).chmod((ROOT / name).stat().st_mode)
+        (self.folder / "CHANGELOG.md").write_text(f"# Changelog\n\n{UNRELEASED}\n## 0.0.1 (2026-01-01)\n\n- It is.\n")
+        self.git("config", "user.name", "somebody")
+        self.git("config", "user.email", "somebody@example.org")
+        self.commit()
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", self.key], check=True, timeout=60
+        )
+
+    @staticmethod
+    def listed(*argv: str) -> list[str]:
+        done = subprocess.run(["git", *argv], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+        return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+    def git(self, *argv: str) -> str:
+        done = subprocess.run(["git", *argv], cwd=self.folder, check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip()
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "-q", "--allow-empty", "-m", "as it is")
+
+    def release(self, version: str) -> subprocess.CompletedProcess[str]:
+        argv = ["scripts/release", version, self.key, TARGET]
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False)
+
+    def refuses(self, version: str, why: str) -> None:
+        before = self.git("rev-parse", "HEAD"), self.git("status", "--porcelain"), self.git("tag")
+        done = self.release(version)
+        assert done.returncode == 1 and why in done.stderr, done.stderr
+        assert (self.git("rev-parse", "HEAD"), self.git("status", "--porcelain"), self.git("tag")) == before
+        assert not (self.folder / "dist").exists()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_what_is_not_fit_for_a_release_is_refused_and_changes_nothing(checkout: Checkout) -> None:
+    checkout.refuses("1.2", "no version")
+    checkout.git("tag", "v1.2.3")
+    checkout.refuses("1.2.3", "already")
+    checkout.git("tag", f"v{__version__}")
+    checkout.refuses("0.0.9", f"not later than {__version__}")
+    (checkout.folder / "stray").write_text("")
+    checkout.refuses("1.0.0", "not clean")
+    (checkout.folder / "stray").unlink()
+    changelog = checkout.folder / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(UNRELEASED, "## Unreleased\n"))
+    checkout.commit()
+    checkout.refuses("1.0.0", "nothing under Unreleased")
+
+
+def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkout) -> None:
+    done = checkout.release("1.2.3")
+    assert done.returncode == 0, done.stderr
+    dist, artefact = checkout.folder / "dist", "pi-cam-daemon-1.2.3.tar.zst"
+    # the version
+    assert '__version__ = "1.2.3"' in (checkout.folder / "pi_cam_daemon/__init__.py").read_text()
+    assert checkout.git("rev-parse", "v1.2.3^{commit}") == checkout.git("rev-parse", "HEAD")
+    assert checkout.git("cat-file", "-t", "v1.2.3") == "tag", "others are not pushed with --follow-tags"
+    assert (checkout.git("log", "-1", "--format=%s"), checkout.git("status", "--porcelain")) == ("release: 1.2.3", "")
+    manifest = json.loads(subprocess.check_output(["tar", "--zstd", "-xOf", dist / artefact, "manifest.json"]))
+    assert manifest["version"] == "1.2.3"
+    # the changelog
+    new = re.search(
+        r"^## Unreleased\n\n## 1\.2\.3 \(\d{4}-\d\d-\d\d\)\n\n- It makes coffee\.\n\n## 0\.0\.1",
+        (checkout.folder / "CHANGELOG.md").read_text(),
+        re.MULTILINE,
+    )
+    assert new
+    # whoever downloads it can check it, and a camera takes it
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=dist, check=True, timeout=60)
+    signers = checkout.folder / "allowed_signers"
+    signers.write_text(f'publisher namespaces="pi-cam-daemon" {checkout.key.with_suffix(".pub").read_text()}')
+    for name in (artefact, "SHA256SUMS"):
+        assert update.verify(dist / name, dist / f"{name}.sig", signers) == "publisher"
+    # the list of what is in it is that of the manifest
+    bill = json.loads((dist / f"pi-cam-daemon-1.2.3-{TARGET}.cdx.json").read_text())
+    listed = {(part["name"].replace("_", "-"), part["version"]) for part in bill["components"]}
+    wheels = {tuple(name.split("-")[:2]) for name in manifest["targets"][TARGET]["wheels"]}
+    assert listed == {(name.replace("_", "-"), version) for name, version in wheels}
+    assert ("pi-cam-daemon", "1.2.3") in listed
+    # what was released is not released again
+    checkout_before = checkout.git("rev-parse", "HEAD")
+    signers.unlink()
+    again = checkout.release("1.2.4")
+    assert again.returncode == 1 and "nothing under Unreleased" in again.stderr
+    assert checkout.git("rev-parse", "HEAD") == checkout_before
