@@ -13,7 +13,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import announcement, boot_config, files, wifi
+from pi_cam_daemon import announcement, boot_config, boot_users, files, wifi
+from pi_cam_daemon.errors import ConfigError
 
 FOLDER = Path("boot/firmware")
 LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
@@ -72,12 +73,16 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
         return
     path = paths[0]
     found = boot_config.read(path)
+    if problems := boot_users.missing(found.users, root):
+        raise ConfigError([f"{path.name}: {problem}" for problem in problems])
+    if found.users:
+        boot_users.configure(found.users, root)
     wifi.configure(found.wifi, root)
     if found.wifi.country:
         set_country(found.wifi.country)
     files.replace(root / LAYER, found.settings.encode())
-    if found.wifi.password:
-        boot_config.blank_password(path)
+    if found.has_password:
+        boot_config.blank_passwords(path)
 
 
 def announce(root: Path) -> None:

@@ -1,18 +1,19 @@
 """pi-cam.toml on the card's boot partition, which any PC can write: read forgivingly, checked strictly.
 
-It holds what a configuration file holds, and `[wifi]`.
+It holds what a configuration file holds, and `[wifi]`, `[viewers]` and `[admins]`.
 """
 
 from __future__ import annotations
 
 import codecs
+import copy
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files, layers, values, wifi
+from pi_cam_daemon import boot_users, files, layers, values, wifi
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam.toml"
@@ -24,10 +25,10 @@ _MOST_BYTES = 64 * 1024
 # what word processors and input methods make of quotes, blanks and equals signs
 _TYPOGRAPHY = str.maketrans("“”„‟＂‘’‚‛＇\u00a0\u3000＝［］，", "\"\"\"\"\"'''''  =[],")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# in any quotes, as far as the next one
-_PASSWORD = re.compile(
-    r"""(?m)^([ \t]*(?:wifi\.)?password\s*[=＝]\s*)("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*'|[“”„‘’＂].*?[“”„‘’＂])"""
-)
+_HEADER = re.compile(r"\s*\[\s*(\w+)\s*\]")
+_PASSWORD_KEY = re.compile(r"\s*(wifi\.)?password\s*[=＝]")
+# a key and its text, in any quotes, as far as the next one; a hash is no password
+_TEXT = re.compile(r"""^(\s*[^#\s].*?[=＝]\s*)(?!.\$scrypt\$)("(?:[^"\\]|\\.)*"|'[^']*'|[“”„‘’＂].*?[“”„‘’＂])""")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class BootConfig:
     path: Path
     settings: str
     wifi: wifi.Wifi
+    users: list[boot_users.Given]
+
+    @property
+    def has_password(self) -> bool:
+        return bool(self.wifi.password) or any(user.has_password for user in self.users)
 
 
 def find(folder: Path) -> list[Path]:
@@ -51,24 +57,50 @@ def read(path: Path) -> BootConfig:
     except ValueError as error:
         raise ConfigError([f"{path.name}: {error}"]) from None
     network, wrong = wifi.check(tables.pop("wifi", {}))
-    problems = [*layers.problems(tables), *wrong]
+    users, strange = boot_users.check(boot_users.take(tables))
+    http = tables.setdefault("http", {}) if users else {}
+    if "users_file" in http:
+        strange.append("http.users_file: stands against [viewers] and [admins]; accepted: the one or the others")
+    elif users and isinstance(http, dict):
+        http["users_file"] = str(boot_users.FILE)
+    problems = [*layers.problems(tables), *wrong, *strange]
     if problems:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
-    return BootConfig(path, _render(tables), network)
+    return BootConfig(path, _render(tables), network, users)
 
 
-def blank_password(path: Path) -> None:
-    """Take the Wi-Fi password, and nothing else, out of a file that is right. ConfigError if that cannot be done."""
+def blank_passwords(path: Path) -> None:
+    """Take the passwords, and nothing else, out of a file that is right. ConfigError if that cannot be done."""
     mark, encoding, text = _decode(path.read_bytes())
-    blanked = _PASSWORD.sub(r'\1""', text)
-    tables = _parse(text)
+    blanked = _blanked(text)
     try:
-        alone = _parse(blanked) == {**tables, "wifi": {**tables["wifi"], "password": ""}}
+        alone = _parse(blanked) == _without_passwords(_parse(text))
     except ValueError:
         alone = False
     if not alone:
-        raise ConfigError([f"{path.name}: wifi.password: could not be taken out of the file; remove it yourself"])
+        raise ConfigError([f"{path.name}: the passwords could not be taken out of the file; remove them yourself"])
     files.replace(path, mark + blanked.encode(encoding))
+
+
+def _blanked(text: str) -> str:
+    lines, table = [], ""
+    for line in text.splitlines(keepends=True):
+        if header := _HEADER.match(line):
+            table = header[1]
+        secret = table in boot_users.TABLES or _PASSWORD_KEY.match(line)
+        lines.append(_TEXT.sub(r'\1""', line) if secret else line)
+    return "".join(lines)
+
+
+def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
+    tables = copy.deepcopy(tables)
+    if "password" in tables.get("wifi", {}):
+        tables["wifi"]["password"] = ""
+    for title in tables.keys() & boot_users.TABLES.keys():
+        for name, secret in tables[title].items():
+            if boot_users.is_password(secret):
+                tables[title][name] = ""
+    return tables
 
 
 def _read(path: Path) -> bytes:

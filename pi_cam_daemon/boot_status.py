@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import board, boot, boot_config, files, first_boot, interfaces, layers, wifi
+from pi_cam_daemon import board, boot, boot_config, boot_users, files, first_boot, interfaces, layers, wifi
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
@@ -47,18 +47,21 @@ def settings(root: Path) -> list[str]:
             return [f"{boot_config.NAME} is missing", _LAST]
         path, *others = paths
         found = boot_config.read(path)
+        problems = boot_users.missing(found.users, root)
     except ConfigError as error:
         return [*error.problems, _LAST]
     except OSError as error:
         return [f"{error.filename}: {error.strerror}", _LAST]
+    if problems:
+        return [*(f"{path.name}: {problem}" for problem in problems), _LAST]
     layer = root / boot.LAYER
     # as values: another release may write them in another way
     if not layer.exists() or layers.parsed(layer.read_text()) != layers.parsed(found.settings):
         told = [f"{path.name} has changed since the start; switch off and on to put it in force"]
     else:
         told = [f"in force as in {path.name}"]
-    if found.wifi.password:
-        told.append(f"The Wi-Fi password is still in {path.name}: take it out yourself")
+    if found.has_password:
+        told.append(f"A password is still in {path.name}: take it out yourself")
     return [*told, *(f"{other.name} does not count beside {path.name}: remove one of them" for other in others)]
 
 

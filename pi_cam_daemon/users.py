@@ -137,16 +137,24 @@ def add(path: Path, name: str, role: Role, password: str) -> None:
     if path.exists():
         read(path)
         others = _lines_without(path, name)
+    write(path, [*others, entry(name, role, password)])
+
+
+def entry(name: str, role: Role, password: str) -> str:
+    """The line of somebody."""
     salt = os.urandom(_SALT_BYTES)
     salted = base64.b64encode(salt).decode().rstrip("=")
     key = base64.b64encode(derive(password, salt)).decode().rstrip("=")
-    line = f"{normal(name)}:{role}:{_PARAMETERS}{salted}${key}"
-    _write(path, [*others, line])
+    return f"{normal(name)}:{role}:{_PARAMETERS}{salted}${key}"
+
+
+def is_entry(line: str) -> bool:
+    return _user(line) is not None
 
 
 def remove(path: Path, name: str) -> None:
     """Let *name* log in no more. Raises OSError."""
-    _write(path, _lines_without(path, name))
+    write(path, _lines_without(path, name))
 
 
 def _lines_without(path: Path, name: str) -> list[str]:
@@ -155,7 +163,7 @@ def _lines_without(path: Path, name: str) -> list[str]:
     ]
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
+def write(path: Path, lines: Iterable[str]) -> None:
     """For its owner, and for the group that it has or that the service has."""
     group = -1
     with contextlib.suppress(KeyError):

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import boot, boot_status, files, first_boot, wifi
+from pi_cam_daemon import boot, boot_status, files, first_boot, users, wifi
 from pi_cam_daemon.errors import ConfigError
 
 LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
 AVAHI = "etc/avahi/services/pi-cam-daemon.service"
+USERS = "etc/pi-cam-daemon/pi-cam.users"
 CONNECTION = "etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection"
 
 
@@ -116,11 +117,11 @@ def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> N
 
 def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
     card.settings('wifi = { ssid = "home", country = "KR", password = "a secret one" }\n')
-    with pytest.raises(ConfigError, match="remove it yourself"):
+    with pytest.raises(ConfigError, match="remove them yourself"):
         card.boot()
     assert "psk=" in card.read(CONNECTION)
     told = boot_status.settings(card.root)
-    assert "The Wi-Fi password is still in pi-cam.toml: take it out yourself" in told
+    assert "A password is still in pi-cam.toml: take it out yourself" in told
     assert "a secret one" not in str(told)
 
 
@@ -185,6 +186,51 @@ def test_wifi_is_handed_to_networkmanager_and_the_password_leaves_the_card(card:
     assert card.read("var/lib/systemd/rfkill/platform-3f300000.mmcnr:wlan") == "0\n"
     assert not wifi.blocked(card.root)
     assert card.country == "KR"
+
+
+def test_users_are_kept_as_hashes_and_their_passwords_leave_the_card(card: Card) -> None:
+    card.settings('[viewers]\nanna = "a secret one"\n"한나" = "한나의 비밀번호"\n[admins]\nben = "another secret"\n')
+    card.boot()
+    found = users.read(card.root / USERS)
+    assert {name: str(user.role) for name, user in found.items()} == {
+        "anna": "viewer",
+        "한나": "viewer",
+        "ben": "admin",
+    }
+    assert found["한나"].key == users.derive("한나의 비밀번호", found["한나"].salt)
+    assert card.read("boot/firmware/pi-cam.toml") == '[viewers]\nanna = ""\n"한나" = ""\n[admins]\nben = ""\n'
+    assert 'users_file = "/etc/pi-cam-daemon/pi-cam.users"' in card.read(LAYER)
+    assert boot_status.settings(card.root) == ["in force as in pi-cam.toml"]
+    # at the next boot one has gone, another may change more than before, and nobody has a new password
+    card.settings('[admins]\nanna = ""\nben = ""\n')
+    card.boot()
+    later = users.read(card.root / USERS)
+    assert {name: str(user.role) for name, user in later.items()} == {"anna": "admin", "ben": "admin"}
+    assert later["anna"].key == found["anna"].key and later["ben"] == found["ben"]
+    # without any, everybody of the network may look
+    card.settings("")
+    card.boot()
+    assert "users_file" not in card.read(LAYER)
+
+
+def test_a_user_with_a_hash_instead_of_a_password_keeps_it_on_the_card(card: Card) -> None:
+    line = users.entry("anna", users.Role.VIEWER, "a secret one")
+    text = f'[viewers]\nanna = "{line.rpartition(":")[2]}"\n'
+    card.settings(text)
+    card.boot()
+    assert card.read(USERS) == f"{line}\n"
+    assert card.read("boot/firmware/pi-cam.toml") == text
+
+
+def test_a_user_without_a_password_is_told_and_changes_nothing(card: Card) -> None:
+    card.settings('[viewers]\nanna = "a secret one"\n')
+    card.boot()
+    before = card.read(USERS)
+    card.settings('[video]\nrotation = 90\n[viewers]\nanna = ""\nben = ""\n')
+    with pytest.raises(ConfigError, match=r"pi-cam.toml: ben: has no password yet"):
+        card.boot()
+    assert card.read(USERS) == before and "rotation" not in card.read(LAYER)
+    assert "has no password yet" in boot_status.settings(card.root)[0]
 
 
 def test_the_blanked_password_is_remembered(card: Card) -> None:

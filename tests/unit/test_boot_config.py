@@ -55,7 +55,7 @@ def test_smart_quotes_on_one_line_change_nothing_on_another(tmp_path: Path) -> N
     text = '[wifi]\nssid = "Tom’s “Café”"\npassword = “a secret one”\ncountry = "DE"\n'
     path = write(tmp_path, text.encode())
     assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
-    boot_config.blank_password(path)
+    boot_config.blank_passwords(path)
     assert path.read_text() == text.replace("“a secret one”", '""')
 
 
@@ -72,7 +72,7 @@ def test_a_password_with_quotes_and_signs_is_read_and_leaves_the_file(
 ) -> None:
     path = write(tmp_path, f'[wifi]\nssid = "home"\ncountry = "KR"\npassword = {written}\n'.encode())
     assert boot_config.read(path).wifi.password == password
-    boot_config.blank_password(path)
+    boot_config.blank_passwords(path)
     assert boot_config.read(path).wifi == wifi.Wifi("home", "", "KR")
 
 
@@ -112,6 +112,22 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
             b'[wifi]\npassword = "a secret one"\ncountry = "KR"\n',
             "pi-cam.toml: wifi.ssid: missing; accepted: the name of the network that the password is for",
         ),
+        (
+            b'[viewers]\nanna = "short"\n',
+            "pi-cam.toml: viewers.anna: cannot be a password; accepted: 8 characters or more, none of them a control"
+            " character",
+        ),
+        (b"[viewers]\nanna = 12345678\n", "pi-cam.toml: viewers.anna: accepted: a password in quotes"),
+        (b"viewers = 1\n", "pi-cam.toml: viewers: 1 cannot be used; accepted: a table, begun with [viewers]"),
+        (
+            b'[viewers]\nanna = "$scrypt$nothing"\n',
+            "pi-cam.toml: viewers.anna: not a hash as pi-cam-daemon add-user writes it",
+        ),
+        (b'[viewers]\nanna = ""\n[admins]\nanna = ""\n', "pi-cam.toml: admins.anna: is there twice"),
+        (
+            b'[http]\nusers_file = "/etc/u"\n[admins]\nanna = ""\n',
+            "pi-cam.toml: http.users_file: stands against [viewers] and [admins]; accepted: the one or the others",
+        ),
         (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
     ],
 )
@@ -140,7 +156,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: str, after: str, encoding: str) -> None:
     text = '# 비밀번호: password = "example"\r\n[wifi]\nssid = "home"\n{}country = "KR"\n'
     path = write(tmp_path, text.format(before).encode(encoding))
-    boot_config.blank_password(path)
+    boot_config.blank_passwords(path)
     assert path.read_bytes() == text.format(after).encode(encoding)
 
 
@@ -153,8 +169,8 @@ def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: s
 )
 def test_a_password_that_cannot_be_taken_out_is_told_and_the_file_is_left(tmp_path: Path, text: bytes) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(ConfigError, match="remove it yourself"):
-        boot_config.blank_password(path)
+    with pytest.raises(ConfigError, match="remove them yourself"):
+        boot_config.blank_passwords(path)
     assert path.read_bytes() == text
 
 
