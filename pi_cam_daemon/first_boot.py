@@ -37,6 +37,8 @@ def run(root: Path = Path("/")) -> bool:
     if problem:
         _tell(root, f"{_WHAT} is not installed yet, tried again soon: {problem}")
         return False
+    # what the unit's condition asks for goes last: a power cut before that is made up for
+    shutil.rmtree(root / FOLDER / "debs", ignore_errors=True)
     shutil.rmtree(root / FOLDER)
     (root / _PROGRESS).unlink()
     if (root / _CURRENT).readlink() == before:
@@ -51,7 +53,7 @@ def progress(root: Path = Path("/")) -> str:
         return (root / _PROGRESS).read_text().strip()
     except OSError:
         # the camera starts before this has begun
-        return f"{_WHAT} is about to be installed" if (root / FOLDER).is_dir() else ""
+        return f"{_WHAT} is about to be installed" if (root / ARTEFACT).exists() else ""
 
 
 def _tell(root: Path, text: str) -> None:
