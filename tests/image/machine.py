@@ -19,7 +19,7 @@ from tests.server.harness import Reading, Viewer, until
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pi-cam-daemon" / "image"
 # half a minute on two idle cores, and ten times that beside other work
 BOOT_SECONDS = 600.0
-COMMAND_SECONDS = 180.0
+COMMAND_SECONDS = 600.0
 # the card, as a partition table has it: bootfs begins at 4 MiB, rootfs follows
 BOOT_START, SECTOR = 8192, 512
 SETTINGS = "[video]\nwidth = 320\nheight = 240\nframerate = 5\n"
@@ -73,7 +73,7 @@ class Machine:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self.monitor))
             monitor.sendall(f"set_link nic {'on' if on else 'off'}\n".encode())
-            monitor.settimeout(10)
+            monitor.settimeout(60)
             answer = b""
             while answer.count(b"(qemu)") < 2:
                 answer += monitor.recv(4096)
@@ -127,7 +127,7 @@ class Machine:
 
     # -- a viewer outside
 
-    def get(self, path: str, timeout: float = 20.0) -> tuple[int, bytes]:
+    def get(self, path: str, timeout: float = 60.0) -> tuple[int, bytes]:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=timeout) as answer:
                 return answer.status, answer.read()
@@ -152,7 +152,7 @@ class Machine:
         return time.monotonic() - self.began
 
     def watch(self) -> Reading:
-        sock = socket.create_connection(("127.0.0.1", self.http), 20)
+        sock = socket.create_connection(("127.0.0.1", self.http), 60)
         sock.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         return Reading(Viewer(sock))
 

@@ -14,7 +14,7 @@ from tests.image.machine import Machine
 from tests.server.harness import until
 
 RIG = Path(__file__).parent / "rig"
-SECONDS = 180.0
+SECONDS = 600.0
 LAYER = "/etc/pi-cam-daemon/conf.d/zz-camera.toml"
 
 
