@@ -80,6 +80,7 @@ class Observer:
                 "age_seconds": round(max(0.0, now - newest.captured), 3) if newest else None,
             },
             "viewers": self.streams.places.taken,
+            "wall_cameras": len(self.config.wall.cameras),
             "max_viewers": self.streams.places.most,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": clock.synced(),

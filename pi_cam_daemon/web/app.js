@@ -9,6 +9,7 @@ import { zoomable } from "./zoom.js";
 const POLL_MS = 1000;
 const STATE_TIMEOUT_MS = 4000;
 const SNAPSHOT_TIMEOUT_MS = 8000; // the server itself gives up after 4 s
+const FULL_SIZE_TIMEOUT_MS = 80000; // and after 75 s, with a camera that sleeps and takes a picture in 20 s
 
 const query = () => new URLSearchParams(location.search);
 const mode = () => (query().get("mode") === "snapshot" ? "snapshot" : "stream");
@@ -95,6 +96,33 @@ async function takeSnapshot() {
   render();
 }
 
+// ---- a picture of the sensor's full size
+
+const fullSize = { taking: false, said: "", why: "" };
+
+async function takeFullSize() {
+  if (fullSize.taking) return;
+  Object.assign(fullSize, { taking: true, said: text.takingFull, why: "" });
+  render();
+  try {
+    const jpeg = await request("still.jpg", FULL_SIZE_TIMEOUT_MS, (reply) => reply.blob());
+    const picture = await createImageBitmap(jpeg);
+    fullSize.said = text.tookFull(`${picture.width} × ${picture.height}`);
+    picture.close();
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(jpeg);
+    link.download = fileName(new Date(), "-full");
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000); // by then the browser has it
+  } catch (error) {
+    Object.assign(fullSize, { said: text.notFull, why: error instanceof Refusal ? error.reason.trim() : "" });
+  }
+  fullSize.taking = false;
+  render();
+}
+
+const fileName = (date, kind = "") => `${state.name}-${date.toISOString().slice(0, 19).replaceAll(":", "-")}${kind}.jpg`;
+
 // ---- what the state means for the page
 
 const offline = () => !state;
@@ -110,7 +138,7 @@ function frozen() {
   return shot.failed || (stale(state) && state.state !== "idle");
 }
 
-const REFUSALS = { 403: "forbidden", 421: "misnamed", 429: "busy", 503: "busy" };
+const REFUSALS = { 403: "forbidden", 421: "misnamed", 429: "taken", 503: "taken" };
 const STREAM_REFUSALS = { 429: "crowded", 503: "full" };
 
 function trouble() {
@@ -138,6 +166,10 @@ function renderMode() {
   put("taken", shot.taking ? text.taking : shot.failed ? text.notTaken : shot.takenAt ? text.taken(clock(shot.takenAt)) : "");
   show("save", snapshots ? shot.address !== null : delivering() || (!offline() && state.state === "idle"));
   $("save").href = (snapshots && shot.address) || "snapshot";
+  show("full-size", delivering() || (!offline() && state.state === "idle"));
+  $("full-size").setAttribute("aria-busy", String(fullSize.taking));
+  put("full-size-said", fullSize.said);
+  put("full-size-why", fullSize.why);
 }
 
 function renderState() {
@@ -192,8 +224,8 @@ function renderFacts() {
   put("kind", text.kinds[source.kind] || source.kind || "–");
   put("reason", source.reason || "");
   put("version", text.version(state.name, state.version));
-  const time = ((mode() === "snapshot" && shot.takenAt) || new Date()).toISOString().slice(0, 19).replaceAll(":", "-");
-  $("save").download = `${state.name}-${time}.jpg`;
+  $("save").download = fileName((mode() === "snapshot" && shot.takenAt) || new Date());
+  show("wall", state.wall_cameras > 0);
   renderAddresses();
 }
 
@@ -350,6 +382,7 @@ for (const one of ["stream", "snapshot"]) {
 const zoom = zoomable($("stage"), $("view"), renderZoom);
 for (const how of ["wider", "all", "closer"]) $(how).addEventListener("click", zoom[how]);
 $("take").addEventListener("click", takeSnapshot);
+$("full-size").addEventListener("click", takeFullSize);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target === document.body && mode() === "snapshot") takeSnapshot();
 });

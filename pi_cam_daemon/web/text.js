@@ -3,7 +3,7 @@
 const TEXT = {
   en: {
     stream: "Stream", snapshot: "Snapshot", modes: "View",
-    take: "Take another", save: "Save picture", fullscreen: "Full screen",
+    take: "Take another", save: "Save picture", fullSize: "Full-size photo", fullscreen: "Full screen",
     view: "Picture: plus and minus zoom, arrow keys move, 0 shows all of it",
     zoom: "Zoom", closer: "Zoom in", wider: "Zoom out", all: (factor) => `Show all (now ${factor}×)`,
     camera: "Camera", source: "Source", size: "Size", encoder: "Encoder",
@@ -20,6 +20,7 @@ const TEXT = {
     since: (time) => `No picture since ${time}`,
     noneYet: "No picture yet", connecting: "Connecting…",
     taking: "Taking a picture…", taken: (time) => `Taken at ${time}`, notTaken: "No snapshot could be taken",
+    takingFull: "Taking a full-size photo…", tookFull: (size) => `Full-size photo saved: ${size}`, notFull: "No full-size photo.",
     livePicture: (name) => `Live picture from ${name}`, stillPicture: (name) => `Snapshot from ${name}`,
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
@@ -42,12 +43,12 @@ const TEXT = {
       crowded: ["This device has all the streams it may have", "Close other tabs and programs that show this camera; the picture then comes by itself."],
       forbidden: ["The camera does not serve this device", "Join the camera's network, or let its owner allow yours."],
       misnamed: ["The camera does not answer to this name", "Open it by its address, or let its owner allow the name."],
-      busy: ["The camera has no free connection", "The picture comes as soon as one is free."],
+      taken: ["The camera has no free connection", "The picture comes as soon as one is free."],
     },
   },
   ko: {
     stream: "스트림", snapshot: "스냅샷", modes: "보기",
-    take: "다시 찍기", save: "사진 저장", fullscreen: "전체 화면",
+    take: "다시 찍기", save: "사진 저장", fullSize: "원본 크기로 찍기", fullscreen: "전체 화면",
     view: "영상: 더하기와 빼기 키로 확대·축소, 화살표 키로 이동, 0으로 전체 보기",
     zoom: "확대·축소", closer: "확대", wider: "축소", all: (factor) => `전체 보기 (현재 ${factor}배)`,
     camera: "카메라", source: "영상 소스", size: "해상도", encoder: "인코더",
@@ -64,6 +65,7 @@ const TEXT = {
     since: (time) => `${time} 이후 영상이 없습니다`,
     noneYet: "아직 영상이 없습니다", connecting: "연결하는 중…",
     taking: "찍는 중…", taken: (time) => `${time}에 찍음`, notTaken: "스냅샷을 찍지 못했습니다",
+    takingFull: "원본 크기로 찍는 중…", tookFull: (size) => `원본 크기 사진을 저장했습니다: ${size}`, notFull: "원본 크기로 찍지 못했습니다.",
     livePicture: (name) => `${name}의 실시간 영상`, stillPicture: (name) => `${name}의 스냅샷`,
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
@@ -86,7 +88,7 @@ const TEXT = {
       crowded: ["이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다", "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫으면 영상이 저절로 나옵니다."],
       forbidden: ["이 기기에는 영상을 보내지 않습니다", "카메라와 같은 네트워크에 연결하거나 카메라 주인에게 허용을 부탁하세요."],
       misnamed: ["카메라가 이 이름으로는 응답하지 않습니다", "주소로 열거나 카메라 주인에게 이름 허용을 부탁하세요."],
-      busy: ["비어 있는 연결이 없습니다", "자리가 나면 영상이 저절로 나옵니다."],
+      taken: ["비어 있는 연결이 없습니다", "자리가 나면 영상이 저절로 나옵니다."],
     },
   },
 };

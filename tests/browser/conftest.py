@@ -41,9 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class Daemon:
     """`pi-cam-daemon run` in a process of its own, on a free port unless *port* says which."""
 
-    def __init__(self, log: Path, *settings: str, port: int = 0) -> None:
+    def __init__(self, log: Path, *settings: str, port: int = 0, config: Path | None = None) -> None:
         settings = (f"http.port={port}", 'http.listen_address="127.0.0.1"', *settings)
         options = [word for setting in settings for word in ("--set", setting)]
+        options += ["--config", str(config)] if config else []
         self.log = log
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -105,8 +106,8 @@ StartDaemon = Callable[..., Daemon]
 def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
     with contextlib.ExitStack() as stack:
 
-        def start(*settings: str, port: int = 0) -> Daemon:
-            daemon = Daemon(tmp_path / "daemon.log", *settings, port=port)
+        def start(*settings: str, port: int = 0, config: Path | None = None) -> Daemon:
+            daemon = Daemon(tmp_path / "daemon.log", *settings, port=port, config=config)
             stack.callback(daemon.stop)
             return daemon
 

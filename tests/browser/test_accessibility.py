@@ -57,7 +57,17 @@ def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page)
         page.keyboard.press("Tab")
         where = "(e => e.id || e.getAttribute('aria-label') || e.textContent)(document.activeElement)"
         reached.append(page.evaluate(where).strip())
-    expected = ["view", "closer", "fullscreen", "to-stream", "to-snapshot", "save", "Copy: Stream", "Copy: Snapshot"]
+    expected = [
+        "view",
+        "closer",
+        "fullscreen",
+        "to-stream",
+        "to-snapshot",
+        "save",
+        "full-size",
+        "Copy: Stream",
+        "Copy: Snapshot",
+    ]
     programs = ["Home Assistant", "OctoPrint", "VLC", "OpenCV", "Frigate"]
     assert reached[: len(expected + programs)] == expected + programs
     page.locator("#addresses summary").first.focus()

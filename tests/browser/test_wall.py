@@ -7,12 +7,13 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.looking import KOREAN, PHONE, until
+from tests.browser.looking import KOREAN, PHONE, until, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
 
 
@@ -125,3 +126,26 @@ def test_without_javascript_the_wall_is_a_list_of_links(wall: Wall, new_page: Ca
     page = new_page(java_script_enabled=False)
     page.goto(wall.address)
     expect(page.get_by_role("link")).to_have_text([f"http://127.0.0.1:{port}" for port in wall.ports[1:]])
+
+
+def test_the_wall_is_linked_as_long_as_it_shows_cameras(
+    start_daemon: Any, page: Page, tmp_path: Path, keep_screenshot: Any
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('source.kind = "pattern"\n')
+    daemon = start_daemon("log.level='info'", config=file)
+    page.goto(daemon.address)
+    wait_until_live(page)
+    link = page.get_by_role("link", name="Cameras")
+    expect(link).to_be_hidden()
+    file.write_text('source.kind = "pattern"\nwall.cameras = ["http://picam-2.local:8000"]\n')
+    os.kill(daemon.pid, signal.SIGHUP)
+    expect(link).to_be_visible()
+    keep_screenshot(page, "wall-link-desktop-light-en")
+    link.click()
+    expect(page.locator(".tile")).to_have_count(1)
+    file.write_text('source.kind = "pattern"\nwall.cameras = []\n')
+    os.kill(daemon.pid, signal.SIGHUP)
+    until(lambda: daemon.state()["wall_cameras"] == 0)
+    page.reload()
+    expect(page.get_by_text("There is none in the list")).to_be_visible()
