@@ -45,6 +45,7 @@ class VideoConfig:
     hflip: bool
     vflip: bool
     quality: Annotated[int, values.integer(1, 100)]
+    overlay: Annotated[str, values.overlay]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ from pi_cam_daemon.errors import Cause, JpegError, SourceError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from pi_cam_daemon.overlay import Overlay
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Orientation:
     """Mirrors pictures left to right (*hflip*) and top to bottom (*vflip*), then turns them clockwise by *rotation*.
 
     *rotation* is 0, 90, 180 or 270 degrees; *method* is "pixels" or "exif", as in video.rotation_method; *quality*
-    (1 to 100) is for pictures that have to be encoded anew. For one thread at a time.
+    (1 to 100) is for pictures that have to be encoded anew, as all are that get an *overlay*. For one thread at a time.
     """
 
     rotation: int
@@ -50,16 +52,18 @@ class Orientation:
     vflip: bool
     method: str = "pixels"
     quality: int = 80
+    overlay: Overlay | None = None
 
     @classmethod
     def of(cls, video: VideoConfig) -> Orientation:
-        """The orientation that the configuration asks for."""
-        return cls(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        """The orientation that the configuration asks for, with the overlay."""
+        orientation = cls(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        return replace(orientation, overlay=overlay_of(video))
 
     @property
     def identity(self) -> bool:
         """Whether nothing is to do."""
-        return self._turn == _IDENTITY
+        return self._turn == _IDENTITY and not self.overlay
 
     @property
     def quarter(self) -> bool:
@@ -74,13 +78,15 @@ class Orientation:
         """The whole picture *jpeg*, which has no Exif segment, upright; JpegError if it cannot be decoded."""
         if self.identity:
             return jpeg
+        if self.overlay:
+            return self._anew(jpeg)
         if self.method == "exif":
-            return jpeg[:2] + exif.segment(_TURNS[self._turn][1]) + jpeg[2:]
+            return self._marked(jpeg)
         return (self._lossless and self._lossless(jpeg)) or self._anew(jpeg)
 
     def described(self, upright: bytes, photo: exif.Photo) -> bytes:
         """*upright*, which came out of `jpeg` or `encode`, with all that is known of *photo*."""
-        marked = self.method == "exif" and not self.identity
+        marked = self.method == "exif" and self._turn != _IDENTITY
         rest = 4 + int.from_bytes(upright[4:6]) if marked else 2  # behind the mark that it has already
         return upright[:2] + exif.segment(_TURNS[self._turn][1] if marked else 1, photo) + upright[rest:]
 
@@ -89,12 +95,23 @@ class Orientation:
         import cv2
 
         pixels = self.array(bgr) if self.method == "pixels" else bgr
+        if self.overlay:
+            pixels = pixels.copy()
+            self.overlay.draw(pixels if self.method == "pixels" else self.view(pixels))
         encoded, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, self.quality))
         if not encoded:
             height, width = bgr.shape[:2]
             raise SourceError(f"OpenCV cannot make a JPEG of {width}x{height}", Cause.SETTINGS)
         jpeg = data.tobytes()
-        return self.jpeg(jpeg) if self.method == "exif" else jpeg
+        return self._marked(jpeg) if self.method == "exif" else jpeg
+
+    def view(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The same memory (height x width, or x 3) as it will be seen, the right way up."""
+        import numpy as np
+
+        hflip, vflip, quarter = self._turn
+        flipped = pixels[:: -1 if vflip else 1, :: -1 if hflip else 1]
+        return np.rot90(flipped, -1) if quarter else flipped
 
     def array(self, bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The pixels *bgr* (height x width x 3) upright, whatever the method is; not copied if nothing is to do."""
@@ -109,6 +126,11 @@ class Orientation:
         if hflip or vflip:
             pixels = cv2.flip(pixels, -1 if hflip and vflip else int(hflip))  # type: ignore[assignment]
         return pixels
+
+    def _marked(self, jpeg: bytes) -> bytes:
+        if self._turn == _IDENTITY:
+            return jpeg
+        return jpeg[:2] + exif.segment(_TURNS[self._turn][1]) + jpeg[2:]
 
     @cached_property
     def _turn(self) -> tuple[bool, bool, bool]:
@@ -143,6 +165,15 @@ class Orientation:
         if pixels is None:
             raise JpegError("OpenCV cannot decode it")
         return self.encode(pixels)  # type: ignore[arg-type]
+
+
+def overlay_of(video: VideoConfig) -> Overlay | None:
+    """The overlay that the configuration asks for; what draws it is loaded for it only."""
+    if not video.overlay:
+        return None
+    from pi_cam_daemon.overlay import Overlay
+
+    return Overlay(video.overlay)
 
 
 # turbojpeg.h

@@ -14,6 +14,8 @@ from pi_cam_daemon import access, sites
 # what stands in TOML for a value that is left to the camera
 DEFAULT = "default"
 _ZERO = "0 or "
+# OpenCV's letters are those of ASCII
+_OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
 # A converter is named after what it returns: the value that is kept for a key, from what TOML gave.
@@ -102,6 +104,12 @@ def text(raw: Any) -> str:
     if isinstance(raw, str) and raw.isprintable():
         return raw
     raise refused(raw, "text in quotes, without control characters")
+
+
+def overlay(raw: Any) -> str:
+    if isinstance(raw, str) and len(raw) <= 100 and _OVERLAY.fullmatch(raw):
+        return raw
+    raise refused(raw, 'up to 100 ASCII characters, in which {time}, {host} and {rate} are filled in, or "" for none')
 
 
 def path(raw: Any) -> str:

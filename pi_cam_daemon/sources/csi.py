@@ -23,7 +23,7 @@ from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.exif import Photo
-from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.orientation import Orientation, overlay_of
 from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.csi_controls import CsiControls
 
@@ -186,6 +186,7 @@ class CsiSource:
         report = controls.start(self._settings)
         given = picam2.camera_configuration()["main"]
         width, height = given["size"]
+        self._draw_overlay(picam2)
         if (width, height) != (self._video.width, self._video.height):
             log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
         if framerate != self._video.framerate:
@@ -205,6 +206,20 @@ class CsiSource:
         output = _output(sink, encoder, self._rest(picam2))
         picam2.start_encoder(encoder, output)
         return output, name
+
+    def _draw_overlay(self, picam2: Any) -> None:
+        """Have the overlay drawn on the luma of each picture, before the encoder gets it."""
+        overlay = overlay_of(self._video)
+        if overlay is None:
+            return
+        from picamera2 import MappedArray
+
+        def draw(request: Any) -> None:
+            width, height = request.config["main"]["size"]
+            with MappedArray(request, "main") as mapped:
+                overlay.draw(self._rest(picam2).view(mapped.array[:height, :width]))
+
+        picam2.pre_callback = draw
 
     def _take_still(self, picam2: Any, name: str, number: int, sink: Sink) -> Any:
         """Switch the sensor to its full size for one picture, and back; the output of the stream from now on."""

@@ -57,7 +57,7 @@ class UpstreamSource:
     def __init__(self, video: VideoConfig, upstream: UpstreamConfig) -> None:
         self._video = video
         self._upstream = upstream
-        self._orientation = Orientation(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
+        self._orientation = Orientation.of(video)
 
     def run(self, sink: Sink, commands: Commands) -> None:
         """Connect and deliver until told to stop; SourceError when there is no stream, or none any more.

@@ -23,6 +23,7 @@ DAEMON, USTREAMER, FLOOR = "daemon", "µStreamer", "C floor"
 # a rate that is held: what the edges of a measurement cost is no missed frame
 HELD_FPS = 29.5
 _WATCHERS = 20
+_OVERLAY = "{time} {host} {rate}"
 # a camera's first pictures, and the interpreter's first time through the code, are no steady state
 _WARM_UP_SECONDS = 1.0
 
@@ -231,9 +232,29 @@ class Bench:
             Figure("… CPU, of decoding and encoding anew", lossless.cpu / anew.cpu, "x", 0.6),
         ]
 
+    def overlay(self) -> list[Figure]:
+        """Text drawn on pixels, as for a CSI camera, and into JPEGs, which are decoded and encoded anew for it."""
+        with self._daemon() as server:
+            plain = self._load(server, "-n", "1")
+        with self._daemon(video__overlay=_OVERLAY) as server:
+            drawn = self._load(server, "-n", "1", stamped=False)
+        return [
+            Figure("overlay on 1280x720 pixels, a picture", _overlay_seconds(1280, 720) * 1e6, "µs"),
+            Figure("overlay in the camera's JPEGs, 1 viewer: fps", drawn.fps, "fps"),
+            Figure("… CPU, of passing them on", drawn.cpu / plain.cpu, "x"),
+        ]
+
     def all_rows(self, runs: Runs) -> list[Figure]:
         figures = self.compared(runs)
-        for measure in (self.large_pictures, self.disturbed, self.idle, self.arrivals, self.starts, self.turned):
+        for measure in (
+            self.large_pictures,
+            self.disturbed,
+            self.idle,
+            self.arrivals,
+            self.starts,
+            self.turned,
+            self.overlay,
+        ):
             self._say(measure.__name__.replace("_", " "))
             figures += measure()
         return figures
@@ -254,6 +275,24 @@ def _first_picture_at(server: Server) -> float:
             connection.close()
             return time.monotonic()
     raise RuntimeError("there is no first picture")
+
+
+def _overlay_seconds(width: int, height: int) -> float:
+    """Processor time to draw the overlay into one picture, on average over two seconds with a new text in each."""
+    code = (
+        "import time, numpy\n"
+        "from pi_cam_daemon.overlay import Overlay\n"
+        f"overlay, luma = Overlay({_OVERLAY!r}), numpy.zeros(({height}, {width}), numpy.uint8)\n"
+        "spent = count = 0\n"
+        "until = time.monotonic() + 2\n"
+        "while time.monotonic() < until:\n"
+        "    begin = time.thread_time()\n"
+        "    overlay.draw(luma)\n"
+        "    spent, count = spent + time.thread_time() - begin, count + 1\n"
+        f"    time.sleep(1 / {FRAMERATE})\n"
+        "print(spent / count)\n"
+    )
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
 def _import_seconds(module: str, count: int) -> float:

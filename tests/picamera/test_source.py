@@ -36,7 +36,7 @@ EXPOSURE, DATE, OFFSET = 0x829A, 0x9003, 0x9011
 
 def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -> csi.CsiSource:
     values = {"width": 640, "height": 480, "framerate": 30.0, "rotation": 0, "hflip": False, "vflip": False}
-    video = VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, **changes})
+    video = VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, "overlay": "", **changes})
     encoders = {"encoder": nv12_encoder, "still_encoder": nv12_encoder}
     return csi.CsiSource(video, CsiConfig(camera, "", 4), allocator=allocator or MemfdAllocator(), **encoders)
 
@@ -334,3 +334,19 @@ def test_a_still_says_when_and_by_which_camera_it_was_taken() -> None:
     moment = datetime.strptime(details[DATE] + details[OFFSET].replace(":", ""), "%Y:%m:%d %H:%M:%S%z")
     assert abs(moment.timestamp() - time.time()) < 10
     assert EXPOSURE not in details, "the virtual camera does not tell it"
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_the_overlay_is_drawn_before_the_encoder_where_the_upper_left_corner_will_be(rotation: int) -> None:
+    def corner(overlay: str) -> Any:
+        with running(source(rotation=rotation, overlay=overlay)) as recorder:
+            recorder.wait_for(5)
+            recorder.commands.put(TakeStill(1))
+            wait_until(lambda: recorder.stills)
+        pictures = [Image.open(io.BytesIO(data)) for data in (recorder.frames[4][0], recorder.stills[0].jpeg)]
+        return [np.asarray(picture.convert("L"), dtype=int)[:40, :120] for picture in pictures]
+
+    for plain, drawn in zip(corner(""), corner("MMMMMMMMMMMMMMMM"), strict=True):
+        assert np.median(drawn[:2]) < 40, "the box is dark above the letters"
+        assert drawn.max() > 150, "and the letters are light"
+        assert abs(np.median(plain[:2]) - np.median(drawn[:2])) > 40

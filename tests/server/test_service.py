@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -182,6 +183,29 @@ def test_a_reload_turns_the_picture_under_a_viewer(daemon: Daemon) -> None:
     assert daemon.process.pid == pid and daemon.process.poll() is None
     assert "died" not in daemon.log()
     viewer.close()
+
+
+def test_a_reload_draws_the_overlay_under_a_viewer_and_takes_it_away(daemon: Daemon) -> None:
+    def darkest_above(part: Part) -> int:
+        """In the corner over the first bar, which is grey."""
+        image = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert image is not None
+        return int(image[:14, :20].min())
+
+    with closing(daemon.watch()) as viewer:
+        assert darkest_above(viewer.part()) > 120
+        for overlay, drawn in (("MMMM {time}", True), ("", False)):
+            daemon.write_config({"video.width": 320, "video.height": 240, "video.overlay": overlay})
+            daemon.process.send_signal(signal.SIGHUP)
+            viewer.next_where(
+                f"a picture with {overlay!r}",
+                lambda part, drawn=drawn: b"X-No-Picture" not in part.header and (darkest_above(part) < 60) == drawn,
+                15,
+            )
+        daemon.write_config({"video.overlay": "Küche"})
+        daemon.process.send_signal(signal.SIGHUP)
+        until("it is refused", lambda: "video.overlay: " in daemon.log() and "ASCII" in daemon.log())
+        viewer.part()
 
 
 def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> None:

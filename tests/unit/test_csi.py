@@ -33,7 +33,7 @@ CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx2
 
 def video(**changes: Any) -> VideoConfig:
     values = {"width": 640, "height": 480, "framerate": 40.0, "rotation": 0, "hflip": False, "vflip": False}
-    return VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, **changes})
+    return VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, "overlay": "", **changes})
 
 
 def source(camera: str = "", tuning_file: str = "", **changes: Any) -> csi.CsiSource:

@@ -135,7 +135,7 @@ def test_only_the_csi_source_imports_the_camera_stack() -> None:
 
 
 def test_only_sources_the_card_and_what_turns_pictures_use_pixels() -> None:
-    others = {"pi_cam_daemon.card", "pi_cam_daemon.orientation"}
+    others = {"pi_cam_daemon.card", "pi_cam_daemon.orientation", "pi_cam_daemon.overlay"}
     assert {module for module in users("cv2", "numpy") if not in_sources(module)} <= others
 
 
@@ -149,6 +149,7 @@ def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_
         "daemon",  # X-Timestamp of a card
         "exif",  # when a picture was taken
         "link",  # X-Timestamp of a picture
+        "overlay",  # the time in the picture
         "metrics",  # when this process began
         "sources.pattern",  # the clock in the test picture
         "state",  # when the configuration was taken
@@ -179,5 +180,7 @@ def test_an_import_does_no_work(module: str) -> None:
     assert result.returncode == 0, result.stderr
     threads, *heavy = result.stdout.split()
     assert threads == "1"
-    if module not in ("pi_cam_daemon.card", "pi_cam_daemon.metrics") and not module.startswith(f"{SOURCES}."):
+    if module not in ("pi_cam_daemon.card", "pi_cam_daemon.overlay", "pi_cam_daemon.metrics") and not module.startswith(
+        f"{SOURCES}."
+    ):
         assert not heavy

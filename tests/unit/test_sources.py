@@ -30,7 +30,7 @@ PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should b
 
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
-    upright = {"rotation": 0, "rotation_method": "pixels", "hflip": False, "vflip": False}
+    upright = {"rotation": 0, "rotation_method": "pixels", "overlay": "", "hflip": False, "vflip": False}
     return VideoConfig(**{"width": width, "height": height, "framerate": framerate, "quality": 80, **upright, **other})
 
 

@@ -20,7 +20,7 @@ from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.server.harness import until
-from tests.unit.test_sources import LosableSourceContract, Run, running, video
+from tests.unit.test_sources import LosableSourceContract, Run, decoded, running, video
 from tests.usb.machine import Machine, draw_frames
 
 DEV = Path(os.environ["FAKEV4L_DEV"])
@@ -206,6 +206,19 @@ def test_one_forbidden_node_does_not_hide_the_others(machine: Machine) -> None:
         if os.getuid() == 0:
             os.seteuid(0)
     assert [camera.node.name for camera in found] == ["video1"]
+
+
+def test_an_overlay_is_drawn_into_the_cameras_own_jpegs_and_into_a_still(machine: Machine) -> None:
+    large = draw_frames(machine.frames.parent / "large", 640, 480)
+    machine.plug(size="160x120", large="640x480", large_frames=str(large), fps="50", formats="MJPG")
+    usb = UsbSource(video(overlay="MMMM {time}"), UsbConfig("", "auto", {}), machine.dev, machine.sysfs)
+    with running(usb) as run:
+        pictures = [data for data, _ in run.wait_for_frames(3)]
+        pictures.append(run.take_still(1).jpeg)
+    for data in pictures:
+        jpeg.check(data)
+        corner = decoded(data).max(axis=2)[:14, :60]
+        assert corner.max() > 180 and corner.min() < 40
 
 
 # -- stills

@@ -1,0 +1,76 @@
+"""A line of text in the upper left corner of every picture, such as the time: light on dark, so that it is readable on
+whatever is behind it."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAPITAL = 21  # pixels, the height of a capital of this font at scale 1
+_SHARE = 1 / 30  # of the picture's height, for a capital
+_SMALLEST = 8  # pixels of a capital that can still be read in a JPEG
+_DARK, _LIGHT = 16, 235
+
+
+class Overlay:
+    """Draws *template*, in which {time}, {host} and {rate} stand for themselves. For one thread at a time.
+
+    The text changes once a second; between that a picture costs no more than to copy it in.
+    """
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+        self._second = 0
+        self._frames = 0
+        self._rate = ""
+        self._since: float | None = None
+        self._drawn: Pixels = np.empty((0, 0), np.uint8)
+        self._drawn_for: tuple[int, int, int] | None = None
+
+    def draw(self, picture: Pixels) -> None:
+        """Draw into *picture*, height x width of grey or x 3 of colours; a view of it the right way up will do."""
+        height, width = picture.shape[:2]
+        self._count()
+        if self._drawn_for != (self._second, height, width):
+            self._drawn_for = self._second, height, width
+            self._drawn = _line(self._text(), height, width)
+        corner = picture[: self._drawn.shape[0], : self._drawn.shape[1]]
+        corner[:] = self._drawn if picture.ndim == 2 else self._drawn[:, :, np.newaxis]
+
+    def _count(self) -> None:
+        """Measure the rate, anew in each second."""
+        self._frames += 1
+        second = int(time.time())
+        if second == self._second:
+            return
+        now = time.monotonic()
+        if self._since is not None:
+            self._rate = f"{self._frames / (now - self._since):.1f} fps"
+        self._since, self._frames, self._second = now, 0, second
+
+    def _text(self) -> str:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
+        host = socket.gethostname().encode("ascii", "replace").decode()
+        return self._template.format(time=moment, host=host, rate=self._rate)
+
+
+def _line(text: str, height: int, width: int) -> Pixels:
+    """*text* in a box, as wide as that but not wider than *width*."""
+    scale = max(height * _SHARE, _SMALLEST) / _CAPITAL
+    thickness = max(1, round(scale * 1.5))
+    (wide, high), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    if wide > width * 0.98:
+        scale *= width * 0.98 / wide
+        thickness = max(1, round(scale * 1.5))
+        (wide, high), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    margin = max(2, high // 3)
+    box: Pixels = np.full((min(high + below + 2 * margin, height), min(wide + 2 * margin, width)), _DARK, np.uint8)
+    cv2.putText(box, text, (margin, margin + high), _FONT, scale, (_LIGHT,), thickness, cv2.LINE_AA)
+    return box
