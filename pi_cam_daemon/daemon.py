@@ -22,6 +22,7 @@ from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
+from pi_cam_daemon.events import Events
 from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
@@ -67,7 +68,7 @@ def run(
     # systemd's soft limit of 1024 is for select(), which the server does not use
     with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid even that
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    events: queue.SimpleQueue[int | str] = queue.SimpleQueue()
+    events = Events()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(number))
     _warn_of_closed_devices(config)
@@ -210,7 +211,7 @@ def _cannot_listen(http: HttpConfig, error: OSError) -> str:
     return f'cannot listen on {where}, http.listen_address = "{http.listen_address}": {error.strerror}'
 
 
-def _report_bug(failure: threading.ExceptHookArgs, events: queue.SimpleQueue[int | str]) -> None:
+def _report_bug(failure: threading.ExceptHookArgs, events: Events) -> None:
     name = failure.thread.name if failure.thread else "a thread"
     log.critical("%s died of a bug", name, exc_info=failure.exc_value)
     events.put(_BUG)

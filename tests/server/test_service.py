@@ -208,6 +208,13 @@ def test_a_reload_draws_the_overlay_under_a_viewer_and_takes_it_away(daemon: Dae
         viewer.part()
 
 
+def test_no_reload_is_lost_however_soon_it_comes_after_another(daemon: Daemon) -> None:
+    for number in range(150):
+        daemon.write_config({"video.width": 320, "video.height": 240, "http.max_viewers": 100 + number})
+        daemon.process.send_signal(signal.SIGHUP)
+        until(f"reload {number}", lambda number=number: daemon.state()["max_viewers"] == 100 + number)
+
+
 def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> None:
     pid = daemon.camera_pid()
     daemon.write_config({"video.width": 320, "video.height": 240, "http.max_viewers": 7})
