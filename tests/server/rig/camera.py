@@ -82,6 +82,8 @@ class FaultySink:
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         match take_fault():
+            case "missing":
+                FAULT_FILE.write_text("missing")  # it is for the next process, however late that comes
             case "hang":
                 hang()
             case "crash":
