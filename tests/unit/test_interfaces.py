@@ -58,5 +58,9 @@ def test_the_domain_of_the_host_name_is_not_part_of_its_mdns_name() -> None:
     assert page_addresses(80, [], "garden.example.org") == ["http://garden.local:80/"]
 
 
+def test_page_addresses_begin_with_the_scheme_that_is_spoken() -> None:
+    assert page_addresses(8443, [], "garden", "https") == ["https://garden.local:8443/"]
+
+
 def test_a_machine_without_a_name_of_its_own_has_no_mdns_name() -> None:
     assert page_addresses(80, [], "localhost") == []
