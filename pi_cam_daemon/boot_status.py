@@ -10,7 +10,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import board, boot, boot_config, boot_users, files, first_boot, interfaces, layers, wifi
+from pi_cam_daemon import (
+    announcement,
+    board,
+    boot,
+    boot_config,
+    boot_users,
+    files,
+    first_boot,
+    interfaces,
+    layers,
+    wifi,
+)
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
@@ -91,18 +102,12 @@ def compose(
 
 def _addresses(root: Path) -> list[str]:
     found = [interface for interface in interfaces.read() if not interface.address.is_loopback]
-    return interfaces.page_addresses(_port(root), found) if found else []
-
-
-def _port(root: Path) -> int:
-    try:
-        return layers.load(etc=root / layers.ETC.relative_to("/")).http.port
-    except ConfigError:
-        return layers.load(layers.DEFAULTS).http.port
+    served = announcement.in_force(root)
+    return interfaces.page_addresses(served.port, found, scheme=served.scheme) if found else []
 
 
 def _camera(root: Path) -> str:
-    connection = http.client.HTTPConnection("localhost", _port(root), timeout=_ANSWER_SECONDS)
+    connection = http.client.HTTPConnection("localhost", announcement.in_force(root).port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/state")
         return camera_line(json.load(connection.getresponse()))
