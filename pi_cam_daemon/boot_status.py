@@ -102,11 +102,12 @@ def compose(
 
 def _addresses(root: Path) -> list[str]:
     found = [interface for interface in interfaces.read() if not interface.address.is_loopback]
-    served = announcement.in_force(root)
-    return interfaces.page_addresses(served.port, found, scheme=served.scheme) if found else []
+    page = announcement.in_force(root)
+    return interfaces.page_addresses(page.port, found, scheme=page.scheme) if found else []
 
 
 def _camera(root: Path) -> str:
+    # also where others have to come by TLS
     connection = http.client.HTTPConnection("localhost", announcement.in_force(root).port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/state")

@@ -155,6 +155,12 @@ def test_the_page_is_announced_at_the_port_in_force(card: Card) -> None:
     assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
 
 
+def test_the_login_screen_tells_that_a_page_is_encrypted(card: Card) -> None:
+    card.settings("[http]\ntls_certificate = '/etc/ssl/camera.pem'\ntls_key = '/etc/ssl/camera.key'\n")
+    card.boot()
+    assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: https://\\n.local:8000/  https://\\4:8000/")
+
+
 def test_the_announcement_tells_neither_the_serial_number_nor_who_may_look(card: Card) -> None:
     card.settings("[http]\nallowed_networks = ['10.9.8.0/24']\n")
     card.boot()
