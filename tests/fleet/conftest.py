@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.clients.picture import alike, corners, turned
 from tests.fleet.releases import Releases
 from tests.server.harness import ROOT, until
 from tests.systemd import hosts
@@ -96,6 +97,11 @@ class Pi(Host):
     def serves(self, port: int = 8000) -> bool:
         return self.picture(port) is not None
 
+    def shows(self, rotation: int, port: int = 8000) -> bool:
+        """Whether the picture is turned by so much."""
+        picture = self.picture(port)
+        return picture is not None and alike(corners(picture), turned(rotation, False, False))
+
     def health(self, port: int = 8000) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(self.get("/healthz", port)[1])
         return table
@@ -155,7 +161,7 @@ class Controller:
         # what each host has in the inventory of its own
         self.own: dict[str, dict[str, Any]] = {pi.name: {} for pi in pis}
         # the hosts that nothing but a plain deployment was done to, as that left them
-        self.plain: dict[str, tuple[str, dict[str, bytes], bool]] = {}
+        self.plain: dict[str, Plain] = {}
 
     def with_ansible(self, version: str) -> Controller:
         """The same desk with another Ansible on it."""
@@ -246,6 +252,15 @@ class Running:
 
         until(name, seen, seconds)
 
+    def wait_for_tasks(self, number: int, seconds: float = 180.0) -> str:
+        """The name of the task of that number; empty where the run ends before."""
+
+        def tasks() -> list[str]:
+            return re.findall(r"^TASK \[(.*?)\]", self.said(), re.MULTILINE)
+
+        until(f"task {number}", lambda: self._process.poll() is not None or len(tasks()) >= number, seconds)
+        return tasks()[number - 1] if len(tasks()) >= number and self._process.poll() is None else ""
+
     def said(self) -> str:
         return self._log.read_text()
 
@@ -310,28 +325,62 @@ def releases(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Releas
     return Releases(artefact, tmp_path_factory.mktemp("releases"))
 
 
-@pytest.fixture
-def controller(bootstrapped: Controller, releases: Releases) -> Iterator[Controller]:
-    """The controller with a plain inventory of four hosts, all on; nothing is said of what is installed."""
-    for pi in bootstrapped.pis.values():
+def make_plain(controller: Controller, releases: Releases) -> None:
+    """A plain inventory of four hosts, all on; nothing is said of what is installed."""
+    for pi in controller.pis.values():
         if pi.is_off():
             pi.boot()
-    bootstrapped.own = {name: {} for name in bootstrapped.pis}
-    bootstrapped.artefact = releases.artefact("1")
-    yield bootstrapped
+    controller.own = {name: {} for name in controller.pis}
+    controller.artefact = releases.artefact("1")
+
+
+def deploy_plainly(controller: Controller, releases: Releases) -> None:
+    """The daemon on all hosts; where a test left something else, it is deployed over."""
+    make_plain(controller, releases)
+    releases.give_libraries(controller.pis.values())
+    for name, pi in controller.pis.items():
+        if name in controller.plain:
+            controller.plain[name].restore(pi)
+    left = [name for name, pi in controller.pis.items() if controller.plain.get(name) != Plain.of(pi)]
+    if left:
+        controller.deploys("--limit", ",".join(left))
+        controller.plain |= {name: Plain.of(controller.pis[name]) for name in left}
 
 
 @pytest.fixture
-def deployed(controller: Controller, releases: Releases) -> Controller:
-    """The same, with the daemon on all hosts; where a test left something else, it is deployed over."""
-    releases.give_libraries(controller.pis.values())
-    left = [name for name, pi in controller.pis.items() if controller.plain.get(name) != plain(pi)]
-    if left:
-        controller.deploys("--limit", ",".join(left))
-        controller.plain |= {name: plain(controller.pis[name]) for name in left}
-    return controller
+def controller(bootstrapped: Controller, releases: Releases) -> Controller:
+    make_plain(bootstrapped, releases)
+    return bootstrapped
 
 
-def plain(pi: Pi) -> tuple[str, dict[str, bytes], bool]:
+@pytest.fixture
+def deployed(bootstrapped: Controller, releases: Releases) -> Controller:
+    deploy_plainly(bootstrapped, releases)
+    return bootstrapped
+
+
+@dataclass(frozen=True)
+class Plain:
     """What a host is known by that a test may go on with."""
-    return pi.release(), pi.configuration(), pi.serves()
+
+    release: str
+    files: dict[str, bytes]
+    record: bytes
+    serves: bool
+
+    @classmethod
+    def of(cls, pi: Pi) -> Plain:
+        record = pi.disk / OPT[1:] / "deployed.json"
+        return cls(pi.release(), pi.configuration(), record.read_bytes() if record.exists() else b"", pi.serves())
+
+    def restore(self, pi: Pi) -> None:
+        """Put the files back where only these have changed, which takes a second and not the ten of a playbook."""
+        now = Plain.of(pi)
+        if now == self or now.release != self.release or set(now.files) != set(self.files):
+            return
+        for path, content in self.files.items():
+            Path(path).write_bytes(content)
+        (pi.disk / OPT[1:] / "deployed.json").write_bytes(self.record)
+        pi.run("systemctl", "enable", UNIT)
+        pi.run("systemctl", "restart", UNIT)
+        until("pictures", pi.serves)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -55,7 +56,8 @@ FILTERS = module(ROLE / "filter_plugins/pi_cam_daemon.py")
 
 
 def problems(**given: object) -> list[str]:
-    found: list[str] = FILTERS.problems({f"pi_cam_daemon_{name}": value for name, value in given.items()}, OPTIONS)
+    named = {f"pi_cam_daemon_{name}": value for name, value in given.items()}
+    found: list[str] = FILTERS.problems(named, OPTIONS, ["cameras", "house"])
     return found
 
 
@@ -134,7 +136,13 @@ def test_local_means_the_same_on_the_controllers_side_of_the_lock() -> None:
         ({"port": 8000, "cameras": [{"name": "a", "port": 8000}]}, "port 8000 belongs to another camera"),
         ({"cameras": [{"name": "a b", "port": 8001}]}, "'a b' cannot be a name"),
         ({"cameras": [{"name": "a", "port": 8001, "config": {"video": {"width": "1"}}}]}, "'1' is text"),
+        ({"cameras": [{"name": "a"}]}, "pi_cam_daemon_cameras[0]: no port"),
+        ({"config": {"video": {"width": None}}}, "width: no value; leave it out to have the default"),
+        ({"config": {"video": None}}, "pi_cam_daemon_config.video: no value"),
+        ({"allowed_networks": ["10.0.0.0/33"]}, "'10.0.0.0/33' is neither an address nor a network"),
+        ({"wall": "hous"}, "pi_cam_daemon_wall: group: unknown; did you mean house?"),
         ({"files": [{"name": "../x", "content": ""}]}, "'../x' cannot be a name"),
+        ({"users": "alice:admin:…", "files": [{"name": "users", "content": ""}]}, "users is there twice"),
         ({"files": [{"name": "x"}]}, "either src or content"),
         (
             {"artefact": "/none.tar.zst"},
@@ -156,6 +164,59 @@ def test_what_is_meant_is_accepted() -> None:
     assert problems(config={"video": {"framerate": 5, "hflip": True}, "csi": {"camera": "1"}}) == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "http": {"allowed_networks": ["10.0.0.0/8", "local"], "port": 8000},
+            "video": {"framerate": 0.5, "hflip": True},
+        },
+        {"usb": {"controls": {"focus_absolute": 10, "Backlight Compensation": 1}, "device": 'a "quoted"\\ name'}},
+        {"upstream": {"url": "http://ümläut:\U0001f600\x7f\x01@host/"}, "wall": {"cameras": []}},
+        {"controls": {"roi": [0.1, 0, 0.5, 1e-7]}},
+    ],
+)
+def test_the_files_say_what_the_variables_do(settings: dict[str, Any]) -> None:
+    assert tomllib.loads(FILTERS.toml(settings)) == settings
+
+
+def test_a_further_camera_has_what_the_host_has_but_for_its_own() -> None:
+    host = {"http": {"port": 8000}, "source": {"kind": "csi"}, "video": {"rotation": 90, "width": 640}}
+    more = [
+        {"name": "yard", "port": "8001"},
+        {"name": "den", "port": 8002, "rotation": 0, "config": {"video": {"width": 320}}},
+    ]
+    found = {name: tomllib.loads(text) for name, text in FILTERS.configurations(host, more).items()}
+    assert found == {
+        "config.toml": host,
+        "cameras/yard.toml": {**host, "http": {"port": 8001}},
+        "cameras/den.toml": {"http": {"port": 8002}, "source": host["source"], "video": {"rotation": 0, "width": 320}},
+    }
+
+
+def test_the_wall_has_all_cameras_of_the_group_and_each_lets_it_read() -> None:
+    hosts = {
+        "a": {"ansible_host": "192.168.1.2", "pi_cam_daemon_cameras": [{"name": "yard", "port": 8001}]},
+        "b": {"ansible_host": "fd00::2", "pi_cam_daemon_port": "80"},
+        "c.lan": {},
+    }
+    cameras = ["http://192.168.1.2:8000", "http://192.168.1.2:8001", "http://[fd00::2]:80", "http://c.lan:8000"]
+    assert FILTERS.addresses(hosts, hosts) == cameras
+    own = {"http": {"cors_origins": ["http://octopi.local", cameras[2]]}}
+    filled = FILTERS.with_wall(own, cameras)
+    assert filled["wall"] == {"cameras": cameras}
+    assert filled["http"]["cors_origins"] == ["http://octopi.local", cameras[2], *cameras[:2], cameras[3]]
+    assert own == {"http": {"cors_origins": ["http://octopi.local", cameras[2]]}}
+    assert FILTERS.with_wall({"http": {}, "wall": {"cameras": ["http://x"]}}, cameras)["wall"]["cameras"] == [
+        "http://x"
+    ]
+    assert FILTERS.with_wall(own, []) == own
+
+
+def test_the_port_of_a_host_that_says_none_is_the_default() -> None:
+    assert DEFAULTS["pi_cam_daemon_port"] == FILTERS._PORT
+
+
 def ansible(version: str, tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     path = f"{ANSIBLE / version / 'bin'}:{os.environ['PATH']}"
     home = {"HOME": str(tmp_path), "ANSIBLE_HOME": str(tmp_path), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -174,20 +235,62 @@ def test_ansible_lint_finds_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [
+        ({"pi_cam_daemon_rotaton": 90}, "pi_cam_daemon_rotaton: unknown; did you mean pi_cam_daemon_rotation?"),
+        ({"pi_cam_daemon_rotation": 45}, "pi_cam_daemon_rotation must be one of: 0, 90, 180, 270, got: 45"),
+        (
+            {"pi_cam_daemon_config": {"vide": {"width": 320}}},
+            "pi_cam_daemon_config.vide: unknown; did you mean video?",
+        ),
+        (
+            {"pi_cam_daemon_config": {"video": {"widht": 320}}},
+            "pi_cam_daemon_config.video.widht: unknown; did you mean width?",
+        ),
+    ],
+    ids=["variable", "value", "section", "key"],
+)
+def test_what_is_wrong_for_one_host_is_told_before_any_is_connected_to(
+    own: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    # 192.0.2.0/24 is for documentation: whatever tries to reach these says so
+    hosts = {"good": {"ansible_host": "192.0.2.1"}, "bad": {"ansible_host": "192.0.2.2", **own}}
+    (tmp_path / "artefact").touch()
+    (tmp_path / "hosts.json").write_text(json.dumps({"cameras": {"hosts": hosts}}))
+    given = ["-i", f"{tmp_path}/hosts.json", "-e", f"pi_cam_daemon_artefact={tmp_path}/artefact"]
+    done = ansible("newest", tmp_path, "ansible-playbook", *given, "site.yml")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert reason in said
+    assert said.count("unreachable=0") == 2 and "Set aside" not in said
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_example_inventory_passes_every_check_that_needs_no_host(version: str, tmp_path: Path) -> None:
     (tmp_path / "artefact").touch()
+    (tmp_path / "password").write_text("of the vault")
+    vault = ["--vault-password-file", f"{tmp_path}/password"]
+    url = "http://camera:swordfish@192.168.10.9/"
+    secret = ansible(version, tmp_path, "ansible-vault", "encrypt_string", *vault, url).stdout.strip()
+    indented = "\n".join([secret.splitlines()[0], *(f"      {line.strip()}" for line in secret.splitlines()[1:])])
+    (tmp_path / "more.yml").write_text(
+        f"pi_cam_daemon_wall: cameras\npi_cam_daemon_config:\n  upstream:\n    url: {indented}\n"
+    )
     (tmp_path / "check.yml").write_text(
         "- hosts: cameras\n  gather_facts: false\n  tasks:\n"
-        "    - ansible.builtin.include_role: {name: pi_cam_daemon, tasks_from: check.yml}\n"
+        "    - ansible.builtin.include_role: {name: pi_cam_daemon, tasks_from: check.yml, public: true}\n"
+        "    - ansible.builtin.debug: {var: pi_cam_daemon__configurations}\n"
     )
     done = ansible(
-        version,
-        tmp_path,
-        "ansible-playbook",
-        tmp_path / "check.yml",
-        "-e",
-        f"pi_cam_daemon_artefact={tmp_path}/artefact",
-    )
+        version, tmp_path, "ansible-playbook", f"{tmp_path}/check.yml", *vault, "-e", f"@{tmp_path}/more.yml",
+        "-e", f"pi_cam_daemon_artefact={tmp_path}/artefact",
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "cam-stable" in done.stdout
+    said = done.stdout.replace("\\", "")
+    # of each host's own settings, and of its second camera's
+    assert said.count(f'url = "{url}"') == 6
+    wall = [f"http://192.168.10.{number}:8000" for number in (21, 22, 23)]
+    wall += [f"http://192.168.20.{address}" for address in ("21:8000", "21:8001", "22:8000")]
+    assert said.count(f"cameras = {json.dumps(wall)}") == 6
+    assert said.count('device = "/dev/v4l/by-id/usb-046d_C270_HD_WEBCAM-video-index0"') == 1

@@ -1,19 +1,51 @@
-"""More hosts: what each costs, and what that says of a thousand. Runs with --soak only."""
+"""Killed at every task, and more hosts: what each costs, and what that says of a thousand. Runs with --soak only."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Report
-from tests.fleet.conftest import Controller, Pi
+from tests.fleet.conftest import Controller, Pi, Play
 from tests.fleet.releases import Releases
+from tests.server.harness import until
 from tests.systemd import hosts
 
 MOST = 12
+# more than the Deploy play has; the run ends before
+TASKS = 60
+
+
+@pytest.mark.parametrize("brings", [False, True], ids=["settings", "release"])
+def test_a_run_that_is_killed_at_any_task_is_made_good_by_the_next(
+    brings: bool, deployed: Controller, releases: Releases, report: Report
+) -> None:
+    pi = deployed.pis["pi1"]
+    killed = []
+    for number in range(1, TASKS):
+        if brings:
+            deployed.artefact = releases.artefact(f"turn{number}")
+        rotation = number % 2 * 180
+        deployed.own = {"pi1": {"pi_cam_daemon_rotation": rotation}}
+        with deployed.begun() as running:
+            task = running.wait_for_tasks(number)
+            if not task:
+                break
+            running.kill()
+        killed.append(task)
+        until("pictures", pi.serves, 60)
+        until("no installer", lambda: not pi.installs(), 90)
+        deployed.deploys()
+        assert not brings or pi.release().startswith(f"turn{number}-"), task
+        assert pi.health()["release"] == pi.release(), task
+        until(f"the rotation after {task}", lambda rotation=rotation: pi.shows(rotation))
+    report(f"killed at {len(killed)} tasks: {'; '.join(killed)}")
+    assert len(killed) >= 10
 
 
 @pytest.fixture
@@ -36,17 +68,37 @@ def crowd(lab: Path, deployed: Controller, releases: Releases, tmp_path: Path) -
     deployed.trust_hosts()
 
 
-def test_what_a_host_costs_does_not_grow_with_their_number(crowd: Controller, report: Report) -> None:
+def measured(controller: Controller) -> tuple[Play, float]:
+    """A deployment to all at once, and the processor seconds of the controller alone."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    play = controller.deploys("-e", '{"rollout_batches": ["100%"]}')
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return play, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_what_a_host_costs_does_not_grow_with_their_number(
+    crowd: Controller, releases: Releases, report: Report
+) -> None:
     crowd.deploys()
     names = list(crowd.own)
     seconds = {}
-    for number in (1, 4, MOST):
-        for rotation in (90, 0):
-            crowd.own = {name: {"pi_cam_daemon_rotation": rotation} for name in names[:number]}
-            play = crowd.deploys("-e", '{"rollout_batches": ["100%"]}')
-        seconds[number] = play.seconds
-    for number, wall in seconds.items():
-        report(f"new settings on {number} hosts: {wall:.1f} s, {wall / number:.2f} s a host")
-    each = (seconds[MOST] - seconds[1]) / (MOST - 1)
-    report(f"{each:.2f} s for each further host; 1,000 hosts at this rate: {(seconds[1] + 999 * each) / 60:.0f} min")
-    assert seconds[MOST] / MOST <= seconds[1], "a host among many costs more than one alone"
+    for what in ("nothing", "settings", "release"):
+        for turn, number in enumerate((1, 4, MOST)):
+            if what == "settings":
+                crowd.own = {name: {"pi_cam_daemon_rotation": 90 + turn * 90} for name in names[:number]}
+            elif what == "release":
+                crowd.artefact = releases.artefact(f"crowd{number}")
+                crowd.own = {name: {"pi_cam_daemon_rotation": 270} for name in names[:number]}
+            else:
+                crowd.own = {name: {} for name in names[:number]}
+            play, processor = measured(crowd)
+            seconds[what, number] = play.seconds, processor
+            report(
+                f"{what} on {number} hosts: {play.seconds:.1f} s, {play.seconds / number:.2f} s a host, "
+                f"{processor:.1f} s of the controller's processor; load {os.getloadavg()[0]:.1f}"
+            )
+        wall, processor = ((seconds[what, MOST][part] - seconds[what, 1][part]) / (MOST - 1) for part in (0, 1))
+        report(f"{what}: each further host {wall:.2f} s, and {processor:.2f} s of the controller's processor")
+    for what in ("nothing", "settings", "release"):
+        alone, among = seconds[what, 1][0], seconds[what, MOST][0] / MOST
+        assert among <= alone, f"{what}: a host among many costs more than one alone"

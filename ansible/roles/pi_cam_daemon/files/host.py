@@ -1,10 +1,11 @@
 """What the role asks of a host and lets it do, run there by `python3 - COMMAND JSON`; it answers in JSON.
 
-  look     {"networks": [...]}                 what is installed and runs, and whether the controller is in the networks
-  apply    {"dry": false}                      reload or restart what does not run as its files and release want it
-  verify   {"seconds": 60, "dark": [units]}    wait until all cameras serve; those in the dark had no pictures before
-  record   {"artefact": "sha256"}              remember what was deployed and has proved itself
-  restore  {"files": [...], "release": "..."}  go back to what was remembered
+  look     {"networks": [...]}                   what is installed and runs; whether the controller is in the networks
+  install  {"artefact": "path", "apt": true}     run the installer, and take the artefact away
+  serve    {"dry": false, "artefact": "sha256"}  reload or restart what does not run as it should, verify, record
+  verify   {"seconds": 60, "dark": [units]}      wait until all cameras serve; those in the dark had no pictures before
+  record   {"artefact": "sha256"}                remember what was deployed and has proved itself
+  restore  {"files": [...], "release": "..."}    go back to what was remembered
 
 One call does what would be ten tasks, and each task costs a Zero 2 W a second or two.
 """
@@ -13,10 +14,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import grp
+import hashlib
 import http.client
 import ipaddress
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -29,6 +34,11 @@ ETC = Path("/etc/pi-cam-daemon")
 # what was deployed and proved itself: the artefact's sha256, the release it became, and the files in ETC
 DEPLOYED = OPT / "deployed.json"
 UNIT = "pi-cam-daemon.service"
+GROUP = "pi-cam-daemon"
+# where the installer is while it runs
+CACHE = Path("/var/cache/pi-cam-daemon")
+# tasks/install.yml puts it in: a zip of Python, in base64
+INSTALLER = ""
 # what "local" in http.allowed_networks stands for, besides the networks of the host's own interfaces
 LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7")
 # a camera serves when it did so for this long, in the same process
@@ -78,6 +88,20 @@ def files() -> dict[str, Any]:
             content = base64.b64encode(path.read_bytes()).decode()
             found[str(path.relative_to(ETC))] = [content, status.st_mode & 0o7777, status.st_uid, status.st_gid]
     return found
+
+
+def is_right(path: Path, mode: int, group: str) -> bool:
+    """Whether it is root's, and as the role makes it."""
+    with contextlib.suppress(FileNotFoundError, KeyError):
+        status = path.lstat()
+        return (status.st_uid, status.st_gid, status.st_mode) == (0, grp.getgrnam(group).gr_gid, mode)
+    return False
+
+
+def has_group() -> bool:
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrnam(GROUP))
+    return False
 
 
 def wanted_units() -> dict[str, list[str]]:
@@ -200,6 +224,13 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
         "controller": address,
         "locked_out": bool(address) and not admitted(address, options["networks"]),
         "release": release(),
+        "prepared": has_group()
+        and all(is_right(path, stat.S_IFDIR | 0o755, "root") for path in (ETC, ETC / "cameras")),
+        "right": {
+            str(path.relative_to(ETC)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (ETC / "config.toml", *ETC.glob("cameras/*.toml"))
+            if is_right(path, stat.S_IFREG | 0o640, GROUP)
+        },
         "cameras": [str(path.relative_to(ETC)) for path in ETC.glob("cameras/*.toml")],
         "recorded": bool(record["release"]),
         # empty unless that release is current and has served
@@ -208,21 +239,53 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def apply(options: dict[str, Any]) -> dict[str, Any]:
+def install(options: dict[str, Any]) -> dict[str, Any]:
+    shutil.rmtree(CACHE, ignore_errors=True)
+    CACHE.mkdir()
+    program = CACHE / "install"
+    program.write_bytes(base64.b64decode(INSTALLER))
+    apt = [] if options["apt"] else ["--no-apt"]
+    try:
+        done = subprocess.run(
+            ["/usr/bin/python3", str(program), "--from", options["artefact"], *apt],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        # on a card that is full it must not stay
+        shutil.rmtree(CACHE, ignore_errors=True)
+        Path(options["artefact"]).unlink(missing_ok=True)
+    if done.returncode:
+        # what it did comes before, line by line; the last it says is why it failed, and what it then did
+        said = [line.removeprefix("install: ") for line in done.stdout.splitlines() if line.startswith("install: ")]
+        raise Failed(f"{'; '.join(said[-2:])}\n{done.stdout}")
+    return {}
+
+
+def serve(options: dict[str, Any]) -> dict[str, Any]:
+    done = apply(options["dry"])
+    if options["dry"]:
+        return {"changed": bool(done)}
+    found = verify(options)
+    recorded = not found["problem"] and record(options)["changed"]
+    return {**found, "done": done, "changed": bool(done) or recorded}
+
+
+def apply(dry: bool) -> list[str]:
+    """Reload or restart what does not run as its files and release want it; the steps."""
     done: list[str] = []
 
     def systemctl(verb: str, unit: str, *more: str) -> None:
         done.append(f"{verb} {unit}")
-        if not options["dry"]:
+        if not dry:
             run("systemctl", verb, *more, unit)
 
     if not release():
-        return {"done": done}
+        return done
     differ = deployed()["files"] != files()
     for unit in sorted(surplus_units()):
         systemctl("disable", unit, "--now")
         # one that had failed is remembered, another is forgotten by now and cannot be reset
-        if not options["dry"]:
+        if not dry:
             with contextlib.suppress(Failed):
                 run("systemctl", "reset-failed", unit)
     for unit, arguments in wanted_units().items():
@@ -236,12 +299,12 @@ def apply(options: dict[str, Any]) -> dict[str, Any]:
             systemctl("reload", unit)
             deadline = time.monotonic() + 5
             # only the address that is listened on waits for a restart
-            while not options["dry"] and camera(unit)["config_sha256"] != wanted and time.monotonic() < deadline:
+            while not dry and camera(unit)["config_sha256"] != wanted and time.monotonic() < deadline:
                 time.sleep(0.2)
-            if options["dry"] or camera(unit)["config_sha256"] == wanted:
+            if dry or camera(unit)["config_sha256"] == wanted:
                 continue
         systemctl("restart", unit)
-    return {"done": done}
+    return done
 
 
 def verify(options: dict[str, Any]) -> dict[str, Any]:
@@ -280,7 +343,8 @@ def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | N
         return ""
     if now["state"] == "idle":
         with contextlib.suppress(OSError):
-            if get(now["pid"], "/snapshot")[0] == http.client.OK:
+            # one with users shows its pictures to these, and would not start the camera for others
+            if get(now["pid"], "/snapshot")[0] in (http.client.OK, http.client.UNAUTHORIZED):
                 return ""
         return f"{unit}: no snapshot from the camera that sleeps"
     if unit in dark and not now["ok"]:
@@ -304,11 +368,17 @@ def record(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:
+    # before it is drowned by what going back says
+    words = subprocess.run(
+        ["journalctl", "--quiet", "--no-pager", "--lines=30", "--output=cat", "--unit=pi-cam-daemon*"],
+        capture_output=True, text=True, errors="replace", check=False,
+    ).stdout  # fmt: skip
     done: list[str] = []
     try:
-        return {"done": done, "outcome": go_back(options, done)}
-    except Failed as error:
-        return {"done": done, "outcome": f"could not go back: {error}"}
+        outcome = go_back(options, done)
+    except (Failed, OSError) as error:
+        outcome = f"could not go back: {error}"
+    return {"done": done, "outcome": outcome, "journal": words}
 
 
 def go_back(options: dict[str, Any], done: list[str]) -> str:
@@ -333,7 +403,7 @@ def go_back(options: dict[str, Any], done: list[str]) -> str:
     if options["release"] and release() != options["release"]:
         run(f"{CURRENT}/install", "--rollback")
         done.append(f"roll back to {release()}")
-    done += apply({"dry": False})["done"]
+    done += apply(dry=False)
     problem = verify({"seconds": options["seconds"], "dark": options["dark"]})["problem"]
     if problem:
         return f"went back to {release()}, and still: {problem}"
@@ -341,10 +411,12 @@ def go_back(options: dict[str, Any], done: list[str]) -> str:
 
 
 def main() -> int:
-    commands = {"look": look, "apply": apply, "verify": verify, "record": record, "restore": restore}
+    commands = {
+        "look": look, "install": install, "serve": serve, "verify": verify, "record": record, "restore": restore,
+    }  # fmt: skip
     try:
         json.dump(commands[sys.argv[1]](json.loads(sys.argv[2])), sys.stdout)
-    except Failed as error:
+    except (Failed, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,24 +1,49 @@
-"""Filters of the role: what Ansible's own validation lets pass, and the settings of further cameras."""
+"""Filters of the role: what Ansible's own validation lets pass, the settings as TOML, the installer as one file."""
 
 from __future__ import annotations
 
+import base64
 import copy
 import difflib
+import hashlib
+import io
+import ipaddress
+import json
 import re
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _BUILD = "scripts/install --build-artefact ansible/pi-cam-daemon.tar.zst makes an artefact"
 _NUMBERS = {"int": r"-?\d+", "float": r"-?\d+(\.\d+)?"}
+# the role's default, which the variables of other hosts do not show
+_PORT = 8000
+_NOTE = (
+    "# Written by Ansible, which replaces it at the next run. "
+    "By hand: a file in /etc/pi-cam-daemon/conf.d, read after this."
+)
 
 
-def problems(given: dict[str, Any], options: dict[str, Any]) -> list[str]:
+def plain(value: Any) -> Any:
+    """*value* in Python's own types: before ansible-core 2.19 what Vault has encrypted in place is of another."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Sequence) else value
+
+
+def problems(given: dict[str, Any], options: dict[str, Any], groups: Iterable[str]) -> list[str]:
     """What is wrong in the role's variables, *given* by name, a sentence each.
 
-    *options* is the role's argument specification. Ansible takes an unknown variable for somebody else's, text with
-    commas for a list, and "640" for a number, and hands all of them on as they are.
+    *options* is the role's argument specification, *groups* are the inventory's. Ansible takes an unknown variable for
+    somebody else's, text with commas for a list, and "640" for a number, and hands all of them on as they are.
     """
     found = []
+    given = plain(given)
     for name, value in given.items():
         if name not in options:
             found.append(_unknown(name, name, options))
@@ -27,6 +52,10 @@ def problems(given: dict[str, Any], options: dict[str, Any]) -> list[str]:
     if given.get("pi_cam_daemon_allowed_networks") == []:
         found.append('pi_cam_daemon_allowed_networks: empty, so nobody could look; for the host alone, ["127.0.0.1"]')
     if not found:
+        for name in ("pi_cam_daemon_allowed_networks", "pi_cam_daemon_allowed_networks_extra"):
+            found += [f"{name}: {entry!r} is neither an address nor a network" for entry in _no_networks(given, name)]
+        if given.get("pi_cam_daemon_wall") and given["pi_cam_daemon_wall"] not in groups:
+            found.append(_unknown("pi_cam_daemon_wall: group", given["pi_cam_daemon_wall"], groups))
         found += _cameras(given)
         found += _files(given)
         for name in ("pi_cam_daemon_artefact", "pi_cam_daemon_installer"):
@@ -35,14 +64,27 @@ def problems(given: dict[str, Any], options: dict[str, Any]) -> list[str]:
     return found
 
 
-def _unknown(place: str, name: str, known: dict[str, Any]) -> str:
+def _unknown(place: str, name: str, known: Iterable[str]) -> str:
     guesses = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {guesses[0]}?" if guesses else f"there are: {', '.join(known)}"
     return f"{place}: unknown; {hint}"
 
 
+def _no_networks(given: dict[str, Any], name: str) -> list[str]:
+    """The daemon knows better what it takes; this is for what the question who would be locked out needs."""
+    wrong = []
+    for entry in given.get(name, []):
+        try:
+            _ = entry == "local" or ipaddress.ip_interface(entry)
+        except ValueError:
+            wrong.append(entry)
+    return wrong
+
+
 def _wrong_types(name: str, value: Any, option: dict[str, Any], top: bool = False) -> list[str]:
     kind = option.get("type", "str")
+    if value is None:
+        return [f"{name}: no value; leave it out to have the default"]
     if kind == "list":
         if isinstance(value, str):
             items = ", ".join(f'"{item.strip()}"' for item in value.split(","))
@@ -52,8 +94,9 @@ def _wrong_types(name: str, value: Any, option: dict[str, Any], top: bool = Fals
         return [problem for place, entry in entries for problem in _wrong_types(place, entry, element)]
     if kind == "dict" and option.get("options") and isinstance(value, dict):
         known = option["options"]
-        unknown = [_unknown(f"{name}.{key}", key, known) for key in value if key not in known]
-        return unknown + [
+        wrong = [_unknown(f"{name}.{key}", key, known) for key in value if key not in known]
+        wrong += [f"{name}: no {key}" for key, entry in known.items() if entry.get("required") and key not in value]
+        return wrong + [
             problem
             for key, entry in value.items()
             if key in known
@@ -96,8 +139,12 @@ def _cameras(given: dict[str, Any]) -> list[str]:
 
 def _files(given: dict[str, Any]) -> list[str]:
     found = []
+    names = ["users"] if given.get("pi_cam_daemon_users") else []
     for file in given.get("pi_cam_daemon_files", []):
         name = file["name"]
+        if name in names:
+            found.append(f"pi_cam_daemon_files: {name} is there twice")
+        names.append(name)
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name == "config.toml":
             found.append(f"pi_cam_daemon_files: {name!r} cannot be a name; accepted: a file's, without a folder")
         if ("src" in file) == ("content" in file):
@@ -105,19 +152,90 @@ def _files(given: dict[str, Any]) -> list[str]:
     return found
 
 
-def camera(camera: dict[str, Any], host: dict[str, Any]) -> dict[str, Any]:
-    """A further camera's file name in /etc/pi-cam-daemon and its settings: the *host*'s but for its own."""
-    settings = copy.deepcopy(host)
-    settings["http"]["port"] = int(camera["port"])
-    if "source" in camera:
-        settings["source"]["kind"] = camera["source"]
-    if "rotation" in camera:
-        settings["video"]["rotation"] = int(camera["rotation"])
-    for section, table in camera.get("config", {}).items():
-        settings.setdefault(section, {}).update(table)
-    return {"name": f"cameras/{camera['name']}.toml", "settings": settings}
+def sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def zipapp(path: str) -> str:
+    """The installer at *path* and its package beside it as one program that Python runs: a zip archive, in base64."""
+    installer = Path(path)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.write(installer, "__main__.py")
+        for module in sorted((installer.parent / "installer").glob("*.py")):
+            bundle.write(module, f"installer/{module.name}")
+    return base64.b64encode(archive.getvalue()).decode()
+
+
+def addresses(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Where a browser finds the cameras of *hosts*, as the inventory has it."""
+    found = []
+    for host in hosts:
+        own = hostvars[host]
+        address = str(own.get("ansible_host", host))
+        address = f"[{address}]" if ":" in address else address
+        ports = [own.get("pi_cam_daemon_port", _PORT), *(more["port"] for more in own.get("pi_cam_daemon_cameras", []))]
+        found += [f"http://{address}:{port}" for port in ports]
+    return found
+
+
+def with_wall(settings: dict[str, dict[str, Any]], cameras: list[str]) -> dict[str, dict[str, Any]]:
+    """The settings of one of the *cameras* that are shown together: each may tell the pages of all what it does."""
+    if not cameras:
+        return settings
+    filled = copy.deepcopy(plain(settings))
+    filled["wall"] = {"cameras": cameras, **filled.get("wall", {})}
+    origins = filled["http"].setdefault("cors_origins", [])
+    origins += [camera for camera in cameras if camera not in origins]
+    return filled
+
+
+def configurations(settings: dict[str, Any], cameras: list[dict[str, Any]]) -> dict[str, str]:
+    """The files of settings by their names in /etc/pi-cam-daemon; a further camera has the host's but for its own."""
+    files = {"config.toml": toml(plain(settings))}
+    for camera in plain(cameras):
+        table = copy.deepcopy(plain(settings))
+        table["http"]["port"] = int(camera["port"])
+        if "source" in camera:
+            table["source"]["kind"] = camera["source"]
+        if "rotation" in camera:
+            table["video"]["rotation"] = int(camera["rotation"])
+        for section, own in camera.get("config", {}).items():
+            table.setdefault(section, {}).update(own)
+        files[f"cameras/{camera['name']}.toml"] = toml(table)
+    return files
+
+
+def new(files: dict[str, str], there: dict[str, str]) -> list[str]:
+    """The names of those *files* that are not *there*, by name and SHA-256."""
+    return [name for name, text in files.items() if there.get(name) != hashlib.sha256(text.encode()).hexdigest()]
+
+
+def toml(settings: dict[str, dict[str, Any]]) -> str:
+    lines = [_NOTE]
+    for section, table in sorted(settings.items()):
+        lines += ["", f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in sorted(table.items()))]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml(key)} = {_toml(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    # numbers, booleans and text are as in JSON, which leaves in the one character that TOML wants escaped
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"pi_cam_daemon_problems": problems, "pi_cam_daemon_camera": camera}
+        return {
+            "pi_cam_daemon_problems": problems,
+            "pi_cam_daemon_sha256": sha256,
+            "pi_cam_daemon_zipapp": zipapp,
+            "pi_cam_daemon_addresses": addresses,
+            "pi_cam_daemon_with_wall": with_wall,
+            "pi_cam_daemon_configurations": configurations,
+            "pi_cam_daemon_new": new,
+        }

@@ -1,0 +1,161 @@
+"""One deployment of settings to four hosts, of which each wants others, and what came of each."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pi_cam_daemon import users
+from tests.conftest import Report
+from tests.fleet.conftest import ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
+from tests.fleet.releases import Releases
+from tests.server.harness import until
+
+PASSWORD = "swordfish"
+UPSTREAM = f"http://camera:{PASSWORD}@127.0.0.1:1/"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    controller: Controller
+    before: dict[str, dict[str, Any]]
+    checked: Play
+    # after --check, before anything was done
+    unchanged: dict[str, dict[str, Any]]
+    play: Play
+    again: Play
+    checked_again: Play
+
+    def pi(self, name: str) -> Pi:
+        return self.controller.pis[name]
+
+
+@pytest.fixture(scope="module")
+def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    deploy_plainly(bootstrapped, releases)
+    src = tmp_path_factory.mktemp("files") / "two"
+    src.write_text("from a file\n")
+    file = src.with_name("users")
+    users.add(file, "alice", users.Role.VIEWER, PASSWORD)
+    bootstrapped.own = {
+        "pi1": {"pi_cam_daemon_rotation": 90, "pi_cam_daemon_allowed_networks_extra": [f"{OUTSIDE}/32"]},
+        "pi2": {
+            "pi_cam_daemon_port": "8080",
+            "pi_cam_daemon_config_extra": {"upstream": {"url": UPSTREAM}},
+            "pi_cam_daemon_files": [
+                {"name": "one", "content": f"{PASSWORD}-1\n"},
+                {"name": "two", "src": str(src)},
+            ],
+        },
+        "pi3": {
+            "pi_cam_daemon_cameras": [{"name": "yard", "port": 8001, "rotation": 180}],
+            "pi_cam_daemon_wall": "cameras",
+        },
+        "pi4": {
+            "pi_cam_daemon_config_extra": {"source": {"capture": "on-demand", "idle_seconds": 1}},
+            "pi_cam_daemon_allowed_networks": ["192.168.1.0/24"],
+            "pi_cam_daemon_may_lock_out_controller": True,
+            "pi_cam_daemon_users": file.read_text(),
+        },
+    }
+    pis = bootstrapped.pis
+
+    def traces() -> dict[str, dict[str, Any]]:
+        return {name: pi.trace() for name, pi in pis.items()}
+
+    before = traces()
+    checked = bootstrapped.play("site.yml", "--check", "--diff")
+    unchanged = traces()
+    play = bootstrapped.play("site.yml", "--diff", "-v")
+    assert play.status == 0, play.said[-6000:]
+    again = bootstrapped.deploys()
+    converged = traces()
+    checked_again = bootstrapped.play("site.yml", "--check", "--diff")
+    assert traces() == converged, "--check has changed something"
+    return Deployed(bootstrapped, before, checked, unchanged, play, again, checked_again)
+
+
+def test_a_dry_run_shows_the_differences_and_makes_none(deployed: Deployed) -> None:
+    assert deployed.checked.status == 0
+    assert all(deployed.checked.changed().values())
+    assert "+rotation = 90" in deployed.checked.said
+    assert deployed.unchanged == deployed.before
+
+
+def test_a_second_run_changes_nothing_and_neither_does_a_dry_one(deployed: Deployed, report: Report) -> None:
+    assert set(deployed.again.changed().values()) == {0}
+    assert deployed.checked_again.status == 0
+    assert set(deployed.checked_again.changed().values()) == {0}
+    report(f"{deployed.play.seconds:.1f} s for new settings on 4 hosts, {deployed.again.seconds:.1f} s for none")
+
+
+def test_settings_are_reloaded_and_restart_nothing(deployed: Deployed) -> None:
+    pi = deployed.pi("pi1")
+    until("the rotation", lambda: pi.shows(90))
+    assert pi.get("/snapshot", source=OUTSIDE)[0] == 200
+    for name in ("pi1", "pi3", "pi4"):
+        assert deployed.pi(name).pid() == deployed.before[name]["pid"], name
+
+
+def test_another_port_restarts_because_a_reload_cannot_do_it(deployed: Deployed) -> None:
+    pi = deployed.pi("pi2")
+    until("pictures", lambda: pi.shows(0, 8080))
+    assert pi.pid() != deployed.before["pi2"]["pid"]
+    assert f"http://{pi.address}:8080/" in deployed.play.report("pi2")
+
+
+def test_a_host_with_two_cameras(deployed: Deployed) -> None:
+    pi = deployed.pi("pi3")
+    until("pictures", lambda: pi.shows(0) and pi.shows(180, 8001))
+    assert f"http://{pi.address}:8001/" in deployed.play.report("pi3@yard")
+
+
+def test_a_camera_that_sleeps_counts_as_one_that_serves(deployed: Deployed) -> None:
+    ask = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0.0.1:8000/healthz'))['state'])"
+    until("sleep", lambda: deployed.pi("pi4").run("python3", "-c", ask) == "idle")
+
+
+def test_users_have_to_log_in(deployed: Deployed) -> None:
+    pi = deployed.pi("pi4")
+    url = "http://127.0.0.1:8000/snapshot"
+    assert pi.try_run("python3", "-c", f"import urllib.request as r; r.urlopen('{url}')").stderr.count("Error 401") == 1
+    header = f"{{'Authorization': 'Basic {base64.b64encode(f'alice:{PASSWORD}'.encode()).decode()}'}}"
+    ask = f"import urllib.request as r; print(r.urlopen(r.Request('{url}', headers={header})).status)"
+    assert pi.run("python3", "-c", ask) == "200"
+    assert pi.run("stat", "-c", "%a %U %G", f"{ETC}/users") == "640 root pi-cam-daemon"
+    assert "$scrypt$" not in deployed.checked.said + deployed.play.said
+
+
+def test_whoever_insists_may_lock_the_controller_out(deployed: Deployed) -> None:
+    assert deployed.pi("pi4").get("/snapshot")[0] == 403
+
+
+def test_the_wall_shows_the_cameras_of_the_group(deployed: Deployed) -> None:
+    pi = deployed.pi("pi3")
+    addresses = [f"http://{other.address}:8000" for other in deployed.controller.pis.values()]
+    addresses[1] = addresses[1].replace("8000", "8080")
+    addresses.insert(3, f"http://{pi.address}:8001")
+    for port in (8000, 8001):
+        status, page = pi.get("/wall", port)
+        assert status == 200
+        links = [f'<a href="{address}/">' for address in addresses]
+        assert [page.count(link.encode()) for link in links] == [1] * 5
+
+
+def test_files_that_settings_name_are_for_the_daemon_alone(deployed: Deployed) -> None:
+    pi = deployed.pi("pi2")
+    assert pi.run("cat", f"{ETC}/one", f"{ETC}/two") == f"{PASSWORD}-1\nfrom a file"
+    modes = pi.run("stat", "-c", "%a %U %G", f"{ETC}/one", f"{ETC}/two", f"{ETC}/config.toml").splitlines()
+    assert modes == ["640 root pi-cam-daemon"] * 3
+
+
+def test_passwords_are_neither_shown_nor_logged(deployed: Deployed) -> None:
+    pi = deployed.pi("pi2")
+    assert PASSWORD in pi.run("cat", f"{ETC}/config.toml")
+    assert PASSWORD not in deployed.checked.said + deployed.play.said
+    journal = pi.run("journalctl", "--quiet", "--no-pager")
+    # nor is the role's program, which each task hands over
+    assert PASSWORD not in journal and "CURRENT.readlink" not in journal
