@@ -52,7 +52,7 @@ def _rows(host: str, told: dict[str, Any]) -> list[tuple[str, ...]]:
             told.get("release", ""),
             camera.get("state", ""),
             f"{camera['rate']:.1f}/s" if "rate" in camera else "",
-            f"http://{told['address']}:{camera['port']}/" if camera.get("port") else told["address"],
+            f"{told['scheme']}://{told['address']}:{camera['port']}/" if camera.get("port") else told["address"],
             told["problem"],
         )
         for unit, camera in cameras.items()

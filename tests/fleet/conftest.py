@@ -76,13 +76,15 @@ class Pi(Host):
     # -- a viewer
 
     def get(self, path: str, port: int = 8000, source: str = "", timeout: float = 5.0) -> tuple[int, bytes]:
-        """Status and body, asked for from the address *source* of the lab."""
+        """Status and body, asked for from the address *source* of the lab. OSError where that is not plain HTTP."""
         with socket.create_connection((self.address, port), timeout, source_address=(source, 0)) as sock:
             sock.settimeout(timeout)
             sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
             answer = b""
             while data := sock.recv(1 << 16):
                 answer += data
+        if not answer.startswith(b"HTTP/"):
+            raise ConnectionError(f"no HTTP: {answer[:20]!r}")
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), body
 

@@ -143,6 +143,7 @@ def test_local_means_the_same_on_the_controllers_side_of_the_lock() -> None:
         ({"wall": "hous"}, "pi_cam_daemon_wall: group: unknown; did you mean house?"),
         ({"files": [{"name": "../x", "content": ""}]}, "'../x' cannot be a name"),
         ({"users": "alice:admin:…", "files": [{"name": "users", "content": ""}]}, "users is there twice"),
+        ({"tls_key": "camera.key"}, "pi_cam_daemon_tls_certificate: is not set; "),
         ({"files": [{"name": "x"}]}, "either src or content"),
         (
             {"artefact": "/none.tar.zst"},
@@ -198,9 +199,9 @@ def test_the_wall_has_all_cameras_of_the_group_and_each_lets_it_read() -> None:
     hosts = {
         "a": {"ansible_host": "192.168.1.2", "pi_cam_daemon_cameras": [{"name": "yard", "port": 8001}]},
         "b": {"ansible_host": "fd00::2", "pi_cam_daemon_port": "80"},
-        "c.lan": {},
+        "c.lan": {"pi_cam_daemon_tls_key": "camera.key"},
     }
-    cameras = ["http://192.168.1.2:8000", "http://192.168.1.2:8001", "http://[fd00::2]:80", "http://c.lan:8000"]
+    cameras = ["http://192.168.1.2:8000", "http://192.168.1.2:8001", "http://[fd00::2]:80", "https://c.lan:8000"]
     assert FILTERS.addresses(hosts, hosts) == cameras
     own = {"http": {"cors_origins": ["http://octopi.local", cameras[2]]}}
     filled = FILTERS.with_wall(own, cameras)

@@ -12,6 +12,7 @@ from pi_cam_daemon import users
 from tests.conftest import Report
 from tests.fleet.conftest import ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
 from tests.fleet.releases import Releases
+from tests.server import certificates
 from tests.server.harness import until
 
 PASSWORD = "swordfish"
@@ -39,6 +40,7 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
     src = tmp_path_factory.mktemp("files") / "two"
     src.write_text("from a file\n")
     file = src.with_name("users")
+    pair = certificates.make(tmp_path_factory.mktemp("ca"))
     users.add(file, "alice", users.Role.VIEWER, PASSWORD)
     bootstrapped.own = {
         "pi1": {"pi_cam_daemon_rotation": 90, "pi_cam_daemon_allowed_networks_extra": [f"{OUTSIDE}/32"]},
@@ -59,6 +61,8 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
             "pi_cam_daemon_allowed_networks": ["192.168.1.0/24"],
             "pi_cam_daemon_may_lock_out_controller": True,
             "pi_cam_daemon_users": file.read_text(),
+            "pi_cam_daemon_tls_certificate": str(pair.certificate),
+            "pi_cam_daemon_tls_key": str(pair.key),
         },
     }
     pis = bootstrapped.pis
@@ -129,14 +133,27 @@ def test_users_have_to_log_in(deployed: Deployed) -> None:
     assert "$scrypt$" not in deployed.checked.said + deployed.play.said
 
 
+def test_a_certificate_and_its_key_make_it_https(deployed: Deployed) -> None:
+    pi = deployed.pi("pi4")
+    assert f"https://{pi.address}:8000/" in deployed.play.report("pi4")
+    ask = "import ssl; print(ssl.get_server_certificate(('127.0.0.1', 8000)))"
+    assert pi.run("python3", "-c", ask).strip() == pi.run("cat", f"{ETC}/camera.pem").strip()
+    modes = pi.run("stat", "-c", "%a %U %G", f"{ETC}/camera.pem", f"{ETC}/camera.key").splitlines()
+    assert modes == ["640 root pi-cam-daemon"] * 2
+    assert "PRIVATE KEY" not in deployed.checked.said + deployed.play.said
+
+
 def test_whoever_insists_may_lock_the_controller_out(deployed: Deployed) -> None:
-    assert deployed.pi("pi4").get("/snapshot")[0] == 403
+    # where TLS is spoken a refusal is an alert; plain HTTP that is not refused would be answered in words
+    with pytest.raises(ConnectionError):
+        deployed.pi("pi4").get("/")
 
 
 def test_the_wall_shows_the_cameras_of_the_group(deployed: Deployed) -> None:
     pi = deployed.pi("pi3")
     addresses = [f"http://{other.address}:8000" for other in deployed.controller.pis.values()]
     addresses[1] = addresses[1].replace("8000", "8080")
+    addresses[3] = addresses[3].replace("http", "https")
     addresses.insert(3, f"http://{pi.address}:8001")
     for port in (8000, 8001):
         status, page = pi.get("/wall", port)

@@ -140,6 +140,12 @@ def _cameras(given: dict[str, Any]) -> list[str]:
 def _files(given: dict[str, Any]) -> list[str]:
     found = []
     names = ["users"] if given.get("pi_cam_daemon_users") else []
+    pair = ("pi_cam_daemon_tls_certificate", "pi_cam_daemon_tls_key")
+    missing = [name for name in pair if not given.get(name)]
+    if len(missing) == 1:
+        found.append(f"{missing[0]}: is not set; {' and '.join(pair)} need each other")
+    elif not missing:
+        names += ["camera.pem", "camera.key"]
     for file in given.get("pi_cam_daemon_files", []):
         name = file["name"]
         if name in names:
@@ -175,8 +181,9 @@ def addresses(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
         own = hostvars[host]
         address = str(own.get("ansible_host", host))
         address = f"[{address}]" if ":" in address else address
+        scheme = "https" if own.get("pi_cam_daemon_tls_key") else "http"
         ports = [own.get("pi_cam_daemon_port", _PORT), *(more["port"] for more in own.get("pi_cam_daemon_cameras", []))]
-        found += [f"http://{address}:{port}" for port in ports]
+        found += [f"{scheme}://{address}:{port}" for port in ports]
     return found
 
 
