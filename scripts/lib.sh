@@ -27,14 +27,14 @@ apt_install() {
     "${install[@]}" >/dev/null 2>&1 || { "${sudo[@]}" apt-get update -qq && "${install[@]}" >/dev/null; }
 }
 
-# make_venv DIR VENV_OPTIONS REQUIREMENT...: a virtual environment, made anew when pyproject.toml or
-# the interpreter changed. PYTHON names another interpreter than python3.
+# make_venv DIR VENV_OPTIONS REQUIREMENT...: a virtual environment, made anew when what it is made of changed; for
+# -e . that is pyproject.toml, too. PYTHON names another interpreter than python3.
 make_venv() {
     local dir=$1 options=$2 python=${PYTHON:-python3} stamp
     shift 2
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or later is needed, and $python is $("$python" --version 2>&1)"
-    stamp=$({ cat pyproject.toml; "$python" -VV; echo "$dir $options $*"; } | sha256sum)
+    stamp=$({ [[ " $* " != *" -e . "* ]] || cat pyproject.toml; "$python" -VV; echo "$dir $options $*"; } | sha256sum)
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
     say "installing what is needed into $dir"

@@ -34,6 +34,18 @@ def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, r
         assert re.search(rf"{pi.release()}  streaming  [45]\.\d/s  http://{pi.address}:8000/", line), line
 
 
+def test_avahi_announces_a_camera_where_that_is_asked_for(deployed: Controller) -> None:
+    pi, file = deployed.pis["pi1"], "/etc/avahi/services/pi-cam-daemon.service"
+    pi.run("mkdir", "-p", "/etc/avahi/services")
+    deployed.own = {"pi1": {"pi_cam_daemon_avahi": "true"}}
+    deployed.deploys()
+    assert "<port>8000</port>" in pi.run("cat", file)
+    assert not deployed.deploys().changed()["pi1"]
+    deployed.own = {"pi1": {}}
+    deployed.deploys()
+    assert pi.try_run("test", "-e", file).returncode != 0
+
+
 def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -> None:
     del deployed.own["pi4"]
     stopped, edited = deployed.pis["pi1"], deployed.pis["pi2"]

@@ -34,6 +34,7 @@ ETC = Path("/etc/pi-cam-daemon")
 # what was deployed and proved itself: the artefact's sha256, the release it became, and the files in ETC
 DEPLOYED = OPT / "deployed.json"
 UNIT = "pi-cam-daemon.service"
+ANNOUNCER = "pi-cam-daemon-announce.service"
 GROUP = "pi-cam-daemon"
 # where the installer is while it runs
 CACHE = Path("/var/cache/pi-cam-daemon")
@@ -262,7 +263,7 @@ def install(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(options: dict[str, Any]) -> dict[str, Any]:
-    done = apply(options["dry"])
+    done = apply(options["dry"]) + announce(options["avahi"], options["dry"])
     if options["dry"]:
         return {"changed": bool(done)}
     found = verify(options)
@@ -305,6 +306,17 @@ def apply(dry: bool) -> list[str]:
                 continue
         systemctl("restart", unit)
     return done
+
+
+def announce(wanted: bool, dry: bool) -> list[str]:
+    """Have avahi announce the camera, or not; the steps."""
+    enabled = subprocess.run(["systemctl", "is-enabled", "--quiet", ANNOUNCER], check=False).returncode == 0
+    if enabled == wanted:
+        return []
+    verb = "enable" if wanted else "disable"
+    if not dry:
+        run("systemctl", verb, "--now", ANNOUNCER)
+    return [f"{verb} {ANNOUNCER}"]
 
 
 def verify(options: dict[str, Any]) -> dict[str, Any]:
