@@ -113,10 +113,6 @@ class Pi(Host):
         link = self.disk / OPT[1:] / "current"
         return link.readlink().name if link.is_symlink() else ""
 
-    def installs(self) -> bool:
-        """Whether an installer is at work."""
-        return self.try_run("pgrep", "-f", "pi-cam-daemon/install").returncode == 0
-
     def pid(self, unit: str = UNIT) -> str:
         return self.show(unit, "MainPID")
 

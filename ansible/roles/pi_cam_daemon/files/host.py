@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import grp
 import hashlib
 import http.client
@@ -25,6 +26,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,10 @@ DEPLOYED = OPT / "deployed.json"
 UNIT = "pi-cam-daemon.service"
 ANNOUNCER = "pi-cam-daemon-announce.service"
 GROUP = "pi-cam-daemon"
+# held by whoever works on the host for the role
+LOCK = Path("/run/pi-cam-daemon-deploy.lock")
+# an installation on a Zero 2 W with a slow card takes some minutes
+ALONE_SECONDS = 900.0
 # where the installer is while it runs
 CACHE = Path("/var/cache/pi-cam-daemon")
 # tasks/install.yml puts it in: a zip of Python, in base64
@@ -422,12 +428,40 @@ def go_back(options: dict[str, Any], done: list[str]) -> str:
     return f"went back to {release()}, which serves" if done else f"{release()} serves as before"
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait for what a run that was killed has left at work here, and for an installer."""
+    with LOCK.open("w") as lock:
+        wait_for(lock.fileno())
+        if OPT.is_dir():
+            folder = os.open(OPT, os.O_RDONLY)
+            try:
+                wait_for(folder)
+            finally:
+                # not held: an installer that is started here takes it itself
+                os.close(folder)
+        yield
+
+
+def wait_for(lock: int) -> None:
+    deadline = time.monotonic() + ALONE_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Failed(f"another run or installation has been at work for {ALONE_SECONDS:.0f} s") from None
+            time.sleep(0.2)
+
+
 def main() -> int:
     commands = {
         "look": look, "install": install, "serve": serve, "verify": verify, "record": record, "restore": restore,
     }  # fmt: skip
     try:
-        json.dump(commands[sys.argv[1]](json.loads(sys.argv[2])), sys.stdout)
+        with alone():
+            json.dump(commands[sys.argv[1]](json.loads(sys.argv[2])), sys.stdout)
     except (Failed, OSError) as error:
         print(error, file=sys.stderr)
         return 1
