@@ -76,9 +76,13 @@ def process(argv: Sequence[str | Path], folder: Path) -> Iterator[subprocess.Pop
 
 
 @contextlib.contextmanager
-def home_assistant(daemon: Daemon, folder: Path) -> Iterator[tuple[int, str, str]]:
-    """Its port, and the paths of the stream and the still picture of the camera that was added in its dialogue."""
-    lines = document.block("Home Assistant", 0, {document.CAMERA: f"127.0.0.1:{daemon.port}"}).splitlines()
+def home_assistant(daemon: Daemon, folder: Path, login: str = "") -> Iterator[tuple[int, str, str]]:
+    """Its port, and the paths of the stream and the still picture of the camera that was added in its dialogue.
+
+    *login* is name and password as they stand in an address.
+    """
+    address = f"{login}@127.0.0.1:{daemon.port}" if login else f"127.0.0.1:{daemon.port}"
+    lines = document.block("Home Assistant", 0, {document.CAMERA: address}).splitlines()
     addresses = dict(re.split(r":\s+", line, maxsplit=1) for line in lines)
     port = free_port()
     python = VENVS / "homeassistant" / "bin" / "python"

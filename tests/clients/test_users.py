@@ -9,7 +9,10 @@ import pytest
 
 from pi_cam_daemon import users
 from pi_cam_daemon.users import Role
-from tests.clients.programs import PROGRAMS, watching
+from tests.clients import picture
+from tests.clients.programs import PROGRAMS, started, watching
+from tests.clients.test_recovery import CONSUMERS, sees
+from tests.clients.test_sites import has_picture, home_assistant, watch
 from tests.server import certificates
 from tests.server.certificates import Certificate
 from tests.server.harness import Daemon, running
@@ -46,6 +49,21 @@ def test_name_and_password_in_the_address_are_enough(daemon: Daemon, program: st
     options = PROPERTIES.get(program, "")
     with watching(program, daemon, tmp_path, origin=f"http://{LOGIN}@127.0.0.1", options=options) as watcher:
         watcher.wait_for(5)
+
+
+@pytest.mark.parametrize("program", ["octoprint", "motion"])
+def test_they_log_in_with_what_the_document_says(daemon: Daemon, program: str, tmp_path: Path) -> None:
+    argv = CONSUMERS[program](f"{LOGIN}@127.0.0.1:{daemon.port}", tmp_path)
+    with started(program, argv, tmp_path) as watcher:
+        sees(watcher, "the test picture", picture.is_upright)
+
+
+def test_home_assistant_logs_in_by_the_address(daemon: Daemon, tmp_path: Path) -> None:
+    with home_assistant(daemon, tmp_path, LOGIN) as (port, stream, still):
+        assert has_picture(port, still)
+        viewer = watch(port, stream)
+        viewer.next_where("the test picture", lambda part: picture.is_upright(part.jpeg))
+        viewer.close()
 
 
 # VLC asks a person about a CA that the system does not know
