@@ -24,7 +24,7 @@ from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
+from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi, csi_encoders
 from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAKE = Path(__file__).parent / "fake_picamera2"
@@ -383,45 +383,45 @@ def test_a_tuning_file_is_a_path_or_the_name_of_one_of_libcameras_own(tmp_path: 
 def test_the_hardware_encodes_on_a_pi_0_to_4_up_to_its_limit(
     vc4: bool, width: int, height: int, hardware: bool
 ) -> None:
-    assert csi.has_hardware_encoder(vc4, width, height) is hardware
+    assert csi_encoders.has_hardware_encoder(vc4, width, height) is hardware
 
 
 def test_the_hardware_encoder_gets_a_bitrate_and_the_software_encoder_the_quality(machine: Any) -> None:
-    encoder, name = csi.choose_encoder(640, 480, 50)
-    assert (encoder.bitrate, name) == (csi.bitrate(50, 640, 480), "hardware MJPEG (V4L2)")
+    encoder, name = csi_encoders.choose_encoder(640, 480, 50)
+    assert (encoder.bitrate, name) == (csi_encoders.bitrate(50, 640, 480), "hardware MJPEG (V4L2)")
     machine.platform = type(machine.platform).PISP
-    encoder, name = csi.choose_encoder(640, 480, 50)
+    encoder, name = csi_encoders.choose_encoder(640, 480, 50)
     assert (encoder.q, name) == (50, "software JPEG (simplejpeg)")
 
 
 @pytest.mark.parametrize(("quality", "megabits"), [(25, 16), (35, 20), (50, 30), (65, 40), (80, 50)])
 def test_the_bitrate_follows_picamera2s_levels_in_proportion_to_the_size(quality: int, megabits: int) -> None:
-    assert csi.bitrate(quality, 960, 540) == pytest.approx(megabits * 1e6 / 4, abs=1)
+    assert csi_encoders.bitrate(quality, 960, 540) == pytest.approx(megabits * 1e6 / 4, abs=1)
 
 
 def test_the_bitrate_never_falls_as_quality_or_size_grow() -> None:
-    by_quality = [csi.bitrate(quality, 640, 480) for quality in range(1, 101)]
+    by_quality = [csi_encoders.bitrate(quality, 640, 480) for quality in range(1, 101)]
     assert by_quality == sorted(set(by_quality))
-    by_size = [csi.bitrate(80, width, 480) for width in range(16, 1921, 16)]
+    by_size = [csi_encoders.bitrate(80, width, 480) for width in range(16, 1921, 16)]
     assert by_size == sorted(by_size)
 
 
 @pytest.mark.parametrize(("quality", "size", "bits"), [(1, (16, 16), 25_000), (100, (1920, 1920), 25_000_000)])
 def test_the_bitrate_stays_within_what_the_driver_takes(quality: int, size: tuple[int, int], bits: int) -> None:
-    assert csi.bitrate(quality, *size) == bits
+    assert csi_encoders.bitrate(quality, *size) == bits
 
 
 # -- its frames
 
 
 def test_a_frame_has_the_time_when_the_sensor_took_it() -> None:
-    assert csi.captured_ns(5_000_000, 40_000, now_ns=5_050_000_000) == 5_040_000_000
+    assert csi_encoders.captured_ns(5_000_000, 40_000, now_ns=5_050_000_000) == 5_040_000_000
 
 
 def test_a_frame_is_never_from_the_future_and_without_a_timestamp_it_is_from_now() -> None:
-    assert csi.captured_ns(9_000_000, 0, now_ns=5_000_000_000) == 5_000_000_000
-    assert csi.captured_ns(9_000_000, None, now_ns=7) == 7
-    assert csi.captured_ns(None, 0, now_ns=7) == 7
+    assert csi_encoders.captured_ns(9_000_000, 0, now_ns=5_000_000_000) == 5_000_000_000
+    assert csi_encoders.captured_ns(9_000_000, None, now_ns=7) == 7
+    assert csi_encoders.captured_ns(None, 0, now_ns=7) == 7
 
 
 def test_h264_from_old_firmware_is_an_error_that_names_the_firmware(machine: Any) -> None:
