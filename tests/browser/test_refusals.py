@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, until, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
+from tests.server.harness import ask
 
 BUSY = ("http.max_connections=1", "http.request_timeout_seconds=600")
 
@@ -33,11 +34,8 @@ def only_connection() -> Iterator[Callable[[int], socket.socket]]:
 
 def plain(address: str, headers: dict[str, str]) -> tuple[int, str, str]:
     """Status, content type and body that a program gets."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as reply:
-            return reply.status, reply.headers["Content-Type"], reply.read().decode()
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.headers["Content-Type"], refused.read().decode()
+    status, answered, body = ask(urllib.request.Request(address, headers=headers))
+    return status, answered["content-type"], body.decode()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import socket
 import statistics
 import subprocess
 import tomllib
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import pytest
 
 from tests.clients import document, picture
 from tests.conftest import Report
-from tests.server.harness import Daemon, Reading, Viewer, running, until
+from tests.server.harness import Daemon, Reading, Viewer, ask, running, until
 
 NAME = "cameras.example.org"
 FRAME_SECONDS = 1 / 25
@@ -42,11 +41,7 @@ class Proxy:
         """The status of the answer, 0 when there is none."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": NAME})
         try:
-            with urllib.request.urlopen(asked, timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return error.code
+            return ask(asked)[0]
         except OSError:
             return 0
 

@@ -9,14 +9,12 @@ import re
 import signal
 import socket
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.clients import document, picture
 from tests.clients.test_proxies import free_port
-from tests.server.harness import Daemon, Viewer, running, until
+from tests.server.harness import Daemon, Viewer, ask, running, until
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"
@@ -26,11 +24,8 @@ SMALL = {"video.width": 320, "video.height": 240}
 def get(port: int, path: str) -> tuple[int, bytes]:
     """Status and body; 0 when there is no answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return int(answer.status), answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
+        status, _, body = ask(f"http://127.0.0.1:{port}{path}")
+        return status, body
     except OSError:
         return 0, b""
 

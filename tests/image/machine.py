@@ -9,12 +9,10 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.server.harness import Reading, Viewer, until
+from tests.server.harness import Reading, Viewer, ask, until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pi-cam-daemon" / "image"
 # half a minute on two idle cores, and twenty times that beside much other work
@@ -128,12 +126,8 @@ class Machine:
     # -- a viewer outside
 
     def get(self, path: str, timeout: float = 60.0) -> tuple[int, bytes]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=timeout) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
+        status, _, body = ask(f"http://127.0.0.1:{self.http}{path}", timeout)
+        return status, body
 
     def state(self) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(self.get("/state")[1])

@@ -38,6 +38,17 @@ def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any
         time.sleep(0.02)
 
 
+def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (names in lower case) and body, whatever the status. OSError when there is no answer."""
+    try:
+        answer: HTTPResponse = urllib.request.urlopen(asked, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+    with answer:
+        return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+
+
 class Daemon:
     """pi-cam-daemon on a free port of 127.0.0.1, with a test picture whose camera can be given faults."""
 
@@ -90,7 +101,7 @@ class Daemon:
 
     def get(self, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (names in lower case) and body, whatever the status."""
-        return self._ask(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}"), timeout)
+        return ask(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     def post(
         self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, timeout: float = 10.0
@@ -98,17 +109,7 @@ class Daemon:
         """The same after a POST, of JSON unless *headers* say otherwise."""
         every = {"Content-Type": "application/json", **(headers or {})}
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, every, method="POST")
-        return self._ask(asked, timeout)
-
-    @staticmethod
-    def _ask(asked: urllib.request.Request, timeout: float) -> tuple[int, dict[str, str], bytes]:
-        try:
-            answer: HTTPResponse = urllib.request.urlopen(asked, timeout=timeout)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-        with answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+        return ask(asked, timeout)
 
     def state(self) -> dict[str, Any]:
         table = json.loads(self.get("/state")[2])

@@ -4,15 +4,13 @@ import json
 import os
 import shutil
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server.harness import ROOT, Reading, Viewer, until
+from tests.server.harness import ROOT, Reading, Viewer, ask, until
 from tests.systemd import hosts
 from tests.systemd.hosts import Host
 
@@ -112,12 +110,8 @@ class Camera:
     # -- a viewer
 
     def get(self, path: str, timeout: float = 5.0) -> tuple[int, bytes]:
-        try:
-            with urllib.request.urlopen(f"http://{self.host.address}:{self.port}{path}", timeout=timeout) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
+        status, _, body = ask(f"http://{self.host.address}:{self.port}{path}", timeout)
+        return status, body
 
     def state(self) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(self.get("/state")[1])
