@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from tests.image import machine
-from tests.image.machine import CACHE, Machine
-from tests.server.harness import ROOT
+from tests.image.machine import BOOT_SECONDS, CACHE, SETTINGS, Machine
+from tests.server.harness import ROOT, until
 
 BASE = CACHE / "base.img"
 ARTEFACT = CACHE / "artefact.tar.zst"
@@ -39,11 +42,15 @@ def base(tmp_path: Path) -> Path:
     return machine.copy(BASE, tmp_path / "base.img")
 
 
+def make_key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path], check=True)
+
+
 @pytest.fixture(scope="session")
 def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The key whose updates the image takes."""
     key = tmp_path_factory.mktemp("signer") / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key], check=True)
+    make_key(key)
     key.with_name("allowed_signers").write_text(f"publisher {key.with_suffix('.pub').read_text()}")
     return key
 
@@ -58,14 +65,6 @@ def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
 
 
 @pytest.fixture
-def card(image: Path, tmp_path: Path) -> Iterator[Path]:
-    """A card of this test's own, never booted."""
-    path = machine.flash(image, tmp_path / "card.img")
-    yield path
-    path.unlink()
-
-
-@pytest.fixture
 def switch_on(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     """Puts a card into a machine and switches it on; all are off when the test ends."""
     machines: list[Machine] = []
@@ -77,28 +76,128 @@ def switch_on(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     yield switch_on
     for each in machines:
         each.close()
-    print(f"--- the serial line\n{(tmp_path / 'serial.log').read_text(errors='replace')[-3000:]}")
+        print(f"--- the serial line\n{each.log.read_text(errors='replace')[-3000:]}")
 
 
 class Running:
-    """A machine on its first boot, with what was seen of it."""
+    """A card in a machine that is on, shared by tests. They may switch it on anew, when they have switched it off."""
 
-    def __init__(self, machine: Machine, seconds: float) -> None:
-        self.machine = machine
-        self.seconds_to_picture = seconds
+    def __init__(self, card: Path, **how: Any) -> None:
+        self.card = card
+        self._how = how
+        # from the switch on
+        self.seconds_to_picture = 0.0
+        self.switch_on()
+
+    def switch_on(self) -> None:
+        self.machine = Machine(self.card, self.card.parent, **self._how)
+
+    def wait_for_pictures(self) -> None:
+        """Root's shell answers then, too."""
+        self.seconds_to_picture = self.machine.wait_for_pictures()
+        self.machine.wait_for_shell()
+
+
+@contextlib.contextmanager
+def running(card: Path, **how: Any) -> Iterator[Running]:
+    pi = Running(card, **how)
+    try:
+        yield pi
+    finally:
+        pi.machine.close()
+        log = pi.machine.log.read_text(errors="replace")
+        print(f"--- the serial line of {card.parent.name}\n{log[-3000:]}")
 
 
 @pytest.fixture(scope="session")
 def first_boot(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One that serves, shared by the tests that leave it as it was."""
-    folder = tmp_path_factory.mktemp("first-boot")
-    pi = Machine(machine.flash(image, folder / "card.img"), folder)
-    try:
-        seconds = pi.wait_for_pictures()
-        pi.wait_for_shell()
-        yield Running(pi, seconds)
-    finally:
-        pi.close()
+    """One on its first boot, shared by the tests that leave it as it was."""
+    card = machine.flash(image, tmp_path_factory.mktemp("first-boot") / "card.img")
+    with running(card) as pi:
+        pi.wait_for_pictures()
+        yield pi
+
+
+@pytest.fixture(scope="session")
+def other(image: Path, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A second card of the same image, with updates at hand; shared by tests that leave it serving."""
+    card = machine.flash(image, tmp_path_factory.mktemp("other") / "card.img")
+    with running(card, mac="52:54:00:ab:cd:ef", spare=update) as pi:
+        pi.wait_for_pictures()
+        yield pi
+
+
+@pytest.fixture(scope="module")
+def offline(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A card with packages on it and with settings as an editor of Windows leaves them.
+
+    It boots without a network, which comes later, and with a clock that is wrong.
+    """
+    folder = tmp_path_factory.mktemp("offline")
+    card = folder / "card.img"
+    done = build_image(card, "--packages", debs)
+    assert done.returncode == 0, done.stderr
+    settings = f"\ufeff# 카메라\n{SETTINGS}rotation = 90\n[http]\nallowed_networks = [“192.0.2.0/24”]\n"
+    machine.put_boot_file(card, "pi-cam.toml.txt", settings.replace("\n", "\r\n").encode())
+    with running(card, linked=False, clock="2001-01-01") as pi:
+        booted = "the boot without a network"
+        until(booted, lambda: "the rig is up" in pi.machine.log.read_text(errors="replace"), BOOT_SECONDS)
+        pi.machine.link(True)
+        pi.machine.wait_for_shell()
+        yield pi
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a package that takes the place of picamera2."""
+    folder = tmp_path_factory.mktemp("debs")
+    make_deb(folder)
+    return folder
+
+
+def make_deb(folder: Path, more: str = "") -> Path:
+    """A package python3-picamera2 in *folder*, which tells whoever imports it; *more*: lines of its control file."""
+    package = folder.with_name(f"{folder.name}-package")
+    module = package / "usr/lib/python3/dist-packages/picamera2.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("raise ImportError('this one is a test')\n")
+    control = package / "DEBIAN/control"
+    control.parent.mkdir()
+    fields = {"Package": "python3-picamera2", "Version": "1", "Architecture": "all", "Maintainer": "nobody"}
+    control.write_text("".join(f"{name}: {value}\n" for name, value in fields.items()) + f"{more}Description: a test\n")
+    argv = ["dpkg-deb", "--build", "--root-owner-group", package, folder]
+    subprocess.run(argv, check=True, capture_output=True)
+    (deb,) = folder.glob("*.deb")
+    return deb
+
+
+@pytest.fixture(scope="session")
+def update(signer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with releases: a newer one, one that is older than that, and one that a stranger has signed."""
+    folder = tmp_path_factory.mktemp("update")
+    content, release, stranger = folder / "content", folder / "release", folder / "stranger"
+    content.mkdir()
+    release.mkdir()
+    subprocess.run(["tar", "--zstd", "-xf", ARTEFACT, "-C", release], check=True)
+    manifest = release / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": "', '"version": "9.', 1))
+    members = ["manifest.json", "install", "installer", "systemd", "wheels"]
+    newer = content / "newer.tar.zst"
+    subprocess.run(["tar", "-C", release, "-I", "zstd -1", "-cf", newer, *members], check=True)
+    make_key(stranger)
+    for source, name, key in (
+        (newer, "newer", signer),
+        (ARTEFACT, "older", signer),
+        (newer, "stranger", stranger),
+    ):
+        file = content / f"{name}.tar.zst"
+        if file != source:
+            shutil.copy(source, file)
+        argv = ["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "pi-cam-daemon", file]
+        subprocess.run(argv, check=True, capture_output=True)
+    disk = folder / "update.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", content, disk, "200M"], check=True)
+    return disk
 
 
 @pytest.fixture(scope="session")

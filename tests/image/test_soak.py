@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.conftest import Report
 from tests.image import machine
-from tests.image.conftest import build_image
-from tests.image.machine import debugfs
+from tests.image.conftest import build_image, make_deb
+from tests.image.machine import SETTINGS, Machine, debugfs
 
 
-def test_packages_may_be_installed_into_the_image_now(base: Path, tmp_path: Path) -> None:
-    """As far as the stand-in goes, which has no archive to install from: it takes picamera2 for installed."""
-    package = ("Package: python3-picamera2", "Status: install ok installed", "Architecture: all", "Version: 1")
-    database = tmp_path / "status"
-    database.write_text("\n".join([*package, "Maintainer: nobody", "Description: a test", ""]))
-    debugfs(base, "rm /var/lib/dpkg/status", f"write {database} /var/lib/dpkg/status")
-    out = tmp_path / "out.img"
-    done = build_image(out, "--packages", "chroot", base=base)
+def test_packages_may_be_installed_into_the_image_now(
+    base: Path, tmp_path: Path, switch_on: Callable[..., Machine], report: Report
+) -> None:
+    """By the base's own apt from its own archive, Debian's; only picamera2, which Debian has not, is a stand-in."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    deb = make_deb(packages, "Depends: python3-numpy\n")
+    fields = subprocess.run(["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True).stdout
+    digest = hashlib.sha256(deb.read_bytes()).hexdigest()
+    index = tmp_path / "Packages"
+    index.write_text(f"{fields}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n")
+    sources = tmp_path / "local.list"
+    sources.write_text("deb [trusted=yes] file:/opt/packages ./\n")
+    debugfs(
+        base,
+        "mkdir /opt/packages",
+        f"write {deb} /opt/packages/{deb.name}",
+        f"write {index} /opt/packages/Packages",
+        f"write {sources} /etc/apt/sources.list.d/local.list",
+    )
+    card = tmp_path / "card.img"
+    done = build_image(card, "--packages", "chroot", base=base)
     assert done.returncode == 0, done.stderr
-    assert machine.check_root(out, tmp_path) == ""
-    release = debugfs(out, "stat /opt/pi-cam-daemon/current")
-    assert 'Fast link dest: "releases/' in release
-    wants = debugfs(out, "ls /etc/systemd/system/multi-user.target.wants")
-    assert "pi-cam-daemon.service" in wants and "pi-cam-daemon-boot.service" in wants
-    assert "first-boot" not in wants
+    assert machine.check_root(card, tmp_path) == ""
+    machine.put_boot_file(card, "pi-cam.toml", SETTINGS.encode())
+    pi = switch_on(card)
+    report(f"first picture {pi.wait_for_pictures():.0f} s after the switch, with picamera2 on the card")
+    pi.wait_for_shell()
+    installed = pi.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' python3-picamera2 python3-numpy")
+    assert installed.splitlines() == ["python3-numpy installed", "python3-picamera2 installed"]
+    # apt's numpy and no other, and nothing is left to install
+    release = "/opt/pi-cam-daemon/current/lib/python3*/site-packages"
+    assert pi.sh(f"ls -d {release}/numpy /usr/lib/python3/dist-packages/numpy 2>/dev/null || true").startswith(
+        "/usr/lib"
+    )
+    assert "this one is a test" in pi.state()["source"]["reason"]
+    assert pi.sh("systemctl show -p ConditionResult --value pi-cam-daemon-first-boot") == "no"
