@@ -131,7 +131,7 @@ def test_what_serves_knows_no_source(module: str) -> None:
 
 
 def test_only_the_csi_source_imports_the_camera_stack() -> None:
-    assert users("picamera2", "libcamera") <= {f"{SOURCES}.csi"}
+    assert users("picamera2", "libcamera") <= {f"{SOURCES}.csi", f"{SOURCES}.csi_encoders"}
 
 
 def test_only_sources_the_card_and_what_turns_pictures_use_pixels() -> None:
