@@ -23,7 +23,10 @@ _Key = tuple[Cause, tuple[int, int]]
 
 
 class Cards:
-    """Cards by cause and size, each drawn once by a short-lived process; a packaged one serves until it is there.
+    """Cards by cause and size, each drawn once by a short-lived process.
+
+    Until it is there, the last drawn one of this size serves, for a stream that changes its size loses pictures at
+    recorders (ffmpeg builds its filters anew and drops what they held); else a packaged one.
 
     Drawing takes OpenCV, which the server never loads, and the camera process may be dead.
     """
@@ -32,6 +35,7 @@ class Cards:
         self._packaged = Path(__file__).with_name("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
         self._cards: dict[_Key, tuple[bytes, float]] = {}  # and until when each holds
+        self._last_drawn = (0, 0), self._packaged  # its size and itself
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -40,7 +44,8 @@ class Cards:
         """The JPEG to show for *cause*, at *size* (width, height) as soon as it is drawn. Never waits."""
         key = (cause, size)
         with self._lock:
-            card, holds_until = self._cards.get(key, (self._packaged, 0.0))
+            last_size, last = self._last_drawn
+            card, holds_until = self._cards.get(key, (last if last_size == size else self._packaged, 0.0))
             if time.monotonic() >= holds_until and self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._draw, args=key, name="card", daemon=True)
                 try:
@@ -86,6 +91,7 @@ class Cards:
                 self._put_off((cause, size), failure)
             else:
                 self._keep((cause, size), card, float("inf"))
+                self._last_drawn = size, card
 
     def _put_off(self, key: _Key, why: str) -> None:
         if not self._closed:

@@ -13,8 +13,9 @@ from tests.clients import picture
 from tests.clients.programs import PROGRAMS, Watching, watching
 from tests.server.harness import running, until
 
-# not the size of the packaged card, so that the size changes in the middle of the stream
-SETTINGS = {"video.width": 320, "video.height": 240, "source.start_timeout_seconds": 2.0}
+# Not the size of the packaged card, so that the size may change in the middle of the stream. The card is there for
+# five seconds and more, once a second: ffmpeg's filters drop what they hold when the size changes.
+SETTINGS = {"video.width": 320, "video.height": 240, "source.start_timeout_seconds": 5.0}
 
 
 def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool], since: int) -> int:
