@@ -71,7 +71,7 @@ def read(path: Path) -> BootConfig:
 
 def blank_passwords(path: Path) -> None:
     """Take the passwords, and nothing else, out of a file that is right. ConfigError if that cannot be done."""
-    mark, encoding, text = _decode(path.read_bytes())
+    mark, encoding, text = _decode(files.read(path))
     blanked = _blanked(text)
     try:
         alone = _parse(blanked) == _without_passwords(_parse(text))
@@ -104,8 +104,7 @@ def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = files.read(path, _MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
     return data

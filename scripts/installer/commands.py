@@ -32,7 +32,7 @@ from installer.releases import (
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 USER = "pi-cam-daemon"
 # what the units make while they run
-_LEFTOVERS = ("/var/lib", "/run", "/var/cache", "/var/log")
+_LEFTOVERS = ("/var/lib", "/run", "/var/cache", "/var/log", "/var/tmp")
 # where `install` and this package are: in a checkout's scripts, in an artefact, or in an installed release
 _HERE = Path(__file__).resolve().parent.parent
 

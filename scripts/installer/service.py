@@ -18,7 +18,7 @@ COMMAND = Path("/usr/local/bin/pi-cam-daemon")
 # where systemd and udev look for what an administrator installs; /etc stays free for what overrides it
 _LIB = Path("/usr/local/lib")
 UNITS = _LIB / "systemd" / "system"
-_FOLDERS = {name: _LIB / name for name in ("sysusers.d", "modules-load.d", "udev/rules.d")}
+_FOLDERS = {name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")}
 _ETC = Path("/etc/systemd/system")
 
 

@@ -59,6 +59,8 @@ def test_power_may_fail_at_any_moment_of_an_update(
         assert machine.check_root(other.card, tmp_path) == "", f"cut at {moment:.1f} s"
         other.switch_on()
         other.wait_for_pictures()
+        # what it had fetched would lie there for a month
+        assert other.machine.sh("ls -A /var/tmp | grep -v ^systemd-private || true") == "", f"cut at {moment:.1f} s"
         report(
             f"cut at {moment:.1f} s: pictures {other.seconds_to_picture:.0f} s after the next switch, by "
             f"{other.machine.sh(CURRENT)}"

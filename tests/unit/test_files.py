@@ -1,0 +1,29 @@
+import os
+from pathlib import Path
+
+from pi_cam_daemon import files
+
+
+def test_reading_is_not_noted_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("content")
+    # not read since it was written: then the kernel notes the next reading, relatime or not
+    os.utime(path, (1, 2))
+    assert files.read(path) == b"content"
+    assert not files.replace(path, b"content")
+    assert path.stat().st_atime == 1
+
+
+def test_no_more_is_read_than_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("content")
+    assert files.read(path, 4) == b"cont"
+
+
+def test_the_file_of_somebody_else_is_read_all_the_same() -> None:
+    path, me = Path("/etc/passwd"), os.geteuid()
+    os.seteuid(me or 65534)
+    try:
+        assert files.read(path) == path.read_bytes()
+    finally:
+        os.seteuid(me)
