@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +127,11 @@ class Machine:
 
     # -- a viewer outside
 
-    def get(self, path: str, timeout: float = 60.0) -> tuple[int, bytes]:
-        status, _, body = ask(f"http://127.0.0.1:{self.http}{path}", timeout)
+    def get(self, path: str, timeout: float = 60.0, login: str = "") -> tuple[int, bytes]:
+        """Status and body; *login*: a user's name and password with a colon in between."""
+        basic = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=basic)
+        status, _, body = ask(request, timeout)
         return status, body
 
     def state(self) -> dict[str, Any]:

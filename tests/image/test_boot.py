@@ -8,7 +8,7 @@ from typing import Any
 from tests.conftest import Report
 from tests.image import machine
 from tests.image.conftest import Running
-from tests.image.machine import BOOT_SECONDS, COMMAND_SECONDS, Machine
+from tests.image.machine import BOOT_SECONDS, COMMAND_SECONDS, SETTINGS, Machine
 from tests.server.harness import until
 
 IDENTITY = "hostname; cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub"
@@ -142,6 +142,20 @@ def test_settings_edited_on_a_pc_are_in_force_after_the_next_boot(offline: Runni
     assert "pi-cam.toml.txt: video.rotation: 91 cannot be used" in text
     assert "The last settings that were right are in force" in text
     pi.send("/boot/firmware/pi-cam.toml.txt", right.encode())
+
+
+def test_users_of_the_card_log_in_and_their_passwords_leave_it(offline: Running) -> None:
+    pi, path = offline.machine, "/boot/firmware/pi-cam.toml.txt"
+    pi.send(path, f'{SETTINGS}[viewers]\nanna = "a tall ship"\n'.encode())
+    for _ in range(2):
+        # a boot, as far as this is concerned; at the second one the password is gone
+        pi.sh("systemctl restart pi-cam-daemon-boot pi-cam-daemon")
+        until("a camera", lambda: state(pi).get("camera"), BOOT_SECONDS)
+        assert pi.get("/snapshot")[0] == 401
+        assert pi.get("/snapshot", login="anna:a tall ship")[0] == 200
+        assert pi.get("/snapshot", login="anna:another ship")[0] == 401
+        assert 'anna = ""' in pi.sh(f"cat {path}")
+    assert "tall ship" not in pi.sh("cat /boot/firmware/*.t*t; pi-cam-daemon config; journalctl -q -b -o cat")
 
 
 def state(pi: Machine) -> dict[str, Any]:

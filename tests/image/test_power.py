@@ -50,8 +50,6 @@ def test_power_may_fail_at_any_moment_of_an_update(
 ) -> None:
     for _ in range(6 if soak else 1):
         offer_updates(other.machine)
-        if "/9." in other.machine.sh(CURRENT):
-            other.machine.sh("/opt/pi-cam-daemon/current/install --rollback", UPDATE_SECONDS)
         other.machine.sh("systemd-run --quiet --unit update pi-cam-daemon-update /run/update/newer.tar.zst")
         moment = luck.uniform(1.0, 60.0)
         time.sleep(moment)
@@ -92,3 +90,5 @@ def offer_updates(pi: Machine) -> None:
     pi.sh("mkdir -p /run/update; mountpoint -q /run/update || mount -o ro /dev/vdb /run/update")
     # it would wait for apt, and install at the same time
     pi.sh("systemctl stop pi-cam-daemon-first-boot")
+    if "/9." in pi.sh(CURRENT):
+        pi.sh("/opt/pi-cam-daemon/current/install --rollback", UPDATE_SECONDS)
