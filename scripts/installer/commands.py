@@ -149,10 +149,16 @@ def uninstall(purge: bool) -> None:
                 remove(path)
         if run("getent", "passwd", USER, check=False).returncode == 0:
             run("userdel", USER)
-        remove(ROOT)
         if purge:
             for path in [CONFIG, *Path("/etc/systemd/system").glob("pi-cam-daemon*.d")]:
                 remove(path)
+        # what uninstalls goes last: with it, somebody carries on where this one was killed
+        release = RELEASES / current()
+        needed = [release / "install", release / "installer", release, RELEASES, CURRENT]
+        for path in [*release.glob("*"), *RELEASES.glob("*"), *ROOT.glob("*")]:
+            if path not in needed:
+                remove(path)
+        remove(ROOT)
     say("uninstalled" if purge or not CONFIG.exists() else f"uninstalled; {CONFIG} is left")
 
 

@@ -694,6 +694,20 @@ def test_uninstalling_leaves_the_configuration_and_nothing_else(machine: Machine
     machine.host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
 
 
+def test_an_uninstallation_that_was_stopped_is_carried_on_with_by_the_installed_copy(machine: Machine) -> None:
+    before = machine.paths()
+    machine.installs("--from", machine.variant())
+    library = f"{OPT}/releases/{machine.current()}/lib"
+    # what cannot be removed stops it wherever it comes to it
+    machine.host.run("mount", "-t", "tmpfs", "none", library)
+    try:
+        assert "Device or resource busy" in machine.fails("--uninstall")
+    finally:
+        machine.host.run("umount", library)
+    machine.host.run(f"{OPT}/current/install", "--uninstall")
+    assert machine.paths() == before
+
+
 def package(folder: Path, name: str, fields: str, files: dict[str, Path | str]) -> None:
     """A Debian package of *files*, by their places, in *folder*."""
     tree = folder / "tree"
