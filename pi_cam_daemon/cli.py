@@ -336,15 +336,15 @@ def _announce(options: argparse.Namespace) -> int:
 
 
 def _boot(_: argparse.Namespace) -> int:
-    from pi_cam_daemon import boot
+    from pi_cam_daemon.boot import start
 
-    return _written(partial(boot.run, Path("/")))
+    return _written(partial(start.run, Path("/")))
 
 
 def _boot_status(_: argparse.Namespace) -> int:
-    from pi_cam_daemon import boot_status
+    from pi_cam_daemon.boot import status_file
 
-    return _written(partial(boot_status.write, Path("/")))
+    return _written(partial(status_file.write, Path("/")))
 
 
 def _written(write: Callable[[], None]) -> int:
@@ -357,7 +357,7 @@ def _written(write: Callable[[], None]) -> int:
 
 
 def _first_boot(_: argparse.Namespace) -> int:
-    from pi_cam_daemon import first_boot
+    from pi_cam_daemon.boot import first_boot
 
     return OK if first_boot.run() else FAILED
 

@@ -13,7 +13,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from pi_cam_daemon import first_boot
+from pi_cam_daemon.boot import first_boot
 
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
 INSTALLER = Path("/opt/pi-cam-daemon/current/install")

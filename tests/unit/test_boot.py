@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import boot, boot_status, files, first_boot, users, wifi
+from pi_cam_daemon import files, users
+from pi_cam_daemon.boot import first_boot, start, status_file, wifi
 from pi_cam_daemon.errors import ConfigError
 
 LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
@@ -44,7 +45,7 @@ class Card:
         def set_country(country: str) -> None:
             self.country = country
 
-        boot.run(self.root, set_hostname, set_country)
+        start.run(self.root, set_hostname, set_country)
 
     def settings(self, text: str) -> None:
         self.write("boot/firmware/pi-cam.toml", text)
@@ -90,7 +91,7 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
     with pytest.raises(ConfigError, match="91"):
         card.boot()
     assert "rotation = 90" in card.read(LAYER) and "width" not in card.read(LAYER)
-    told = boot_status.settings(card.root)
+    told = status_file.settings(card.root)
     assert told[0].startswith("pi-cam.toml: video.rotation: 91")
     assert told[1] == "The last settings that were right are in force."
 
@@ -98,10 +99,10 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
 def test_settings_are_told_to_be_in_force_only_when_they_are(card: Card) -> None:
     card.settings("[video]\nrotation = 90\n")
     card.boot()
-    assert boot_status.settings(card.root) == ["in force as in pi-cam.toml"]
+    assert status_file.settings(card.root) == ["in force as in pi-cam.toml"]
     # by somebody who is logged in, or at a boot that could not write to a full card
     card.settings("[video]\nrotation = 180\n")
-    assert "switch off and on to put it in force" in boot_status.settings(card.root)[0]
+    assert "switch off and on to put it in force" in status_file.settings(card.root)[0]
 
 
 def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> None:
@@ -109,7 +110,7 @@ def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> N
     card.write("boot/firmware/pi-cam.toml.txt", "[video]\nrotation = 180\n")
     card.boot()
     assert "rotation = 180" in card.read(LAYER)
-    assert boot_status.settings(card.root) == [
+    assert status_file.settings(card.root) == [
         "in force as in pi-cam.toml.txt",
         "pi-cam.toml does not count beside pi-cam.toml.txt: remove one of them",
     ]
@@ -120,7 +121,7 @@ def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
     with pytest.raises(ConfigError, match="remove them yourself"):
         card.boot()
     assert "psk=" in card.read(CONNECTION)
-    told = boot_status.settings(card.root)
+    told = status_file.settings(card.root)
     assert "A password is still in pi-cam.toml: take it out yourself" in told
     assert "a secret one" not in str(told)
 
@@ -206,7 +207,7 @@ def test_users_are_kept_as_hashes_and_their_passwords_leave_the_card(card: Card)
     assert found["한나"].key == users.derive("한나의 비밀번호", found["한나"].salt)
     assert card.read("boot/firmware/pi-cam.toml") == '[viewers]\nanna = ""\n"한나" = ""\n[admins]\nben = ""\n'
     assert 'users_file = "/etc/pi-cam-daemon/pi-cam.users"' in card.read(LAYER)
-    assert boot_status.settings(card.root) == ["in force as in pi-cam.toml"]
+    assert status_file.settings(card.root) == ["in force as in pi-cam.toml"]
     # at the next boot one has gone, another may change more than before, and nobody has a new password
     card.settings('[admins]\nanna = ""\nben = ""\n')
     card.boot()
@@ -236,7 +237,7 @@ def test_a_user_without_a_password_is_told_and_changes_nothing(card: Card) -> No
     with pytest.raises(ConfigError, match=r"pi-cam.toml: ben: has no password yet"):
         card.boot()
     assert card.read(USERS) == before and "rotation" not in card.read(LAYER)
-    assert "has no password yet" in boot_status.settings(card.root)[0]
+    assert "has no password yet" in status_file.settings(card.root)[0]
 
 
 def test_the_blanked_password_is_remembered(card: Card) -> None:
@@ -255,7 +256,7 @@ def test_another_network_without_a_password_is_an_open_one(card: Card) -> None:
 
 
 def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> None:
-    text = boot_status.compose(
+    text = status_file.compose(
         ["pi-cam.toml: video.rotation: 91 cannot be used"], ["http://192.168.1.5:8000/"], "imx708, 640x480", "0.1-abc",
         blocked=True, free=16_777_216, setup="",  # what statvfs says of a card on which nothing can be written
     )  # fmt: skip
@@ -265,18 +266,18 @@ def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> 
 
 def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(card: Card) -> None:
     card.boot()
-    boot_status.write(card.root)
+    status_file.write(card.root)
     file = card.root / "boot/firmware/pi-cam-status.txt"
     data = file.read_bytes()
     assert data.startswith(b"\xef\xbb\xbfpi-cam-daemon\r\n") and b"\n" not in data.replace(b"\r\n", b"")
     before = file.stat().st_ino
-    boot_status.write(card.root)
+    status_file.write(card.root)
     assert file.stat().st_ino == before
 
 
 def test_a_missing_settings_file_is_told(card: Card) -> None:
     card.boot()
-    assert boot_status.settings(card.root)[0] == "pi-cam.toml is missing"
+    assert status_file.settings(card.root)[0] == "pi-cam.toml is missing"
 
 
 def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import boot_users, files, layers, values, wifi
+from pi_cam_daemon import files, layers, values
+from pi_cam_daemon.boot import given_users, wifi
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam.toml"
@@ -38,7 +39,7 @@ class BootConfig:
     path: Path
     settings: str
     wifi: wifi.Wifi
-    users: list[boot_users.Given]
+    users: list[given_users.Given]
 
     @property
     def has_password(self) -> bool:
@@ -57,12 +58,12 @@ def read(path: Path) -> BootConfig:
     except ValueError as error:
         raise ConfigError([f"{path.name}: {error}"]) from None
     network, wrong = wifi.check(tables.pop("wifi", {}))
-    users, strange = boot_users.check(boot_users.take(tables))
+    users, strange = given_users.check(given_users.take(tables))
     http = tables.setdefault("http", {}) if users else {}
     if "users_file" in http:
         strange.append("http.users_file: stands against [viewers] and [admins]; accepted: the one or the others")
     elif users and isinstance(http, dict):
-        http["users_file"] = str(boot_users.FILE)
+        http["users_file"] = str(given_users.FILE)
     problems = [*layers.problems(tables), *wrong, *strange]
     if problems:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
@@ -87,7 +88,7 @@ def _blanked(text: str) -> str:
     for line in text.splitlines(keepends=True):
         if header := _HEADER.match(line):
             table = header[1]
-        secret = table in boot_users.TABLES or _PASSWORD_KEY.match(line)
+        secret = table in given_users.TABLES or _PASSWORD_KEY.match(line)
         lines.append(_TEXT.sub(r'\1""', line) if secret else line)
     return "".join(lines)
 
@@ -96,9 +97,9 @@ def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
     tables = copy.deepcopy(tables)
     if "password" in tables.get("wifi", {}):
         tables["wifi"]["password"] = ""
-    for title in tables.keys() & boot_users.TABLES.keys():
+    for title in tables.keys() & given_users.TABLES.keys():
         for name, secret in tables[title].items():
-            if boot_users.is_password(secret):
+            if given_users.is_password(secret):
                 tables[title][name] = ""
     return tables
 

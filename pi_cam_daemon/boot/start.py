@@ -13,11 +13,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import announcement, boot_config, boot_users, files, wifi
+from pi_cam_daemon import announcement, files
+from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
 from pi_cam_daemon.errors import ConfigError
 
 FOLDER = Path("boot/firmware")
-LAYER = Path("etc/pi-cam-daemon/conf.d") / boot_config.LAYER
+LAYER = Path("etc/pi-cam-daemon/conf.d") / pi_cam_toml.LAYER
 
 # what Raspberry Pi OS calls every machine; any other name was chosen by somebody
 _DEFAULT_NAMES = ("", "localhost", "raspberrypi")
@@ -68,21 +69,21 @@ def _identity(root: Path) -> str:
 
 def configure(root: Path, set_country: Callable[[str], None]) -> None:
     """Put pi-cam.toml in force, all of it or nothing."""
-    paths = boot_config.find(root / FOLDER)
+    paths = pi_cam_toml.find(root / FOLDER)
     if not paths:
         return
     path = paths[0]
-    found = boot_config.read(path)
-    if problems := boot_users.missing(found.users, root):
+    found = pi_cam_toml.read(path)
+    if problems := given_users.missing(found.users, root):
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
     if found.users:
-        boot_users.configure(found.users, root)
+        given_users.configure(found.users, root)
     wifi.configure(found.wifi, root)
     if found.wifi.country:
         set_country(found.wifi.country)
     files.replace(root / LAYER, found.settings.encode())
     if found.has_password:
-        boot_config.blank_passwords(path)
+        pi_cam_toml.blank_passwords(path)
 
 
 def announce(root: Path) -> None:

@@ -10,18 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import (
-    announcement,
-    board,
-    boot,
-    boot_config,
-    boot_users,
-    files,
-    first_boot,
-    interfaces,
-    layers,
-    wifi,
-)
+from pi_cam_daemon import announcement, board, files, interfaces, layers
+from pi_cam_daemon.boot import first_boot, given_users, pi_cam_toml, start, wifi
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
@@ -34,7 +24,7 @@ _FULL_BYTES = 4096 * 4096 + 1_000_000
 
 def write(root: Path) -> None:
     """Write it where it is another than before: a card that only streams is not written to."""
-    folder = root / boot.FOLDER
+    folder = root / start.FOLDER
     # without the partition it would lie below, where nobody finds it
     if root != Path("/") or os.path.ismount(folder):
         text = compose(
@@ -51,21 +41,21 @@ def write(root: Path) -> None:
 
 def settings(root: Path) -> list[str]:
     """Whether those of the card are in force, and why not."""
-    paths = boot_config.find(root / boot.FOLDER)
+    paths = pi_cam_toml.find(root / start.FOLDER)
     try:
         layers.load(etc=root / layers.ETC.relative_to("/"))
         if not paths:
-            return [f"{boot_config.NAME} is missing", _LAST]
+            return [f"{pi_cam_toml.NAME} is missing", _LAST]
         path, *others = paths
-        found = boot_config.read(path)
-        problems = boot_users.missing(found.users, root)
+        found = pi_cam_toml.read(path)
+        problems = given_users.missing(found.users, root)
     except ConfigError as error:
         return [*error.problems, _LAST]
     except OSError as error:
         return [f"{error.filename}: {error.strerror}", _LAST]
     if problems:
         return [*(f"{path.name}: {problem}" for problem in problems), _LAST]
-    layer = root / boot.LAYER
+    layer = root / start.LAYER
     # as values: another release may write them in another way
     if not layer.exists() or layers.parsed(layer.read_text()) != layers.parsed(found.settings):
         told = [f"{path.name} has changed since the start; switch off and on to put it in force"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import boot_config, wifi
+from pi_cam_daemon.boot import pi_cam_toml, wifi
 from pi_cam_daemon.errors import ConfigError
 
 TEMPLATE = Path(__file__).parents[2] / "scripts/image/files/pi-cam.toml"
@@ -21,7 +21,7 @@ def write(folder: Path, data: bytes, name: str = "pi-cam.toml") -> Path:
 
 
 def settings(path: Path) -> object:
-    return tomllib.loads(boot_config.read(path).settings)
+    return tomllib.loads(pi_cam_toml.read(path).settings)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_smart_quotes_are_quotes(tmp_path: Path, quotes: str) -> None:
 
 def test_characters_that_look_like_quotes_stay_where_they_are_in_quotes(tmp_path: Path) -> None:
     path = write(tmp_path, '[wifi]\nssid = "Tom’s “Café”"\ncountry = "DE"\n'.encode())
-    assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
+    assert pi_cam_toml.read(path).wifi.ssid == "Tom’s “Café”"
 
 
 def test_smart_quotes_on_one_line_change_nothing_on_another(tmp_path: Path) -> None:
     text = '[wifi]\nssid = "Tom’s “Café”"\npassword = “a secret one”\ncountry = "DE"\n'
     path = write(tmp_path, text.encode())
-    assert boot_config.read(path).wifi.ssid == "Tom’s “Café”"
-    boot_config.blank_passwords(path)
+    assert pi_cam_toml.read(path).wifi.ssid == "Tom’s “Café”"
+    pi_cam_toml.blank_passwords(path)
     assert path.read_text() == text.replace("“a secret one”", '""')
 
 
@@ -71,17 +71,17 @@ def test_a_password_with_quotes_and_signs_is_read_and_leaves_the_file(
     tmp_path: Path, written: str, password: str
 ) -> None:
     path = write(tmp_path, f'[wifi]\nssid = "home"\ncountry = "KR"\npassword = {written}\n'.encode())
-    assert boot_config.read(path).wifi.password == password
-    boot_config.blank_passwords(path)
-    assert boot_config.read(path).wifi == wifi.Wifi("home", "", "KR")
+    assert pi_cam_toml.read(path).wifi.password == password
+    pi_cam_toml.blank_passwords(path)
+    assert pi_cam_toml.read(path).wifi == wifi.Wifi("home", "", "KR")
 
 
 def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> None:
-    assert boot_config.find(tmp_path) == []
+    assert pi_cam_toml.find(tmp_path) == []
     plain = write(tmp_path, b"")
-    assert boot_config.find(tmp_path) == [plain]
+    assert pi_cam_toml.find(tmp_path) == [plain]
     hidden = write(tmp_path, b"", "pi-cam.toml.txt")
-    assert boot_config.find(tmp_path) == [hidden, plain]
+    assert pi_cam_toml.find(tmp_path) == [hidden, plain]
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: bytes, problem: str) -> None:
     with pytest.raises(ConfigError) as failure:
-        boot_config.read(write(tmp_path, text))
+        pi_cam_toml.read(write(tmp_path, text))
     assert failure.value.problems == [problem]
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as failure:
-        boot_config.read(write(tmp_path, b'[video]\nrotation = 1\nwidth = 3\n[wifi]\ncountry = "1"\n'))
+        pi_cam_toml.read(write(tmp_path, b'[video]\nrotation = 1\nwidth = 3\n[wifi]\ncountry = "1"\n'))
     assert len(failure.value.problems) == 3
 
 
@@ -156,7 +156,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: str, after: str, encoding: str) -> None:
     text = '# 비밀번호: password = "example"\r\n[wifi]\nssid = "home"\n{}country = "KR"\n'
     path = write(tmp_path, text.format(before).encode(encoding))
-    boot_config.blank_passwords(path)
+    pi_cam_toml.blank_passwords(path)
     assert path.read_bytes() == text.format(after).encode(encoding)
 
 
@@ -170,12 +170,12 @@ def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: s
 def test_a_password_that_cannot_be_taken_out_is_told_and_the_file_is_left(tmp_path: Path, text: bytes) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match="remove them yourself"):
-        boot_config.blank_passwords(path)
+        pi_cam_toml.blank_passwords(path)
     assert path.read_bytes() == text
 
 
 def test_the_template_changes_nothing_as_it_is() -> None:
-    found = boot_config.read(TEMPLATE)
+    found = pi_cam_toml.read(TEMPLATE)
     assert not any(tomllib.loads(found.settings).values())
     assert (found.wifi.ssid, found.wifi.password, found.wifi.country) == ("", "", "")
 
