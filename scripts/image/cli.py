@@ -142,5 +142,5 @@ def _make_room(root: RootFs, size: int) -> None:
         raise Failed(f"{root.path.parent}: too little space to build an image in")
 
 
-def _ignore(_: int) -> None:
-    """The space of this machine is looked after elsewhere."""
+def _ignore(_: artefacts.Artefact) -> None:
+    """None on the card is older, and space is made for it below."""

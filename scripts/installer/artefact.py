@@ -61,18 +61,18 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load(source: Path, host: Host, scratch: Path, make_room: Callable[[int], None]) -> Artefact:
+def load(source: Path, host: Host, scratch: Path, admit: Callable[[Artefact], None]) -> Artefact:
     """What *host* needs of *source*, a folder or a file; a file is unpacked into *scratch*, as far as it is needed.
 
-    *make_room* is told how many bytes the wheels take before any is written, and may raise.
+    *admit* is asked before anything is written, and may raise.
     """
     try:
         if source.is_dir():
             artefact = _choose(json.loads((source / MANIFEST).read_bytes()), host, source)
-            make_room(artefact.size)
+            admit(artefact)
             return artefact
         with source.open("rb") as file, ZstdReader(file) as stream:
-            return _unpack(stream, host, scratch, make_room)
+            return _unpack(stream, host, scratch, admit)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, tarfile.TarError) as error:
         raise Failed(f"{source}: not an artefact, or damaged ({error}); fetch it again") from None
 
@@ -103,7 +103,7 @@ def _choose(manifest: dict[str, Any], host: Host, folder: Path) -> Artefact:
     return Artefact(host, folder, version, digests, target["bytes"])
 
 
-def _unpack(stream: ZstdReader, host: Host, folder: Path, make_room: Callable[[int], None]) -> Artefact:
+def _unpack(stream: ZstdReader, host: Host, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
     with tarfile.open(fileobj=stream, mode="r|") as archive:
         artefact = None
         for member in archive:
@@ -112,7 +112,7 @@ def _unpack(stream: ZstdReader, host: Host, folder: Path, make_room: Callable[[i
                 if member.name != MANIFEST:
                     raise ValueError("the manifest is not at its beginning")
                 artefact = _choose(json.load(file), host, folder)
-                make_room(artefact.size)
+                admit(artefact)
             # nothing but what the manifest names is written
             elif file and artefact and member.name in artefact.digests:
                 path = folder / member.name

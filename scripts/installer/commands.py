@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -46,6 +46,11 @@ class Health:
 
 
 def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> None:
+    def admit(artefact: Artefact) -> None:
+        if not downgrade and is_older(artefact.release, current()):
+            raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
+        make_room(artefact.size)
+
     with lock():
         RELEASES.mkdir(exist_ok=True)
         sweep()
@@ -53,9 +58,7 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> 
             apt_install("python3-picamera2")
         before, services = history(), service.units()
         with scratch() as folder:
-            artefact = _obtain(source, apt, folder)
-            if not downgrade and is_older(artefact.release, current()):
-                raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
+            artefact = _obtain(source, apt, folder, admit)
             stage(artefact)
         release = artefact.release
         others = [entry for entry in before if entry != release]
@@ -74,8 +77,8 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> 
     say(f"{release} serves" if has_systemd() else f"{release} is installed")
 
 
-def _obtain(source: Path | None, apt: bool, folder: Path) -> Artefact:
-    """The artefact *source*, or one made of the wheel or checkout *source*, in *folder*."""
+def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
+    """The artefact *source*, or one made of the wheel or checkout *source*, in *folder*, if *admit* lets it in."""
     if source is None:
         source = _HERE if (_HERE / MANIFEST).exists() else _HERE.parent
         if not build.is_checkout(source) and source != _HERE:
@@ -84,7 +87,7 @@ def _obtain(source: Path | None, apt: bool, folder: Path) -> Artefact:
         raise Failed(f"{source}: no such file")
     wheel = source.suffix == ".whl"
     if (source / MANIFEST).exists() or (source.is_file() and not wheel):
-        return load(source, this_host(), folder, make_room)
+        return load(source, this_host(), folder, admit)
     if not wheel and source.resolve() != _HERE.parent:
         raise Failed(f"{source}: neither an artefact nor the checkout that this installer belongs to")
     host = this_host()
@@ -96,7 +99,7 @@ def _obtain(source: Path | None, apt: bool, folder: Path) -> Artefact:
         apt_install("python3-venv")
     built = folder / "built"
     build.build(built, targets, source if wheel else None)
-    return load(built, host, folder, make_room)
+    return load(built, host, folder, admit)
 
 
 def _fall_back(releases: list[str], services: list[str], health: Health, error: BaseException) -> NoReturn:
