@@ -42,6 +42,21 @@ def test_a_camera_is_announced_at_the_port_that_it_was_started_with_until_it_is_
     until("the announcement again", lambda: port(announced) == "8010")
 
 
+def test_a_camera_that_is_stopped_while_it_is_being_announced_is_not_announced(announced: Camera) -> None:
+    host, folder = announced.host, f"/etc/systemd/system/{UNIT}.d"
+    host.write(f"{folder}/slow.conf", "[Service]\nExecStart=/bin/sleep 60\n")
+    try:
+        host.run("systemctl", "daemon-reload")
+        host.run("systemctl", "restart", "--no-block", UNIT)
+        until("the announcement", lambda: host.show(UNIT, "ActiveState") == "activating" and port(announced))
+        host.run("systemctl", "stop", announced.unit)
+        until("no announcement", lambda: host.try_run("test", "-e", FILE).returncode != 0)
+        until("the end of it", lambda: host.show(UNIT, "ActiveState") == "inactive")
+    finally:
+        host.remove(folder)
+        host.run("systemctl", "daemon-reload")
+
+
 def test_without_avahi_the_camera_serves_and_nothing_fails(camera: Camera) -> None:
     camera.host.run("systemctl", "start", UNIT)
     assert camera.host.show(UNIT, "ConditionResult") == "no"
