@@ -119,7 +119,7 @@ def test_a_frozen_picture_looks_frozen(start_daemon: Any, new_page: Any, keep_sc
     os.kill(camera, signal.SIGSTOP)
 
     since = page.locator("#since")
-    expect(since).to_have_text(re.compile(r"^\d\d:\d\d:\d\d 이후 영상이 없습니다$"))
+    expect(since).to_have_text(re.compile(r"^\d{1,2}:\d\d:\d\d 이후 영상이 없습니다$"))
     until(lambda: is_grey(page))
     shown = datetime.datetime.strptime((since.text_content() or "")[:8], "%H:%M:%S").time()
     off = (datetime.datetime.combine(stopped_at, shown) - stopped_at).total_seconds() % 86400

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import Report
 from tests.server import certificates
-from tests.server.harness import Daemon, running
+from tests.server.harness import Daemon, running, until
 
 CROWD = Path(__file__).parent / "encrypted.py"
 PLAIN = 50
@@ -67,6 +67,7 @@ def test_plain_viewers_do_not_notice_encrypted_ones(tmp_path: Path, report: Repo
             go_first(pid)
         for _ in range(2):  # in turns, so that other work on this machine meets both
             for count in (0, encrypted):
+                until("room for the next", lambda: daemon.state()["viewers"] == 0)
                 crowd = Crowd(daemon, PLAIN)
                 others = Crowd(daemon, count, certificate.ca) if count else None
                 time.sleep(1)

@@ -63,6 +63,8 @@ def test_a_viewer_that_takes_nothing_is_dropped_and_no_other(tmp_path: Path) -> 
     with running(tmp_path / "daemon", settings) as daemon:
         daemon.wait_for_state("streaming")
         stalled = daemon.connect("/stream", receive_buffer=4096)
+        # first, for only the first of an address's viewers is told in the log
+        until("one viewer", lambda: daemon.state()["viewers"] == 1)
         brisk = Reading(daemon.watch())
         until("two viewers", lambda: daemon.state()["viewers"] == 2)
         until("the stalled one dropped", lambda: daemon.state()["viewers"] == 1)
