@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -41,7 +42,8 @@ class Crowd:
 def go_first(pid: int) -> None:
     """Let all of a process go before all other work, so that what is measured is not that."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+        with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
 
 
 def processor_seconds(daemon: Daemon) -> float:
