@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pi_cam_daemon import saved
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.controls import Control, Kind, Report, Value, check
+from pi_cam_daemon.controls import Control, Kind, Value, check
+from pi_cam_daemon.messages import Report
 from pi_cam_daemon.request import Refused
 from pi_cam_daemon.supervisor import Supervisor
 

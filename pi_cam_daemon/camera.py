@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import json
 import logging
 import os
 import signal
@@ -22,8 +21,8 @@ from collections.abc import Callable
 
 from pi_cam_daemon import logs, sources
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
+from pi_cam_daemon.messages import ErrorMessage, Report, SetControls
 from pi_cam_daemon.protocol import COUNT, HEADER, Kind, Reader, pack
 from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
 
@@ -37,8 +36,6 @@ _QUIET_SECONDS = 1.0
 _CONFIGURE_SECONDS = 10.0
 # how long a source has to close its camera once the server is gone; then nobody is left to kill us
 _ORPHAN_SECONDS = 3.0
-# characters of a sentence for a person; a camera stack's message may hold a whole dump
-_LONGEST = 2000
 # room for a frame of usual size, so that one write hands it over; the kernel caps it at its own limit
 _SEND_BUFFER_BYTES = 512 * 1024
 
@@ -73,7 +70,7 @@ class Outlet:
 
     def opened(self, info: CameraInfo) -> None:
         with self._changed:
-            self._hello = dataclasses.replace(info, name=info.name[:_LONGEST], reason=self.reason[:_LONGEST]).to_json()
+            self._hello = dataclasses.replace(info, reason=self.reason).to_json()
             self._changed.notify()
 
     def controls(self, report: Report) -> None:
@@ -167,7 +164,7 @@ class Outlet:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
                 if self._error:
-                    messages.append(pack(Kind.ERROR, _last_words(self._error)))
+                    messages.append(pack(Kind.ERROR, ErrorMessage(self._error).to_json()))
                 ending = self._ending
                 self._sending = True
             try:
@@ -176,11 +173,6 @@ class Outlet:
                 return  # the server is gone: the thread that listens to it acts on that
             if ending:
                 return
-
-
-def _last_words(error: SourceError) -> bytes:
-    said = {"cause": error.cause, "message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]}
-    return json.dumps(said).encode()
 
 
 def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import enum
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pi_cam_daemon.errors import ProtocolError
 from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused, toml
 
 # a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
@@ -109,48 +105,3 @@ def check(offered: Iterable[Control], wanted: Mapping[str, object]) -> tuple[dic
 def _guess(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known) or 'none at all'}"
-
-
-@dataclass(frozen=True)
-class SetControls:
-    """A command to a source: set these *values*, which were checked by the server already."""
-
-    number: int
-    values: dict[str, Value]
-
-    def to_json(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> SetControls:
-        return cls(**json.loads(text))
-
-
-@dataclass(frozen=True)
-class Report:
-    """A source's answer to the command of that *number*, 0 when it tells of itself what its camera has.
-
-    *applied* is what is set now, also where that took along another control; *refused* says why something is not.
-    """
-
-    number: int
-    applied: dict[str, Value]
-    refused: dict[str, str]
-    controls: tuple[Control, ...]
-
-    def to_json(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Report:
-        """The other side's word; ProtocolError when it is none."""
-        try:
-            said = json.loads(text)
-            controls = tuple(_control(entry) for entry in said["controls"])
-            return cls(int(said["number"]), dict(said["applied"]), dict(said["refused"]), controls)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ProtocolError(f"no report on controls: {error!r}") from None
-
-
-def _control(entry: dict[str, Any]) -> Control:
-    return Control(**{**entry, "kind": Kind(entry["kind"]), "choices": tuple(entry["choices"])})

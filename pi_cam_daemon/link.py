@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import struct
@@ -12,12 +11,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pi_cam_daemon import mjpeg
-from pi_cam_daemon.camera_info import CameraInfo
-from pi_cam_daemon.controls import Control, Report, SetControls, Value
-from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
+from pi_cam_daemon.controls import Control, Value
+from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
-from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +197,7 @@ class CameraLink:
                     self._still = still
                 self._answered.notify_all()
         elif message.kind is Kind.ERROR:
-            said = json.loads(message.payload)
-            self.error = SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"]))
+            self.error = ErrorMessage.from_json(message.payload).error
             self._changed()
         else:
             raise ProtocolError(f"{message.kind.name} is for the camera process to hear, not to say")

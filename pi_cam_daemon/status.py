@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import Failure, State
+from pi_cam_daemon.messages import CameraInfo
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from http import HTTPStatus
 
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.messages import Still
 from pi_cam_daemon.request import Refused
 from pi_cam_daemon.state import Observer
-from pi_cam_daemon.still import Still
 from pi_cam_daemon.supervisor import Supervisor
 
 # a Zero 2 W loads picamera2 for longer than this only when its card is slow

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from pi_cam_daemon.camera_info import CameraInfo as CameraInfo
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.controls import Report
-from pi_cam_daemon.controls import SetControls as SetControls
-from pi_cam_daemon.still import Still as Still
+from pi_cam_daemon.messages import CameraInfo as CameraInfo
+from pi_cam_daemon.messages import Report
+from pi_cam_daemon.messages import SetControls as SetControls
+from pi_cam_daemon.messages import Still as Still
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pi_cam_daemon.controls import Control, Kind, Report, Value, check
+from pi_cam_daemon.controls import Control, Kind, Value, check
+from pi_cam_daemon.messages import Report
 
 Limits = Mapping[str, tuple[Any, Any, Any]]
 Rectangle = tuple[int, int, int, int]

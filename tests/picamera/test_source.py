@@ -25,8 +25,8 @@ from PIL import Image
 from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon.config import CsiConfig, VideoConfig
-from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.messages import Report, SetControls
 from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
 
 # tags of Exif

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon.controls import Control, Kind, Report, SetControls, check
+from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.errors import ProtocolError
+from pi_cam_daemon.messages import Report, SetControls
 
 BRIGHTNESS = Control("brightness", Kind.NUMBER, 0.0, 0.5, -1.0, 1.0)
 SHUTTER = Control("shutter", Kind.INTEGER, 0, 0, 26, 40_000, zero="automatic", unit="µs")

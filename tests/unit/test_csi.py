@@ -22,8 +22,8 @@ from PIL import Image
 
 from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
-from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.messages import Report, SetControls
 from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi, csi_encoders
 from tests.unit.pi_camera import CAMERA_MODULE_3
 

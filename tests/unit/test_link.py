@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon import mjpeg
-from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
-from pi_cam_daemon.still import Still
 
 HELLO: dict[str, Any] = {
     "kind": "pattern",

@@ -21,8 +21,8 @@ from PIL import Image
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import VideoConfig
-from pi_cam_daemon.controls import Report
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.messages import Report
 from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
 

@@ -21,8 +21,9 @@ from typing import Any
 
 from pi_cam_daemon import camera, protocol
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.controls import Report, SetControls, Value
+from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.messages import Report, SetControls
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
