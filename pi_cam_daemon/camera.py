@@ -19,12 +19,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon import logs, sources
+from pi_cam_daemon import logs
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
-from pi_cam_daemon.messages import ErrorMessage, Report, SetControls
+from pi_cam_daemon.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.protocol import COUNT, HEADER, Kind, Reader, pack
-from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
+from pi_cam_daemon.sources.choose import choose
+from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ def _die_with_server() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def main(argv: list[str], create: Create = sources.create) -> int:
+def main(argv: list[str], create: Create = choose) -> int:
     """Run the camera that the server asks for; the exit status. *create* makes the source from its configuration."""
     descriptor, level = argv
     _die_with_server()

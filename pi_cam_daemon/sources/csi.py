@@ -22,10 +22,11 @@ from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
+from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation, overlay_of
-from pi_cam_daemon.sources import VIDEO_GROUP_HINT, CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
+from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import Sink
+from pi_cam_daemon.sources.source import Sink
 
 log = logging.getLogger(__name__)
 

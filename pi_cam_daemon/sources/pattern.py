@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.exif import Photo
+from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Still, Stop, TakeStill
+from pi_cam_daemon.sources.source import Commands, Sink, Stop, TakeStill
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red

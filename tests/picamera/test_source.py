@@ -26,8 +26,9 @@ from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import Report, SetControls
-from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
+from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.sources import csi
+from pi_cam_daemon.sources.source import Commands, Stop, TakeStill
 
 # tags of Exif
 MODEL, ORIENTATION, EXIF = 0x0110, 0x0112, 0x8769

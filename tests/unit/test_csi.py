@@ -23,8 +23,9 @@ from PIL import Image
 from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import Report, SetControls
-from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi, csi_encoders
+from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.sources import csi, csi_encoders
+from pi_cam_daemon.sources.source import Commands, Stop, TakeStill
 from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAKE = Path(__file__).parent / "fake_picamera2"

@@ -22,9 +22,9 @@ from PIL import Image
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import Report
-from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, TakeStill
+from pi_cam_daemon.messages import CameraInfo, Report, Still
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
+from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
 

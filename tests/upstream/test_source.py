@@ -18,7 +18,8 @@ import pytest
 
 from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources import CameraInfo, Source
+from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.sources.source import Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.server.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, video

@@ -10,8 +10,8 @@ from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon import camera
 from pi_cam_daemon.config import CameraConfig
-from pi_cam_daemon.sources import Source
 from pi_cam_daemon.sources.csi import CsiSource
+from pi_cam_daemon.sources.source import Source
 
 
 def create(config: CameraConfig) -> tuple[Source, str]:

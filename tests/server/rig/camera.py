@@ -23,10 +23,10 @@ from pi_cam_daemon import camera, protocol
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import Report, SetControls
-from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Source, Still, Stop, TakeStill, next_command
+from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
+from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop, TakeStill, next_command
 from tests.unit.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])

@@ -18,7 +18,7 @@ from pi_cam_daemon.config import UsbConfig, VideoConfig
 from pi_cam_daemon.controls import Control, Kind
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import Report, SetControls
-from pi_cam_daemon.sources import Source, TakeStill
+from pi_cam_daemon.sources.source import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.server.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, decoded, running, video
