@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import jpeg, layers
-from pi_cam_daemon.camera import Outlet
+from pi_cam_daemon.outlet import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 
 PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
