@@ -5,9 +5,7 @@ OpenCV is imported where it is needed only: most cameras' pictures are turned wi
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon import exif
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.turbojpeg import Lossless
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +36,8 @@ _TURNS = {
     (True, True, True): (7, 8),
 }
 _IDENTITY = (False, False, False)
+# a progressive JPEG has about ten
+_MOST_SCANS = 64
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,9 @@ class Orientation:
         return (self.hflip != half, self.vflip != half, self.rotation % 180 == 90)
 
     @cached_property
-    def _lossless(self) -> _Lossless | None:
+    def _lossless(self) -> Lossless | None:
         try:
-            return _Lossless(_TURNS[self._turn][0])
+            return Lossless(_TURNS[self._turn][0])
         except OSError as error:
             log.warning(
                 "Pictures are turned by decoding and encoding them, which takes several times the processor time: "
@@ -174,68 +175,3 @@ def overlay_of(video: VideoConfig) -> Overlay | None:
     from pi_cam_daemon.overlay import Overlay
 
     return Overlay(video.overlay)
-
-
-# turbojpeg.h
-_PERFECT = 1 << 0
-_COPY_NO_MARKERS = 1 << 6
-_LIMIT_SCANS = 1 << 15
-# a progressive JPEG has about ten
-_MOST_SCANS = 64
-_WARNING = 0
-
-
-class _TjTransform(ctypes.Structure):
-    _fields_ = (
-        ("x", ctypes.c_int),
-        ("y", ctypes.c_int),
-        ("width", ctypes.c_int),
-        ("height", ctypes.c_int),
-        ("op", ctypes.c_int),
-        ("options", ctypes.c_int),
-        ("data", ctypes.c_void_p),
-        ("filter", ctypes.c_void_p),
-    )
-
-
-class _Lossless:
-    """libjpeg-turbo's lossless transform: the blocks of the JPEG are moved and turned, never decoded to pixels.
-
-    OSError if the library is not installed.
-    """
-
-    def __init__(self, op: int) -> None:
-        # None of the bindings on PyPI turns pictures with the libjpeg-turbo 2 of Raspberry Pi OS. These functions have
-        # been the same since 1.2.
-        library = ctypes.CDLL("libturbojpeg.so.0")
-        self._transform, self._error_code, self._free = library.tjTransform, library.tjGetErrorCode, library.tjFree
-        self._transform.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_ulong,
-            ctypes.c_int,
-            ctypes.POINTER(ctypes.c_void_p),
-            ctypes.POINTER(ctypes.c_ulong),
-            ctypes.POINTER(_TjTransform),
-            ctypes.c_int,
-        )
-        self._error_code.argtypes = self._free.argtypes = library.tjDestroy.argtypes = (ctypes.c_void_p,)
-        self._free.restype = None
-        library.tjInitTransform.restype = ctypes.c_void_p
-        self._handle = library.tjInitTransform()
-        if not self._handle:
-            raise OSError("libturbojpeg has no memory")
-        weakref.finalize(self, library.tjDestroy, self._handle)
-        self._operation = _TjTransform(op=op, options=_PERFECT | _COPY_NO_MARKERS)
-
-    def __call__(self, jpeg: bytes) -> bytes | None:
-        """*jpeg* turned, or None where that is not possible: a block that the picture cuts would change its edge."""
-        buffer, length = ctypes.c_void_p(), ctypes.c_ulong()
-        try:
-            failed = self._transform(self._handle, jpeg, len(jpeg), 1, buffer, length, self._operation, _LIMIT_SCANS)
-            # a warning is about a flaw in the picture that any decoder shows, too
-            if failed and (self._error_code(self._handle) != _WARNING or not buffer):
-                return None
-            return ctypes.string_at(buffer, length.value)
-        finally:
-            self._free(buffer)
