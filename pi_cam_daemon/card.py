@@ -12,12 +12,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pi_cam_daemon.errors import Cause
-
-Pixels = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]  # blue, green, red
+from pi_cam_daemon.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
 
 _UNKNOWN = "unknown"
 
@@ -42,11 +39,9 @@ _DETAIL: Colour = (165, 158, 152)
 _SYMBOL: Colour = (125, 115, 108)
 _STRIKE: Colour = (70, 150, 235)
 
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_CAPITAL = 22  # pixels, the height of a capital of this font at scale 1
+_CAPITAL = 22  # pixels, the height of a capital of the font at scale 1
 _LINE = 1.8  # from one line to the next, in capitals
 _DETAIL_SHARE = 0.65  # of the title's letters
-_SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
 
 _LONGEST = 65500  # pixels a side that OpenCV's JPEG writer takes
 _MOST_PIXELS = 1 << 24  # 50 MB of memory: a header may claim any size, and the Pi may have 512 MB
@@ -79,29 +74,25 @@ class _Line:
 
     @property
     def width(self) -> int:
-        return cv2.getTextSize(self.text, _FONT, self.scale, self._thickness)[0][0]
+        return Letters(self.scale).measure(self.text)[0]
 
     @property
     def height(self) -> float:
         return self.scale * _CAPITAL * _LINE
 
-    @property
-    def _thickness(self) -> int:
-        return max(1, round(self.scale * 1.2))
-
     def draw(self, card: Pixels, top: float) -> None:
         baseline = top + (self.height + self.scale * _CAPITAL) / 2
-        origin = (round((card.shape[1] - self.width) / 2), round(baseline))
-        cv2.putText(card, self.text, origin, _FONT, self.scale, self.colour, self._thickness, cv2.LINE_AA)
+        left = round((card.shape[1] - self.width) / 2)
+        Letters(self.scale).draw(card, self.text, left, round(baseline), self.colour)
 
 
 def _fit(title: str, detail: str, width: int, height: float) -> list[_Line]:
     """Both texts, wrapped, as large as they fit; without the detail, or nothing, where they would be unreadable."""
-    scale = max(_SMALLEST_SCALE, min(height * 0.13, width * 0.06) / _CAPITAL)
+    scale = max(SMALLEST_SCALE, min(height * 0.13, width * 0.06) / _CAPITAL)
     titles: list[_Line] = []
-    while scale >= _SMALLEST_SCALE:
+    while scale >= SMALLEST_SCALE:
         above = _wrap(title, scale, _TITLE, width)
-        below = _wrap(detail, max(scale * _DETAIL_SHARE, _SMALLEST_SCALE), _DETAIL, width)
+        below = _wrap(detail, max(scale * _DETAIL_SHARE, SMALLEST_SCALE), _DETAIL, width)
         if above and below and _height(above + below) <= height:
             return above + below
         if not titles and _height(above) <= height:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from pi_cam_daemon.lettering import Letters, Pixels
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_CAPITAL = 21  # pixels, the height of a capital of this font at scale 1
+_CAPITAL = 21  # pixels, the height of a capital of the font at scale 1
 _SHARE = 1 / 30  # of the picture's height, for a capital
 _SMALLEST = 8  # pixels of a capital that can still be read in a JPEG
 _DARK, _LIGHT = 16, 235
@@ -63,14 +62,12 @@ class Overlay:
 
 def _line(text: str, height: int, width: int) -> Pixels:
     """*text* in a box, as wide as that but not wider than *width*."""
-    scale = max(height * _SHARE, _SMALLEST) / _CAPITAL
-    thickness = max(1, round(scale * 1.5))
-    (wide, high), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    letters = Letters(max(height * _SHARE, _SMALLEST) / _CAPITAL, cv2.FONT_HERSHEY_SIMPLEX, 1.5)
+    wide, high, below = letters.measure(text)
     if wide > width * 0.98:
-        scale *= width * 0.98 / wide
-        thickness = max(1, round(scale * 1.5))
-        (wide, high), below = cv2.getTextSize(text, _FONT, scale, thickness)
+        letters = replace(letters, scale=letters.scale * width * 0.98 / wide)
+        wide, high, below = letters.measure(text)
     margin = max(2, high // 3)
     box: Pixels = np.full((min(high + below + 2 * margin, height), min(wide + 2 * margin, width)), _DARK, np.uint8)
-    cv2.putText(box, text, (margin, margin + high), _FONT, scale, (_LIGHT,), thickness, cv2.LINE_AA)
+    letters.draw(box, text, margin, margin + high, (_LIGHT,))
     return box

@@ -12,16 +12,13 @@ import time
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.exif import Photo
+from pi_cam_daemon.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
 from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources.source import Commands, Sink, Stop, TakeStill
-
-Pixels = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]  # blue, green, red
 
 # 75 % bars in the order of SMPTE RP 219, from bright to dark
 _BARS: tuple[Colour, ...] = (
@@ -40,9 +37,6 @@ _MARK: Colour = (0, 140, 255)
 _CROSSING_NS = 2_000_000_000
 # what stands for the sensor's full size: that of a Camera Module 2
 _STILL = (3280, 2464)
-
-_FONT = cv2.FONT_HERSHEY_DUPLEX
-_SMALLEST_SCALE = 0.25  # capitals of 5 pixels: below this nobody can read them
 
 
 class PatternSource:
@@ -151,24 +145,21 @@ class _Text:
         self._colour = colour
         self._shown = ""
         height, width = box.shape[:2]
-        self._scale = height / 20
-        while self._scale >= _SMALLEST_SCALE:
-            # OpenCV 5 has another font than 4, and its letters grow wider with the thickness
-            self._thickness = max(1, round(self._scale * 1.2))
-            (text_width, text_height), below = cv2.getTextSize(sample, _FONT, self._scale, self._thickness)
-            if text_width <= width and text_height + below <= height:
-                self._baseline = (height + text_height) // 2
+        self._letters = Letters(height / 20)
+        while self._letters.scale >= SMALLEST_SCALE:
+            wide, above, below = self._letters.measure(sample)
+            if wide <= width and above + below <= height:
+                self._baseline = (height + above) // 2
                 break
-            self._scale *= 0.97
+            self._letters = Letters(self._letters.scale * 0.97)
 
     def show(self, text: str) -> None:
         """Replace what the box shows."""
-        if text == self._shown or self._scale < _SMALLEST_SCALE:
+        if text == self._shown or self._letters.scale < SMALLEST_SCALE:
             return
         self._shown = text
         self._box[:] = _DARK
-        origin = (0, self._baseline)
-        cv2.putText(self._box, text, origin, _FONT, self._scale, self._colour, self._thickness, cv2.LINE_AA)
+        self._letters.draw(self._box, text, 0, self._baseline, self._colour)
 
 
 def _inner(box: Pixels, horizontal: float, vertical: float) -> Pixels:
