@@ -97,12 +97,8 @@ def largest_size(fd: int, pixel_format: str, most_pixels: int) -> tuple[int, int
     found = [(0, 0)]
     for index in range(_MOST_FORMATS):
         entry = _FrameSize(index=index, pixel_format=int.from_bytes(pixel_format.encode(), "little"))
-        try:
-            fcntl.ioctl(fd, _VIDIOC_ENUM_FRAMESIZES, entry)
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                raise
-            break  # the end of the list, or a driver that has none
+        if not _has(fd, _VIDIOC_ENUM_FRAMESIZES, entry):
+            break
         if entry.type != api.V4L2_FRMSIZE_TYPE_DISCRETE:
             found.append((entry.numbers[1], entry.numbers[4]))
             break
@@ -134,13 +130,7 @@ def controls(fd: int) -> list[Control]:
     last = 0
     for _ in range(_MOST_CONTROLS):
         entry = api.v4l2_queryctrl(id=last | api.V4L2_CTRL_FLAG_NEXT_CTRL)
-        try:
-            fcntl.ioctl(fd, api.VIDIOC_QUERYCTRL, entry)
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                raise
-            break  # the end of the list, no controls at all, or firmware that cannot tell of the next one
-        if entry.id <= last:
+        if not _has(fd, api.VIDIOC_QUERYCTRL, entry) or entry.id <= last:
             break
         last = entry.id
         menu = _menu(fd, entry) if entry.type in (api.V4L2_CTRL_TYPE_MENU, api.V4L2_CTRL_TYPE_INTEGER_MENU) else {}
@@ -153,14 +143,20 @@ def _menu(fd: int, control: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     for index in range(control.minimum, min(control.maximum, control.minimum + _MOST_FORMATS) + 1):
         entry = api.v4l2_querymenu(id=control.id, index=index)
-        try:
-            fcntl.ioctl(fd, api.VIDIOC_QUERYMENU, entry)
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                raise
-            continue  # not every number of the range has to be there
-        found[index] = _text(entry.name) if control.type == api.V4L2_CTRL_TYPE_MENU else str(entry.value)
+        if _has(fd, api.VIDIOC_QUERYMENU, entry):  # not every number of the range has to be there
+            found[index] = _text(entry.name) if control.type == api.V4L2_CTRL_TYPE_MENU else str(entry.value)
     return found
+
+
+def _has(fd: int, request: int, entry: Any) -> bool:
+    """Have the kernel fill in *entry* of a list; False at its end, without a list, or if firmware fails at it."""
+    try:
+        fcntl.ioctl(fd, request, entry)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise
+        return False
+    return True
 
 
 def get_control(fd: int, control: Control) -> int:

@@ -122,7 +122,7 @@ class CsiControls:
         if value is None:
             return self._default(name)
         if name == "roi":
-            return _fractions(self._pixels(value, _rectangle(self._limits["ScalerCrop"][0])), self._whole)
+            return _fractions(self._pixels(value, self._limits["ScalerCrop"][0]), self._whole)
         return value
 
     def _translated(self, name: str, value: Value) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class CsiControls:
             return {"AeFlickerMode": 1, "AeFlickerPeriod": value} if value else {"AeFlickerMode": 0}
         if name == "roi":
             if value == self._default("roi"):
-                return {"ScalerCrop": _rectangle(self._limits["ScalerCrop"][2])}
-            return {"ScalerCrop": self._pixels(value, _rectangle(self._limits["ScalerCrop"][0]))}
+                return {"ScalerCrop": self._limits["ScalerCrop"][2]}
+            return {"ScalerCrop": self._pixels(value, self._limits["ScalerCrop"][0])}
         if name == "autofocus_window":
             return {"AfMetering": 1, "AfWindows": [self._pixels(value)]} if value else {"AfMetering": 0}
         if name == "lens_position":
@@ -152,7 +152,8 @@ class CsiControls:
 
     @property
     def _whole(self) -> Rectangle:
-        return _rectangle(self._limits["ScalerCrop"][1])
+        whole: Rectangle = self._limits["ScalerCrop"][1]
+        return whole
 
     def _pixels(self, fractions: Value, smallest: Rectangle = (0, 0, 1, 1)) -> Rectangle:
         """A rectangle in fractions of the whole sensor as one in its pixels, no smaller than libcamera takes it."""
@@ -170,11 +171,6 @@ def _fractions(pixels: Rectangle, whole: Rectangle) -> list[float]:
     x, y, wide, high = pixels
     shares = ((x - left) / width, (y - top) / height, wide / width, high / height)
     return [round(share, 6) for share in shares]
-
-
-def _rectangle(raw: Any) -> Rectangle:
-    x, y, width, height = raw
-    return x, y, width, height
 
 
 def _automatic(limits: Limits, frame_us: int) -> list[Control]:
@@ -225,7 +221,7 @@ def _choices(limits: Limits) -> list[Control]:
 def _rectangles(limits: Limits) -> list[Control]:
     if "ScalerCrop" not in limits:
         return []
-    _, whole, usual = (_rectangle(limit) for limit in limits["ScalerCrop"])
+    _, whole, usual = limits["ScalerCrop"]
     if not whole[2] or not whole[3]:
         return []
     default = _fractions(usual, whole)

@@ -72,18 +72,9 @@ class PatternSource:
             captured_ns = time.monotonic_ns()
             jpeg = orientation.encode(picture.draw(number, captured_ns))
             if number == 1:
-                width, height = orientation.size(video.width, video.height)
-                sink.opened(
-                    CameraInfo(
-                        kind="pattern",
-                        name="Test picture",
-                        width=width,
-                        height=height,
-                        framerate=video.framerate,
-                        pixel_format="BGR24",
-                        encoder="software JPEG (OpenCV)",
-                    )
-                )
+                size = orientation.size(video.width, video.height)
+                encoder = "software JPEG (OpenCV)"
+                sink.opened(CameraInfo("pattern", "Test picture", *size, video.framerate, "BGR24", encoder))
             sink.frame(jpeg, captured_ns)
             slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
 

@@ -66,7 +66,10 @@ class UpstreamSource:
                     try:
                         picture = self._orientation.jpeg(jpeg.repair(picture))
                         if not opened:
-                            sink.opened(self._info(name, *jpeg.size(picture)))
+                            # No server tells its rate, and it can be measured only after many frames, while stalls
+                            # are judged by it from the second one on: the owner knows how slow this camera may be.
+                            size, rate = jpeg.size(picture), self._video.framerate
+                            sink.opened(CameraInfo("upstream", name, *size, rate, "MJPG", "passed through"))
                             opened = True
                         sink.frame(picture, captured_ns)
                         if still:
@@ -82,19 +85,6 @@ class UpstreamSource:
                     raise SourceError(f"{place(url)} has sent no whole picture for {patience:g} s{wrong}")
         finally:
             receiver.close()
-
-    def _info(self, name: str, width: int, height: int) -> CameraInfo:
-        return CameraInfo(
-            kind="upstream",
-            name=name,
-            width=width,
-            height=height,
-            # No server tells its own, and it can be measured only after many frames, while stalls are judged by it
-            # from the second one on: the owner knows best how slow this camera may be.
-            framerate=self._video.framerate,
-            pixel_format="MJPG",
-            encoder="passed through",
-        )
 
 
 class _Receiver:
