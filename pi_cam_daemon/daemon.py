@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, guard, interfaces, logs, mjpeg, saved
+from pi_cam_daemon import __version__, devices, frame, guard, interfaces, logs, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
@@ -80,7 +80,7 @@ def run(
 
     def card() -> bytes:
         status = supervisor.status()
-        return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
+        return frame.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
     adjustments = Adjustments(supervisor, saved.file(), camera, config.camera)
     handed = listening_socket()
