@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.errors import Cause
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
@@ -38,6 +39,44 @@ class Failure:
     cause: Cause
     message: str
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class CameraStatus:
+    """The camera at one moment. *info* is the camera's own word, None before it was opened.
+
+    *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
+    *needs_reboot* tells that nothing else has helped for as long as the owner set, *takes_still* that a picture of full
+    size is being taken.
+    """
+
+    state: State
+    failure: Failure | None
+    info: CameraInfo | None
+    captured: int
+    rate: float
+    pid: int | None
+    starts: int
+    restarts: Mapping[Cause, int]
+    since: float
+    needs_reboot: bool
+    takes_still: bool
+
+    @property
+    def framerate(self) -> float:
+        """Return the frames a second that the camera announced, 1 before it did."""
+        return self.info.framerate if self.info else 1.0
+
+    @property
+    def cause(self) -> Cause:
+        """Why there is no picture, for the moments when there is none."""
+        if self.failure and self.state is not State.STREAMING:
+            return self.failure.cause
+        if self.state in (State.WEDGED, State.STALLED):
+            return Cause(self.state.value)
+        if self.state is not State.STREAMING:
+            return Cause.STARTING
+        return Cause.STILL if self.takes_still else Cause.STALLED
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pi_cam_daemon import __version__, clock
 from pi_cam_daemon.config import Config
-from pi_cam_daemon.health import State
+from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.status import CameraStatus
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.systemd import Notifier

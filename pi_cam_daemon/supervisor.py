@@ -18,11 +18,21 @@ from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.controls import Control, Report, Value
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.health import (
+    CameraStatus,
+    Facts,
+    Failure,
+    Limits,
+    Probe,
+    State,
+    explained_until,
+    judge,
+    needs_reboot,
+    silent,
+)
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
-from pi_cam_daemon.status import CameraStatus, framerate
 from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
@@ -347,7 +357,9 @@ class Supervisor:
 
     def _limits(self) -> Limits:
         limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        return limits.at_rate(self._camera.link.framerate if self._camera else framerate(self._info))
+        return limits.at_rate(
+            self._camera.link.framerate if self._camera else self._info.framerate if self._info else 1.0
+        )
 
     def _judge(self, now: float) -> None:
         state = judge(now, self._facts(now), self._limits())

@@ -17,9 +17,8 @@ import pytest
 from pi_cam_daemon import layers
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import State
+from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.status import CameraStatus
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
 
