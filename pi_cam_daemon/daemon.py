@@ -26,10 +26,11 @@ from pi_cam_daemon.events import Events
 from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
+from pi_cam_daemon.spawn import CAMERA_ARGV
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
+from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.systemd import Notifier, listening_socket
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.health import Limits
 from pi_cam_daemon.protocol import Kind
-from pi_cam_daemon.supervisor import start_camera
+from pi_cam_daemon.spawn import start_camera
 
 # exposure and white balance need about this long to settle on a sensor that was just started
 _SETTLE_SECONDS = 1.0

@@ -6,14 +6,12 @@ import dataclasses
 import logging
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon import children
 from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.controls import Control, Report, Value
@@ -33,11 +31,10 @@ from pi_cam_daemon.health import (
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
+from pi_cam_daemon.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
-
-CAMERA_ARGV = children.command("camera")
 
 # waits before the first, second, … attempt after a failure, in seconds; the last one goes on for ever
 _BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -315,7 +312,7 @@ class Supervisor:
         elif not camera.stalled or camera.unkillable:
             # the first time it may be back before anybody notices
             state = State.NO_CAMERA if self._failures else State.STARTING
-            what = link.nonsense or f"The camera process died ({_manner(camera.process.returncode)})"
+            what = link.nonsense or f"The camera process died ({manner(camera.process.returncode)})"
             self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
         if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
@@ -377,33 +374,3 @@ class Supervisor:
         if news != self._told:
             self._told = news
             self._changed()
-
-
-def start_camera(
-    config: CameraConfig,
-    log_level: str,
-    changed: Callable[[], None],
-    argv: Sequence[str] = CAMERA_ARGV,
-    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
-) -> tuple[subprocess.Popen[bytes], CameraLink]:
-    """A new camera process and the server's end of its socket. Raises OSError when none can be started."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        fd = theirs.fileno()
-        try:
-            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL, **children.options())
-        except OSError:
-            ours.close()
-            raise
-    link = CameraLink(ours, config.video.framerate, changed)
-    link.tell(Kind.CONFIGURE, config.to_json())
-    return process, link
-
-
-def _manner(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return signal.Signals(-returncode).name
-    except ValueError:
-        return f"signal {-returncode}"
