@@ -77,7 +77,7 @@ def run(
 
     hub = Hub()
     cards = Cards()
-    supervisor = Supervisor(config.source, camera, config.log.level, lambda: events.put(_CHANGED), camera_argv, popen)
+    supervisor = Supervisor(config, camera, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
@@ -98,7 +98,6 @@ def run(
     listening = None if handed else (config.http.listen_address, config.http.port)
     if handed:
         log.info("systemd's socket is served, whatever http.listen_address and http.port are")
-    supervisor.reboot_after_seconds = config.health.reboot_after_minutes * 60
 
     streams.start()
     supervisor.start(watch=streams.watch)
@@ -169,9 +168,8 @@ def _reload(
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
     server.configure(new.http, guarded, new.wall)
-    supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
-    supervisor.configure(new.source, server.adjustments.configure(camera, new.camera), new.log.level)
+    supervisor.configure(new, server.adjustments.configure(camera, new.camera))
     log.info("configuration reloaded")
     return new
 

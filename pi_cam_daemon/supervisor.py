@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.camera_info import CameraInfo
-from pi_cam_daemon.config import CameraConfig, SourceConfig
+from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.controls import Control, Report, Value
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import (
@@ -76,30 +76,28 @@ class _Camera:
 class Supervisor:
     """Keeps a camera process running while pictures are wanted.
 
+    *camera* is what the camera process gets: the camera's part of *config* with the controls that were saved or set.
     *changed* is called when the state does. *popen* starts a process; tests hand in one that no signal reaches.
     """
 
     def __init__(
         self,
-        source: SourceConfig,
-        config: CameraConfig,
-        log_level: str,
+        config: Config,
+        camera: CameraConfig,
         changed: Callable[[], None],
         argv: Sequence[str] = CAMERA_ARGV,
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
         self.audience = Audience(self.wake)
-        self.reboot_after_seconds = 0.0
         self._changed = changed
         self._argv = argv
         self._popen = popen
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must not count any twice
         self._lock = threading.Lock()
-        self._source = source
         self._config = config
-        self._log_level = log_level
+        self._settings = camera
         self._restart = False
         self._closing = False
         self._watch: Watch
@@ -135,17 +133,17 @@ class Supervisor:
         self.wake()
         self._thread.join(timeout)
 
-    def configure(self, source: SourceConfig, config: CameraConfig, log_level: str) -> None:
-        """Settings from now on; a camera process that runs with others is started anew."""
+    def configure(self, config: Config, camera: CameraConfig) -> None:
+        """Use these settings from now on; start a camera process that runs with others anew."""
         with self._lock:
-            self._restart = self._restart or (config, log_level) != (self._config, self._log_level)
-            self._source, self._config, self._log_level = source, config, log_level
+            self._restart |= (camera, config.log.level) != (self._settings, self._config.log.level)
+            self._config, self._settings = config, camera
         self.wake()
 
-    def adopt(self, config: CameraConfig) -> None:
-        """The settings that the camera process has already, for the next one."""
+    def adopt(self, camera: CameraConfig) -> None:
+        """Keep the settings that the camera process has already, for the next one."""
         with self._lock:
-            self._config = dataclasses.replace(self._config, controls=config.controls, usb=config.usb)
+            self._settings = dataclasses.replace(self._settings, controls=camera.controls, usb=camera.usb)
 
     def controls(self) -> tuple[str, tuple[Control, ...]]:
         """The kind of the camera and what can be set on it, as it was when it ran last; "" and nothing before that."""
@@ -213,10 +211,10 @@ class Supervisor:
         if self._closing:
             return False
         # A camera that failed is tried until it works again, also when nobody looks: asleep it would pass for well.
-        return self._source.capture == "always" or self._failure is not None or self._watched(now)
+        return self._config.source.capture == "always" or self._failure is not None or self._watched(now)
 
     def _watched(self, now: float) -> bool:
-        return self.audience.wanted_until(self._source.idle_seconds) > now
+        return self.audience.wanted_until(self._config.source.idle_seconds) > now
 
     def _step(self, now: float) -> None:
         camera = self._camera
@@ -241,12 +239,12 @@ class Supervisor:
         with self._lock:
             if self._restart:  # what was said of the camera before does not hold
                 self._info = None
-            config, level, self._restart = self._config, self._log_level, False
-        if config.kind == "auto" and self._info and self._info.kind != "pattern":
+            settings, level, self._restart = self._settings, self._config.log.level, False
+        if settings.kind == "auto" and self._info and self._info.kind != "pattern":
             # A camera that was found is waited for: a test picture in its place would pass for well.
-            config = dataclasses.replace(config, kind=self._info.kind)
+            settings = dataclasses.replace(settings, kind=self._info.kind)
         try:
-            process, link = start_camera(config, level, self.wake, self._argv, self._popen)
+            process, link = start_camera(settings, level, self.wake, self._argv, self._popen)
         except OSError as error:
             self._fail(Failure(State.NO_CAMERA, Cause.CRASHED, f"The camera process cannot be started: {error}"))
             self._back_off(now)
@@ -353,7 +351,7 @@ class Supervisor:
         return None if camera.kill_at is None else camera.kill_at + _KILL_SECONDS
 
     def _limits(self) -> Limits:
-        limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
+        limits = Limits(self._config.source.start_timeout_seconds, self._config.source.stall_timeout_seconds)
         return limits.at_rate(
             self._camera.link.framerate if self._camera else self._info.framerate if self._info else 1.0
         )
@@ -367,9 +365,10 @@ class Supervisor:
             self._state, self._since = state, now
         if state.ok:
             self._well_at = now
-        kind = self._info.kind if self._info else self._config.kind
+        kind = self._info.kind if self._info else self._settings.kind
         cause = self._failure.cause if self._failure else Cause.STARTING
-        self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, self.reboot_after_seconds)
+        after_seconds = self._config.health.reboot_after_minutes * 60
+        self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, after_seconds)
         news = (state, self._failure, self._needs_reboot)
         if news != self._told:
             self._told = news
