@@ -135,7 +135,7 @@ class Adjustments:
         if not self._turn.acquire(timeout=_ANSWER_SECONDS):
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera is being set by somebody else; try again")
         try:
-            return self._supervisor.adjust(next(self._numbers), values, _ANSWER_SECONDS)
+            return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
         except TimeoutError:
             text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls tells later what is set"
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, Config
-from pi_cam_daemon.controls import Control, Report, Value
+from pi_cam_daemon.controls import Control
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import (
     CameraStatus,
@@ -32,7 +32,6 @@ from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.spawn import CAMERA_ARGV, manner, start_camera
-from pi_cam_daemon.still import Still
 
 log = logging.getLogger(__name__)
 
@@ -146,26 +145,19 @@ class Supervisor:
             self._settings = dataclasses.replace(self._settings, controls=camera.controls, usb=camera.usb)
 
     def controls(self) -> tuple[str, tuple[Control, ...]]:
-        """The kind of the camera and what can be set on it, as it was when it ran last; "" and nothing before that."""
+        """Return the kind of the camera and its controls, as of its last run; "" and nothing before the first."""
         with self._lock:
             camera, info, controls = self._camera, self._info, self._controls
         if camera and camera.link.info:
             return camera.link.info.kind, camera.link.controls
         return (info.kind, controls) if info else ("", ())
 
-    def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
-        """Have the camera set these *values*: CameraLink.adjust. EOFError without a camera."""
+    def link(self) -> CameraLink:
+        """Return the link to the camera that runs, which adjusts it and takes stills. Raises EOFError without one."""
         camera = self._camera
         if camera is None or not camera.link.info:
             raise EOFError
-        return camera.link.adjust(number, values, seconds)
-
-    def take_still(self, number: int, seconds: float) -> Still:
-        """Have the camera take a picture of full size: CameraLink.take_still. EOFError without a camera."""
-        camera = self._camera
-        if camera is None or not camera.link.info:
-            raise EOFError
-        return camera.link.take_still(number, seconds)
+        return camera.link
 
     def status(self) -> CameraStatus:
         with self._lock:
