@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -80,25 +81,6 @@ class CameraStatus:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was observed of the camera process. Times are CLOCK_MONOTONIC in seconds.
-
-    *progressed_at* is when this process last captured a frame, None before its first; until *excused_until* none need
-    come, for it takes a still. *act_by* is when the supervisor goes on by itself: starts a process, or is done with one
-    that ends; None while one runs as it should.
-    """
-
-    wanted: bool
-    running: bool
-    started_at: float = 0.0
-    progressed_at: float | None = None
-    excused_until: float = 0.0
-    failure: Failure | None = None
-    unkillable: bool = False
-    act_by: float | None = None
-
-
-@dataclass(frozen=True)
 class Limits:
     """How long a camera may be silent, in seconds: before its first frame, and between two."""
 
@@ -106,43 +88,42 @@ class Limits:
     stall_seconds: float
 
     def at_rate(self, framerate: float) -> Limits:
-        """The same limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
+        """Return the limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
         return Limits(self.start_seconds + 2 / framerate, max(self.stall_seconds, 10 / framerate))
 
+    def silent_at(self, started_at: float, progressed_at: float | None, excused_until: float) -> float:
+        """Return when a camera process becomes too silent. Times are CLOCK_MONOTONIC in seconds.
 
-def judge(now: float, facts: Facts, limits: Limits) -> State:
-    """The one state that these facts add up to."""
+        It captured its last frame at *progressed_at*, None before its first. It takes a still until *excused_until*.
+        """
+        if progressed_at is None:
+            return started_at + self.start_seconds
+        return max(progressed_at + self.stall_seconds, excused_until)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Input of `judge`. *pictures* and *silent_at* are those of the camera process that runs."""
+
+    wanted: bool
+    running: bool
+    pictures: bool = False
+    silent_at: float = math.inf
+    failure: Failure | None = None
+    unkillable: bool = False
+
+
+def judge(now: float, facts: Facts) -> State:
+    """Return the one state that these facts add up to."""
     if facts.unkillable:
         return State.WEDGED
     if not facts.wanted and not facts.running:
         return State.IDLE
-    if silent(now, facts, limits):
+    if now > facts.silent_at:
         return State.STALLED
-    if facts.running and facts.progressed_at is not None:
+    if facts.pictures:
         return State.STREAMING
-    if facts.failure:
-        return facts.failure.state
-    return State.STARTING
-
-
-def silent(now: float, facts: Facts, limits: Limits) -> bool:
-    """Whether the process that runs has been quiet for longer than any camera should be."""
-    if not facts.running:
-        return False
-    if facts.progressed_at is None:
-        return now - facts.started_at > limits.start_seconds
-    return now - facts.progressed_at > limits.stall_seconds and now > facts.excused_until
-
-
-def explained_until(facts: Facts, limits: Limits) -> float:
-    """Until when these facts can last; then a supervisor that still has them turns and gets nowhere."""
-    if facts.unkillable or not (facts.wanted or facts.running):
-        return float("inf")  # it waits for a driver, or for somebody to look
-    if facts.act_by is not None:
-        return facts.act_by
-    if facts.progressed_at is None:
-        return facts.started_at + limits.start_seconds
-    return max(facts.progressed_at + limits.stall_seconds, facts.excused_until)
+    return facts.failure.state if facts.failure else State.STARTING
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import random
 import signal
 import subprocess
@@ -16,18 +17,7 @@ from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.controls import Control
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import (
-    CameraStatus,
-    Facts,
-    Failure,
-    Limits,
-    Probe,
-    State,
-    explained_until,
-    judge,
-    needs_reboot,
-    silent,
-)
+from pi_cam_daemon.health import CameraStatus, Facts, Failure, Limits, Probe, State, judge, needs_reboot
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
@@ -62,14 +52,16 @@ class _Camera:
         self.started_at = now
         self.live: bool | None = None
         self.greeted = False
-        # when it is killed if it has not ended by itself; None while it is wanted
-        self.kill_at: float | None = None
-        # it was asked to end, or was found silent: its end is no news then
+        # when the supervisor takes the next step; set with each of the steps below
+        self.deadline = math.inf
+        # its end is expected: it was asked to end, or was found silent
         self.stopped = False
         self.stalled = False
+        # the steps towards its end
+        self.ending = False
         self.killed = False
         self.unkillable = False
-        self.died_at: float | None = None
+        self.dead = False
 
 
 class Supervisor:
@@ -181,23 +173,19 @@ class Supervisor:
     def _run(self) -> None:
         while True:
             now = time.monotonic()
-            self._step(now)
+            self.step(now)
             if self._closing and self._camera is None:
                 return
-            # A loop that turns and gets nowhere is no more alive than one that stands.
-            if now <= explained_until(self._facts(now), self._limits()):
-                self.probe.answer()
             self._wakeup.wait(self._patience(now))
             self._wakeup.clear()
 
     def _patience(self, now: float) -> float | None:
-        camera = self._camera
+        camera, rest = self._camera, self._deadline(now) - now
         if camera is None:
-            return max(0.0, self._next_start - now) if self._wanted(now) else None
-        if (camera.kill_at or camera.died_at or camera.link.ended) and not camera.unkillable:
+            return max(0.0, rest) if rest < math.inf else None
+        if camera.ending and not camera.unkillable:
             return _REAP_SECONDS
-        silent_in = explained_until(self._facts(now), self._limits()) - now
-        return min(_LOOK_SECONDS, max(_REAP_SECONDS, silent_in))
+        return min(_LOOK_SECONDS, max(_REAP_SECONDS, rest))
 
     def _wanted(self, now: float) -> bool:
         if self._closing:
@@ -208,7 +196,8 @@ class Supervisor:
     def _watched(self, now: float) -> bool:
         return self.audience.wanted_until(self._config.source.idle_seconds) > now
 
-    def _step(self, now: float) -> None:
+    def step(self, now: float) -> None:
+        """Do what is due at *now*, and answer the probe; tests call it with a clock of their own."""
         camera = self._camera
         if camera is None:
             if self._restart:  # other settings may cure what failed
@@ -218,14 +207,24 @@ class Supervisor:
         elif camera.process.poll() is not None:
             # Its last words are read by the stream loop: they are all known when that has come to their end, which
             # something that the camera stack left behind may hold open.
-            camera.died_at = camera.died_at or now
-            if camera.link.ended or now - camera.died_at > _LAST_WORDS_SECONDS:
+            if not camera.dead:
+                camera.dead, camera.deadline = True, now + _LAST_WORDS_SECONDS
+            if camera.link.ended or now >= camera.deadline:
                 self._ended(camera, now)
-        elif camera.kill_at is not None:
-            self._insist(camera, camera.kill_at, now)
-        else:
+        elif not camera.ending:
             self._look_after(camera, now)
+        elif now >= camera.deadline:
+            self._insist(camera, now)
         self._judge(now)
+        # A loop that turns and lets a deadline pass is no more alive than one that stands.
+        if now <= self._deadline(now):
+            self.probe.answer()
+
+    def _deadline(self, now: float) -> float:
+        """Return the time of the next step; infinity when there is none to take."""
+        if self._camera:
+            return self._camera.deadline
+        return self._next_start if self._wanted(now) else math.inf
 
     def _spawn(self, now: float) -> None:
         with self._lock:
@@ -242,6 +241,7 @@ class Supervisor:
             self._back_off(now)
             return
         self._camera = _Camera(process, link, now)
+        self._camera.deadline = self._silent_at(self._camera)
         self._starts += 1
         self._watch(link)
 
@@ -256,6 +256,7 @@ class Supervisor:
         if link.progressed_at is not None and self._failure:
             log.info("pictures again")
             self._failure = None
+        camera.deadline = self._silent_at(camera)
         watched = self._watched(now)
         if watched != camera.live:
             camera.live = watched
@@ -264,25 +265,24 @@ class Supervisor:
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
             link.tell(Kind.STOP)
-            camera.kill_at = now + _STOP_SECONDS
         elif link.error or link.ended:
-            camera.kill_at = now + _STOP_SECONDS
-        elif silent(now, self._facts(now), self._limits()):
+            pass  # it may end by itself, within the same time
+        elif now > camera.deadline:
             camera.stalled = True
             seconds = now - (link.progressed_at or camera.started_at)
             message = f"The camera has given no picture for {seconds:.0f} s and is started again"
             self._fail(Failure(State.STALLED, Cause.STALLED, message))
             camera.process.terminate()
-            camera.kill_at = now + _STOP_SECONDS
-
-    def _insist(self, camera: _Camera, kill_at: float, now: float) -> None:
-        if now < kill_at or camera.unkillable:
+        else:
             return
+        camera.ending, camera.deadline = True, now + _STOP_SECONDS
+
+    def _insist(self, camera: _Camera, now: float) -> None:
         if not camera.killed:
-            camera.killed = True
+            camera.killed, camera.deadline = True, now + _KILL_SECONDS
             camera.process.kill()
-        if now >= kill_at + _KILL_SECONDS:
-            camera.unkillable = True
+        else:
+            camera.unkillable, camera.deadline = True, math.inf
             message = "The camera process cannot be killed: a driver holds it, and only a reboot frees it"
             self._fail(Failure(State.WEDGED, Cause.WEDGED, message, "Restart the Pi"))
 
@@ -321,37 +321,24 @@ class Supervisor:
             log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
             self._failure = failure
 
-    def _facts(self, now: float) -> Facts:
-        camera = self._camera
-        return Facts(
-            wanted=self._wanted(now),
-            running=camera is not None,
-            started_at=camera.started_at if camera else 0.0,
-            progressed_at=camera.link.progressed_at if camera else None,
-            failure=self._failure,
-            excused_until=camera.link.excused_until if camera else 0.0,
-            unkillable=camera is not None and camera.unkillable,
-            act_by=self._act_by(),
-        )
-
-    def _act_by(self) -> float | None:
-        camera = self._camera
-        if camera is None:
-            return self._next_start
-        if camera.died_at is not None:
-            return camera.died_at + _LAST_WORDS_SECONDS
-        return None if camera.kill_at is None else camera.kill_at + _KILL_SECONDS
-
-    def _limits(self) -> Limits:
-        limits = Limits(self._config.source.start_timeout_seconds, self._config.source.stall_timeout_seconds)
-        return limits.at_rate(
-            self._camera.link.framerate if self._camera else self._info.framerate if self._info else 1.0
-        )
+    def _silent_at(self, camera: _Camera) -> float:
+        source, link = self._config.source, camera.link
+        limits = Limits(source.start_timeout_seconds, source.stall_timeout_seconds).at_rate(link.framerate)
+        return limits.silent_at(camera.started_at, link.progressed_at, link.excused_until)
 
     def _judge(self, now: float) -> None:
-        state = judge(now, self._facts(now), self._limits())
         if self._closing:
             return
+        camera = self._camera
+        facts = Facts(
+            wanted=self._wanted(now),
+            running=camera is not None,
+            pictures=camera is not None and camera.link.progressed_at is not None,
+            silent_at=self._silent_at(camera) if camera else math.inf,
+            failure=self._failure,
+            unkillable=camera is not None and camera.unkillable,
+        )
+        state = judge(now, facts)
         if state is not self._state:
             log.info("%s", state)
             self._state, self._since = state, now
