@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pi_cam_daemon.camera_info import CameraInfo
+from pi_cam_daemon.config import SourceConfig
 from pi_cam_daemon.errors import Cause
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
@@ -81,27 +82,6 @@ class CameraStatus:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How long a camera may be silent, in seconds: before its first frame, and between two."""
-
-    start_seconds: float
-    stall_seconds: float
-
-    def at_rate(self, framerate: float) -> Limits:
-        """Return the limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
-        return Limits(self.start_seconds + 2 / framerate, max(self.stall_seconds, 10 / framerate))
-
-    def silent_at(self, started_at: float, progressed_at: float | None, excused_until: float) -> float:
-        """Return when a camera process becomes too silent. Times are CLOCK_MONOTONIC in seconds.
-
-        It captured its last frame at *progressed_at*, None before its first. It takes a still until *excused_until*.
-        """
-        if progressed_at is None:
-            return started_at + self.start_seconds
-        return max(progressed_at + self.stall_seconds, excused_until)
-
-
-@dataclass(frozen=True)
 class Facts:
     """Input of `judge`. *pictures* and *silent_at* are those of the camera process that runs."""
 
@@ -124,6 +104,23 @@ def judge(now: float, facts: Facts) -> State:
     if facts.pictures:
         return State.STREAMING
     return facts.failure.state if facts.failure else State.STARTING
+
+
+def silent_at(
+    limits: SourceConfig,
+    framerate: float,
+    started_at: float,
+    progressed_at: float | None = None,
+    excused_until: float = 0.0,
+) -> float:
+    """Return when a camera process becomes too silent. Times are CLOCK_MONOTONIC in seconds.
+
+    It captured its last frame at *progressed_at*, None before its first, and takes a still until *excused_until*.
+    Long shutters exist: ten frame periods are no stall.
+    """
+    if progressed_at is None:
+        return started_at + limits.start_timeout_seconds + 2 / framerate
+    return max(progressed_at + max(limits.stall_timeout_seconds, 10 / framerate), excused_until)
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

@@ -17,7 +17,7 @@ from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.controls import Control
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import CameraStatus, Facts, Failure, Limits, Probe, State, judge, needs_reboot
+from pi_cam_daemon.health import CameraStatus, Facts, Failure, Probe, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
@@ -322,9 +322,8 @@ class Supervisor:
             self._failure = failure
 
     def _silent_at(self, camera: _Camera) -> float:
-        source, link = self._config.source, camera.link
-        limits = Limits(source.start_timeout_seconds, source.stall_timeout_seconds).at_rate(link.framerate)
-        return limits.silent_at(camera.started_at, link.progressed_at, link.excused_until)
+        link, limits = camera.link, self._config.source
+        return silent_at(limits, link.framerate, camera.started_at, link.progressed_at, link.excused_until)
 
     def _judge(self, now: float) -> None:
         if self._closing:

@@ -11,7 +11,7 @@ from pi_cam_daemon import layers, saved
 from pi_cam_daemon.commands.output import save
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.health import Limits
+from pi_cam_daemon.health import silent_at
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.spawn import start_camera
 
@@ -33,8 +33,7 @@ def take(config: Config) -> bytes:
     except OSError as error:
         raise SourceError(f"The camera process cannot be started: {error}", Cause.CRASHED) from error
     link.tell(Kind.LIVE)
-    limits = Limits(config.source.start_timeout_seconds, config.source.stall_timeout_seconds)
-    seconds = limits.at_rate(config.video.framerate).start_seconds
+    seconds = silent_at(config.source, config.video.framerate, started_at=0.0)
     deadline = time.monotonic() + seconds
     newest = None
     try:

@@ -1,22 +1,26 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pi_cam_daemon import layers
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, judge, needs_reboot
+from pi_cam_daemon.health import Facts, Failure, Probe, State, judge, needs_reboot, silent_at
 
 NOW = 1000.0
-LIMITS = Limits(start_seconds=30.0, stall_seconds=5.0)
+RATE = 100.0  # so that a frame period counts for nothing but in the test of it
+START, STALL = 30.0 + 2 / RATE, 5.0
+LIMITS = replace(layers.load(etc=Path("/nonexistent")).source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL)
 
 IDLE = Facts(wanted=False, running=False)
 WANTED = Facts(wanted=True, running=False)
 
 
 def running(started_at: float, progressed_at: float | None = None, excused_until: float = 0.0) -> Facts:
-    silent_at = LIMITS.silent_at(started_at, progressed_at, excused_until)
-    return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silent_at)
+    silence = silent_at(LIMITS, RATE, started_at, progressed_at, excused_until)
+    return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
 
 
 BEGINNING = running(NOW - 3)
@@ -37,7 +41,7 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(WANTED, State.STARTING, id="wanted, not yet spawned"),
         pytest.param(BEGINNING, State.STARTING, id="spawned, no frame yet"),
         pytest.param(replace(BEGINNING, wanted=False), State.STARTING, id="unwanted while it starts"),
-        pytest.param(running(NOW - 30), State.STARTING, id="at the start limit"),
+        pytest.param(running(NOW - START), State.STARTING, id="at the start limit"),
         pytest.param(OVERDUE, State.STALLED, id="past the start limit"),
         pytest.param(STREAMING, State.STREAMING, id="frames come"),
         pytest.param(running(NOW - 500, NOW), State.STREAMING, id="a frame just now"),
@@ -76,7 +80,8 @@ def test_the_judgement_does_not_depend_on_the_age_of_the_clock(times: tuple[floa
 
 @pytest.mark.parametrize(("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)])
 def test_ten_frame_periods_are_no_stall(framerate: float, stall_seconds: float) -> None:
-    assert LIMITS.at_rate(framerate) == Limits(30.0 + 2 / framerate, stall_seconds)
+    assert silent_at(LIMITS, framerate, NOW) == NOW + 30.0 + 2 / framerate
+    assert silent_at(LIMITS, framerate, 0.0, NOW) == NOW + stall_seconds
 
 
 def test_only_pictures_and_sleep_by_design_are_healthy() -> None:
@@ -90,17 +95,17 @@ moments = st.floats(0, 2 * NOW)
 def test_a_camera_is_stalled_from_the_moment_on_at_which_it_becomes_too_silent(
     started_at: float, progressed_at: float | None, excused_until: float, framerate: float
 ) -> None:
-    silent_at = LIMITS.at_rate(framerate).silent_at(started_at, progressed_at, excused_until)
-    facts = Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silent_at)
-    assert judge(silent_at - 1e-6, facts) is not State.STALLED
-    assert judge(silent_at + 1e-6, facts) is State.STALLED
+    silence = silent_at(LIMITS, framerate, started_at, progressed_at, excused_until)
+    facts = Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
+    assert judge(silence - 1e-6, facts) is not State.STALLED
+    assert judge(silence + 1e-6, facts) is State.STALLED
 
 
 def test_the_first_picture_may_take_longer_than_the_next_and_a_still_longer_than_either() -> None:
-    assert LIMITS.silent_at(NOW - 3, None, 0.0) == NOW - 3 + 30
-    assert LIMITS.silent_at(NOW - 500, NOW - 0.04, 0.0) == NOW - 0.04 + 5
-    assert LIMITS.silent_at(NOW - 500, NOW - 5.1, NOW + 7) == NOW + 7
-    assert LIMITS.silent_at(NOW - 500, NOW - 0.04, NOW + 1) == NOW - 0.04 + 5
+    assert silent_at(LIMITS, RATE, NOW - 3) == NOW - 3 + START
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04) == NOW - 0.04 + STALL
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 5.1, NOW + 7) == NOW + 7
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04, NOW + 1) == NOW - 0.04 + STALL
 
 
 HOUR = 3600.0
