@@ -14,13 +14,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.request import Refused
@@ -34,20 +34,6 @@ HOLD_SECONDS = 2.0
 REPEAT_SECONDS = 1.0
 # somebody who comes and goes without end fills no journal
 _TOLD_SECONDS = 10.0
-
-
-class FrameReader(Protocol):
-    """The camera's end as this loop sees it; *framerate* is in frames a second."""
-
-    @property
-    def framerate(self) -> float: ...
-
-    def fileno(self) -> int: ...
-
-    def read(self) -> Frame | None:
-        """The newest frame that has arrived; EOFError when nothing more will come."""
-
-    def close(self) -> None: ...
 
 
 class Streams:
@@ -70,9 +56,9 @@ class Streams:
         self._lock = threading.Lock()  # guards the three below, which other threads write
         self._reviewed = True
         self._arrivals: list[Viewer] = []
-        self._next_camera: FrameReader | None = None
+        self._next_camera: CameraLink | None = None
         self._closing = False
-        self._camera: FrameReader | None = None
+        self._camera: CameraLink | None = None
         self._camera_fd = -1
         self._hold_seconds = HOLD_SECONDS
         # what everybody is shown now (None: nothing yet), when that was sent, and when it was last a new picture
@@ -131,7 +117,7 @@ class Streams:
             self._arrivals.append(viewer)
         self._wake()
 
-    def watch(self, camera: FrameReader) -> None:
+    def watch(self, camera: CameraLink) -> None:
         """Read frames from *camera*, and close it when it ends or another takes its place."""
         with self._lock:
             self._next_camera = camera
