@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pi_cam_daemon import __version__, layers, saved
+from pi_cam_daemon.commands import config
 from pi_cam_daemon.commands.output import BAD_CONFIG, FAILED, INTERRUPTED, OK, USAGE, complain, sentence, written
 from pi_cam_daemon.errors import ConfigError, SourceError
 
@@ -137,7 +138,7 @@ def _parser() -> _Parser:
 
 
 def _dispatch(options: argparse.Namespace) -> int:
-    """Run the command. Each is imported only when it is asked for, so that `run` loads nothing of the others."""
+    """Run the command. Most are imported only when they are asked for, so that `run` loads no more than it needs."""
     root = Path("/")
     match options.command:
         case "run":
@@ -153,25 +154,17 @@ def _dispatch(options: argparse.Namespace) -> int:
 
             return cameras.run()
         case "check-config":
-            from pi_cam_daemon.commands import config
-
             return config.check(options)
         case "config":
-            from pi_cam_daemon.commands import config
-
             return config.show(options)
         case "support-bundle":
             from pi_cam_daemon.commands import support
 
             return support.run(options)
-        case "add-user":
+        case "add-user" | "remove-user":
             from pi_cam_daemon.commands import users
 
-            return users.add(options)
-        case "remove-user":
-            from pi_cam_daemon.commands import users
-
-            return users.remove(options)
+            return users.add(options) if options.command == "add-user" else users.remove(options)
         case "update":
             from pi_cam_daemon.commands import update
 
