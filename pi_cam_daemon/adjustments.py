@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Adjustments:
         info = self._supervisor.status().info
         return {
             "camera": info.name if info else None,
-            "controls": {control.name: _described(control) for control in controls},
+            "controls": _described(controls),
             "saved": saved.read(self._path, kind),
         }
 
@@ -81,7 +81,7 @@ class Adjustments:
         answer: dict[str, object] = {"applied": report.applied}
         if report.refused:
             answer["errors"] = report.refused
-        answer["controls"] = {control.name: _described(control) for control in report.controls}
+        answer["controls"] = _described(report.controls)
         return HTTPStatus.CONFLICT if report.refused else HTTPStatus.OK, answer
 
     def save(self) -> dict[str, object]:
@@ -121,7 +121,7 @@ class Adjustments:
         return {
             "applied": report.applied if report else {},
             **({"errors": report.refused} if report and report.refused else {}),
-            "controls": {control.name: _described(control) for control in (report.controls if report else controls)},
+            "controls": _described(report.controls if report else controls),
             "saved": {},
         }
 
@@ -136,7 +136,7 @@ class Adjustments:
         if not self._turn.acquire(timeout=_ANSWER_SECONDS):
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera is being set by somebody else; try again")
         try:
-            return self._supervisor.adjust(next(self._numbers), values, _ANSWER_SECONDS)
+            return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
         except TimeoutError:
             text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls tells later what is set"
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
@@ -153,12 +153,13 @@ def _settings(config: CameraConfig) -> tuple[object, object]:
     return config.controls, config.usb.controls
 
 
-def _described(control: Control) -> dict[str, object]:
-    """*control* without its name and without what it does not have."""
-    described = {
-        key: value for key, value in dataclasses.asdict(control).items() if value or type(value) in (int, float)
-    }
-    if control.kind is not Kind.ACTION:
-        described |= {"default": control.default, "value": control.value}
-    del described["name"]
+def _described(controls: Sequence[Control]) -> dict[str, object]:
+    """Return *controls* by name, each without what it does not have."""
+    described: dict[str, object] = {}
+    for control in controls:
+        fields = dataclasses.asdict(control).items()
+        about = {key: value for key, value in fields if value or type(value) in (int, float)}
+        if control.kind is not Kind.ACTION:
+            about |= {"default": control.default, "value": control.value}
+        described[about.pop("name")] = about
     return described

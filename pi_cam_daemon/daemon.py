@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, guard, interfaces, logs, mjpeg, saved
+from pi_cam_daemon import __version__, devices, frame, guard, interfaces, logs, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
@@ -26,10 +26,11 @@ from pi_cam_daemon.events import Events
 from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
+from pi_cam_daemon.spawn import CAMERA_ARGV
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import CAMERA_ARGV, Supervisor
+from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.systemd import Notifier, listening_socket
 
 log = logging.getLogger(__name__)
@@ -76,11 +77,11 @@ def run(
 
     hub = Hub()
     cards = Cards()
-    supervisor = Supervisor(config.source, camera, config.log.level, lambda: events.put(_CHANGED), camera_argv, popen)
+    supervisor = Supervisor(config, camera, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
-        return mjpeg.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
+        return frame.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
 
     adjustments = Adjustments(supervisor, saved.file(), camera, config.camera)
     handed = listening_socket()
@@ -97,7 +98,6 @@ def run(
     listening = None if handed else (config.http.listen_address, config.http.port)
     if handed:
         log.info("systemd's socket is served, whatever http.listen_address and http.port are")
-    supervisor.reboot_after_seconds = config.health.reboot_after_minutes * 60
 
     streams.start()
     supervisor.start(watch=streams.watch)
@@ -168,9 +168,8 @@ def _reload(
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
     server.configure(new.http, guarded, new.wall)
-    supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     observer.configure(new)
-    supervisor.configure(new.source, server.adjustments.configure(camera, new.camera), new.log.level)
+    supervisor.configure(new, server.adjustments.configure(camera, new.camera))
     log.info("configuration reloaded")
     return new
 

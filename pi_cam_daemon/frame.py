@@ -1,10 +1,24 @@
-"""One picture on its way to the viewers."""
+"""One picture on its way to the viewers, and the wire format of the stream: multipart/x-mixed-replace.
+
+The boundary goes out AFTER each picture. Browsers, VLC and the JavaScript parsers of Mainsail and Fluidd show a part
+only when what follows it arrives. The boundary is unquoted, because Fluidd takes quotes for part of it. It is
+alphanumeric, and too long to occur inside a JPEG. Header lines stay below the 128 bytes that FFmpeg reads.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pi_cam_daemon import jpeg
+
+BOUNDARY = "picamdaemonboundary7Mq2vX"
+CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
+
+# what a stream begins with, right after its HTTP header and before any picture
+# (no CRLF before it: FFmpeg's probe, which mpv and pipes depend on, looks for the dashes in the very first byte)
+OPENING = f"--{BOUNDARY}\r\n".encode()
+# what ends every part, in the same write as the picture
+CLOSING = b"\r\n" + OPENING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,3 +42,19 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels; JpegError when this is no JPEG after all."""
         return jpeg.size(self.jpeg)
+
+
+def part_header(length: int, timestamp: float) -> bytes:
+    """Return the header of a part of *length* bytes; *timestamp* is Unix time in seconds."""
+    return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %.6f\r\n\r\n" % (length, timestamp)
+
+
+def part(jpeg: bytes, timestamp: float, no_picture: str = "") -> bytes:
+    """Return one whole part: header, picture, boundary.
+
+    With *no_picture*, *jpeg* is a card and this is its cause; a header line tells programs so.
+    """
+    header = part_header(len(jpeg), timestamp)
+    if no_picture:
+        header = b"%sX-No-Picture: %s\r\n\r\n" % (header[:-2], no_picture.encode())
+    return header + jpeg + CLOSING

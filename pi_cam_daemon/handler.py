@@ -13,8 +13,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import mjpeg
 from pi_cam_daemon.access import Client, stays_here
+from pi_cam_daemon.frame import CONTENT_TYPE
 from pi_cam_daemon.health import State
 from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
 
@@ -150,7 +150,7 @@ class Handler(socketserver.BaseRequestHandler):
         headers = {
             **_NO_STORE,
             "X-Accel-Buffering": "no",
-            "Content-Type": mjpeg.CONTENT_TYPE,
+            "Content-Type": CONTENT_TYPE,
         }
         assert self.client
         self.server.streams.take_place(self.client)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pi_cam_daemon.config import SourceConfig
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.messages import CameraInfo
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
@@ -41,69 +44,79 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was observed of the camera process. Times are CLOCK_MONOTONIC in seconds.
+class CameraStatus:
+    """The camera at one moment. *info* is the camera's own word, None before it was opened.
 
-    *progressed_at* is when this process last captured a frame, None before its first; until *excused_until* none need
-    come, for it takes a still. *act_by* is when the supervisor goes on by itself: starts a process, or is done with one
-    that ends; None while one runs as it should.
+    *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
+    *needs_reboot* tells that nothing else has helped for as long as the owner set, *takes_still* that a picture of full
+    size is being taken.
     """
 
-    wanted: bool
-    running: bool
-    started_at: float = 0.0
-    progressed_at: float | None = None
-    excused_until: float = 0.0
-    failure: Failure | None = None
-    unkillable: bool = False
-    act_by: float | None = None
+    state: State
+    failure: Failure | None
+    info: CameraInfo | None
+    captured: int
+    rate: float
+    pid: int | None
+    starts: int
+    restarts: Mapping[Cause, int]
+    since: float
+    needs_reboot: bool
+    takes_still: bool
+
+    @property
+    def framerate(self) -> float:
+        """Return the frames a second that the camera announced, 1 before it did."""
+        return self.info.framerate if self.info else 1.0
+
+    @property
+    def cause(self) -> Cause:
+        """Why there is no picture, for the moments when there is none."""
+        if self.failure and self.state is not State.STREAMING:
+            return self.failure.cause
+        if self.state in (State.WEDGED, State.STALLED):
+            return Cause(self.state.value)
+        if self.state is not State.STREAMING:
+            return Cause.STARTING
+        return Cause.STILL if self.takes_still else Cause.STALLED
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How long a camera may be silent, in seconds: before its first frame, and between two."""
+class Facts:
+    """Input of `judge`. *pictures* and *silent_at* are those of the camera process that runs."""
 
-    start_seconds: float
-    stall_seconds: float
+    wanted: bool
+    running: bool
+    pictures: bool = False
+    silent_at: float = math.inf
+    failure: Failure | None = None
+    unkillable: bool = False
 
-    def at_rate(self, framerate: float) -> Limits:
-        """The same limits for a camera of *framerate*: ten frame periods are no stall, long shutters exist."""
-        return Limits(self.start_seconds + 2 / framerate, max(self.stall_seconds, 10 / framerate))
 
-
-def judge(now: float, facts: Facts, limits: Limits) -> State:
-    """The one state that these facts add up to."""
+def judge(now: float, facts: Facts) -> State:
+    """Return the one state that these facts add up to."""
     if facts.unkillable:
         return State.WEDGED
     if not facts.wanted and not facts.running:
         return State.IDLE
-    if silent(now, facts, limits):
+    if now > facts.silent_at:
         return State.STALLED
-    if facts.running and facts.progressed_at is not None:
+    if facts.pictures:
         return State.STREAMING
-    if facts.failure:
-        return facts.failure.state
-    return State.STARTING
+    return facts.failure.state if facts.failure else State.STARTING
 
 
-def silent(now: float, facts: Facts, limits: Limits) -> bool:
-    """Whether the process that runs has been quiet for longer than any camera should be."""
-    if not facts.running:
-        return False
-    if facts.progressed_at is None:
-        return now - facts.started_at > limits.start_seconds
-    return now - facts.progressed_at > limits.stall_seconds and now > facts.excused_until
+def silent_at(
+    limits: SourceConfig, rate: float, started_at: float, progressed_at: float | None = None, excused_until: float = 0.0
+) -> float:
+    """Return when a camera process of *rate* frames a second becomes too silent. Times are CLOCK_MONOTONIC in seconds.
 
-
-def explained_until(facts: Facts, limits: Limits) -> float:
-    """Until when these facts can last; then a supervisor that still has them turns and gets nowhere."""
-    if facts.unkillable or not (facts.wanted or facts.running):
-        return float("inf")  # it waits for a driver, or for somebody to look
-    if facts.act_by is not None:
-        return facts.act_by
-    if facts.progressed_at is None:
-        return facts.started_at + limits.start_seconds
-    return max(facts.progressed_at + limits.stall_seconds, facts.excused_until)
+    It captured its last frame at *progressed_at*, None before its first, and takes a still until *excused_until*.
+    Long shutters exist: ten frame periods are no stall.
+    """
+    if progressed_at is None:
+        return started_at + limits.start_timeout_seconds + 2 / rate
+    return max(progressed_at + max(limits.stall_timeout_seconds, 10 / rate), excused_until)
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

@@ -15,16 +15,11 @@ class Hub:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting = 0
-        self._newest: Frame | None = None
-
-    @property
-    def newest(self) -> Frame | None:
-        """The newest frame, however old it may be by now."""
-        return self._newest
+        self.newest: Frame | None = None  # however old it may be by now
 
     def publish(self, frame: Frame) -> None:
         """Make *frame* the newest and wake whoever waits."""
-        self._newest = frame
+        self.newest = frame
         # after the frame, as `wait` looks at the frame after it is counted: one of the two sees the other
         if self._waiting:
             with self._changed:
@@ -37,14 +32,14 @@ class Hub:
         """
 
         def fresh() -> bool:
-            return self._newest is not None and self._newest.captured >= captured_since
+            return self.newest is not None and self.newest.captured >= captured_since
 
         if fresh():
-            return self._newest
+            return self.newest
         with self._changed:
             self._waiting += 1
             try:
-                return self._newest if self._changed.wait_for(fresh, timeout) else None
+                return self.newest if self._changed.wait_for(fresh, timeout) else None
             finally:
                 self._waiting -= 1
 

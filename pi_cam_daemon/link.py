@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pi_cam_daemon import mjpeg
 from pi_cam_daemon.controls import Control, Value
 from pi_cam_daemon.errors import ProtocolError, SourceError
-from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.frame import CLOSING, Frame, part_header
 from pi_cam_daemon.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 
@@ -158,8 +157,8 @@ class CameraLink:
         self._progress(now)
         captured = min(message.captured_ns / 1e9, now)
         timestamp = time.time() - (now - captured)
-        header = mjpeg.part_header(len(jpeg), timestamp)
-        part = b"".join((header, jpeg, mjpeg.CLOSING))
+        header = part_header(len(jpeg), timestamp)
+        part = b"".join((header, jpeg, CLOSING))
         return Frame(part, len(header), len(header) + len(jpeg), captured, timestamp)
 
     def _progress(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Who has logged in: HTTP's Basic (RFC 7617), checked against the users at the cost of one password at a time.
+"""Log in users with HTTP's Basic (RFC 7617), one password at a time, and lock out addresses that guess.
 
 A right password is derived once and then remembered, as what a key makes of it that nobody has and that ends with the
 process: a program that fetches pictures costs one derivation, not one for each. Nothing here is kept in the clear.
@@ -10,8 +10,11 @@ import base64
 import binascii
 import hashlib
 import hmac
+import ipaddress
+import math
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +22,6 @@ from http import HTTPStatus
 
 from pi_cam_daemon import users as users_file
 from pi_cam_daemon.access import Client
-from pi_cam_daemon.lockouts import Lockouts
 from pi_cam_daemon.request import Refused, Request
 from pi_cam_daemon.users import Role, User
 
@@ -33,6 +35,14 @@ _WAIT_SECONDS = 5.0
 _MOST_WAITING = 16
 # wrong credentials that were derived already; a program that repeats its old password guesses nothing
 _MOST_WRONG = 1024
+
+# people who mistype get through; a machine that guesses gets 5 passwords and then one in five minutes
+_FREE_ATTEMPTS = 5
+_LONGEST_LOCKOUT_SECONDS = 300.0
+# after so long without another one, an address is as good as new
+_FORGET_SECONDS = 3600.0
+# a stranger with more addresses than this could as well guess from each
+_MOST_ADDRESSES = 1024
 
 _WRONG = "The name or the password is wrong"
 
@@ -132,3 +142,49 @@ def _wrong(address: str) -> Refused:
 def _busy(address: str) -> Refused:
     text = "Too many are logging in at this moment; try again in a moment"
     return Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, "logins", address)
+
+
+class Lockouts:
+    """Make addresses that send wrong passwords wait, longer after each one; for any thread.
+
+    An IPv6 address counts as its /64: who has one has all of that.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and when the last; oldest first
+
+    def check(self, address: str) -> None:
+        """Raise Refused while *address* has to wait."""
+        with self._lock:
+            count, last = self._failures.get(_block(address), (0, -math.inf))
+        wait = last + _lockout_seconds(count) - self._clock()
+        if wait > 0:
+            raise Refused(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"Too many wrong passwords came from {address}; try again in {math.ceil(wait)} s",
+                "lockout",
+                address,
+                math.ceil(wait),
+            )
+
+    def failed(self, address: str) -> None:
+        """Count a wrong password from *address*."""
+        now = self._clock()
+        block = _block(address)
+        with self._lock:
+            count, last = self._failures.pop(block, (0, -math.inf))
+            self._failures[block] = (count if now - last < _FORGET_SECONDS else 0) + 1, now
+            if len(self._failures) > _MOST_ADDRESSES:
+                self._failures.popitem(last=False)
+
+
+def _lockout_seconds(count: int) -> float:
+    """Return how long to wait after the *count*-th wrong password: 1, 2, 4 … from the fifth on."""
+    return 0.0 if count < _FREE_ATTEMPTS else min(2.0 ** min(count - _FREE_ATTEMPTS, 30), _LONGEST_LOCKOUT_SECONDS)
+
+
+def _block(address: str) -> str:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import access, mjpeg
+from pi_cam_daemon import access, frame
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.config import HttpConfig, WallConfig
@@ -176,7 +176,7 @@ class CameraServer(socketserver.ThreadingTCPServer):
     def hand_over(self, connection: socket.socket, client: Client, head: bytes, interval: float) -> None:
         """Give the socket of a viewer, who has a place, to the stream loop, for good."""
         try:
-            self.streams.add(connection, client, head + mjpeg.OPENING, interval)
+            self.streams.add(connection, client, head + frame.OPENING, interval)
         except OSError:  # hung up already
             self.streams.give_back_place(client)
             return

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from pi_cam_daemon import __version__, clock
 from pi_cam_daemon.config import Config
-from pi_cam_daemon.health import State
+from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.status import CameraStatus
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.systemd import Notifier
@@ -45,9 +44,10 @@ class Observer:
     def camera(self) -> CameraStatus:
         return self._supervisor.status()
 
-    def sentence(self) -> str:
-        """The state in one sentence for a person."""
-        return self._sentence(self.camera())
+    def sentence(self, status: CameraStatus | None = None) -> str:
+        """Return the state, as of *status* or else of now, in one sentence for a person."""
+        reboot = "; a reboot was asked for" if self.notifier.reboot_requested else ""
+        return _sentence(status or self.camera()) + reboot
 
     def table(self) -> dict[str, object]:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
@@ -63,7 +63,7 @@ class Observer:
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,
-            "detail": self._sentence(status),
+            "detail": self.sentence(status),
             "cause": None if status.state.ok else status.cause,
             "hint": failure.hint if failure else "",
             "since_seconds": round(now - status.since, 3),
@@ -86,9 +86,6 @@ class Observer:
             "clock_synced": clock.synced(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
-
-    def _sentence(self, status: CameraStatus) -> str:
-        return _sentence(status) + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
 
 
 def _release() -> str | None:

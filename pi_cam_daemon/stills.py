@@ -78,7 +78,7 @@ class Stills:
     def _ask(self, seconds: float) -> Still:
         begun = time.monotonic()
         try:
-            still = self._supervisor.take_still(next(self._numbers), seconds)
+            still = self._supervisor.link().take_still(next(self._numbers), seconds)
         except TimeoutError:
             text = f"The camera gave no picture of full size within {seconds:.0f} s and is started again"
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None

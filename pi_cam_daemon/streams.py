@@ -14,16 +14,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.request import Refused
+from pi_cam_daemon.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -31,87 +32,8 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 2.0
 # A picture that stands still is sent again this often: Home Assistant hangs up after 10 s without a byte.
 REPEAT_SECONDS = 1.0
-# Unsent bytes the kernel may hold for a viewer. Without it up to 4 MiB of old pictures queue there: a reader of
-# 0.5 MB/s sees what happened 6 s ago; with it, 0.4 s.
-_UNSENT_BYTES = 16 * 1024
 # somebody who comes and goes without end fills no journal
 _TOLD_SECONDS = 10.0
-_TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
-
-
-class FrameReader(Protocol):
-    """The camera's end as this loop sees it; *framerate* is in frames a second."""
-
-    @property
-    def framerate(self) -> float: ...
-
-    def fileno(self) -> int: ...
-
-    def read(self) -> Frame | None:
-        """The newest frame that has arrived; EOFError when nothing more will come."""
-
-    def close(self) -> None: ...
-
-
-class Viewer:
-    """One connection that watches; *part* is what it is in the middle of, from *offset* on."""
-
-    __slots__ = (
-        "client", "due", "interval", "last", "moved_at", "offset", "opening", "part", "pictures", "since", "sock",
-        "told",
-    )  # fmt: skip
-
-    def __init__(self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float) -> None:
-        self.sock = sock
-        self.client = client
-        self.interval = interval
-        self.opening = opening
-        self.part: bytes | None = None
-        self.last: bytes | None = None
-        self.offset = 0
-        self.due = 0.0
-        self.pictures = 0
-        self.told = True  # its coming was logged, and so its leaving will be
-        self.since = self.moved_at = now
-
-    def welcome(self, shown: bytes | None, now: float) -> None:
-        """Send the opening, and what is *shown* in the same write: the first paint needs no further wait."""
-        if shown is None:
-            self._write(self.opening, now)
-        else:
-            self.begin(shown, now, self.opening)
-
-    def begin(self, part: bytes, now: float, head: bytes = b"") -> None:
-        """Send *part* behind *head*, as much of it as goes; raises OSError when the viewer is gone."""
-        self.last = part
-        self.pictures += 1
-        if self.interval:
-            # by due time, so that the rate holds on average however the camera's frames fall
-            self.due += self.interval
-            if self.due <= now:
-                self.due = now + self.interval
-        self._write(head + part if head else part, now)
-
-    def _write(self, part: bytes, now: float) -> None:
-        try:
-            sent = self.sock.send(part)
-        except BlockingIOError:
-            sent = 0
-        if sent != len(part):
-            self.part, self.offset, self.moved_at = part, sent, now
-
-    def push(self, now: float) -> None:
-        """Go on with what was begun; raises OSError when the viewer is gone."""
-        part = self.part
-        if part is None:
-            return
-        try:
-            self.offset += self.sock.send(memoryview(part)[self.offset :])
-        except BlockingIOError:
-            return
-        self.moved_at = now
-        if self.offset == len(part):
-            self.part = None
 
 
 class Streams:
@@ -134,9 +56,9 @@ class Streams:
         self._lock = threading.Lock()  # guards the three below, which other threads write
         self._reviewed = True
         self._arrivals: list[Viewer] = []
-        self._next_camera: FrameReader | None = None
+        self._next_camera: CameraLink | None = None
         self._closing = False
-        self._camera: FrameReader | None = None
+        self._camera: CameraLink | None = None
         self._camera_fd = -1
         self._hold_seconds = HOLD_SECONDS
         # what everybody is shown now (None: nothing yet), when that was sent, and when it was last a new picture
@@ -190,15 +112,12 @@ class Streams:
 
         *opening* is the HTTP answer up to the first boundary, *interval* the seconds between two pictures, on average.
         """
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         viewer = Viewer(sock, client, opening, interval, time.monotonic())
         with self._lock:
             self._arrivals.append(viewer)
         self._wake()
 
-    def watch(self, camera: FrameReader) -> None:
+    def watch(self, camera: CameraLink) -> None:
         """Read frames from *camera*, and close it when it ends or another takes its place."""
         with self._lock:
             self._next_camera = camera

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon import children
-from pi_cam_daemon.config import CameraConfig, SourceConfig
-from pi_cam_daemon.controls import Control, Value
+from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.controls import Control
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.health import CameraStatus, Facts, Failure, Probe, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
-from pi_cam_daemon.messages import CameraInfo, Report, Still
+from pi_cam_daemon.messages import CameraInfo
 from pi_cam_daemon.protocol import Kind
-from pi_cam_daemon.status import CameraStatus, framerate
+from pi_cam_daemon.spawn import CAMERA_ARGV, manner, start_camera
 
 log = logging.getLogger(__name__)
-
-CAMERA_ARGV = children.command("camera")
 
 # waits before the first, second, … attempt after a failure, in seconds; the last one goes on for ever
 _BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -55,43 +52,43 @@ class _Camera:
         self.started_at = now
         self.live: bool | None = None
         self.greeted = False
-        # when it is killed if it has not ended by itself; None while it is wanted
-        self.kill_at: float | None = None
-        # it was asked to end, or was found silent: its end is no news then
+        # when the supervisor takes the next step; set with each of the steps below
+        self.deadline = math.inf
+        # its end is expected: it was asked to end, or was found silent
         self.stopped = False
         self.stalled = False
+        # the steps towards its end
+        self.ending = False
         self.killed = False
         self.unkillable = False
-        self.died_at: float | None = None
+        self.dead = False
 
 
 class Supervisor:
     """Keeps a camera process running while pictures are wanted.
 
+    *camera* is what the camera process gets: the camera's part of *config* with the controls that were saved or set.
     *changed* is called when the state does. *popen* starts a process; tests hand in one that no signal reaches.
     """
 
     def __init__(
         self,
-        source: SourceConfig,
-        config: CameraConfig,
-        log_level: str,
+        config: Config,
+        camera: CameraConfig,
         changed: Callable[[], None],
         argv: Sequence[str] = CAMERA_ARGV,
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
         self.audience = Audience(self.wake)
-        self.reboot_after_seconds = 0.0
         self._changed = changed
         self._argv = argv
         self._popen = popen
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must not count any twice
         self._lock = threading.Lock()
-        self._source = source
         self._config = config
-        self._log_level = log_level
+        self._settings = camera
         self._restart = False
         self._closing = False
         self._watch: Watch
@@ -127,39 +124,32 @@ class Supervisor:
         self.wake()
         self._thread.join(timeout)
 
-    def configure(self, source: SourceConfig, config: CameraConfig, log_level: str) -> None:
-        """Settings from now on; a camera process that runs with others is started anew."""
+    def configure(self, config: Config, camera: CameraConfig) -> None:
+        """Use these settings from now on; start a camera process that runs with others anew."""
         with self._lock:
-            self._restart = self._restart or (config, log_level) != (self._config, self._log_level)
-            self._source, self._config, self._log_level = source, config, log_level
+            self._restart |= (camera, config.log.level) != (self._settings, self._config.log.level)
+            self._config, self._settings = config, camera
         self.wake()
 
-    def adopt(self, config: CameraConfig) -> None:
-        """The settings that the camera process has already, for the next one."""
+    def adopt(self, camera: CameraConfig) -> None:
+        """Keep the settings that the camera process has already, for the next one."""
         with self._lock:
-            self._config = dataclasses.replace(self._config, controls=config.controls, usb=config.usb)
+            self._settings = dataclasses.replace(self._settings, controls=camera.controls, usb=camera.usb)
 
     def controls(self) -> tuple[str, tuple[Control, ...]]:
-        """The kind of the camera and what can be set on it, as it was when it ran last; "" and nothing before that."""
+        """Return the kind of the camera and its controls, as of its last run; "" and nothing before the first."""
         with self._lock:
             camera, info, controls = self._camera, self._info, self._controls
         if camera and camera.link.info:
             return camera.link.info.kind, camera.link.controls
         return (info.kind, controls) if info else ("", ())
 
-    def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
-        """Have the camera set these *values*: CameraLink.adjust. EOFError without a camera."""
+    def link(self) -> CameraLink:
+        """Return the link to the camera that runs, which adjusts it and takes stills. Raises EOFError without one."""
         camera = self._camera
         if camera is None or not camera.link.info:
             raise EOFError
-        return camera.link.adjust(number, values, seconds)
-
-    def take_still(self, number: int, seconds: float) -> Still:
-        """Have the camera take a picture of full size: CameraLink.take_still. EOFError without a camera."""
-        camera = self._camera
-        if camera is None or not camera.link.info:
-            raise EOFError
-        return camera.link.take_still(number, seconds)
+        return camera.link
 
     def status(self) -> CameraStatus:
         with self._lock:
@@ -183,34 +173,31 @@ class Supervisor:
     def _run(self) -> None:
         while True:
             now = time.monotonic()
-            self._step(now)
+            self.step(now)
             if self._closing and self._camera is None:
                 return
-            # A loop that turns and gets nowhere is no more alive than one that stands.
-            if now <= explained_until(self._facts(now), self._limits()):
-                self.probe.answer()
             self._wakeup.wait(self._patience(now))
             self._wakeup.clear()
 
     def _patience(self, now: float) -> float | None:
-        camera = self._camera
+        camera, rest = self._camera, self._deadline(now) - now
         if camera is None:
-            return max(0.0, self._next_start - now) if self._wanted(now) else None
-        if (camera.kill_at or camera.died_at or camera.link.ended) and not camera.unkillable:
+            return max(0.0, rest) if rest < math.inf else None
+        if camera.ending and not camera.unkillable:
             return _REAP_SECONDS
-        silent_in = explained_until(self._facts(now), self._limits()) - now
-        return min(_LOOK_SECONDS, max(_REAP_SECONDS, silent_in))
+        return min(_LOOK_SECONDS, max(_REAP_SECONDS, rest))
 
     def _wanted(self, now: float) -> bool:
         if self._closing:
             return False
         # A camera that failed is tried until it works again, also when nobody looks: asleep it would pass for well.
-        return self._source.capture == "always" or self._failure is not None or self._watched(now)
+        return self._config.source.capture == "always" or self._failure is not None or self._watched(now)
 
     def _watched(self, now: float) -> bool:
-        return self.audience.wanted_until(self._source.idle_seconds) > now
+        return self.audience.wanted_until(self._config.source.idle_seconds) > now
 
-    def _step(self, now: float) -> None:
+    def step(self, now: float) -> None:
+        """Do what is due at *now*, and answer the probe; tests call it with a clock of their own."""
         camera = self._camera
         if camera is None:
             if self._restart:  # other settings may cure what failed
@@ -220,30 +207,41 @@ class Supervisor:
         elif camera.process.poll() is not None:
             # Its last words are read by the stream loop: they are all known when that has come to their end, which
             # something that the camera stack left behind may hold open.
-            camera.died_at = camera.died_at or now
-            if camera.link.ended or now - camera.died_at > _LAST_WORDS_SECONDS:
+            if not camera.dead:
+                camera.dead, camera.deadline = True, now + _LAST_WORDS_SECONDS
+            if camera.link.ended or now >= camera.deadline:
                 self._ended(camera, now)
-        elif camera.kill_at is not None:
-            self._insist(camera, camera.kill_at, now)
-        else:
+        elif not camera.ending:
             self._look_after(camera, now)
+        elif now >= camera.deadline:
+            self._insist(camera, now)
         self._judge(now)
+        # A loop that turns and lets a deadline pass is no more alive than one that stands.
+        if now <= self._deadline(now):
+            self.probe.answer()
+
+    def _deadline(self, now: float) -> float:
+        """Return the time of the next step; infinity when there is none to take."""
+        if self._camera:
+            return self._camera.deadline
+        return self._next_start if self._wanted(now) else math.inf
 
     def _spawn(self, now: float) -> None:
         with self._lock:
             if self._restart:  # what was said of the camera before does not hold
                 self._info = None
-            config, level, self._restart = self._config, self._log_level, False
-        if config.kind == "auto" and self._info and self._info.kind != "pattern":
+            settings, level, self._restart = self._settings, self._config.log.level, False
+        if settings.kind == "auto" and self._info and self._info.kind != "pattern":
             # A camera that was found is waited for: a test picture in its place would pass for well.
-            config = dataclasses.replace(config, kind=self._info.kind)
+            settings = dataclasses.replace(settings, kind=self._info.kind)
         try:
-            process, link = start_camera(config, level, self.wake, self._argv, self._popen)
+            process, link = start_camera(settings, level, self.wake, self._argv, self._popen)
         except OSError as error:
             self._fail(Failure(State.NO_CAMERA, Cause.CRASHED, f"The camera process cannot be started: {error}"))
             self._back_off(now)
             return
         self._camera = _Camera(process, link, now)
+        self._camera.deadline = self._silent_at(self._camera)
         self._starts += 1
         self._watch(link)
 
@@ -258,6 +256,7 @@ class Supervisor:
         if link.progressed_at is not None and self._failure:
             log.info("pictures again")
             self._failure = None
+        camera.deadline = self._silent_at(camera)
         watched = self._watched(now)
         if watched != camera.live:
             camera.live = watched
@@ -266,25 +265,24 @@ class Supervisor:
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
             link.tell(Kind.STOP)
-            camera.kill_at = now + _STOP_SECONDS
         elif link.error or link.ended:
-            camera.kill_at = now + _STOP_SECONDS
-        elif silent(now, self._facts(now), self._limits()):
+            pass  # it may end by itself, within the same time
+        elif now > camera.deadline:
             camera.stalled = True
             seconds = now - (link.progressed_at or camera.started_at)
             message = f"The camera has given no picture for {seconds:.0f} s and is started again"
             self._fail(Failure(State.STALLED, Cause.STALLED, message))
             camera.process.terminate()
-            camera.kill_at = now + _STOP_SECONDS
-
-    def _insist(self, camera: _Camera, kill_at: float, now: float) -> None:
-        if now < kill_at or camera.unkillable:
+        else:
             return
+        camera.ending, camera.deadline = True, now + _STOP_SECONDS
+
+    def _insist(self, camera: _Camera, now: float) -> None:
         if not camera.killed:
-            camera.killed = True
+            camera.killed, camera.deadline = True, now + _KILL_SECONDS
             camera.process.kill()
-        if now >= kill_at + _KILL_SECONDS:
-            camera.unkillable = True
+        else:
+            camera.unkillable, camera.deadline = True, math.inf
             message = "The camera process cannot be killed: a driver holds it, and only a reboot frees it"
             self._fail(Failure(State.WEDGED, Cause.WEDGED, message, "Restart the Pi"))
 
@@ -304,7 +302,7 @@ class Supervisor:
         elif not camera.stalled or camera.unkillable:
             # the first time it may be back before anybody notices
             state = State.NO_CAMERA if self._failures else State.STARTING
-            what = link.nonsense or f"The camera process died ({_manner(camera.process.returncode)})"
+            what = link.nonsense or f"The camera process died ({manner(camera.process.returncode)})"
             self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
         if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
@@ -323,74 +321,33 @@ class Supervisor:
             log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
             self._failure = failure
 
-    def _facts(self, now: float) -> Facts:
-        camera = self._camera
-        return Facts(
-            wanted=self._wanted(now),
-            running=camera is not None,
-            started_at=camera.started_at if camera else 0.0,
-            progressed_at=camera.link.progressed_at if camera else None,
-            failure=self._failure,
-            excused_until=camera.link.excused_until if camera else 0.0,
-            unkillable=camera is not None and camera.unkillable,
-            act_by=self._act_by(),
-        )
-
-    def _act_by(self) -> float | None:
-        camera = self._camera
-        if camera is None:
-            return self._next_start
-        if camera.died_at is not None:
-            return camera.died_at + _LAST_WORDS_SECONDS
-        return None if camera.kill_at is None else camera.kill_at + _KILL_SECONDS
-
-    def _limits(self) -> Limits:
-        limits = Limits(self._source.start_timeout_seconds, self._source.stall_timeout_seconds)
-        return limits.at_rate(self._camera.link.framerate if self._camera else framerate(self._info))
+    def _silent_at(self, camera: _Camera) -> float:
+        link, limits = camera.link, self._config.source
+        return silent_at(limits, link.framerate, camera.started_at, link.progressed_at, link.excused_until)
 
     def _judge(self, now: float) -> None:
-        state = judge(now, self._facts(now), self._limits())
         if self._closing:
             return
+        camera = self._camera
+        facts = Facts(
+            wanted=self._wanted(now),
+            running=camera is not None,
+            pictures=camera is not None and camera.link.progressed_at is not None,
+            silent_at=self._silent_at(camera) if camera else math.inf,
+            failure=self._failure,
+            unkillable=camera is not None and camera.unkillable,
+        )
+        state = judge(now, facts)
         if state is not self._state:
             log.info("%s", state)
             self._state, self._since = state, now
         if state.ok:
             self._well_at = now
-        kind = self._info.kind if self._info else self._config.kind
+        kind = self._info.kind if self._info else self._settings.kind
         cause = self._failure.cause if self._failure else Cause.STARTING
-        self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, self.reboot_after_seconds)
+        after_seconds = self._config.health.reboot_after_minutes * 60
+        self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, after_seconds)
         news = (state, self._failure, self._needs_reboot)
         if news != self._told:
             self._told = news
             self._changed()
-
-
-def start_camera(
-    config: CameraConfig,
-    log_level: str,
-    changed: Callable[[], None],
-    argv: Sequence[str] = CAMERA_ARGV,
-    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
-) -> tuple[subprocess.Popen[bytes], CameraLink]:
-    """A new camera process and the server's end of its socket. Raises OSError when none can be started."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        fd = theirs.fileno()
-        try:
-            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL, **children.options())
-        except OSError:
-            ours.close()
-            raise
-    link = CameraLink(ours, config.video.framerate, changed)
-    link.tell(Kind.CONFIGURE, config.to_json())
-    return process, link
-
-
-def _manner(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit status {returncode}"
-    try:
-        return signal.Signals(-returncode).name
-    except ValueError:
-        return f"signal {-returncode}"

@@ -97,13 +97,20 @@ def _addresses(root: Path) -> list[str]:
 
 
 def _camera(root: Path) -> str:
-    # also where others have to come by TLS
-    connection = http.client.HTTPConnection("localhost", announcement.in_force(root).port, timeout=_ANSWER_SECONDS)
     try:
-        connection.request("GET", "/state")
-        return camera_line(json.load(connection.getresponse()))
+        # also where others have to come by TLS
+        answer = state("localhost", announcement.in_force(root).port, _ANSWER_SECONDS)
+        return camera_line(json.loads(answer))
     except (OSError, ValueError, http.client.HTTPException):
         return f"the service does not answer. {_last_words()}".strip()
+
+
+def state(host: str, port: int, timeout: float) -> bytes:
+    """Ask the daemon for /state. Raises OSError or HTTPException."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "/state")
+        return connection.getresponse().read()
     finally:
         connection.close()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import __version__, update
+from pi_cam_daemon import __version__
+from pi_cam_daemon.commands import update
 from tests.server.harness import ROOT
 
 TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__, layers
-from pi_cam_daemon.cli import camera_list, main
+from pi_cam_daemon.cli import main
+from pi_cam_daemon.commands.cameras import camera_list
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.sources.csi import Camera as CsiCamera
 from pi_cam_daemon.sources.usb import Camera as UsbCamera

@@ -1,22 +1,32 @@
 from dataclasses import replace
-from math import inf
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pi_cam_daemon import layers
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.health import Facts, Failure, Probe, State, judge, needs_reboot, silent_at
 
 NOW = 1000.0
-LIMITS = Limits(start_seconds=30.0, stall_seconds=5.0)
+RATE = 100.0  # so that a frame period counts for nothing but in the test of it
+START, STALL = 30.0 + 2 / RATE, 5.0
+LIMITS = replace(layers.load(etc=Path("/nonexistent")).source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL)
 
 IDLE = Facts(wanted=False, running=False)
 WANTED = Facts(wanted=True, running=False)
-BEGINNING = Facts(wanted=True, running=True, started_at=NOW - 3)
-OVERDUE = replace(BEGINNING, started_at=NOW - 30.1)
-STREAMING = Facts(wanted=True, running=True, started_at=NOW - 500, progressed_at=NOW - 0.04)
-SILENT = replace(STREAMING, progressed_at=NOW - 5.1)
+
+
+def running(started_at: float, progressed_at: float | None = None, excused_until: float = 0.0) -> Facts:
+    silence = silent_at(LIMITS, RATE, started_at, progressed_at, excused_until)
+    return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
+
+
+BEGINNING = running(NOW - 3)
+OVERDUE = running(NOW - 30.1)
+STREAMING = running(NOW - 500, NOW - 0.04)
+SILENT = running(NOW - 500, NOW - 5.1)
 
 MISSING = Failure(State.NO_CAMERA, Cause.MISSING, "There is no camera")
 CRASHED = Failure(State.STARTING, Cause.CRASHED, "It died")
@@ -31,19 +41,15 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(WANTED, State.STARTING, id="wanted, not yet spawned"),
         pytest.param(BEGINNING, State.STARTING, id="spawned, no frame yet"),
         pytest.param(replace(BEGINNING, wanted=False), State.STARTING, id="unwanted while it starts"),
-        pytest.param(replace(BEGINNING, started_at=NOW - 30), State.STARTING, id="at the start limit"),
+        pytest.param(running(NOW - START), State.STARTING, id="at the start limit"),
         pytest.param(OVERDUE, State.STALLED, id="past the start limit"),
         pytest.param(STREAMING, State.STREAMING, id="frames come"),
-        pytest.param(replace(STREAMING, progressed_at=NOW), State.STREAMING, id="a frame just now"),
-        pytest.param(replace(STREAMING, progressed_at=NOW - 5), State.STREAMING, id="at the stall limit"),
+        pytest.param(running(NOW - 500, NOW), State.STREAMING, id="a frame just now"),
+        pytest.param(running(NOW - 500, NOW - 5), State.STREAMING, id="at the stall limit"),
         pytest.param(SILENT, State.STALLED, id="past the stall limit"),
-        pytest.param(replace(SILENT, excused_until=NOW), State.STREAMING, id="silent over a still"),
-        pytest.param(replace(SILENT, excused_until=NOW - 0.1), State.STALLED, id="silent after a still"),
-        pytest.param(
-            replace(STREAMING, started_at=NOW - 1, progressed_at=NOW - 1),
-            State.STREAMING,
-            id="first frame of a new one",
-        ),
+        pytest.param(running(NOW - 500, NOW - 5.1, NOW), State.STREAMING, id="silent over a still"),
+        pytest.param(running(NOW - 500, NOW - 5.1, NOW - 0.1), State.STALLED, id="silent after a still"),
+        pytest.param(running(NOW - 1, NOW - 1), State.STREAMING, id="first frame of a new one"),
         pytest.param(replace(WANTED, failure=MISSING), State.NO_CAMERA, id="failed, waiting for the next attempt"),
         pytest.param(replace(BEGINNING, failure=MISSING), State.NO_CAMERA, id="failed, the next attempt runs"),
         pytest.param(replace(BEGINNING, failure=CRASHED), State.STARTING, id="crashed once, the next attempt runs"),
@@ -57,63 +63,49 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
     ],
 )
 def test_judge(facts: Facts, state: State) -> None:
-    assert judge(NOW, facts, LIMITS) is state
+    assert judge(NOW, facts) is state
 
 
 @pytest.mark.parametrize("failure", [CRASHED, STALLED, WEDGED], ids=lambda failure: failure.cause.value)
 def test_a_camera_that_nobody_wants_any_more_is_idle_whatever_befell_its_last_process(failure: Failure) -> None:
     # no process is left that could be starting, silent or unkillable, and none will come
-    assert judge(NOW, replace(IDLE, failure=failure), LIMITS) is State.IDLE
+    assert judge(NOW, replace(IDLE, failure=failure)) is State.IDLE
 
 
-@pytest.mark.parametrize("facts", [BEGINNING, STREAMING, OVERDUE, SILENT, WANTED], ids=str)
-def test_the_judgement_does_not_depend_on_the_age_of_the_clock(facts: Facts) -> None:
-    later = replace(
-        facts,
-        started_at=facts.started_at + 1e7,
-        progressed_at=None if facts.progressed_at is None else facts.progressed_at + 1e7,
-    )
-    assert judge(NOW + 1e7, later, LIMITS) is judge(NOW, facts, LIMITS)
+@pytest.mark.parametrize("times", [(NOW - 3,), (NOW - 500, NOW - 0.04), (NOW - 30.1,), (NOW - 500, NOW - 5.1)], ids=str)
+def test_the_judgement_does_not_depend_on_the_age_of_the_clock(times: tuple[float, ...]) -> None:
+    later = running(*(moment + 1e7 for moment in times))
+    assert judge(NOW + 1e7, later) is judge(NOW, running(*times))
 
 
 @pytest.mark.parametrize(("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)])
 def test_ten_frame_periods_are_no_stall(framerate: float, stall_seconds: float) -> None:
-    assert LIMITS.at_rate(framerate) == Limits(30.0 + 2 / framerate, stall_seconds)
+    assert silent_at(LIMITS, framerate, NOW) == NOW + 30.0 + 2 / framerate
+    assert silent_at(LIMITS, framerate, 0.0, NOW) == NOW + stall_seconds
 
 
 def test_only_pictures_and_sleep_by_design_are_healthy() -> None:
     assert {state for state in State if state.ok} == {State.STREAMING, State.IDLE}
 
 
-@pytest.mark.parametrize(
-    ("facts", "until"),
-    [
-        pytest.param(IDLE, inf, id="asleep until somebody looks"),
-        pytest.param(replace(IDLE, act_by=NOW - 99), inf, id="asleep, whatever was due before"),
-        pytest.param(replace(WANTED, act_by=NOW + 30), NOW + 30, id="backing off"),
-        pytest.param(BEGINNING, NOW - 3 + 30, id="starting"),
-        pytest.param(STREAMING, NOW - 0.04 + 5, id="streaming"),
-        pytest.param(replace(SILENT, act_by=NOW + 2), NOW + 2, id="being killed"),
-        pytest.param(replace(SILENT, act_by=NOW - 60), NOW - 60, id="being killed for a minute"),
-        pytest.param(replace(SILENT, unkillable=True), inf, id="wedged"),
-    ],
-)
-def test_each_state_is_explained_for_as_long_as_the_ladder_needs(facts: Facts, until: float) -> None:
-    assert explained_until(facts, LIMITS) == until
-
-
 moments = st.floats(0, 2 * NOW)
 
 
-@given(moments, st.none() | moments, st.sampled_from([0.01, 1.0, 25.0, 240.0]))
-def test_a_running_camera_is_unexplained_only_once_the_ladder_should_have_killed_it(
-    started_at: float, progressed_at: float | None, framerate: float
+@given(moments, st.none() | moments, st.just(0.0) | moments, st.sampled_from([0.01, 1.0, 25.0, 240.0]))
+def test_a_camera_is_stalled_from_the_moment_on_at_which_it_becomes_too_silent(
+    started_at: float, progressed_at: float | None, excused_until: float, framerate: float
 ) -> None:
-    facts = Facts(wanted=True, running=True, started_at=started_at, progressed_at=progressed_at)
-    limits = LIMITS.at_rate(framerate)
-    until = explained_until(facts, limits)
-    assert not silent(until - 1e-6, facts, limits)
-    assert silent(until + 1e-6, facts, limits)
+    silence = silent_at(LIMITS, framerate, started_at, progressed_at, excused_until)
+    facts = Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
+    assert judge(silence - 1e-6, facts) is not State.STALLED
+    assert judge(silence + 1e-6, facts) is State.STALLED
+
+
+def test_the_first_picture_may_take_longer_than_the_next_and_a_still_longer_than_either() -> None:
+    assert silent_at(LIMITS, RATE, NOW - 3) == NOW - 3 + START
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04) == NOW - 0.04 + STALL
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 5.1, NOW + 7) == NOW + 7
+    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04, NOW + 1) == NOW - 0.04 + STALL
 
 
 HOUR = 3600.0
@@ -177,8 +169,3 @@ def test_an_answer_of_the_last_period_is_none_in_this_one() -> None:
     probe.answer()
     probe.ask()
     assert not probe.answered
-
-
-def test_a_still_explains_a_camera_that_is_silent_for_as_long_as_it_may_take() -> None:
-    assert explained_until(replace(SILENT, excused_until=NOW + 7), LIMITS) == NOW + 7
-    assert explained_until(replace(STREAMING, excused_until=NOW + 1), LIMITS) == explained_until(STREAMING, LIMITS)

@@ -153,7 +153,7 @@ def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_
         "metrics",  # when this process began
         "sources.pattern",  # the clock in the test picture
         "state",  # when the configuration was taken
-        "support",  # the files' dates
+        "commands.support",  # the files' dates
     }
     readers = {module for module, tree in TREES.items() if calls(tree, "time", "time")}
     assert readers <= {f"pi_cam_daemon.{name}" for name in tellers}

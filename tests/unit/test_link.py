@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon import mjpeg
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.frame import Frame, part
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
@@ -70,7 +69,7 @@ def test_a_frame_is_a_ready_made_part_with_the_times_of_its_capture(rig: Rig) ->
     frame = rig.link.read()
     assert frame is not None
     assert frame.jpeg == picture(1)
-    assert frame.part == mjpeg.part(picture(1), frame.timestamp)
+    assert frame.part == part(picture(1), frame.timestamp)
     assert frame.captured == pytest.approx(captured_ns / 1e9)
     assert frame.timestamp == pytest.approx(time.time() - 0.5, abs=0.4)
 

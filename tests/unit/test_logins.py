@@ -11,8 +11,7 @@ import pytest
 
 from pi_cam_daemon import logins, users
 from pi_cam_daemon.access import Client
-from pi_cam_daemon.lockouts import Lockouts
-from pi_cam_daemon.logins import Logins
+from pi_cam_daemon.logins import Lockouts, Logins
 from pi_cam_daemon.request import Refused, Request, parse
 from pi_cam_daemon.users import Role, User
 

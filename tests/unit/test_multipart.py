@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon import mjpeg
+from pi_cam_daemon import frame
 from pi_cam_daemon.multipart import LONGEST_HEADER, LONGEST_PICTURE, MultipartError, Reader
 
 # two JPEGs in shape only: with a thumbnail and its end marker inside, and with what looks like lines
@@ -38,7 +38,7 @@ PLAIN = b"--b\r\n" + SIZED
 UNSIZED = b"--b\r\nContent-Type: image/jpeg\r\n\r\n{jpeg}\r\n"
 AS_THEY_ARE = {
     "mjpg-streamer and µStreamer": ("boundarydonotcross", stream(USTREAMER, b"--boundarydonotcross\r\n")),
-    "pi_cam_daemon": (mjpeg.BOUNDARY, mjpeg.OPENING + b"".join(mjpeg.part(p, 1.5) for p in PICTURES)),
+    "pi_cam_daemon": (frame.BOUNDARY, frame.OPENING + b"".join(frame.part(p, 1.5) for p in PICTURES)),
     "picamera2, go2rtc": ("b", stream(PLAIN)),
     "motion: padded length": ("b", stream(PLAIN.replace(b"{n}", b"    {n}"))),
     "DroidCam": (

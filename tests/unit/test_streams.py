@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import layers, mjpeg
+from pi_cam_daemon import frame as wire
+from pi_cam_daemon import layers
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
@@ -23,7 +24,7 @@ from pi_cam_daemon.request import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
-OPENING = b"HTTP/1.1 200 OK\r\n" + mjpeg.OPENING
+OPENING = b"HTTP/1.1 200 OK\r\n" + wire.OPENING
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
 CARD = b"the card"
 
@@ -72,7 +73,7 @@ class Watching:
         )
         assert found, head
         body = self.take(int(found[1]))
-        assert self.take(len(mjpeg.CLOSING)) == mjpeg.CLOSING
+        assert self.take(len(wire.CLOSING)) == wire.CLOSING
         return body
 
     def number(self) -> int:
@@ -92,7 +93,7 @@ class Rig:
     def __init__(self) -> None:
         self.hub = Hub()
         self.audience = Audience(lambda: None)
-        self.streams = Streams(self.hub, self.audience, lambda: mjpeg.part(CARD, 0.0))
+        self.streams = Streams(self.hub, self.audience, lambda: wire.part(CARD, 0.0))
         self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -270,7 +271,7 @@ def test_a_repeated_picture_bears_its_own_time_still(rig: Rig) -> None:
     client = rig.view()
     client.open()
     rig.frame(picture(1))
-    length = len(mjpeg.part(picture(1), time.time()))
+    length = len(wire.part(picture(1), time.time()))
     assert client.take(length) == client.take(length)
 
 

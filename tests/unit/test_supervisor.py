@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon import layers
-from pi_cam_daemon.config import Config
+from pi_cam_daemon.config import Config, HealthConfig
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import State
+from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.status import CameraStatus
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
 
@@ -106,7 +105,7 @@ class Rig:
         self._popen = popen
         self.hub = Hub()
         argv = argv or [sys.executable, "-c", PROGRAM + program, str(diary)]
-        self.supervisor = Supervisor(settings.source, settings.camera, "info", self._changed, argv, self._spawn)
+        self.supervisor = Supervisor(settings, settings.camera, self._changed, argv, self._spawn)
         self.streams = Streams(self.hub, self.supervisor.audience, lambda: b"card")
         self.streams.start()
         self.supervisor.start(self.streams.watch)
@@ -289,7 +288,7 @@ def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_
     rig.supervisor.probe.ask()
     eventually(lambda: rig.supervisor.probe.answered, within=2)
     assert len(rig.spawned) == 1
-    rig.supervisor.configure(rig.settings.source, replace(rig.settings.camera, kind="csi"), "info")
+    rig.supervisor.configure(rig.settings, replace(rig.settings.camera, kind="csi"))
     rig.supervisor.probe.ask()
     eventually(lambda: rig.supervisor.probe.answered, within=2)
     assert (len(rig.spawned), rig.status.state) == (1, State.WEDGED)
@@ -359,13 +358,13 @@ def test_every_frame_is_asked_for_only_while_somebody_watches(start: Start) -> N
 def test_other_settings_for_the_camera_start_it_anew_and_all_others_do_not(start: Start) -> None:
     rig = start("serve()")
     rig.wait_for(State.STREAMING)
-    source = replace(rig.settings.source, idle_seconds=7.0, stall_timeout_seconds=6.0)
-    rig.supervisor.configure(source, rig.settings.camera, "info")
+    other = replace(rig.settings, source=replace(rig.settings.source, idle_seconds=7.0, stall_timeout_seconds=6.0))
+    rig.supervisor.configure(other, rig.settings.camera)
     rig.supervisor.probe.ask()
     eventually(lambda: rig.supervisor.probe.answered)
     assert (rig.status.starts, "STOP" in rig.diary()) == (1, False)
     camera = replace(rig.settings.camera, video=replace(rig.settings.video, rotation=180))
-    rig.supervisor.configure(source, camera, "info")
+    rig.supervisor.configure(other, camera)
     eventually(lambda: rig.status.starts == 2, within=3)
     assert rig.spawned[0][1].poll() == 0, "it was asked to close the camera, and did"
     eventually(lambda: camera.to_json().decode() in rig.diary())
@@ -378,7 +377,7 @@ def test_other_settings_are_tried_at_once_whatever_the_back_off(start: Start) ->
     eventually(lambda: rig.status.starts == 2)
     eventually(lambda: rig.status.pid is None)  # now it waits for a second
     camera = replace(rig.settings.camera, video=replace(rig.settings.video, width=320))
-    rig.supervisor.configure(rig.settings.source, camera, "info")
+    rig.supervisor.configure(rig.settings, camera)
     eventually(lambda: rig.status.starts == 3, within=0.5)
 
 
@@ -386,8 +385,8 @@ def test_a_file_change_back_to_the_same_settings_does_not_leave_a_restart_undone
     rig = start("serve()")
     rig.wait_for(State.STREAMING)
     other = replace(rig.settings.camera, video=replace(rig.settings.video, hflip=True))
-    rig.supervisor.configure(rig.settings.source, other, "info")
-    rig.supervisor.configure(rig.settings.source, other, "info")
+    rig.supervisor.configure(rig.settings, other)
+    rig.supervisor.configure(rig.settings, other)
     eventually(lambda: other.to_json().decode() in rig.diary(), within=5)
 
 
@@ -443,8 +442,8 @@ def test_a_reboot_is_needed_after_the_set_time_without_a_picture_and_no_more_wit
     rig.wait_for(State.STREAMING)
     rig.wait_for(State.WEDGED)
     assert not rig.status.needs_reboot, "never, unless switched on"
-    rig.supervisor.reboot_after_seconds = 0.5
-    rig.supervisor.wake()
+    other = replace(rig.settings, health=HealthConfig(reboot_after_minutes=0.5 / 60))
+    rig.supervisor.configure(other, other.camera)
     eventually(lambda: rig.history[-1].needs_reboot)
     os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
     eventually(lambda: rig.history[-1].state is State.STREAMING)
@@ -453,6 +452,7 @@ def test_a_reboot_is_needed_after_the_set_time_without_a_picture_and_no_more_wit
 
 def test_no_reboot_is_needed_for_a_camera_that_is_not_there(start: Start) -> None:
     rig = start("fail('missing')")
-    rig.supervisor.reboot_after_seconds = 0.1
+    other = replace(rig.settings, health=HealthConfig(reboot_after_minutes=0.1 / 60))
+    rig.supervisor.configure(other, other.camera)
     eventually(lambda: rig.status.starts >= 3)
     assert not any(status.needs_reboot for status in [*rig.history, rig.status])

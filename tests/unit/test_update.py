@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import update
-from pi_cam_daemon.update import UpdateError
+from pi_cam_daemon.commands import update
+from pi_cam_daemon.commands.update import UpdateError
 
 
 class Publisher:

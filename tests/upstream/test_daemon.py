@@ -15,7 +15,7 @@ import pytest
 
 from pi_cam_daemon import layers
 from pi_cam_daemon.protocol import Kind
-from pi_cam_daemon.supervisor import start_camera
+from pi_cam_daemon.spawn import start_camera
 from tests.server.harness import Daemon, Reading, running, until
 from tests.upstream.servers import (
     PICTURES,

@@ -1,7 +1,8 @@
-"""The support bundle: what somebody far away has to know to help, each part with a deadline or the reason it lacks."""
+"""The command `support-bundle`: what somebody far away needs to help, each part with a deadline."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import http.client
 import importlib.metadata
@@ -13,7 +14,11 @@ import tarfile
 import time
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon import __version__, board, children
+from pi_cam_daemon import __version__, board, children, layers
+from pi_cam_daemon.boot import status_file
+from pi_cam_daemon.commands.config import settings
+from pi_cam_daemon.commands.output import OK, save
+from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.redaction import Redactor
 
 _FOLDER = "pi-cam-daemon-support"
@@ -35,20 +40,25 @@ class Unavailable(Exception):
     """A part cannot be had; the text says why."""
 
 
-def bundle(configuration: Callable[[], str], address: Callable[[], tuple[str, int]]) -> bytes:
-    """A gzipped tar archive, without secrets and addresses.
+def run(options: argparse.Namespace) -> int:
+    """Write the bundle to a file."""
+    code = save(options.out, lambda: bundle(options))
+    if code == OK and options.out != "-":
+        print(f"{options.out}: please look through it before you hand it on")
+    return code
 
-    *configuration* gives the settings in force, *address* where the daemon listens; both may raise Unavailable.
-    """
+
+def bundle(options: argparse.Namespace) -> bytes:
+    """Return a gzipped tar archive, without secrets and addresses."""
     parts: dict[str, Callable[[], str]] = {
-        "config.toml": configuration,
-        "state.json": lambda: _state(*address()),
-        "unit.txt": lambda: _run(["systemctl", "status", "--no-pager", "--lines=0", _UNITS]),
-        "journal.txt": lambda: _run(
+        "config.toml": lambda: settings(options, with_origin=True),
+        "state.json": lambda: _state(options),
+        "unit.txt": lambda: _output_of(["systemctl", "status", "--no-pager", "--lines=0", _UNITS]),
+        "journal.txt": lambda: _output_of(
             ["journalctl", "--no-pager", f"--lines={_JOURNAL_LINES}", "--output=short-precise", f"--unit={_UNITS}"]
         ),
-        "cameras.txt": lambda: _run([*children.command("__main__"), "list-cameras"], _CAMERAS_SECONDS),
-        "devices.txt": lambda: _run(["sh", "-c", f"id; ls -ld {_NODES}"]),
+        "cameras.txt": lambda: _output_of([*children.command("__main__"), "list-cameras"], _CAMERAS_SECONDS),
+        "devices.txt": lambda: _output_of(["sh", "-c", f"id; ls -ld {_NODES}"]),
         "power.txt": _power,
         "kernel.txt": _kernel,
     }
@@ -60,7 +70,7 @@ def bundle(configuration: Callable[[], str], address: Callable[[], tuple[str, in
         for name, part in parts.items():
             try:
                 text = part()
-            except (Unavailable, OSError, http.client.HTTPException) as error:
+            except (Unavailable, ConfigError, OSError, http.client.HTTPException) as error:
                 text = f"not available: {error}"
             _add(tar, name, redactor.redact(text))
     return archive.getvalue()
@@ -74,8 +84,8 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _run(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
-    """What a command says, also where it fails. One that a driver holds is left behind: nothing ends it."""
+def _output_of(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
+    """Return what a command says, also where it fails. One that a driver holds is left behind: nothing ends it."""
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **children.options()
     )
@@ -90,13 +100,12 @@ def _run(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
     return f"{text}(exit status {process.returncode})" if process.returncode else text
 
 
-def _state(address: str, port: int) -> str:
-    connection = http.client.HTTPConnection(address, port, timeout=_STATE_SECONDS)
+def _state(options: argparse.Namespace) -> str:
     try:
-        connection.request("GET", "/state")
-        return connection.getresponse().read().decode("utf-8", "replace")
-    finally:
-        connection.close()
+        asked = layers.load(options.config, options.settings).http
+    except ConfigError as error:
+        raise Unavailable("the configuration is wrong") from error
+    return status_file.state(asked.listen_address or "127.0.0.1", asked.port, _STATE_SECONDS).decode("utf-8", "replace")
 
 
 def _versions() -> str:
@@ -127,12 +136,12 @@ def _power() -> str:
     lines = [f"temperature: {celsius}", f"undervoltage within the last seconds: {undervoltage}"]
     for question in ("get_throttled", "measure_temp", "measure_volts"):
         try:
-            lines.append(f"vcgencmd {question}: {_run(['vcgencmd', question]).strip()}")
+            lines.append(f"vcgencmd {question}: {_output_of(['vcgencmd', question]).strip()}")
         except (Unavailable, OSError) as error:
             lines.append(f"vcgencmd {question}: not available: {error}")
     return "\n".join(lines)
 
 
 def _kernel() -> str:
-    lines = _run(["dmesg"]).splitlines()
+    lines = _output_of(["dmesg"]).splitlines()
     return "\n".join(line for line in lines if _KERNEL.search(line) or "dmesg" in line) or "nothing of interest"

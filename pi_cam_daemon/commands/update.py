@@ -1,10 +1,11 @@
-"""Updates that were signed by somebody this camera trusts: `pi-cam-daemon update FILE|URL`.
+"""The command `update`: installs an artefact that was signed by somebody this camera trusts.
 
 The signature is OpenSSH's (`ssh-keygen -Y sign -n pi-cam-daemon`), and lies beside the artefact as `.sig`.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from pi_cam_daemon.boot import first_boot
+from pi_cam_daemon.commands.output import FAILED, OK, complain
 
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
 INSTALLER = Path("/opt/pi-cam-daemon/current/install")
@@ -29,6 +31,16 @@ _VERIFY_SECONDS = 300.0
 
 class UpdateError(Exception):
     """The message is what the user reads: what is wrong, and what to do."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Install an artefact that somebody trusted has signed."""
+    try:
+        update(options.source, options.allow_downgrade)
+    except UpdateError as error:
+        complain(str(error))
+        return FAILED
+    return OK
 
 
 def update(

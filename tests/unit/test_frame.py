@@ -2,31 +2,31 @@ import re
 
 import pytest
 
-from pi_cam_daemon import mjpeg
+from pi_cam_daemon import frame
 
 PICTURE = b"\xff\xd8 a picture \xff\xd9"
 
 
 def test_the_boundary_is_one_that_every_parser_takes() -> None:
-    assert re.fullmatch("[0-9A-Za-z]{16,40}", mjpeg.BOUNDARY)
-    assert f"multipart/x-mixed-replace; boundary={mjpeg.BOUNDARY}" == mjpeg.CONTENT_TYPE
+    assert re.fullmatch("[0-9A-Za-z]{16,40}", frame.BOUNDARY)
+    assert f"multipart/x-mixed-replace; boundary={frame.BOUNDARY}" == frame.CONTENT_TYPE
 
 
 def test_a_part_is_header_picture_and_then_the_boundary() -> None:
-    assert mjpeg.part(PICTURE, 1700000000.25) == (
+    assert frame.part(PICTURE, 1700000000.25) == (
         b"Content-Type: image/jpeg\r\n"
         b"Content-Length: %d\r\n"
         b"X-Timestamp: 1700000000.250000\r\n"
         b"\r\n"
         b"%s"
-        b"\r\n--%s\r\n" % (len(PICTURE), PICTURE, mjpeg.BOUNDARY.encode())
+        b"\r\n--%s\r\n" % (len(PICTURE), PICTURE, frame.BOUNDARY.encode())
     )
 
 
 def test_a_stream_is_well_formed_from_its_first_byte() -> None:
-    stream = mjpeg.OPENING + b"".join(mjpeg.part(PICTURE, moment) for moment in range(3))
+    stream = frame.OPENING + b"".join(frame.part(PICTURE, moment) for moment in range(3))
     assert stream.startswith(b"--")  # FFmpeg's probe looks nowhere else
-    preamble, *parts, epilogue = (b"\r\n" + stream).split(b"\r\n--" + mjpeg.BOUNDARY.encode() + b"\r\n")
+    preamble, *parts, epilogue = (b"\r\n" + stream).split(b"\r\n--" + frame.BOUNDARY.encode() + b"\r\n")
     assert (preamble, epilogue) == (b"", b"")
     assert [part.partition(b"\r\n\r\n")[2] for part in parts] == [PICTURE] * 3
 
@@ -34,12 +34,12 @@ def test_a_stream_is_well_formed_from_its_first_byte() -> None:
 @pytest.mark.parametrize("length", [0, 32 * 1024 * 1024])
 @pytest.mark.parametrize("timestamp", [0.0, 1e10, -1.5])
 def test_header_lines_stay_below_the_128_bytes_that_ffmpeg_reads(length: int, timestamp: float) -> None:
-    lines = mjpeg.part_header(length, timestamp).split(b"\r\n")
+    lines = frame.part_header(length, timestamp).split(b"\r\n")
     assert max(map(len, lines)) < 128 - 2
     assert lines[-2:] == [b"", b""]
 
 
 def test_a_card_says_that_it_is_no_picture() -> None:
-    header, _, rest = mjpeg.part(PICTURE, 1.5, no_picture="stalled").partition(b"\r\n\r\n")
+    header, _, rest = frame.part(PICTURE, 1.5, no_picture="stalled").partition(b"\r\n\r\n")
     assert header.split(b"\r\n")[2:] == [b"X-Timestamp: 1.500000", b"X-No-Picture: stalled"]
-    assert rest == PICTURE + mjpeg.CLOSING
+    assert rest == PICTURE + frame.CLOSING

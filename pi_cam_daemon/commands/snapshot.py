@@ -1,31 +1,39 @@
-"""One picture from the camera, without the daemon."""
+"""The command `snapshot`: one picture from the camera, without the daemon."""
 
 from __future__ import annotations
 
+import argparse
 import select
 import subprocess
 import time
 
+from pi_cam_daemon import layers, saved
+from pi_cam_daemon.commands.output import save
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.health import Limits
+from pi_cam_daemon.health import silent_at
 from pi_cam_daemon.protocol import Kind
-from pi_cam_daemon.supervisor import start_camera
+from pi_cam_daemon.spawn import start_camera
 
 # exposure and white balance need about this long to settle on a sensor that was just started
 _SETTLE_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
 
+def run(options: argparse.Namespace) -> int:
+    """Take one picture and write it to a file."""
+    config = layers.load(options.config, options.settings, saved=saved.file())
+    return save(options.out, lambda: take(config))
+
+
 def take(config: Config) -> bytes:
-    """The JPEG that the configured camera gives once it has settled. Raises SourceError when it gives none in time."""
+    """Return a JPEG of the configured camera once it has settled. Raises SourceError when there is none in time."""
     try:
         process, link = start_camera(config.camera, config.log.level, changed=lambda: None)
     except OSError as error:
         raise SourceError(f"The camera process cannot be started: {error}", Cause.CRASHED) from error
     link.tell(Kind.LIVE)
-    limits = Limits(config.source.start_timeout_seconds, config.source.stall_timeout_seconds)
-    seconds = limits.at_rate(config.video.framerate).start_seconds
+    seconds = silent_at(config.source, config.video.framerate, started_at=0.0)
     deadline = time.monotonic() + seconds
     newest = None
     try:

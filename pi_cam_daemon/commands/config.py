@@ -1,0 +1,38 @@
+"""The commands `config` and `check-config`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pi_cam_daemon import guard, layers, saved, values
+from pi_cam_daemon.commands.output import OK
+
+
+def check(options: argparse.Namespace) -> int:
+    """Report every problem in a configuration, by ConfigError."""
+    guard.read(layers.load(options.file).http)
+    print(f"{options.file or layers.ETC}: ok")
+    return OK
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the configuration in force, or its hash."""
+    if options.sha256:
+        print(layers.load(options.config, options.settings).sha256)
+    else:
+        print(settings(options, options.origin))
+    return OK
+
+
+def settings(options: argparse.Namespace, with_origin: bool) -> str:
+    """Return the configuration in force, as TOML. Raises ConfigError."""
+    lines: list[str] = []
+    for name, (value, layer) in layers.origins(options.config, options.settings, saved=saved.file()).items():
+        section, _, key = name.partition(".")
+        if f"[{section}]" not in lines:
+            lines += ["", f"[{section}]"]
+        if name == "upstream.url":
+            value = values.without_secrets(value)
+        line = f"{key} = {values.toml(value)}"
+        lines.append(f"{line:<40}  # {layer}" if with_origin else line)
+    return "\n".join(lines[1:])

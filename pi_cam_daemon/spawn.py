@@ -1,0 +1,46 @@
+"""Start a camera process, and name the way in which it ended."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+
+from pi_cam_daemon import children
+from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.protocol import Kind
+
+CAMERA_ARGV = children.command("camera")
+
+
+def start_camera(
+    config: CameraConfig,
+    log_level: str,
+    changed: Callable[[], None],
+    argv: Sequence[str] = CAMERA_ARGV,
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+) -> tuple[subprocess.Popen[bytes], CameraLink]:
+    """Start a camera process; return it and the server's end of its socket. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        fd = theirs.fileno()
+        try:
+            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL, **children.options())
+        except OSError:
+            ours.close()
+            raise
+    link = CameraLink(ours, config.video.framerate, changed)
+    link.tell(Kind.CONFIGURE, config.to_json())
+    return process, link
+
+
+def manner(returncode: int) -> str:
+    """Return how a process ended, in words: its exit status or the name of the signal."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"

@@ -1,0 +1,232 @@
+"""The supervisor's deadlines, on a clock of the test's own and with processes that are none."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pi_cam_daemon import layers, supervisor
+from pi_cam_daemon.config import Config
+from pi_cam_daemon.health import State
+from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.supervisor import Supervisor
+
+NOW = 1e6  # later than every real CLOCK_MONOTONIC of a test, so that nothing real counts
+INFO = CameraInfo("test", "Test", 16, 16, 100.0, "", "")
+START, STALL = 30.0 + 2 / 100, 5.0  # seconds: the limits below, at the rate of INFO
+
+
+class Process:
+    """A camera process that ends only when a test says so."""
+
+    pid = 1
+
+    def __init__(self) -> None:
+        self.returncode: int | None = None
+        self.signals: list[signal.Signals] = []
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.signals.append(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.signals.append(signal.SIGKILL)
+
+
+class Rig:
+    """A supervisor whose turns the test makes, and what it started last."""
+
+    def __init__(self, config: Config) -> None:
+        self.processes: list[Process] = []
+        self.links: list[CameraLink] = []
+        self.spawn_error: OSError | None = None
+        popen = cast(Callable[..., subprocess.Popen[bytes]], self._spawn)
+        self.supervisor = Supervisor(config, config.camera, lambda: None, popen=popen)
+        self.supervisor._watch = self.links.append
+
+    def _spawn(self, *_: Any, **__: Any) -> Process:
+        if self.spawn_error:
+            raise self.spawn_error
+        self.processes.append(Process())
+        return self.processes[-1]
+
+    def turn(self, now: float) -> bool:
+        """Make one turn at *now*, and tell whether the probe was answered."""
+        self.supervisor.probe.ask()
+        self.supervisor.step(now)
+        return self.supervisor.probe.answered
+
+    @property
+    def state(self) -> State:
+        return self.supervisor.status().state
+
+    @property
+    def deadline(self) -> float:
+        """When the next step is taken."""
+        return self.supervisor._deadline(NOW)
+
+    def started(self) -> tuple[Process, CameraLink]:
+        """A camera process that was started at NOW."""
+        assert self.turn(NOW)
+        self.links[-1].info = INFO
+        return self.processes[-1], self.links[-1]
+
+    def streaming(self) -> tuple[Process, CameraLink]:
+        """The same, with a picture at NOW."""
+        process, link = self.started()
+        link.first_at = link.progressed_at = NOW
+        assert self.turn(NOW)
+        assert self.state is State.STREAMING
+        return process, link
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    config = layers.load(etc=tmp_path)
+    return replace(config, source=replace(config.source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL))
+
+
+@pytest.fixture
+def rig(config: Config) -> Iterator[Rig]:
+    rig = Rig(config)
+    yield rig
+    for link in rig.links:
+        link.close()
+
+
+def test_asleep_there_is_no_deadline_whatever_was_due_before(config: Config) -> None:
+    rig = Rig(replace(config, source=replace(config.source, capture="on-demand")))
+    assert rig.turn(NOW)
+    assert (rig.state, rig.deadline, rig.processes) == (State.IDLE, inf, [])
+
+
+def test_a_camera_that_starts_has_until_the_start_limit(rig: Rig) -> None:
+    process, _ = rig.started()
+    assert rig.turn(NOW + START)
+    assert (rig.state, rig.deadline, process.signals) == (State.STARTING, NOW + START, [])
+    assert rig.turn(NOW + START + 0.01)
+    assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
+
+
+def test_a_camera_that_streams_has_until_the_stall_limit(rig: Rig) -> None:
+    process, link = rig.streaming()
+    assert rig.deadline == NOW + STALL
+    link.progressed_at = NOW + 4
+    assert rig.turn(NOW + STALL + 1)
+    assert (rig.state, rig.deadline, process.signals) == (State.STREAMING, NOW + 4 + STALL, [])
+    assert rig.turn(NOW + 4 + STALL + 0.01)
+    assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
+
+
+def test_a_still_gives_a_camera_longer(rig: Rig) -> None:
+    process, link = rig.streaming()
+    link.excused_until = NOW + 12
+    assert rig.turn(NOW + 12)
+    assert (rig.state, rig.deadline, process.signals) == (State.STREAMING, NOW + 12, [])
+    link.excused_until = 0.0
+    assert rig.turn(NOW + 12.01)
+    assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
+
+
+def test_a_silent_camera_is_asked_then_killed_then_given_up(rig: Rig) -> None:
+    process, _ = rig.streaming()
+    now = NOW + STALL + 0.01
+    assert rig.turn(now)
+    for step, signals, state in (
+        (supervisor._STOP_SECONDS, [signal.SIGTERM, signal.SIGKILL], State.STALLED),
+        (supervisor._KILL_SECONDS, [signal.SIGTERM, signal.SIGKILL], State.WEDGED),
+    ):
+        before = list(process.signals)
+        now += step
+        assert rig.deadline == pytest.approx(now)
+        assert rig.turn(now - 0.01)
+        assert (process.signals, rig.state) == (before, State.STALLED)
+        now = rig.deadline
+        assert rig.turn(now)
+        assert (process.signals, rig.state) == (signals, state)
+    assert rig.deadline == inf
+    assert rig.turn(now + 1e5), "a driver is waited for without end"
+    assert len(rig.processes) == 1
+
+
+def test_a_dead_camera_has_a_moment_for_its_last_words(rig: Rig) -> None:
+    process, link = rig.streaming()
+    process.returncode = 1
+    assert rig.turn(NOW + 1)
+    assert rig.deadline == NOW + 1 + supervisor._LAST_WORDS_SECONDS
+    assert rig.turn(NOW + 1.4)
+    assert rig.supervisor.status().failure is None
+    link.ended = True
+    assert rig.turn(NOW + 1.4)
+    assert rig.supervisor.status().failure is not None
+    assert rig.turn(NOW + 1.4)
+    assert len(rig.processes) == 2, "the first attempt comes at once"
+
+
+def test_a_late_turn_makes_up_for_what_it_missed_and_is_no_sign_of_death(rig: Rig) -> None:
+    process, _ = rig.streaming()
+    for at in range(1, 4):
+        assert rig.turn(NOW + 100 * at)
+    assert process.signals == [signal.SIGTERM, signal.SIGKILL]
+    process.returncode = -signal.SIGKILL
+    assert rig.turn(NOW + 400)
+    assert rig.turn(NOW + 500)
+    assert rig.turn(NOW + 600)
+    assert len(rig.processes) == 2
+
+
+def test_between_two_attempts_the_deadline_is_the_next_one(rig: Rig) -> None:
+    rig.spawn_error = FileNotFoundError(2, "No such file or directory")
+    now = NOW
+    for wait in supervisor._BACK_OFF:
+        assert rig.turn(now)
+        assert 0.8 * wait - 1e-6 <= rig.deadline - now <= 1.2 * wait + 1e-6
+        now = rig.deadline
+    rig.spawn_error = None
+    assert rig.turn(now)
+    assert len(rig.processes) == 1
+
+
+# --- a supervisor that turns and gets nowhere
+
+
+def test_a_supervisor_that_does_not_see_silence_answers_no_probe(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.streaming()
+    monkeypatch.setattr(rig.supervisor, "_look_after", lambda *_: None)
+    assert rig.turn(NOW + STALL)
+    assert not rig.turn(NOW + STALL + 0.01)
+    assert not rig.turn(NOW + STALL + 60)
+
+
+def test_a_supervisor_that_does_not_kill_answers_no_probe(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.streaming()
+    monkeypatch.setattr(rig.supervisor, "_insist", lambda *_: None)
+    assert rig.turn(NOW + STALL + 1)
+    assert rig.turn(NOW + STALL + 1 + supervisor._STOP_SECONDS)
+    assert not rig.turn(NOW + STALL + 1 + supervisor._STOP_SECONDS + 0.01)
+    assert not rig.turn(NOW + 60)
+
+
+def test_a_supervisor_that_does_not_replace_a_dead_camera_answers_no_probe(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, _ = rig.streaming()
+    monkeypatch.setattr(rig.supervisor, "_ended", lambda *_: None)
+    process.returncode = 1
+    assert rig.turn(NOW + 1)
+    assert not rig.turn(NOW + 1 + supervisor._LAST_WORDS_SECONDS + 0.01)
+
+
+def test_a_supervisor_that_does_not_start_a_camera_answers_no_probe(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig.supervisor, "_spawn", lambda *_: None)
+    rig.supervisor._next_start = NOW + 30
+    assert rig.turn(NOW + 30)
+    assert not rig.turn(NOW + 30.01)
