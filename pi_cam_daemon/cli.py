@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
-from pi_cam_daemon import __version__, guard, layers, saved, values
+from pi_cam_daemon import __version__, guard, layers, saved
 from pi_cam_daemon.errors import ConfigError, SourceError
+from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.text import short, toml
 
 if TYPE_CHECKING:
     from pi_cam_daemon.sources.csi import Camera as CsiCamera
@@ -183,8 +185,8 @@ def _settings(options: argparse.Namespace, with_origin: bool) -> str:
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
         if name == "upstream.url":
-            value = values.without_secrets(value)
-        line = f"{key} = {values.toml(value)}"
+            value = without_secrets(value)
+        line = f"{key} = {toml(value)}"
         lines.append(f"{line:<40}  # {layer}" if with_origin else line)
     return "\n".join(lines[1:])
 
@@ -267,7 +269,7 @@ def _add_user(options: argparse.Namespace) -> int:
     path, in_force = _users_file(options)
     role = users.Role.ADMIN if options.admin else users.Role.VIEWER
     if not users.is_name(options.name):
-        _complain(f"{values.short(options.name)} cannot be a name; accepted: {users.NAMES_ACCEPTED}")
+        _complain(f"{short(options.name)} cannot be a name; accepted: {users.NAMES_ACCEPTED}")
         return USAGE
     password = _password()
     if not users.is_password(password):
@@ -284,7 +286,7 @@ def _remove_user(options: argparse.Namespace) -> int:
 
     path, in_force = _users_file(options)
     if users.normal(options.name) not in users.read(path):
-        _complain(f"{path}: there is no {values.short(options.name)}")
+        _complain(f"{path}: there is no {short(options.name)}")
         return FAILED
     code = _written(partial(users.remove, path, options.name))
     if code == OK:

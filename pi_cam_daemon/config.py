@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pi_cam_daemon import values
+from pi_cam_daemon.redaction import without_secrets
 
 
 def _word(*words: str) -> values.Converter:
@@ -226,5 +227,5 @@ class Config:
     def sha256(self) -> str:
         """What is the same for the same settings, and tells nobody a password: those in URLs are left out."""
         tables = asdict(self)
-        tables["upstream"]["url"] = values.without_secrets(self.upstream.url)
+        tables["upstream"]["url"] = without_secrets(self.upstream.url)
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi_cam_daemon.errors import ProtocolError
-from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused, toml
-
-# a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
-Value = bool | int | float | str | list[float] | None
+from pi_cam_daemon.text import Value as Value
+from pi_cam_daemon.text import toml
+from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused
 
 
 class Kind(enum.StrEnum):

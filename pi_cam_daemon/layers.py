@@ -20,6 +20,8 @@ from typing import Any, NamedTuple, get_type_hints
 from pi_cam_daemon import values
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.text import short, shown, toml
 from pi_cam_daemon.values import Converter
 
 DEFAULTS = Path(__file__).with_name("default.toml")
@@ -152,17 +154,17 @@ def _setting(setting: str) -> dict[str, Any]:
     """The table of one `section.key=value`; ValueError says why there is none, and how to quote it for the shell."""
     key, equals, value = setting.partition("=")
     if not equals:
-        raise ValueError(f"{values.short(key)}: no value; accepted: section.key=value")
+        raise ValueError(f"{short(key)}: no value; accepted: section.key=value")
     try:
         return parsed(setting)
     except ValueError:
-        raise ValueError(f"{values.short(key)}: {values.short(value)} is not TOML; {_advice(key, value)}") from None
+        raise ValueError(f"{short(key)}: {short(value)} is not TOML; {_advice(key, value)}") from None
 
 
 def _advice(key: str, value: str) -> str:
     """What to write instead of a value that is not TOML: mostly its quotes are missing, or the shell ate them."""
-    value = values.without_secrets(value)
-    quoted = values.toml(value)
+    value = without_secrets(value)
+    quoted = toml(value)
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
         try:
@@ -200,9 +202,7 @@ def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if section not in known:
             wrong.append(f"{_name(section)}: unknown section; {_guess(section, known, known)}")
         elif not isinstance(table, dict):
-            wrong.append(
-                f"{section}: {values.shown(table)} cannot be used; accepted: a table, which begins with [{section}]"
-            )
+            wrong.append(f"{section}: {shown(table)} cannot be used; accepted: a table, which begins with [{section}]")
         else:
             for key, raw in table.items():
                 name = f"{section}.{_name(key)}"
@@ -237,4 +237,4 @@ def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]])
 
 def _name(key: str) -> str:
     """*key* on one line, whatever is in it."""
-    return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else values.short(values.toml(key))
+    return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else short(toml(key))

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pi_cam_daemon import layers
-from pi_cam_daemon.controls import Value
-from pi_cam_daemon.values import toml
+from pi_cam_daemon.text import Value, toml
 
 _HEAD = (
     "# Saved by pi-cam-daemon on request; it writes this file anew each time, and removes it when it is to forget.\n"

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files, layers, values
+from pi_cam_daemon import files, layers
 from pi_cam_daemon.boot import given_users, wifi
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.text import toml
 
 NAME = "pi-cam.toml"
 # Windows hides the ending that its editor adds; whoever got a second file that way means that one
@@ -148,5 +149,5 @@ def _straightened(line: str) -> str:
 def _render(tables: dict[str, Any]) -> str:
     lines = [f"# {NAME} of the boot partition, as it was read at a boot; change it there"]
     for section, table in tables.items():
-        lines += ["", f"[{section}]", *(f"{key} = {values.toml(value)}" for key, value in table.items())]
+        lines += ["", f"[{section}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"

@@ -25,9 +25,9 @@ from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.redaction import without_secrets
 from pi_cam_daemon.sources import CameraInfo, Commands, Sink, Still, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.dropped import Dropped
-from pi_cam_daemon.values import without_secrets
 
 # how soon a Stop is obeyed and a deadline noticed
 _LOOK_SECONDS = 0.2

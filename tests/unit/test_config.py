@@ -22,7 +22,7 @@ from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.layers import load, origins
 from pi_cam_daemon.request import Refused, parse
 from pi_cam_daemon.sites import Sites
-from pi_cam_daemon.values import toml
+from pi_cam_daemon.text import toml
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
