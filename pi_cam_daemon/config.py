@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pi_cam_daemon import values
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.redaction import without_secrets
 
 
@@ -108,9 +109,9 @@ class HttpConfig:
 
     listen_address: Annotated[str, values.address]
     port: Annotated[int, values.integer(0, 65535)]
-    allowed_networks: Annotated[tuple[str, ...], values.networks]
+    allowed_networks: Annotated[Networks, values.networks]
     allowed_hosts: Annotated[tuple[str, ...], values.hosts]
-    trusted_proxies: Annotated[tuple[str, ...], values.addresses]
+    trusted_proxies: Annotated[Networks, values.proxies]
     users_file: Annotated[str, values.path]
     tls_certificate: Annotated[str, values.path]
     tls_key: Annotated[str, values.path]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pi_cam_daemon import access, sites
+from pi_cam_daemon import addresses
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.text import DEFAULT, short, shown, toml
 
 _ZERO = "0 or "
@@ -148,39 +149,45 @@ def url(raw: Any) -> str:
     return address
 
 
-def networks(raw: Any) -> tuple[str, ...]:
-    return _list(raw, lambda entry: entry == access.LOCAL or bool(access.network(entry)), access.ACCEPTED)
+def networks(raw: Any) -> Networks:
+    return _networks(raw, addresses.NETWORKS_ACCEPTED, may_be_local=True)
 
 
-def addresses(raw: Any) -> tuple[str, ...]:
-    return _list(raw, lambda entry: bool(access.network(entry)), access.ADDRESSES_ACCEPTED)
+def proxies(raw: Any) -> Networks:
+    return _networks(raw, addresses.ADDRESSES_ACCEPTED, may_be_local=False)
 
 
 def hosts(raw: Any) -> tuple[str, ...]:
-    return _list(raw, sites.is_host, sites.HOSTS_ACCEPTED)
+    return _each(raw, addresses.HOSTS_ACCEPTED, addresses.is_host)
 
 
 def origins(raw: Any) -> tuple[str, ...]:
-    return _list(raw, sites.is_origin, sites.ORIGINS_ACCEPTED)
+    return _each(raw, addresses.ORIGINS_ACCEPTED, addresses.is_origin)
 
 
 def cameras(raw: Any) -> tuple[str, ...]:
-    accepted = 'addresses of cameras ("http://picam-2.local:8000")'
-    entries = _list(raw, lambda entry: entry != sites.ANY and sites.is_origin(entry.removesuffix("/")), accepted)
-    return tuple(entry.removesuffix("/") for entry in entries)
+    return tuple(entry.removesuffix("/") for entry in _each(raw, addresses.CAMERAS_ACCEPTED, addresses.is_camera))
 
 
-def _list(raw: Any, sound: Callable[[str], bool], accepted: str) -> tuple[str, ...]:
-    if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
-        raise refused(raw, f"a list of {accepted}")
-    for entry in raw:
-        try:
-            if sound(entry):
-                continue
-        except ValueError as error:
-            raise ValueError(f"{error}; accepted: {accepted}") from None
-        raise refused(entry, accepted)
+def _networks(raw: Any, accepted: str, may_be_local: bool) -> Networks:
+    entries = _texts(raw, accepted)
+    try:
+        return Networks(entries, may_be_local)
+    except ValueError as error:
+        raise ValueError(f"{error}; accepted: {accepted}") from None
+
+
+def _each(raw: Any, accepted: str, is_sound: Callable[[str], bool]) -> tuple[str, ...]:
+    for entry in _texts(raw, accepted):
+        if not is_sound(entry):
+            raise refused(entry, accepted)
     return tuple(raw)
+
+
+def _texts(raw: Any, accepted: str) -> list[str]:
+    if isinstance(raw, list) and all(isinstance(entry, str) and entry.isprintable() for entry in raw):
+        return raw
+    raise refused(raw, f"a list of {accepted}")
 
 
 def refused(raw: Any, accepted: str) -> ValueError:
