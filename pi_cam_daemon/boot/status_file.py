@@ -10,12 +10,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import announcement, board, files, interfaces, layers
-from pi_cam_daemon.boot import first_boot, given_users, pi_cam_toml, start, wifi
+from pi_cam_daemon import announcement, board, files, interfaces, layers, setup
+from pi_cam_daemon.boot import given_users, pi_cam_toml, start, wifi
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
-_CURRENT = Path("opt/pi-cam-daemon/current")
 _ANSWER_SECONDS = 10.0
 _LAST = "The last settings that were right are in force."
 # ext4 counts 4096 blocks as free that it gives nobody, not even root; the rest is some hundred times what a boot writes
@@ -34,7 +33,7 @@ def write(root: Path) -> None:
             release(root),
             wifi.blocked(root),
             _free(root),
-            first_boot.progress(root),
+            setup.progress(root),
         )
         files.replace(folder / NAME, text.replace("\n", "\r\n").encode("utf-8-sig"))
 
@@ -67,7 +66,7 @@ def settings(root: Path) -> list[str]:
 
 
 def release(root: Path) -> str:
-    current = root / _CURRENT
+    current = root / setup.CURRENT
     return current.readlink().name if current.is_symlink() else "none"
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import devices
-from pi_cam_daemon.boot import first_boot
+from pi_cam_daemon import devices, setup
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, SourceError
@@ -318,7 +317,7 @@ def _import_picamera2() -> Any:
         raise SourceError(
             f"picamera2 cannot be loaded: {error}",
             Cause.MISSING,
-            first_boot.progress()
+            setup.progress()
             or "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
             "--system-site-packages, and no numpy of its own",
         ) from error
