@@ -334,7 +334,8 @@ def _announce(options: argparse.Namespace) -> int:
     root = Path("/")
     if options.withdraw:
         return _written(partial(announcement.withdraw, root))
-    return _written(partial(announcement.announce, root, announcement.in_force(root)))
+    http = layers.in_force(root).http
+    return _written(partial(announcement.announce, root, http.scheme, http.port))
 
 
 def _boot(_: argparse.Namespace) -> int:

@@ -103,7 +103,7 @@ def run(
     supervisor.start(watch=streams.watch)
     server.start()
     scheme, listen_address = config.http.scheme, "" if handed else config.http.listen_address
-    for address in _page_addresses(scheme, listen_address, server.server_port):
+    for address in interfaces.listening_addresses(scheme, listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
     notifier.ready(observer.sentence())
 
@@ -188,16 +188,6 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
         with contextlib.suppress(JpegError):
             return newest.size()
     return config.video.width, config.video.height
-
-
-def _page_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
-    """Where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
-    if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
-        host = f"[{listen_address}]" if ":" in listen_address else listen_address
-        return [f"{scheme}://{host}:{port}/"]
-    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
-    own = [interface for interface in interfaces.read() if interface.address.version in versions]
-    return [f"{scheme}://localhost:{port}/", *interfaces.page_addresses(port, own, scheme=scheme)]
 
 
 def _cannot_listen(http: HttpConfig, error: OSError) -> str:

@@ -59,6 +59,14 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
     )
 
 
+def in_force(root: Path) -> Config:
+    """Return the configuration below *root*, or the defaults where that is wrong, which the daemon tells."""
+    try:
+        return load(etc=root / ETC.relative_to("/"))
+    except ConfigError:
+        return load(DEFAULTS)
+
+
 def _value(kept: dict[str, Origin], key: str) -> Any:
     """The value of *key*, put together if it is a table, whose entries are kept one by one."""
     if key in kept:

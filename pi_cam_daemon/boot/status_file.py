@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
 import subprocess
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import announcement, board, files, interfaces, layers, setup
+from pi_cam_daemon import board, files, interfaces, layers, setup
 from pi_cam_daemon.boot import given_users, pi_cam_toml, start, wifi
+from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
@@ -26,10 +27,11 @@ def write(root: Path) -> None:
     folder = root / start.FOLDER
     # without the partition it would lie below, where nobody finds it
     if root != Path("/") or os.path.ismount(folder):
+        http = layers.in_force(root).http
         text = compose(
             settings(root),
-            _addresses(root),
-            _camera(root),
+            _addresses(http),
+            _camera(http.port),
             release(root),
             wifi.blocked(root),
             _free(root),
@@ -89,19 +91,18 @@ def compose(
     return "\n".join(["pi-cam-daemon", "", *lines, ""])
 
 
-def _addresses(root: Path) -> list[str]:
+def _addresses(http: HttpConfig) -> list[str]:
     found = [interface for interface in interfaces.read() if not interface.address.is_loopback]
-    page = announcement.in_force(root)
-    return interfaces.page_addresses(page.port, found, scheme=page.scheme) if found else []
+    return interfaces.page_addresses(http.scheme, http.port, found) if found else []
 
 
-def _camera(root: Path) -> str:
+def _camera(port: int) -> str:
     # also where others have to come by TLS
-    connection = http.client.HTTPConnection("localhost", announcement.in_force(root).port, timeout=_ANSWER_SECONDS)
+    connection = HTTPConnection("localhost", port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/state")
         return camera_line(json.load(connection.getresponse()))
-    except (OSError, ValueError, http.client.HTTPException):
+    except (OSError, ValueError, HTTPException):
         return f"the service does not answer. {_last_words()}".strip()
     finally:
         connection.close()
