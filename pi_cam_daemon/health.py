@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from pi_cam_daemon.errors import Cause
@@ -115,28 +114,3 @@ def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seco
     if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
         return False
     return cause is Cause.WEDGED or kind not in WITHOUT_DRIVER
-
-
-class Probe:
-    """A question to a loop, by way of *wake*: a loop that answers still turns.
-
-    The loop calls `answer` each time it comes round; nothing wakes it but the question.
-    """
-
-    def __init__(self, name: str, wake: Callable[[], None]) -> None:
-        self.name = name
-        self._wake = wake
-        self._asked = 0
-        self._answered = 0
-
-    def ask(self) -> None:
-        self._asked += 1
-        self._wake()
-
-    def answer(self) -> None:
-        self._answered = self._asked
-
-    @property
-    def answered(self) -> bool:
-        """Whether the loop has come round since it was last asked."""
-        return self._answered == self._asked

@@ -18,12 +18,13 @@ from pi_cam_daemon.camera_info import CameraInfo
 from pi_cam_daemon.config import CameraConfig, SourceConfig
 from pi_cam_daemon.controls import Control, Report, Value
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.health import Facts, Failure, Limits, State, explained_until, judge, needs_reboot, silent
 from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.status import CameraStatus, framerate
 from pi_cam_daemon.still import Still
+from pi_cam_daemon.watchdog import Probe
 
 log = logging.getLogger(__name__)
 

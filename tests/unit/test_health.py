@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, Limits, Probe, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.health import Facts, Failure, Limits, State, explained_until, judge, needs_reboot, silent
+from pi_cam_daemon.watchdog import Probe
 
 NOW = 1000.0
 LIMITS = Limits(start_seconds=30.0, stall_seconds=5.0)
