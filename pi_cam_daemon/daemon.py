@@ -17,13 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, guard, interfaces, logs, mjpeg, saved
+from pi_cam_daemon import __version__, devices, guard, interfaces, kinds, logs, mjpeg, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.events import Events
-from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.state import Observer
@@ -177,7 +176,7 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if config.source.kind not in WITHOUT_DRIVER and (nodes := devices.forbidden_nodes(Path("/dev"))):
+    if kinds.of(config.source.kind).has_driver and (nodes := devices.forbidden_nodes(Path("/dev"))):
         log.warning("no permission to open %s", devices.needed_groups(nodes))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from pi_cam_daemon import kinds
 from pi_cam_daemon.errors import Cause
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
-# These have no driver that could be stuck; if one is after all, that is WEDGED.
-WITHOUT_DRIVER = frozenset({"pattern", "upstream"})
 
 
 class State(enum.StrEnum):
@@ -113,4 +112,4 @@ def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seco
     """
     if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
         return False
-    return cause is Cause.WEDGED or kind not in WITHOUT_DRIVER
+    return cause is Cause.WEDGED or kinds.of(kind).has_driver

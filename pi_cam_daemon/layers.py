@@ -50,7 +50,7 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
     wrote itself; what is wrong in it is left out, with a warning. Files in *etc* may be missing, *file* may not.
     Raises ConfigError with every problem in every other layer.
     """
-    kept = origins(file, settings, etc, saved)
+    kept = {key: origin.value for key, origin in origins(file, settings, etc, saved).items()}
     return Config(
         **{
             section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
@@ -67,11 +67,11 @@ def in_force(root: Path) -> Config:
         return load(DEFAULTS)
 
 
-def _value(kept: dict[str, Origin], key: str) -> Any:
-    """The value of *key*, put together if it is a table, whose entries are kept one by one."""
+def _value(kept: dict[str, Any], key: str) -> Any:
+    """Return the value of *key*, put together if it is a table whose entries are kept one by one."""
     if key in kept:
-        return kept[key].value
-    return {name.removeprefix(f"{key}."): origin.value for name, origin in kept.items() if name.startswith(f"{key}.")}
+        return kept[key]
+    return {name.removeprefix(f"{key}."): value for name, value in kept.items() if name.startswith(f"{key}.")}
 
 
 def origins(
@@ -112,10 +112,10 @@ def origins(
     return found
 
 
-def accepted_in(path: Path) -> dict[str, Any]:
-    """The values in the file at *path* that are accepted, by `section.key`; none if it is missing or no TOML."""
+def accepted_in(path: Path, key: str) -> Any:
+    """Return the value of *key* that the file at *path* has; of a table, the entries that are accepted, maybe none."""
     try:
-        return _checked(_read(path))[0]
+        return _value(_checked(_read(path))[0], key)
     except ValueError:
         return {}
 
