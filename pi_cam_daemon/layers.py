@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from pi_cam_daemon import values
+from pi_cam_daemon import files, values
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.redaction import without_secrets
@@ -139,12 +139,9 @@ def _files(etc: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     """The tables in the file at *path*; ValueError says why there are none."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        data = files.read(path, _MOST_BYTES, "configuration")
     except OSError as error:
         raise ValueError(error.strerror) from None
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -154,8 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return parsed(text)
     except ValueError as error:
-        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
-        raise ValueError(f"not TOML: {error}{hint}") from None
+        raise ValueError(f"not TOML: {error}") from None
 
 
 def _setting(setting: str) -> dict[str, Any]:
@@ -185,11 +181,12 @@ def _advice(key: str, value: str) -> str:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """*text* as TOML; ValueError names the line."""
+    """Parse *text* as TOML. Raises ValueError, which names the line."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
+    except tomllib.TOMLDecodeError as error:
+        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
+        raise ValueError(f"{error}{hint}") from None
     except ValueError:  # int() refuses thousands of digits
         raise ValueError("a number is too long") from None
     except RecursionError:
