@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import interfaces
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.interfaces import Interface
 from pi_cam_daemon.request import Refused, Request
 
@@ -23,10 +24,6 @@ _log = logging.getLogger(__name__)
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-LOCAL = "local"
-ADDRESSES_ACCEPTED = 'IP addresses ("192.168.1.5") and networks ("192.168.1.0/24", "2001:db8::/48")'
-ACCEPTED = f'{ADDRESSES_ACCEPTED} and "{LOCAL}"'
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -55,62 +52,28 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 _NODE = re.compile(r"\s*(?:\[([^\]]*)\]|([0-9a-f:.%]+?))(?::\d+)?\s*", re.IGNORECASE)
 
 
-def network(entry: str) -> _Network:
-    """The network that *entry* names as an address or in CIDR form, with its host bits cleared.
-
-    IPv4 written as IPv6 (::ffff:192.168.1.0/120) becomes IPv4, as the peers do. Raises ValueError.
-    """
-    return _interface(entry).network
-
-
-def _interface(entry: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    _, slash, prefix_length = entry.partition("/")
-    # ipaddress also reads netmasks and host masks, where 0.0.0.0 means everybody or a single one, and zones
-    if "%" in entry or (slash and not prefix_length.isdecimal()):
-        raise ValueError(f'"{entry}" is neither an address nor a network')
-    try:
-        interface = ipaddress.ip_interface(entry)
-    except ValueError:
-        raise ValueError(f'"{entry}" is neither an address nor a network') from None
-    if isinstance(interface, ipaddress.IPv6Interface) and interface.network.prefixlen >= 96:
-        mapped = interface.ip.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Interface((mapped, interface.network.prefixlen - 96))
-    return interface
-
-
-def networks(key: str, entries: Iterable[str]) -> list[_Network]:
-    """The networks that *entries* of the setting *key* name; host bits, which may be a slip, are told. ValueError."""
-    interfaces = [_interface(entry) for entry in entries]
-    for interface in interfaces:
-        if interface.ip != interface.network.network_address:
-            _log.warning("%s: %s has host bits set, taken as %s", key, interface, interface.network)
-    return [interface.network for interface in interfaces]
-
-
 class AllowedNetworks:
     """The networks of `http.allowed_networks`; loopback is always one of them.
 
-    *entries* are what `network` accepts, and "local": private, link-local and unique local addresses, and the IPv6
-    prefixes of this machine's own interfaces, for a phone on the same network with a global address. They are read
-    by *read_interfaces* and believed for ten seconds, because a provider may change them any day. Raises ValueError.
+    "local" stands for private, link-local and unique local addresses, and for the IPv6 prefixes of this machine's own
+    interfaces: a phone on the same network may have a global address. *read_interfaces* reads these prefixes. They are
+    believed for ten seconds, because a provider may change them any day.
     """
 
     def __init__(
         self,
-        entries: Sequence[str],
+        networks: Networks,
         read_interfaces: Callable[[], Iterable[Interface]] = interfaces.read,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._networks: list[_Network] = [*_LOOPBACK]
-        self._local = LOCAL in entries
+        self._local = networks.local
         self._read_interfaces = read_interfaces
         self._clock = clock
         self._own_prefixes: list[_Network] = []
         self._own_prefixes_expire = -math.inf
+        self._networks = [*_LOOPBACK, *_in_force("http.allowed_networks", networks)]
         if self._local:
             self._networks += _LOCAL_NETWORKS
-        self._networks += networks("http.allowed_networks", [entry for entry in entries if entry != LOCAL])
 
     def contains(self, address: str) -> bool:
         """Whether the peer at *address*, as accept() gives it, may be served; False for what is no address."""
@@ -136,6 +99,14 @@ class AllowedNetworks:
             # only now: another thread that asks meanwhile reads them itself, and does not go by those of before
             self._own_prefixes_expire = now + _OWN_PREFIXES_SECONDS
         return self._own_prefixes
+
+
+def _in_force(key: str, networks: Networks) -> list[_Network]:
+    """Return the *networks* of the setting *key* without host bits; warn of these, which may be a slip."""
+    for interface in networks.interfaces:
+        if interface.ip != interface.network.network_address:
+            _log.warning("%s: %s has host bits set, taken as %s", key, interface, interface.network)
+    return [interface.network for interface in networks.interfaces]
 
 
 def _peer(address: str) -> _Address:
@@ -174,14 +145,14 @@ class Client:
 class Access:
     """Judges peers at accept, and clients once the request is read, which is when a proxy has told whom it serves.
 
-    A peer in *proxies* (networks) is admitted and judged by the last address that it was told and does not trust. A
+    A peer in *proxies* is admitted and judged by the last address that it was told and does not trust. A
     proxy that is not in the list would let in everybody it serves as if they sat where it does: it is refused on this
     machine, and elsewhere when it names somebody who may not look.
     """
 
-    def __init__(self, allowed: AllowedNetworks, proxies: Sequence[str] = ()) -> None:
+    def __init__(self, allowed: AllowedNetworks, proxies: Networks) -> None:
         self._allowed = allowed
-        self._proxies = networks("http.trusted_proxies", proxies)
+        self._proxies = _in_force("http.trusted_proxies", proxies)
 
     def admits(self, peer: str) -> bool:
         """Whether the request of *peer* is read at all."""

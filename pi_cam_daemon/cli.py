@@ -174,7 +174,8 @@ def _dispatch(options: argparse.Namespace) -> int:
 
             if options.withdraw:
                 return written(partial(announcement.withdraw, root))
-            return written(partial(announcement.announce, root, announcement.in_force(root)))
+            http = layers.in_force(root).http
+            return written(partial(announcement.announce, root, http.scheme, http.port))
         case "boot":
             from pi_cam_daemon.boot import start
 

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
-from pi_cam_daemon import values
+from pi_cam_daemon import kinds, values
+from pi_cam_daemon.addresses import Networks
+from pi_cam_daemon.redaction import without_secrets
 
 
 def _word(*words: str) -> values.Converter:
@@ -23,7 +25,7 @@ def _number(low: float, high: float) -> values.Converter:
 class SourceConfig:
     """Which camera, and when it runs."""
 
-    kind: Annotated[str, values.choice("auto", "csi", "usb", "upstream", "pattern")]
+    kind: Annotated[str, values.choice(*kinds.KINDS)]
     capture: Annotated[str, values.choice("always", "on-demand")]
     idle_seconds: Annotated[float, values.number(0, 86400)]
     start_timeout_seconds: Annotated[float, values.number(1, 600)]
@@ -83,6 +85,12 @@ class ControlsConfig:
     flicker_period: Annotated[int | None, values.or_default(values.integer(100, 1_000_000, zero=True))]
     hdr: Annotated[str | None, _word("off", "single-exp")]
 
+    def settings(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def with_settings(self, settings: Mapping[str, Any]) -> ControlsConfig:
+        return replace(self, **settings)
+
 
 @dataclass(frozen=True)
 class UsbConfig:
@@ -91,6 +99,12 @@ class UsbConfig:
     device: str
     pixel_format: Annotated[str, values.choice("auto", "MJPG", "YUYV")]
     controls: Annotated[dict[str, bool | int | str | None], values.by_name]
+
+    def settings(self) -> dict[str, Any]:
+        return dict(self.controls)
+
+    def with_settings(self, settings: Mapping[str, Any]) -> UsbConfig:
+        return replace(self, controls={**self.controls, **settings})
 
 
 @dataclass(frozen=True)
@@ -107,9 +121,9 @@ class HttpConfig:
 
     listen_address: Annotated[str, values.address]
     port: Annotated[int, values.integer(0, 65535)]
-    allowed_networks: Annotated[tuple[str, ...], values.networks]
+    allowed_networks: Annotated[Networks, values.networks]
     allowed_hosts: Annotated[tuple[str, ...], values.hosts]
-    trusted_proxies: Annotated[tuple[str, ...], values.addresses]
+    trusted_proxies: Annotated[Networks, values.proxies]
     users_file: Annotated[str, values.path]
     tls_certificate: Annotated[str, values.path]
     tls_key: Annotated[str, values.path]
@@ -169,22 +183,19 @@ class CameraConfig:
     upstream: UpstreamConfig
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """What the controls of a camera of *kind* shall be set to; None is the camera's default."""
-        if kind == "csi":
-            return {name: value for name, value in asdict(self.controls).items() if value is not None}
-        return dict(self.usb.controls) if kind == "usb" else {}
+        """Return what the controls of a camera of *kind* shall be set to; None is the camera's default."""
+        section = kinds.of(kind).section
+        return getattr(self, section).settings() if section else {}
 
     def with_settings(self, kind: str, settings: Mapping[str, Any]) -> CameraConfig:
-        """The same with other *settings* over these for a camera of *kind*."""
-        if kind == "csi":
-            return replace(self, controls=replace(self.controls, **settings))
-        return replace(self, usb=replace(self.usb, controls={**self.usb.controls, **settings}))
+        """Return the same with other *settings* over these for a camera of *kind*."""
+        section = kinds.of(kind).section
+        return replace(self, **{section: getattr(self, section).with_settings(settings)}) if section else self
 
     def replaced(self, kind: str, other: CameraConfig) -> CameraConfig:
-        """The same with the settings that *other* has for a camera of *kind*."""
-        if kind == "csi":
-            return replace(self, controls=other.controls)
-        return replace(self, usb=replace(self.usb, controls=other.usb.controls))
+        """Return the same with the settings that *other* has for a camera of *kind*."""
+        section = kinds.of(kind).section
+        return replace(self, **{section: getattr(other, section)}) if section else self
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -226,5 +237,5 @@ class Config:
     def sha256(self) -> str:
         """What is the same for the same settings, and tells nobody a password: those in URLs are left out."""
         tables = asdict(self)
-        tables["upstream"]["url"] = values.without_secrets(self.upstream.url)
+        tables["upstream"]["url"] = without_secrets(self.upstream.url)
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

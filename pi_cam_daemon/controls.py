@@ -7,10 +7,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused, toml
-
-# a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
-Value = bool | int | float | str | list[float] | None
+from pi_cam_daemon.text import Value, toml
+from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused
 
 
 class Kind(enum.StrEnum):

@@ -17,13 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, frame, guard, interfaces, logs, saved
+from pi_cam_daemon import __version__, devices, frame, guard, interfaces, kinds, logs, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.events import Events
-from pi_cam_daemon.health import WITHOUT_DRIVER
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.spawn import CAMERA_ARGV
@@ -103,7 +102,7 @@ def run(
     supervisor.start(watch=streams.watch)
     server.start()
     scheme, listen_address = config.http.scheme, "" if handed else config.http.listen_address
-    for address in _page_addresses(scheme, listen_address, server.server_port):
+    for address in interfaces.listening_addresses(scheme, listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
     notifier.ready(observer.sentence())
 
@@ -176,7 +175,7 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if config.source.kind not in WITHOUT_DRIVER and (nodes := devices.forbidden_nodes(Path("/dev"))):
+    if kinds.of(config.source.kind).has_driver and (nodes := devices.forbidden_nodes(Path("/dev"))):
         log.warning("no permission to open %s", devices.needed_groups(nodes))
 
 
@@ -187,16 +186,6 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
         with contextlib.suppress(JpegError):
             return newest.size()
     return config.video.width, config.video.height
-
-
-def _page_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
-    """Where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
-    if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
-        host = f"[{listen_address}]" if ":" in listen_address else listen_address
-        return [f"{scheme}://{host}:{port}/"]
-    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
-    own = [interface for interface in interfaces.read() if interface.address.version in versions]
-    return [f"{scheme}://localhost:{port}/", *interfaces.page_addresses(port, own, scheme=scheme)]
 
 
 def _cannot_listen(http: HttpConfig, error: OSError) -> str:

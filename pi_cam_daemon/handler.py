@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon.access import Client, stays_here
 from pi_cam_daemon.frame import CONTENT_TYPE
 from pi_cam_daemon.health import State
+from pi_cam_daemon.interfaces import peer_name as peer_name
 from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
 
 if TYPE_CHECKING:
@@ -291,11 +292,6 @@ class Handler(socketserver.BaseRequestHandler):
         lines += [f"{name}: {value}" for name, value in (*headers.items(), *cors.items())]
         lines += ["X-Content-Type-Options: nosniff", "Referrer-Policy: no-referrer", "", ""]
         return "\r\n".join(lines).encode("latin-1")
-
-
-def peer_name(address: tuple[object, ...]) -> str:
-    """The peer's address, an IPv4 one as such also where an IPv6 socket took it."""
-    return str(address[0]).removeprefix("::ffff:")
 
 
 def _number(asked: Request, name: str, least: float, most: float) -> float | None:

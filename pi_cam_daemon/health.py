@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pi_cam_daemon import kinds
 from pi_cam_daemon.config import SourceConfig
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.messages import CameraInfo
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
-# These have no driver that could be stuck; if one is after all, that is WEDGED.
-WITHOUT_DRIVER = frozenset({"pattern", "upstream"})
 
 
 class State(enum.StrEnum):
@@ -127,29 +126,4 @@ def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seco
     """
     if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
         return False
-    return cause is Cause.WEDGED or kind not in WITHOUT_DRIVER
-
-
-class Probe:
-    """A question to a loop, by way of *wake*: a loop that answers still turns.
-
-    The loop calls `answer` each time it comes round; nothing wakes it but the question.
-    """
-
-    def __init__(self, name: str, wake: Callable[[], None]) -> None:
-        self.name = name
-        self._wake = wake
-        self._asked = 0
-        self._answered = 0
-
-    def ask(self) -> None:
-        self._asked += 1
-        self._wake()
-
-    def answer(self) -> None:
-        self._answered = self._asked
-
-    @property
-    def answered(self) -> bool:
-        """Whether the loop has come round since it was last asked."""
-        return self._answered == self._asked
+    return cause is Cause.WEDGED or kinds.of(kind).has_driver

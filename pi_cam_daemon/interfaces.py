@@ -1,4 +1,4 @@
-"""The addresses of this machine, and where its page is found on the network.
+"""Addresses of this machine, of its page, and of peers.
 
 Linux only: IPv4 through the ioctls of netdevice(7), IPv6 from /proc/self/net/if_inet6. No netlink, so that the
 service needs no socket families but AF_INET, AF_INET6 and AF_UNIX.
@@ -12,7 +12,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,18 +88,30 @@ def _sockaddr_in(request: bytes) -> int:
 
 
 def page_addresses(
-    port: int, interfaces: Iterable[Interface] | None = None, hostname: str | None = None, scheme: str = "http"
+    scheme: str, port: int, interfaces: Iterable[Interface], hostname: Callable[[], str] = socket.gethostname
 ) -> list[str]:
-    """The addresses to type into a browser on the same network, the mDNS name last.
-
-    *interfaces* and *hostname* are this machine's own, unless given.
-    """
+    """Return the addresses to type into a browser on the same network, the mDNS name last."""
     hosts = [
         f"[{interface.address}]" if interface.address.version == 6 else str(interface.address)
-        for interface in (read() if interfaces is None else interfaces)
+        for interface in interfaces
         if not interface.address.is_loopback and not interface.address.is_link_local
     ]
-    name = (socket.gethostname() if hostname is None else hostname).partition(".")[0]
+    name = hostname().partition(".")[0]
     if name not in ("", "localhost"):
         hosts.append(f"{name}.local")
     return [f"{scheme}://{host}:{port}/" for host in hosts]
+
+
+def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
+    """Return where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
+    if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
+        host = f"[{listen_address}]" if ":" in listen_address else listen_address
+        return [f"{scheme}://{host}:{port}/"]
+    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
+    own = [interface for interface in read() if interface.address.version in versions]
+    return [f"{scheme}://localhost:{port}/", *page_addresses(scheme, port, own)]
+
+
+def peer_name(address: tuple[object, ...]) -> str:
+    """Return the address of a peer; an IPv4 one as such, also where an IPv6 socket accepted it."""
+    return str(address[0]).removeprefix("::ffff:")

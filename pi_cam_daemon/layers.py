@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from pi_cam_daemon import values
+from pi_cam_daemon import files, values
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.text import short, shown, toml
 from pi_cam_daemon.values import Converter
 
 DEFAULTS = Path(__file__).with_name("default.toml")
@@ -48,7 +50,7 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
     wrote itself; what is wrong in it is left out, with a warning. Files in *etc* may be missing, *file* may not.
     Raises ConfigError with every problem in every other layer.
     """
-    kept = origins(file, settings, etc, saved)
+    kept = {key: origin.value for key, origin in origins(file, settings, etc, saved).items()}
     return Config(
         **{
             section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
@@ -57,11 +59,19 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
     )
 
 
-def _value(kept: dict[str, Origin], key: str) -> Any:
-    """The value of *key*, put together if it is a table, whose entries are kept one by one."""
+def in_force(root: Path) -> Config:
+    """Return the configuration below *root*, or the defaults where that is wrong, which the daemon tells."""
+    try:
+        return load(etc=root / ETC.relative_to("/"))
+    except ConfigError:
+        return load(DEFAULTS)
+
+
+def _value(kept: dict[str, Any], key: str) -> Any:
+    """Return the value of *key*, put together if it is a table whose entries are kept one by one."""
     if key in kept:
-        return kept[key].value
-    return {name.removeprefix(f"{key}."): origin.value for name, origin in kept.items() if name.startswith(f"{key}.")}
+        return kept[key]
+    return {name.removeprefix(f"{key}."): value for name, value in kept.items() if name.startswith(f"{key}.")}
 
 
 def origins(
@@ -102,10 +112,10 @@ def origins(
     return found
 
 
-def accepted_in(path: Path) -> dict[str, Any]:
-    """The values in the file at *path* that are accepted, by `section.key`; none if it is missing or no TOML."""
+def accepted_in(path: Path, key: str) -> Any:
+    """Return the value of *key* that the file at *path* has; of a table, the entries that are accepted, maybe none."""
     try:
-        return _checked(_read(path))[0]
+        return _value(_checked(_read(path))[0], key)
     except ValueError:
         return {}
 
@@ -129,12 +139,9 @@ def _files(etc: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     """The tables in the file at *path*; ValueError says why there are none."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        data = files.read(path, _MOST_BYTES, "configuration")
     except OSError as error:
         raise ValueError(error.strerror) from None
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -144,25 +151,24 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return parsed(text)
     except ValueError as error:
-        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
-        raise ValueError(f"not TOML: {error}{hint}") from None
+        raise ValueError(f"not TOML: {error}") from None
 
 
 def _setting(setting: str) -> dict[str, Any]:
     """The table of one `section.key=value`; ValueError says why there is none, and how to quote it for the shell."""
     key, equals, value = setting.partition("=")
     if not equals:
-        raise ValueError(f"{values.short(key)}: no value; accepted: section.key=value")
+        raise ValueError(f"{short(key)}: no value; accepted: section.key=value")
     try:
         return parsed(setting)
     except ValueError:
-        raise ValueError(f"{values.short(key)}: {values.short(value)} is not TOML; {_advice(key, value)}") from None
+        raise ValueError(f"{short(key)}: {short(value)} is not TOML; {_advice(key, value)}") from None
 
 
 def _advice(key: str, value: str) -> str:
     """What to write instead of a value that is not TOML: mostly its quotes are missing, or the shell ate them."""
-    value = values.without_secrets(value)
-    quoted = values.toml(value)
+    value = without_secrets(value)
+    quoted = toml(value)
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
         try:
@@ -175,11 +181,12 @@ def _advice(key: str, value: str) -> str:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """*text* as TOML; ValueError names the line."""
+    """Parse *text* as TOML. Raises ValueError, which names the line."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
+    except tomllib.TOMLDecodeError as error:
+        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
+        raise ValueError(f"{error}{hint}") from None
     except ValueError:  # int() refuses thousands of digits
         raise ValueError("a number is too long") from None
     except RecursionError:
@@ -200,9 +207,7 @@ def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if section not in known:
             wrong.append(f"{_name(section)}: unknown section; {_guess(section, known, known)}")
         elif not isinstance(table, dict):
-            wrong.append(
-                f"{section}: {values.shown(table)} cannot be used; accepted: a table, which begins with [{section}]"
-            )
+            wrong.append(f"{section}: {shown(table)} cannot be used; accepted: a table, which begins with [{section}]")
         else:
             for key, raw in table.items():
                 name = f"{section}.{_name(key)}"
@@ -237,4 +242,4 @@ def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]])
 
 def _name(key: str) -> str:
     """*key* on one line, whatever is in it."""
-    return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else values.short(values.toml(key))
+    return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else short(toml(key))

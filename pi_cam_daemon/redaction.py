@@ -1,4 +1,4 @@
-"""Takes out of a text what its sender would regret: passwords, and the addresses of people and machines."""
+"""Remove passwords, and the addresses of people and machines, from a text."""
 
 from __future__ import annotations
 
@@ -66,3 +66,18 @@ class Redactor:
 
     def _number(self, address: str) -> str:
         return f"[address {self._numbers.setdefault(address, len(self._numbers) + 1)}]"
+
+
+def without_secrets(text: str) -> str:
+    """Return *text*, which may be a URL, without user, password and parameters: many cameras take passwords in these.
+
+    Less is left of what is hardly a URL, because the part that makes it invalid is often the password.
+    """
+    scheme = re.match(r"\W*\w+://|", text)
+    start = scheme.end() if scheme else 0
+    place = re.split("[;?]", text[start:], maxsplit=1)[0]
+    parameters = text[start + len(place) :]
+    if "@" in parameters:
+        return f"{text[:start]}***"
+    user, at, place = place.rpartition("@")
+    return f"{text[:start]}{user and '***'}{at}{place}{parameters and parameters[0] + '***'}"

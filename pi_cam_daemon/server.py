@@ -25,7 +25,6 @@ from pi_cam_daemon.config import HttpConfig, WallConfig
 from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.guard import Guard
 from pi_cam_daemon.handler import Handler, peer_name, read_pages
-from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
@@ -35,6 +34,7 @@ from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.watchdog import Probe
 
 if TYPE_CHECKING:
     from pi_cam_daemon.logins import Logins

@@ -13,31 +13,13 @@ import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
+from pi_cam_daemon.addresses import ANY, LOCAL, is_host
 from pi_cam_daemon.request import Refused, Request
-
-LOCAL = "local"
-ANY = "*"
 
 # suffixes that no one can register, and that routers give to the machines behind them
 _PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain", "fritz.box")
-_NAME = r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*"
-_HOST_ENTRY = re.compile(rf"\.?{_NAME}|[0-9a-f:]+", re.IGNORECASE)
-_ORIGIN_ENTRY = re.compile(rf"https?://({_NAME}|\[[0-9a-f:.]+\])(:\d{{1,5}})?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%25[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::\d{0,5})?", re.IGNORECASE)
 _READING = ("GET", "HEAD", "OPTIONS")
-
-HOSTS_ACCEPTED = 'names ("camera.example.org"), names with all below them (".example.org"), "local" and "*"'
-ORIGINS_ACCEPTED = 'origins ("http://octopi.local", "https://home.example.org:8123") and "*"'
-
-
-def is_host(entry: str) -> bool:
-    """Whether *entry* may stand in `http.allowed_hosts`."""
-    return entry in (LOCAL, ANY) or _HOST_ENTRY.fullmatch(entry) is not None
-
-
-def is_origin(entry: str) -> bool:
-    """Whether *entry* may stand in a list of origins."""
-    return entry == ANY or _ORIGIN_ENTRY.fullmatch(entry) is not None
 
 
 class Sites:
@@ -114,7 +96,7 @@ def _is_address(host: str) -> bool:
 
 
 def _unknown(host: str) -> str:
-    shown = host if _HOST_ENTRY.fullmatch(host) and len(host) <= 253 else "NAME"
+    shown = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"
     return (
         f"This camera does not answer to the name {ascii(host[:253])[1:-1]}.\n\n"
         "Ask for it by its address. Or, if the name is right, let its owner add it in /etc/pi-cam-daemon/config.toml, "

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from pi_cam_daemon import __version__, clock
+from pi_cam_daemon import __version__, clock, setup
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
@@ -15,8 +15,6 @@ from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.systemd import Notifier
 
-# where scripts/install puts them, each a virtual environment
-_RELEASES = Path("/opt/pi-cam-daemon/releases")
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 
@@ -91,7 +89,7 @@ class Observer:
 def _release() -> str | None:
     """The installed release that this process is of, None where it runs from elsewhere."""
     prefix = Path(sys.prefix)
-    return prefix.name if prefix.parent == _RELEASES else None
+    return prefix.name if prefix.parent == Path("/") / setup.RELEASES else None
 
 
 def _sentence(status: CameraStatus) -> str:

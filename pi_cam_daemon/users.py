@@ -74,12 +74,8 @@ def derive(password: str, salt: bytes) -> bytes:
 def read(path: Path) -> dict[str, User]:
     """The users in the file at *path*, by name. Raises ConfigError with all that is wrong in it."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no file of users")
-        text = data.decode()
+        mode = path.stat().st_mode
+        text = files.read(path, _MOST_BYTES, "file of users").decode()
     except FileNotFoundError:
         raise _error(path, "there is no such file; pi-cam-daemon add-user makes it") from None
     except PermissionError:

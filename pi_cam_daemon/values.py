@@ -1,25 +1,23 @@
-"""Values of the configuration: what is accepted for each kind of key, and how a value is shown to a person."""
+"""Converters: one for each kind of key of the configuration, which checks a value of TOML and returns what is kept."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pi_cam_daemon import access, sites
+from pi_cam_daemon import addresses
+from pi_cam_daemon.addresses import Networks
+from pi_cam_daemon.text import DEFAULT, short, shown, toml
 
-# what stands in TOML for a value that is left to the camera
-DEFAULT = "default"
 _ZERO = "0 or "
 # OpenCV's letters are those of ASCII
 _OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
-# A converter is named after what it returns: the value that is kept for a key, from what TOML gave.
-# It raises ValueError with what is wrong and what is accepted.
+# A converter is named after what it returns. It raises ValueError with what is wrong and what is accepted.
 Converter = Callable[[Any], Any]
 
 
@@ -151,91 +149,46 @@ def url(raw: Any) -> str:
     return address
 
 
-def without_secrets(text: str) -> str:
-    """*text*, which may be a URL, without user, password and parameters, for many cameras take passwords in these.
-
-    Of what hardly is a URL it shows less: what makes it none is often the password.
-    """
-    scheme = re.match(r"\W*\w+://|", text)
-    start = scheme.end() if scheme else 0
-    place = re.split("[;?]", text[start:], maxsplit=1)[0]
-    parameters = text[start + len(place) :]
-    if "@" in parameters:
-        return f"{text[:start]}***"
-    user, at, place = place.rpartition("@")
-    return f"{text[:start]}{user and '***'}{at}{place}{parameters and parameters[0] + '***'}"
+def networks(raw: Any) -> Networks:
+    return _networks(raw, addresses.NETWORKS_ACCEPTED, may_be_local=True)
 
 
-def networks(raw: Any) -> tuple[str, ...]:
-    return _list(raw, lambda entry: entry == access.LOCAL or bool(access.network(entry)), access.ACCEPTED)
-
-
-def addresses(raw: Any) -> tuple[str, ...]:
-    return _list(raw, lambda entry: bool(access.network(entry)), access.ADDRESSES_ACCEPTED)
+def proxies(raw: Any) -> Networks:
+    return _networks(raw, addresses.ADDRESSES_ACCEPTED, may_be_local=False)
 
 
 def hosts(raw: Any) -> tuple[str, ...]:
-    return _list(raw, sites.is_host, sites.HOSTS_ACCEPTED)
+    return _each(raw, addresses.HOSTS_ACCEPTED, addresses.is_host)
 
 
 def origins(raw: Any) -> tuple[str, ...]:
-    return _list(raw, sites.is_origin, sites.ORIGINS_ACCEPTED)
+    return _each(raw, addresses.ORIGINS_ACCEPTED, addresses.is_origin)
 
 
 def cameras(raw: Any) -> tuple[str, ...]:
-    accepted = 'addresses of cameras ("http://picam-2.local:8000")'
-    entries = _list(raw, lambda entry: entry != sites.ANY and sites.is_origin(entry.removesuffix("/")), accepted)
-    return tuple(entry.removesuffix("/") for entry in entries)
+    return tuple(entry.removesuffix("/") for entry in _each(raw, addresses.CAMERAS_ACCEPTED, addresses.is_camera))
 
 
-def _list(raw: Any, sound: Callable[[str], bool], accepted: str) -> tuple[str, ...]:
-    if not isinstance(raw, list) or not all(isinstance(entry, str) and entry.isprintable() for entry in raw):
-        raise refused(raw, f"a list of {accepted}")
-    for entry in raw:
-        try:
-            if sound(entry):
-                continue
-        except ValueError as error:
-            raise ValueError(f"{error}; accepted: {accepted}") from None
-        raise refused(entry, accepted)
+def _networks(raw: Any, accepted: str, may_be_local: bool) -> Networks:
+    entries = _texts(raw, accepted)
+    try:
+        return Networks(entries, may_be_local)
+    except ValueError as error:
+        raise ValueError(f"{error}; accepted: {accepted}") from None
+
+
+def _each(raw: Any, accepted: str, is_sound: Callable[[str], bool]) -> tuple[str, ...]:
+    for entry in _texts(raw, accepted):
+        if not is_sound(entry):
+            raise refused(entry, accepted)
     return tuple(raw)
+
+
+def _texts(raw: Any, accepted: str) -> list[str]:
+    if isinstance(raw, list) and all(isinstance(entry, str) and entry.isprintable() for entry in raw):
+        return raw
+    raise refused(raw, f"a list of {accepted}")
 
 
 def refused(raw: Any, accepted: str) -> ValueError:
     return ValueError(f"{shown(raw)} cannot be used; accepted: {accepted}")
-
-
-def toml(value: bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None) -> str:
-    """*value* as TOML writes it, and None, which TOML does not have, as the word that stands for it."""
-    if value is None:
-        return f'"{DEFAULT}"'
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{toml(name)} = {toml(entry)}' for name, entry in value.items())}}}"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    return f"[{', '.join(toml(entry) for entry in value)}]"
-
-
-def shown(raw: Any) -> str:
-    """A value from a file, short and on one line, however strange it is."""
-    if isinstance(raw, dict):
-        return "a table"
-    if isinstance(raw, list):
-        nested = any(isinstance(entry, list | dict) for entry in raw)
-        return "a list" if nested else short(f"[{', '.join(map(shown, raw))}]")
-    if isinstance(raw, bool | int | float | str):
-        try:
-            return short(toml(raw))
-        except ValueError:  # str() refuses thousands of digits
-            return "a number this long"
-    return str(raw)  # a date or a time
-
-
-def short(text: str) -> str:
-    text = without_secrets(text)
-    shortened = text if len(text) <= 60 else f"{text[:57]}..."
-    return shortened if shortened.isprintable() else ascii(shortened)

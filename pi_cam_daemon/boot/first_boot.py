@@ -10,55 +10,39 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pi_cam_daemon import files
+from pi_cam_daemon import files, setup
 
-FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
-ARTEFACT = FOLDER / "artefact.tar.zst"
-_CURRENT = Path("opt/pi-cam-daemon/current")
-_INSTALLER = _CURRENT / "install"
-# memory: gone when it is done, or at the next boot
-_PROGRESS = Path("run/pi-cam-daemon-first-boot")
 _SECONDS = 3600.0
-_WHAT = "picamera2, for cameras on the ribbon connector,"
 
 
 def run(root: Path = Path("/")) -> bool:
     """Install the .debs that came with the image, or over the network, and the release with them; False to retry."""
-    debs = sorted((root / FOLDER / "debs").glob("*.deb"))
+    debs = sorted((root / setup.FOLDER / "debs").glob("*.deb"))
     how = "from the card" if debs else "over the network"
-    _tell(root, f"{_WHAT} is being installed {how}")
+    _tell(root, f"{setup.WHAT} is being installed {how}")
     # what a power cut has left half-configured is brought to its end first
     problem = _run(["dpkg", "--configure", "-a"])
     if not problem and debs:
         problem = _run(["apt-get", "-y", "-qq", "--no-install-recommends", "install", *debs])
     # the installer gets by apt what is still missing, and makes a release that suits
-    before = (root / _CURRENT).readlink()
-    problem = problem or _run([root / _INSTALLER, "--from", root / ARTEFACT])
+    before = (root / setup.CURRENT).readlink()
+    problem = problem or _run([root / setup.INSTALLER, "--from", root / setup.ARTEFACT])
     if problem:
-        _tell(root, f"{_WHAT} is not installed yet, tried again soon: {problem}")
+        _tell(root, f"{setup.WHAT} is not installed yet, tried again soon: {problem}")
         return False
     # what the unit's condition asks for goes last: a power cut before that is made up for
-    shutil.rmtree(root / FOLDER / "debs", ignore_errors=True)
-    shutil.rmtree(root / FOLDER)
-    (root / _PROGRESS).unlink()
-    if (root / _CURRENT).readlink() == before:
+    shutil.rmtree(root / setup.FOLDER / "debs", ignore_errors=True)
+    shutil.rmtree(root / setup.FOLDER)
+    (root / setup.PROGRESS).unlink()
+    if (root / setup.CURRENT).readlink() == before:
         # the release that runs suits, but has looked for picamera2 when it was not there
         _run(["systemctl", "--no-block", "restart", "pi-cam-daemon.service"])
     return True
 
 
-def progress(root: Path = Path("/")) -> str:
-    """What is going on, empty if nothing is."""
-    try:
-        return (root / _PROGRESS).read_text().strip()
-    except OSError:
-        # the camera starts before this has begun
-        return f"{_WHAT} is about to be installed" if (root / ARTEFACT).exists() else ""
-
-
 def _tell(root: Path, text: str) -> None:
     print(text, flush=True)
-    files.replace(root / _PROGRESS, f"{text}\n".encode())
+    files.replace(root / setup.PROGRESS, f"{text}\n".encode())
 
 
 def _run(argv: list[str | Path]) -> str:

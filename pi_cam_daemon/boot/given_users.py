@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import users, values
+from pi_cam_daemon import users
+from pi_cam_daemon.text import short, shown
 from pi_cam_daemon.users import Role
 
 # of the card alone: whom add-user has let in at users.USUAL_FILE is not put out by a table
@@ -47,10 +48,10 @@ def check(tables: dict[str, Any]) -> tuple[list[Given], list[str]]:
     problems: list[str] = []
     for title, table in tables.items():
         if not isinstance(table, dict):
-            problems.append(f"{title}: {values.shown(table)} cannot be used; accepted: a table, begun with [{title}]")
+            problems.append(f"{title}: {shown(table)} cannot be used; accepted: a table, begun with [{title}]")
             continue
         for name, secret in table.items():
-            key = f"{title}.{values.short(name)}"
+            key = f"{title}.{short(name)}"
             if not users.is_name(name):
                 problems.append(f"{key}: cannot be a name; accepted: {users.NAMES_ACCEPTED}")
                 continue
@@ -73,7 +74,7 @@ def missing(given: list[Given], root: Path) -> list[str]:
     """Who has no password, now or from before, as problems."""
     before = _before(root)
     return [
-        f"{values.short(user.name)}: has no password yet; write one between the quotes"
+        f"{short(user.name)}: has no password yet; write one between the quotes"
         for user in given
         if not user.secret and user.name not in before
     ]

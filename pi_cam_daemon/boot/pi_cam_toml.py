@@ -8,14 +8,14 @@ from __future__ import annotations
 import codecs
 import copy
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files, layers, values
+from pi_cam_daemon import files, layers
 from pi_cam_daemon.boot import given_users, wifi
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.text import toml
 
 NAME = "pi-cam.toml"
 # Windows hides the ending that its editor adds; whoever got a second file that way means that one
@@ -54,7 +54,7 @@ def find(folder: Path) -> list[Path]:
 def read(path: Path) -> BootConfig:
     """Raises ConfigError with everything that is wrong."""
     try:
-        tables = _parse(_decode(_read(path))[2])
+        tables = _parse(_decode(files.read(path, _MOST_BYTES, "configuration"))[2])
     except ValueError as error:
         raise ConfigError([f"{path.name}: {error}"]) from None
     network, wrong = wifi.check(tables.pop("wifi", {}))
@@ -104,13 +104,6 @@ def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _read(path: Path) -> bytes:
-    data = files.read(path, _MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"larger than {_MOST_BYTES // 1024} KiB, this is no configuration")
-    return data
-
-
 def _decode(data: bytes) -> tuple[bytes, str, str]:
     """The byte-order mark, the encoding, and the text behind the mark; ValueError if it is none."""
     mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
@@ -128,12 +121,7 @@ def _parse(text: str) -> dict[str, Any]:
         try:
             return layers.parsed("".join(map(_straightened, text.splitlines(keepends=True))))
         except ValueError:
-            hint = (
-                "; text needs quotes"
-                if isinstance(error, tomllib.TOMLDecodeError) and "Invalid value" in str(error)
-                else ""
-            )
-            raise ValueError(f"{error}{hint}") from None
+            raise error from None
 
 
 def _straightened(line: str) -> str:
@@ -148,5 +136,5 @@ def _straightened(line: str) -> str:
 def _render(tables: dict[str, Any]) -> str:
     lines = [f"# {NAME} of the boot partition, as it was read at a boot; change it there"]
     for section, table in tables.items():
-        lines += ["", f"[{section}]", *(f"{key} = {values.toml(value)}" for key, value in table.items())]
+        lines += ["", f"[{section}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"

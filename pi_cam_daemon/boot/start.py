@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import announcement, files
+from pi_cam_daemon import announcement, files, layers
 from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
 from pi_cam_daemon.errors import ConfigError
 
@@ -88,8 +88,8 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
 
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
-    http = announcement.in_force(root)
-    announcement.announce(root, http)
+    http = layers.in_force(root).http
+    announcement.announce(root, http.scheme, http.port)
     # \n and \4: agetty's for the name and the address of the machine
     where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]
     files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())

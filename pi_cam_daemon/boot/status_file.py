@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
 import subprocess
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import announcement, board, files, interfaces, layers
-from pi_cam_daemon.boot import first_boot, given_users, pi_cam_toml, start, wifi
+from pi_cam_daemon import board, files, interfaces, layers, setup
+from pi_cam_daemon.boot import given_users, pi_cam_toml, start, wifi
+from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 
 NAME = "pi-cam-status.txt"
-_CURRENT = Path("opt/pi-cam-daemon/current")
 _ANSWER_SECONDS = 10.0
 _LAST = "The last settings that were right are in force."
 # ext4 counts 4096 blocks as free that it gives nobody, not even root; the rest is some hundred times what a boot writes
@@ -27,14 +27,15 @@ def write(root: Path) -> None:
     folder = root / start.FOLDER
     # without the partition it would lie below, where nobody finds it
     if root != Path("/") or os.path.ismount(folder):
+        http = layers.in_force(root).http
         text = compose(
             settings(root),
-            _addresses(root),
-            _camera(root),
+            _addresses(http),
+            _camera(http.port),
             release(root),
             wifi.blocked(root),
             _free(root),
-            first_boot.progress(root),
+            setup.progress(root),
         )
         files.replace(folder / NAME, text.replace("\n", "\r\n").encode("utf-8-sig"))
 
@@ -67,7 +68,7 @@ def settings(root: Path) -> list[str]:
 
 
 def release(root: Path) -> str:
-    current = root / _CURRENT
+    current = root / setup.CURRENT
     return current.readlink().name if current.is_symlink() else "none"
 
 
@@ -90,24 +91,22 @@ def compose(
     return "\n".join(["pi-cam-daemon", "", *lines, ""])
 
 
-def _addresses(root: Path) -> list[str]:
+def _addresses(http: HttpConfig) -> list[str]:
     found = [interface for interface in interfaces.read() if not interface.address.is_loopback]
-    page = announcement.in_force(root)
-    return interfaces.page_addresses(page.port, found, scheme=page.scheme) if found else []
+    return interfaces.page_addresses(http.scheme, http.port, found) if found else []
 
 
-def _camera(root: Path) -> str:
+def _camera(port: int) -> str:
     try:
         # also where others have to come by TLS
-        answer = state("localhost", announcement.in_force(root).port, _ANSWER_SECONDS)
-        return camera_line(json.loads(answer))
-    except (OSError, ValueError, http.client.HTTPException):
+        return camera_line(json.loads(state("localhost", port, _ANSWER_SECONDS)))
+    except (OSError, ValueError, HTTPException):
         return f"the service does not answer. {_last_words()}".strip()
 
 
 def state(host: str, port: int, timeout: float) -> bytes:
     """Ask the daemon for /state. Raises OSError or HTTPException."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    connection = HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/state")
         return connection.getresponse().read()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files, values
+from pi_cam_daemon import files
+from pi_cam_daemon.text import short, shown
 
 _CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")
 _COUNTRY = Path("etc/modprobe.d/pi-cam-daemon-wifi.conf")
@@ -36,10 +37,8 @@ class Wifi:
 def check(table: Any) -> tuple[Wifi, list[str]]:
     """The table `[wifi]`, and what is wrong with it."""
     if not isinstance(table, dict):
-        return Wifi("", "", ""), [f"wifi: {values.shown(table)} cannot be used; accepted: a table, begun with [wifi]"]
-    problems = [
-        f"wifi.{values.short(key)}: unknown key; accepted: {', '.join(_KEYS)}" for key in table.keys() - set(_KEYS)
-    ]
+        return Wifi("", "", ""), [f"wifi: {shown(table)} cannot be used; accepted: a table, begun with [wifi]"]
+    problems = [f"wifi.{short(key)}: unknown key; accepted: {', '.join(_KEYS)}" for key in table.keys() - set(_KEYS)]
     found = {key: table.get(key, "") for key in _KEYS}
     problems += [f"wifi.{key}: accepted: text in quotes" for key in _KEYS if not isinstance(found[key], str)]
     if problems:
@@ -51,9 +50,7 @@ def check(table: Any) -> tuple[Wifi, list[str]]:
         # not shown: this text is for a file that others may read
         problems.append("wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII")
     if wifi.country and not re.fullmatch("[A-Z]{2}", wifi.country):
-        problems.append(
-            f'wifi.country: {values.shown(found["country"])} cannot be used; accepted: two letters, such as "KR"'
-        )
+        problems.append(f'wifi.country: {shown(found["country"])} cannot be used; accepted: two letters, such as "KR"')
     if wifi.password and not wifi.ssid:
         problems.append("wifi.ssid: missing; accepted: the name of the network that the password is for")
     if wifi.ssid and not wifi.country:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pi_cam_daemon import guard, layers, saved, values
+from pi_cam_daemon import guard, layers, redaction, saved, text
 from pi_cam_daemon.commands.output import OK
 
 
@@ -32,7 +32,7 @@ def settings(options: argparse.Namespace, with_origin: bool) -> str:
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
         if name == "upstream.url":
-            value = values.without_secrets(value)
-        line = f"{key} = {values.toml(value)}"
+            value = redaction.without_secrets(value)
+        line = f"{key} = {text.toml(value)}"
         lines.append(f"{line:<40}  # {layer}" if with_origin else line)
     return "\n".join(lines[1:])

@@ -14,11 +14,11 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from pi_cam_daemon.boot import first_boot
+from pi_cam_daemon import setup
 from pi_cam_daemon.commands.output import FAILED, OK, complain
 
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
-INSTALLER = Path("/opt/pi-cam-daemon/current/install")
+INSTALLER = Path("/") / setup.INSTALLER
 # what the signature is for: one that was made for something else is none for this
 NAMESPACE = "pi-cam-daemon"
 # on the card: it is larger than the memory of a Zero
@@ -48,7 +48,7 @@ def update(
     allow_downgrade: bool = False,
     signers: Path = SIGNERS,
     installer: Path = INSTALLER,
-    waiting: Path = Path("/") / first_boot.ARTEFACT,
+    waiting: Path = Path("/") / setup.ARTEFACT,
 ) -> None:
     """Fetch, verify, install; the installer goes back to the release before when the new one does not serve.
 

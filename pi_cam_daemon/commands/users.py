@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pi_cam_daemon import layers, users, values
+from pi_cam_daemon import layers, text, users
 from pi_cam_daemon.commands.output import FAILED, OK, USAGE, complain, written
 
 
@@ -18,7 +18,7 @@ def add(options: argparse.Namespace) -> int:
     path, in_force = _users_file(options)
     role = users.Role.ADMIN if options.admin else users.Role.VIEWER
     if not users.is_name(options.name):
-        complain(f"{values.short(options.name)} cannot be a name; accepted: {users.NAMES_ACCEPTED}")
+        complain(f"{text.short(options.name)} cannot be a name; accepted: {users.NAMES_ACCEPTED}")
         return USAGE
     password = _password()
     if not users.is_password(password):
@@ -34,7 +34,7 @@ def remove(options: argparse.Namespace) -> int:
     """Remove a user."""
     path, in_force = _users_file(options)
     if users.normal(options.name) not in users.read(path):
-        complain(f"{path}: there is no {values.short(options.name)}")
+        complain(f"{path}: there is no {text.short(options.name)}")
         return FAILED
     code = written(partial(users.remove, path, options.name))
     if code == OK:

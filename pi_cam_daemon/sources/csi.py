@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import devices
-from pi_cam_daemon.boot import first_boot
+from pi_cam_daemon import devices, setup
 from pi_cam_daemon.config import CsiConfig, VideoConfig
-from pi_cam_daemon.controls import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.messages import CameraInfo, Still
@@ -27,6 +25,7 @@ from pi_cam_daemon.orientation import Orientation, overlay_of
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
 from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.text import Value
 
 log = logging.getLogger(__name__)
 
@@ -319,7 +318,7 @@ def _import_picamera2() -> Any:
         raise SourceError(
             f"picamera2 cannot be loaded: {error}",
             Cause.MISSING,
-            first_boot.progress()
+            setup.progress()
             or "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
             "--system-site-packages, and no numpy of its own",
         ) from error

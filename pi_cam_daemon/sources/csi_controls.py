@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pi_cam_daemon.controls import Control, Kind, Value, check
+from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.messages import Report
+from pi_cam_daemon.text import Value
 
 Limits = Mapping[str, tuple[Any, Any, Any]]
 Rectangle = tuple[int, int, int, int]

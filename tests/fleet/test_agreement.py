@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
-from pi_cam_daemon import access, layers, values
+from pi_cam_daemon import access, layers, text
 from pi_cam_daemon.config import Config
 from tests.fleet.conftest import ANSIBLE, VERSIONS
 from tests.server.harness import ROOT
@@ -70,7 +70,7 @@ def test_every_setting_can_be_given_and_has_its_type() -> None:
     types = {key: option["type"] for key, option in given.items()}
     assert types == {
         # the word stands for a value of any type
-        key: "raw" if value == values.DEFAULT else TYPES[type(value)]
+        key: "raw" if value == text.DEFAULT else TYPES[type(value)]
         for key, value in SETTINGS.items()
         if key not in OWN
     }

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pi_cam_daemon.access import Access, AllowedNetworks, Client, network
+from pi_cam_daemon.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.interfaces import Interface
 from pi_cam_daemon.request import Refused, Request, parse
 
@@ -32,7 +33,7 @@ class Machine:
         return [interface(address) for address in self.addresses]
 
     def allowed(self, *entries: str) -> AllowedNetworks:
-        return AllowedNetworks(entries, self.interfaces, lambda: self.now)
+        return AllowedNetworks(Networks(entries), self.interfaces, lambda: self.now)
 
 
 HOME = ("192.168.1.5/24", "203.0.113.5/24", "2001:db8:1:2::5/64", "fe80::5/64", "2001:db8:9::9/128")
@@ -235,9 +236,9 @@ def test_host_bits_are_cleared_with_a_warning(caplog: pytest.LogCaptureFixture) 
 )
 def test_what_is_no_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="neither an address nor a network"):
-        network(entry)
+        Networks([entry])
     with pytest.raises(ValueError, match="neither an address nor a network"):
-        Machine().allowed("local", entry)
+        Networks(["local", entry])
 
 
 def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
@@ -248,7 +249,7 @@ def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
             raise OSError(24, "Too many open files")
         return [Interface("eth0", ipaddress.ip_address("2001:db8:1::1"), ipaddress.ip_network("2001:db8:1::/64"))]
 
-    networks = AllowedNetworks(["local"], read, lambda: now)
+    networks = AllowedNetworks(Networks(["local"]), read, lambda: now)
     assert networks.contains("2001:db8:1::7")
     now, broken = 100.0, True
     assert networks.contains("2001:db8:1::7")
@@ -264,7 +265,7 @@ def test_who_asks_while_another_thread_reads_the_addresses_is_judged_by_them_too
             go_on.wait(10)
         return [Interface("eth0", ipaddress.ip_address("2001:db8:1::1"), ipaddress.ip_network("2001:db8:1::/64"))]
 
-    networks = AllowedNetworks(["local"], read)
+    networks = AllowedNetworks(Networks(["local"]), read)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(networks.contains, "2001:db8:1::7")
         assert reading.wait(10)
@@ -284,6 +285,10 @@ def asking(**fields: str | list[str]) -> Request:
         for value in ([values] if isinstance(values, str) else values)
     ]
     return parse("\r\n".join(["GET / HTTP/1.1", *lines]).encode())
+
+
+def access_for(networks: list[str], proxies: list[str]) -> Access:
+    return Access(AllowedNetworks(Networks(networks)), Networks(proxies))
 
 
 def judged(access: Access, peer: str, request: Request) -> str | int:
@@ -351,12 +356,12 @@ def judged(access: Access, peer: str, request: Request) -> str | int:
     ],
 )
 def test_who_asks_behind_a_proxy(peer: str, fields: dict[str, str | list[str]], expected: str | int) -> None:
-    access = Access(AllowedNetworks(["local"]), ["10.0.0.2", "10.0.0.3/32", "203.0.113.1"])
+    access = access_for(["local"], ["10.0.0.2", "10.0.0.3/32", "203.0.113.1"])
     assert judged(access, peer, asking(**fields)) == expected
 
 
 def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
-    access = Access(AllowedNetworks(["192.168.1.0/24"]), ["198.51.100.7", "127.0.0.0/8"])
+    access = access_for(["192.168.1.0/24"], ["198.51.100.7", "127.0.0.0/8"])
     assert access.admits("198.51.100.7")
     assert not access.admits("198.51.100.8")
     assert judged(access, "198.51.100.7", asking(x_forwarded_for=VISITOR)) == VISITOR
@@ -366,7 +371,7 @@ def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
 
 
 def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
-    proxied = Access(AllowedNetworks(["local"]), ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
+    proxied = access_for(["local"], ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
     direct = Client(VISITOR, VISITOR)
     for networks, proxies, both in [
         (["local"], ["10.0.0.2"], (True, True)),
@@ -374,15 +379,15 @@ def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
         (["10.0.0.0/8"], ["10.0.0.2"], (False, False)),
         ([VISITOR], ["10.0.0.2"], (True, True)),
     ]:
-        access = Access(AllowedNetworks(networks), proxies)
+        access = access_for(networks, proxies)
         assert (access.still_admits(proxied), access.still_admits(direct)) == both
 
 
 def test_the_line_to_add_is_one_that_the_configuration_takes() -> None:
-    access = Access(AllowedNetworks([]))
+    access = access_for([], [])
     for peer, fields in (("fe80::7%eth0", {}), ("127.0.0.1", {"x_forwarded_for": VISITOR})):
         with pytest.raises(Refused) as refused:
             access.judge(peer, asking(**fields))
         (line,) = (line for line in refused.value.text.splitlines() if " = [" in line)
         for entry in tomllib.loads(line).popitem()[1]:
-            assert entry == "local" or network(entry)
+            assert Networks([entry])

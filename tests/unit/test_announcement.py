@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import announcement
+from pi_cam_daemon import announcement, layers
 
 FILE = "etc/avahi/services/pi-cam-daemon.service"
 
@@ -19,17 +19,22 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def announce(root: Path) -> None:
+    http = layers.in_force(root).http
+    announcement.announce(root, http.scheme, http.port)
+
+
 def test_the_port_is_that_of_the_configuration_and_the_usual_one_where_that_is_wrong(root: Path) -> None:
-    assert announcement.in_force(root).port == 8000
+    assert layers.in_force(root).http.port == 8000
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
-    assert announcement.in_force(root).port == 8081
+    assert layers.in_force(root).http.port == 8081
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\nprot = 1\n")
-    assert announcement.in_force(root).port == 8000
+    assert layers.in_force(root).http.port == 8000
 
 
 def test_what_is_announced_is_withdrawn_and_may_be_withdrawn_twice(root: Path) -> None:
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
-    announcement.announce(root, announcement.in_force(root))
+    announce(root)
     ports = ElementTree.parse(root / FILE).findall("service/port")
     assert [port.text for port in ports] == ["8081", "8081"]
     announcement.withdraw(root)
@@ -38,12 +43,12 @@ def test_what_is_announced_is_withdrawn_and_may_be_withdrawn_twice(root: Path) -
 
 
 def test_a_machine_without_avahi_gets_no_folder(tmp_path: Path) -> None:
-    announcement.announce(tmp_path, announcement.in_force(tmp_path))
+    announce(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_all_texts_together_fit_a_packet(root: Path) -> None:
-    announcement.announce(root, announcement.in_force(root))
+    announce(root)
     for service in ElementTree.parse(root / FILE).findall("service"):
         # recommended by RFC 6763, 6.2, for TXT records that are to fit one Ethernet frame with the rest
         assert sum(1 + len(record.text or "") for record in service.findall("txt-record")) < 400
@@ -53,7 +58,7 @@ def test_a_camera_with_a_certificate_is_announced_as_one_of_https(root: Path) ->
     (root / "etc/pi-cam-daemon/config.toml").write_text(
         '[http]\ntls_certificate = "/etc/c.pem"\ntls_key = "/etc/k.pem"\n'
     )
-    announcement.announce(root, announcement.in_force(root))
+    announce(root)
     services = ElementTree.parse(root / FILE).findall("service")
     assert [service.findtext("type") for service in services] == ["_https._tcp", "_pi-cam._tcp"]
     assert all("scheme=https" in [record.text for record in service.findall("txt-record")] for service in services)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import files, users
+from pi_cam_daemon import files, setup, users
 from pi_cam_daemon.boot import first_boot, start, status_file, wifi
 from pi_cam_daemon.errors import ConfigError
 
@@ -292,14 +292,14 @@ def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:
 
 
 def test_what_the_image_lacks_is_told_from_the_start(card: Card) -> None:
-    assert first_boot.progress(card.root) == ""
+    assert setup.progress(card.root) == ""
     # a power cut at the end of it may leave the folder
-    (card.root / first_boot.FOLDER).mkdir(parents=True)
-    assert first_boot.progress(card.root) == ""
+    (card.root / setup.FOLDER).mkdir(parents=True)
+    assert setup.progress(card.root) == ""
     card.write("var/lib/pi-cam-daemon-first-boot/artefact.tar.zst", "")
-    assert first_boot.progress(card.root).endswith("is about to be installed")
+    assert setup.progress(card.root).endswith("is about to be installed")
     card.write("run/pi-cam-daemon-first-boot", "it is being installed\n")
-    assert first_boot.progress(card.root) == "it is being installed"
+    assert setup.progress(card.root) == "it is being installed"
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon import layers
 from pi_cam_daemon.access import Access, AllowedNetworks
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.layers import load, origins
 from pi_cam_daemon.request import Refused, parse
 from pi_cam_daemon.sites import Sites
-from pi_cam_daemon.values import toml
+from pi_cam_daemon.text import toml
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
@@ -74,8 +75,8 @@ def etc(tmp_path: Path) -> Path:
         ('http.listen_address="fe80::1%eth0"', "fe80::1%eth0"),
         ("http.port=0", 0),
         ("http.port=65535", 65535),
-        ("http.allowed_networks=[]", ()),
-        ('http.allowed_networks=["local", "203.0.113.7/24", "::1"]', ("local", "203.0.113.7/24", "::1")),
+        ("http.allowed_networks=[]", Networks()),
+        ('http.allowed_networks=["local", "203.0.113.7/24", "::1"]', Networks(["local", "203.0.113.7/24", "::1"])),
         (
             'wall.cameras=["http://picam-2.local:8000", "https://cam.example.org/"]',
             ("http://picam-2.local:8000", "https://cam.example.org"),
@@ -145,6 +146,7 @@ def test_ok(setting: str, expected: object) -> None:
         (r'http.allowed_networks=["\n"]', "a list of IP addresses"),
         ('http.allowed_networks=["192.168.1.0/33"]', 'IP addresses ("192.168.1.5")'),
         ('http.allowed_networks=["LAN"]', 'and "local"'),
+        ('http.trusted_proxies=["local"]', 'networks ("192.168.1.0/24", "2001:db8::/48")'),
         ("http.max_viewers=0", "an integer from 1 to 1000"),
         ("http.max_connections=1001", "an integer from 1 to 1000"),
         ("http.request_timeout_seconds=0.5", "a number from 1 to 600"),
@@ -460,7 +462,7 @@ def test_any_value_is_refused_by_the_name_of_its_key_or_of_its_type_and_works(ke
     kind = get_type_hints(type(getattr(loaded, section)))[name]
     kinds = get_args(kind) if isinstance(kind, UnionType) else [kind]
     assert type(kept) in [get_origin(kind) or kind for kind in kinds]
-    if type(kept) is tuple:
+    if isinstance(kept, tuple):
         assert all(type(entry) is str for entry in kept)
     http = loaded.http
     asked = parse(b"GET / HTTP/1.1\r\nHost: camera.local\r\nOrigin: http://camera.local")

@@ -1,6 +1,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from pi_cam_daemon import files
 
 
@@ -14,10 +16,13 @@ def test_reading_is_not_noted_on_the_disk(tmp_path: Path) -> None:
     assert path.stat().st_atime == 1
 
 
-def test_no_more_is_read_than_was_asked_for(tmp_path: Path) -> None:
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.write_text("content")
-    assert files.read(path, 4) == b"cont"
+    path.write_bytes(bytes(1024))
+    assert files.read(path, 1024) == bytes(1024)
+    for endless in (path, Path("/dev/zero")):
+        with pytest.raises(ValueError, match="larger than 0 KiB, this is no configuration"):
+            files.read(endless, 1023, "configuration")
 
 
 def test_the_file_of_somebody_else_is_read_all_the_same() -> None:

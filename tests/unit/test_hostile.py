@@ -12,6 +12,7 @@ import pytest
 
 from pi_cam_daemon import layers, request
 from pi_cam_daemon.access import Access, AllowedNetworks
+from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.request import Reader, Refused
 from pi_cam_daemon.sites import Sites
 
@@ -42,7 +43,7 @@ MOST = 262144
 def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     # A quarter of a megabyte is split and searched in milliseconds; with its square it would be minutes.
     sites = Sites(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
-    access = Access(AllowedNetworks(["local"]), ["127.0.0.1"])
+    access = Access(AllowedNetworks(Networks(["local"])), Networks(["127.0.0.1"]))
     begun = time.thread_time()
     try:
         asked = request.parse(b"POST /?action=stream HTTP/1.1\n" + fields)

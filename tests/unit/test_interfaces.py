@@ -47,7 +47,7 @@ def test_page_addresses_are_what_another_machine_can_type() -> None:
         interface("eth0", "fe80::1/64"),
         interface("eth0", "2001:db8::5/64"),
     ]
-    assert page_addresses(8000, table, "garden") == [
+    assert page_addresses("http", 8000, table, lambda: "garden") == [
         "http://192.168.1.5:8000/",
         "http://[2001:db8::5]:8000/",
         "http://garden.local:8000/",
@@ -55,12 +55,12 @@ def test_page_addresses_are_what_another_machine_can_type() -> None:
 
 
 def test_the_domain_of_the_host_name_is_not_part_of_its_mdns_name() -> None:
-    assert page_addresses(80, [], "garden.example.org") == ["http://garden.local:80/"]
+    assert page_addresses("http", 80, [], lambda: "garden.example.org") == ["http://garden.local:80/"]
 
 
 def test_page_addresses_begin_with_the_scheme_that_is_spoken() -> None:
-    assert page_addresses(8443, [], "garden", "https") == ["https://garden.local:8443/"]
+    assert page_addresses("https", 8443, [], lambda: "garden") == ["https://garden.local:8443/"]
 
 
 def test_a_machine_without_a_name_of_its_own_has_no_mdns_name() -> None:
-    assert page_addresses(80, [], "localhost") == []
+    assert page_addresses("http", 80, [], lambda: "localhost") == []

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pi_cam_daemon.addresses import is_host, is_origin
 from pi_cam_daemon.request import Refused, parse
-from pi_cam_daemon.sites import Sites, is_host, is_origin
+from pi_cam_daemon.sites import Sites
 
 
 def status(sites: Sites, fields: str, method: str = "GET", target: str = "/") -> int:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import cli, layers, values
+from pi_cam_daemon import cli, layers
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.redaction import without_secrets
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
@@ -115,9 +116,9 @@ def test_no_error_message_shows_a_password(setting: str, tmp_path: Path) -> None
 )
 def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str) -> None:
     password = "\N{SNOWMAN}" * 3
-    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://{before}{password}{after}@camera/video")
-    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://camera/video?{before}={password}{after}")
-    assert "\N{SNOWMAN}" not in values.without_secrets(f"http://camera/video;{before}={password}{after}")
+    assert "\N{SNOWMAN}" not in without_secrets(f"http://{before}{password}{after}@camera/video")
+    assert "\N{SNOWMAN}" not in without_secrets(f"http://camera/video?{before}={password}{after}")
+    assert "\N{SNOWMAN}" not in without_secrets(f"http://camera/video;{before}={password}{after}")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""Values of the configuration as text for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pi_cam_daemon.redaction import without_secrets
+
+# a control's value; a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
+Value = bool | int | float | str | list[float] | None
+# the word for None in TOML: the camera decides
+DEFAULT = "default"
+
+
+def toml(value: bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None) -> str:
+    """Return *value* as TOML writes it; None, which TOML does not have, becomes the word that stands for it."""
+    if value is None:
+        return f'"{DEFAULT}"'
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{toml(name)} = {toml(entry)}' for name, entry in value.items())}}}"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    return f"[{', '.join(toml(entry) for entry in value)}]"
+
+
+def shown(raw: Any) -> str:
+    """Return a value from a file as short text on one line, however strange it is."""
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, list):
+        nested = any(isinstance(entry, list | dict) for entry in raw)
+        return "a list" if nested else short(f"[{', '.join(map(shown, raw))}]")
+    if isinstance(raw, bool | int | float | str):
+        try:
+            return short(toml(raw))
+        except ValueError:  # str() refuses thousands of digits
+            return "a number this long"
+    return str(raw)  # a date or a time
+
+
+def short(text: str) -> str:
+    """Return *text* without secrets, cut to 60 characters, printable."""
+    text = without_secrets(text)
+    shortened = text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened if shortened.isprintable() else ascii(shortened)
