@@ -79,11 +79,7 @@ class Adjustments:
             live = self._live.setdefault(kind, {})
             live |= {name: value for name, value in kept.items() if name not in actions}
             self._supervisor.adopt(self._adjusted())
-        answer: dict[str, object] = {"applied": report.applied}
-        if report.refused:
-            answer["errors"] = report.refused
-        answer["controls"] = _described(report.controls)
-        return HTTPStatus.CONFLICT if report.refused else HTTPStatus.OK, answer
+        return HTTPStatus.CONFLICT if report.refused else HTTPStatus.OK, _answer(report)
 
     def save(self) -> dict[str, object]:
         """Keep over restarts what was set. Raises Refused where that cannot be written."""
@@ -116,15 +112,10 @@ class Adjustments:
         there = {control.name for control in controls}
         changed = {name: after.get(name) for name in before if name in there and before[name] != after.get(name)}
         try:
-            report = self._ask(changed) if changed else None
+            report = self._ask(changed) if changed else Report(0, {}, {}, controls)
         except Refused as refused:
             raise Refused(refused.status, f"What was saved is forgotten. {refused.text}") from refused
-        return {
-            "applied": report.applied if report else {},
-            **({"errors": report.refused} if report and report.refused else {}),
-            "controls": _described(report.controls if report else controls),
-            "saved": {},
-        }
+        return {**_answer(report), "saved": {}}
 
     def _adjusted(self) -> CameraConfig:
         """The configuration with all that was set live; with the lock held."""
@@ -152,6 +143,11 @@ class Adjustments:
 
 def _settings(config: CameraConfig) -> tuple[object, object]:
     return config.controls, config.usb.controls
+
+
+def _answer(report: Report) -> dict[str, object]:
+    errors = {"errors": report.refused} if report.refused else {}
+    return {"applied": report.applied, **errors, "controls": _described(report.controls)}
 
 
 def _described(controls: Sequence[Control]) -> dict[str, object]:
