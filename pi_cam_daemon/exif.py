@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # how a value is stored, by Exif's number for it
@@ -44,25 +45,21 @@ def segment(orientation: int, photo: Photo | None = None) -> bytes:
         main.append((0x0132, _ASCII, taken))
         at = _START + len(_directory([*main, (0x8769, _LONG, bytes(4))], _START))
         main.append((0x8769, _LONG, struct.pack(">L", at)))
-        details = _directory(_details(photo, taken, f"{offset[:3]}:{offset[3:5]}", int(moment % 1 * 1000)), at)
+        details = _directory([*_details(photo, taken, f"{offset[:3]}:{offset[3:5]}", int(moment % 1 * 1000))], at)
     content = b"Exif\0\0MM\0*" + struct.pack(">L", _START) + _directory(main, _START) + details
     return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
 
 
-def _details(photo: Photo, taken: bytes, offset: str, milliseconds: int) -> list[_Entry]:
-    found: list[_Entry] = []
+def _details(photo: Photo, taken: bytes, offset: str, milliseconds: int) -> Iterator[_Entry]:
     if photo.exposure_us is not None:
-        found.append((0x829A, _RATIONAL, struct.pack(">LL", photo.exposure_us, 1_000_000)))
+        yield 0x829A, _RATIONAL, struct.pack(">LL", photo.exposure_us, 1_000_000)
     if photo.iso is not None:
-        found.append((0x8827, _SHORT, struct.pack(">H", min(photo.iso, 65535))))
-    return [
-        *found,
-        (0x9000, _UNDEFINED, b"0232"),
-        (0x9003, _ASCII, taken),
-        (0x9010, _ASCII, _text(offset)),
-        (0x9011, _ASCII, _text(offset)),
-        (0x9291, _ASCII, _text(f"{milliseconds:03}")),
-    ]
+        yield 0x8827, _SHORT, struct.pack(">H", min(photo.iso, 65535))
+    yield 0x9000, _UNDEFINED, b"0232"
+    yield 0x9003, _ASCII, taken
+    yield 0x9010, _ASCII, _text(offset)
+    yield 0x9011, _ASCII, _text(offset)
+    yield 0x9291, _ASCII, _text(f"{milliseconds:03}")
 
 
 def _directory(entries: list[_Entry], at: int) -> bytes:

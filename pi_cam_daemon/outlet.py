@@ -26,16 +26,14 @@ class Outlet:
         self.reason = ""  # why this camera was chosen
         self._sock = sock
         self._changed = threading.Condition()
-        self._hello: bytes | None = None
-        self._reports: list[Report] = []  # one for each order of the server, which has one at a time
-        self._stills: list[Still] = []  # as the reports
+        self._messages: list[bytes] = []  # one for each order of the server, which has one at a time
         self._newest: tuple[bytes, int] | None = None
         self._rest = b""  # of a message that was begun
         self._sending = False  # the thread here has the socket
         self._quiet_until = 0.0
         self._captured = 0
         self._live = False
-        self._error: SourceError | None = None
+        self._last = b""  # the message that says why it ends
         self._ending = False
         self._thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
 
@@ -44,25 +42,24 @@ class Outlet:
         self._thread.start()
 
     def opened(self, info: CameraInfo) -> None:
-        with self._changed:
-            self._hello = dataclasses.replace(info, reason=self.reason).to_json()
-            self._changed.notify()
+        self._add(Kind.HELLO, dataclasses.replace(info, reason=self.reason).to_json())
 
     def controls(self, report: Report) -> None:
-        with self._changed:
-            self._reports.append(report)
-            self._changed.notify()
+        self._add(Kind.CONTROLS, report.to_json())
 
     def still(self, still: Still) -> None:
+        self._add(Kind.STILL, still.payload(), still.captured_ns)
+
+    def _add(self, kind: Kind, payload: bytes, captured_ns: int = 0) -> None:
         with self._changed:
-            self._stills.append(still)
+            self._messages.append(pack(kind, payload, captured_ns))
             self._changed.notify()
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         with self._changed:
             self._captured += 1
             self._newest = (jpeg, captured_ns)
-            if self._sending or self._hello or self._rest:
+            if self._sending or self._messages or self._rest:
                 return
             if self.wanted:
                 self._send_newest()
@@ -88,7 +85,7 @@ class Outlet:
     def end(self, error: SourceError | None, timeout: float) -> None:
         """Say why, if there is anything to say, and stop sending."""
         with self._changed:
-            self._error = error
+            self._last = pack(Kind.ERROR, ErrorMessage(error).to_json()) if error else b""
             self._ending = True
             self._changed.notify()
         self._thread.join(timeout)
@@ -117,20 +114,12 @@ class Outlet:
                 while True:
                     now = time.monotonic()
                     frame = self._newest if self._live or now >= self._quiet_until else None
-                    if self._rest or self._hello or self._reports or self._stills or frame or self._ending:
-                        break
-                    if now >= beat_at:
+                    if self._rest or self._messages or frame or self._ending or now >= beat_at:
                         break
                     self._changed.wait(beat_at - now)
-                messages = [self._rest]
+                messages = [self._rest, *self._messages]
                 self._rest = b""
-                if self._hello:
-                    messages.append(pack(Kind.HELLO, self._hello))
-                    self._hello = None
-                messages += [pack(Kind.CONTROLS, report.to_json()) for report in self._reports]
-                self._reports.clear()
-                messages += [pack(Kind.STILL, still.payload(), still.captured_ns) for still in self._stills]
-                self._stills.clear()
+                self._messages.clear()
                 if frame:
                     messages.append(pack(Kind.FRAME, *frame))
                     self._newest = None
@@ -138,8 +127,7 @@ class Outlet:
                 if now >= beat_at:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
-                if self._error:
-                    messages.append(pack(Kind.ERROR, ErrorMessage(self._error).to_json()))
+                messages.append(self._last)
                 ending = self._ending
                 self._sending = True
             try:

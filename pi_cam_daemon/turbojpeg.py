@@ -13,12 +13,7 @@ _WARNING = 0
 
 class _TjTransform(ctypes.Structure):
     _fields_ = (
-        ("x", ctypes.c_int),
-        ("y", ctypes.c_int),
-        ("width", ctypes.c_int),
-        ("height", ctypes.c_int),
-        ("op", ctypes.c_int),
-        ("options", ctypes.c_int),
+        *((name, ctypes.c_int) for name in ("x", "y", "width", "height", "op", "options")),
         ("data", ctypes.c_void_p),
         ("filter", ctypes.c_void_p),
     )

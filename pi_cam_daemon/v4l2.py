@@ -124,9 +124,8 @@ class Control:
     menu: dict[int, str]
 
 
-def controls(fd: int) -> list[Control]:
-    """The controls that a camera lists, in the order of their ids."""
-    found: list[Control] = []
+def controls(fd: int) -> Iterator[Control]:
+    """List the controls of a camera, in the order of their ids."""
     last = 0
     for _ in range(_MOST_CONTROLS):
         entry = api.v4l2_queryctrl(id=last | api.V4L2_CTRL_FLAG_NEXT_CTRL)
@@ -135,8 +134,7 @@ def controls(fd: int) -> list[Control]:
         last = entry.id
         menu = _menu(fd, entry) if entry.type in (api.V4L2_CTRL_TYPE_MENU, api.V4L2_CTRL_TYPE_INTEGER_MENU) else {}
         numbers = entry.minimum, entry.maximum, entry.step, entry.default_value
-        found.append(Control(entry.id, _text(entry.name), entry.type, entry.flags, *numbers, menu))
-    return found
+        yield Control(entry.id, _text(entry.name), entry.type, entry.flags, *numbers, menu)
 
 
 def _menu(fd: int, control: Any) -> dict[int, str]:

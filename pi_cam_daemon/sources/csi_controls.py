@@ -7,7 +7,7 @@ options.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pi_cam_daemon.controls import Control, Kind, check
@@ -55,8 +55,13 @@ class CsiControls:
     def __init__(self, limits: Limits, frame_us: int, apply: Callable[[dict[str, Any]], None]) -> None:
         self._limits = limits
         self._apply = apply
-        found = [*_automatic(limits, frame_us), *_numbers(limits), *_choices(limits), *_rectangles(limits)]
-        found += _focus(limits)
+        found = (
+            *_automatic(limits, frame_us),
+            *_numbers(limits),
+            *_choices(limits),
+            *_rectangles(limits),
+            *_focus(limits),
+        )
         self._controls = {control.name: control for control in found}
 
     @property
@@ -174,20 +179,18 @@ def _fractions(pixels: Rectangle, whole: Rectangle) -> list[float]:
     return [round(share, 6) for share in shares]
 
 
-def _automatic(limits: Limits, frame_us: int) -> list[Control]:
-    found = []
+def _automatic(limits: Limits, frame_us: int) -> Iterator[Control]:
     if "ExposureTime" in limits:
         shortest, longest, _ = limits["ExposureTime"]
         # it cannot be longer than a frame, whose length is that of video.framerate
         longest = max(min(longest, frame_us), shortest, 1) if longest else frame_us
-        found.append(_zero("shutter", Kind.INTEGER, max(1, shortest), longest, "automatic", "µs"))
+        yield _zero("shutter", Kind.INTEGER, max(1, shortest), longest, "automatic", "µs")
     if "AnalogueGain" in limits:
         least, most, _ = limits["AnalogueGain"]
-        found.append(_zero("gain", Kind.NUMBER, float(least), float(most), "automatic"))
+        yield _zero("gain", Kind.NUMBER, float(least), float(most), "automatic")
     if "AeFlickerPeriod" in limits and "AeFlickerMode" in limits:
         shortest, longest, _ = limits["AeFlickerPeriod"]
-        found.append(_zero("flicker_period", Kind.INTEGER, max(1, shortest), longest, "off", "µs"))
-    return found
+        yield _zero("flicker_period", Kind.INTEGER, max(1, shortest), longest, "off", "µs")
 
 
 def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit: str = "") -> Control:
@@ -195,18 +198,15 @@ def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit
     return Control(name, kind, off, off, minimum, maximum, zero=zero, unit=unit)
 
 
-def _numbers(limits: Limits) -> list[Control]:
-    found = []
+def _numbers(limits: Limits) -> Iterator[Control]:
     for name, control in _NUMBERS.items():
         if control in limits:
             least, most, default = limits[control]
             default = float(default or 0)
-            found.append(Control(name, Kind.NUMBER, default, default, float(least), float(most)))
-    return found
+            yield Control(name, Kind.NUMBER, default, default, float(least), float(most))
 
 
-def _choices(limits: Limits) -> list[Control]:
-    found = []
+def _choices(limits: Limits) -> Iterator[Control]:
     for name, (control, numbers) in _CHOICES.items():
         if control in limits:
             least, most, default = (int(limit or 0) for limit in limits[control])
@@ -215,28 +215,23 @@ def _choices(limits: Limits) -> list[Control]:
             ours = _DEFAULTS.get(name)
             start = ours if ours in words else theirs
             if len(words) > 1:
-                found.append(Control(name, Kind.CHOICE, start, start, choices=words))
-    return found
+                yield Control(name, Kind.CHOICE, start, start, choices=words)
 
 
-def _rectangles(limits: Limits) -> list[Control]:
+def _rectangles(limits: Limits) -> Iterator[Control]:
     if "ScalerCrop" not in limits:
-        return []
+        return
     _, whole, usual = limits["ScalerCrop"]
-    if not whole[2] or not whole[3]:
-        return []
-    default = _fractions(usual, whole)
-    found = [Control("roi", Kind.RECTANGLE, default, default)]
-    if "AfWindows" in limits and "AfMetering" in limits:
-        found.append(Control("autofocus_window", Kind.RECTANGLE))
-    return found
+    if whole[2] and whole[3]:
+        default = _fractions(usual, whole)
+        yield Control("roi", Kind.RECTANGLE, default, default)
+        if "AfWindows" in limits and "AfMetering" in limits:
+            yield Control("autofocus_window", Kind.RECTANGLE)
 
 
-def _focus(limits: Limits) -> list[Control]:
-    found = []
+def _focus(limits: Limits) -> Iterator[Control]:
     if "LensPosition" in limits:
         least, most, _ = limits["LensPosition"]
-        found.append(Control("lens_position", Kind.NUMBER, None, None, float(least), float(most), unit="dioptres"))
+        yield Control("lens_position", Kind.NUMBER, None, None, float(least), float(most), unit="dioptres")
     if "AfMode" in limits and "AfTrigger" in limits:
-        found.append(Control("autofocus_trigger", Kind.ACTION))
-    return found
+        yield Control("autofocus_trigger", Kind.ACTION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -65,8 +66,8 @@ class UsbControls:
 
     def _listed(self) -> dict[str, v4l2.Control]:
         every = v4l2.controls(self._fd)
-        usable = [control for control in every if control.type in _KINDS and not _is_hidden(control)]
-        return {_name(control): control for control in usable[:_MOST_CONTROLS]}
+        usable = (control for control in every if control.type in _KINDS and not _is_hidden(control))
+        return {_name(control): control for control in itertools.islice(usable, _MOST_CONTROLS)}
 
     def _controls(self, listed: Mapping[str, v4l2.Control]) -> tuple[Control, ...]:
         found = []
@@ -99,15 +100,9 @@ def _described(name: str, kind: Kind, control: v4l2.Control, now: int | None) ->
     if kind is Kind.BOOLEAN:
         return Control(name, kind, bool(control.default), bool(now), inactive=inactive)
     if kind is Kind.CHOICE:
+        default, value = control.menu.get(control.default), control.menu.get(now or 0)
         choices = tuple(control.menu.values())[:_MOST_CHOICES]
-        return Control(
-            name,
-            kind,
-            control.menu.get(control.default),
-            control.menu.get(now or 0),
-            choices=choices,
-            inactive=inactive,
-        )
+        return Control(name, kind, default, value, choices=choices, inactive=inactive)
     return Control(name, kind, control.default, now, control.minimum, control.maximum, control.step, inactive=inactive)
 
 
