@@ -160,7 +160,7 @@ def _parser() -> _Parser:
 def _run(options: argparse.Namespace) -> int:
     from pi_cam_daemon import daemon
 
-    return daemon.run(partial(layers.load, options.config, options.settings))
+    return daemon.run(partial(layers.load_both, options.config, options.settings))
 
 
 def _check_config(options: argparse.Namespace) -> int:
