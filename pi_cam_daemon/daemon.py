@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, guard, interfaces, kinds, logs, mjpeg, saved
+from pi_cam_daemon import __version__, board, guard, interfaces, kinds, logs, mjpeg, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import CameraConfig, Config, HttpConfig
@@ -176,8 +176,8 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if kinds.of(config.source.kind).has_driver and (nodes := devices.forbidden_nodes(Path("/dev"))):
-        log.warning("no permission to open %s", devices.needed_groups(nodes))
+    if kinds.of(config.source.kind).has_driver and (nodes := board.forbidden_nodes(Path("/dev"))):
+        log.warning("no permission to open %s", board.needed_groups(nodes))
 
 
 def _size(hub: Hub, config: Config) -> tuple[int, int]:
