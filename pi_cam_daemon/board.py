@@ -1,12 +1,20 @@
-"""What the board says of itself, in files of sysfs; None or "" where it says nothing.
+"""Facts about the machine: its board, its clock and the device nodes of cameras. None or "" stand for unknown.
 
-Not /proc, of which the service sees only the processes (ProcSubset=pid), nor vcgencmd, whose device it may not open.
-*root* is where the file system begins; tests give one of their own.
+They come from files: the service sees nothing but processes in /proc (ProcSubset=pid), and may not open the device of
+vcgencmd. *root* is where the file system begins; tests give one of their own.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
+
+# stat(2) shows this group where a user namespace does not map the real one, as with the unit's PrivateUsers=.
+# linux/highuid.h
+_HIDDEN_GROUP = 65534
 
 
 def model(root: Path = Path("/")) -> str:
@@ -35,6 +43,44 @@ def undervoltage(root: Path = Path("/")) -> bool | None:
         if _read(folder / "name") == "rpi_volt":
             return _read(folder / "in0_lcrit_alarm") == "1"
     return None
+
+
+def clock_synced(root: Path = Path("/")) -> bool | None:
+    """Return whether the clock was set since the boot; without a battery a Pi starts at the time of its last shutdown.
+
+    systemd-timesyncd touches a file when it has set the clock; None where it does not run. The kernel would know for
+    every time service, but the unit's ProtectClock=yes closes adjtimex(2), for reading too.
+    """
+    folder = root / "run/systemd/timesync"
+    return (folder / "synchronized").exists() if folder.is_dir() else None
+
+
+def forbidden_nodes(dev: Path) -> list[Path]:
+    """Return the device nodes of cameras in *dev* that this process may not open; libcamera finds no camera then."""
+    nodes = itertools.chain(dev.glob("media*"), dev.glob("video*"), dev.glob("dma_heap/*"))
+    return sorted(node for node in nodes if not os.access(node, os.R_OK | os.W_OK))
+
+
+def needed_groups(nodes: Iterable[Path]) -> str:
+    """Return *nodes*, which may not be opened, each with the group that opens it: "/dev/video0 (group video), …".
+
+    A node that only root may open is told as such: a udev rule is missing, and nobody should join the group root.
+    """
+    return ", ".join(f"{node} ({_key(node)})" for node in nodes)
+
+
+def _key(node: Path) -> str:
+    try:
+        status = node.stat()
+        if status.st_gid == 0 or ~status.st_mode & (stat.S_IRGRP | stat.S_IWGRP):
+            return "root only, a udev rule is missing"
+        if status.st_gid == _HIDDEN_GROUP:
+            return "a group that the sandbox hides, usually video; `ls -l` shows it"
+        return f"group {node.group()}"
+    except KeyError:
+        return f"group {status.st_gid}"
+    except OSError as error:  # unplugged since
+        return str(error.strerror).lower()
 
 
 def _read(file: Path) -> str:

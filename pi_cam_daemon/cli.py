@@ -144,7 +144,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             from pi_cam_daemon import daemon
 
-            return daemon.run(partial(layers.load, options.config, options.settings))
+            return daemon.run(partial(layers.load_both, options.config, options.settings))
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, frame, guard, interfaces, kinds, logs, saved
+from pi_cam_daemon import __version__, board, frame, guard, interfaces, kinds, logs, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.cards import Cards
-from pi_cam_daemon.config import Config, HttpConfig
+from pi_cam_daemon.config import CameraConfig, Config, HttpConfig
 from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.events import Events
 from pi_cam_daemon.hub import Hub
@@ -48,18 +48,18 @@ _BUG = "bug"
 
 
 def run(
-    load: Callable[..., Config],
+    load: Callable[[Path], tuple[Config, CameraConfig]],
     camera_argv: Sequence[str] = CAMERA_ARGV,
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status. *load* reads the configuration, now and at each SIGHUP; handed
-    the file of saved controls as *saved*, with these.
+    """Serve until SIGTERM or SIGINT; the exit status. *load* reads the configuration, now and at each SIGHUP: all
+    of it without the controls saved in the file that it is given, and the camera's part with them.
 
     *camera_argv* and *popen* start the camera process; tests hand in their own. Raises ConfigError.
     """
     notifier = Notifier()
     try:
-        config, camera = load(), load(saved=saved.file()).camera
+        config, camera = load(saved.file())
         guarded = guard.read(config.http)
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
@@ -144,7 +144,7 @@ def run(
 
 
 def _reload(
-    load: Callable[..., Config],
+    load: Callable[[Path], tuple[Config, CameraConfig]],
     old: Config,
     listening: tuple[str, int] | None,
     server: CameraServer,
@@ -153,7 +153,7 @@ def _reload(
 ) -> Config:
     """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
     try:
-        new, camera = load(), load(saved=saved.file()).camera
+        new, camera = load(saved.file())
         guarded = guard.read(new.http)
     except ConfigError as error:
         for problem in error.problems:
@@ -175,8 +175,8 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if kinds.of(config.source.kind).has_driver and (nodes := devices.forbidden_nodes(Path("/dev"))):
-        log.warning("no permission to open %s", devices.needed_groups(nodes))
+    if kinds.of(config.source.kind).has_driver and (nodes := board.forbidden_nodes(Path("/dev"))):
+        log.warning("no permission to open %s", board.needed_groups(nodes))
 
 
 def _size(hub: Hub, config: Config) -> tuple[int, int]:

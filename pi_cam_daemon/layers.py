@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from pi_cam_daemon import files, values
-from pi_cam_daemon.config import Config
+from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.redaction import without_secrets
 from pi_cam_daemon.text import short, shown, toml
@@ -36,6 +36,10 @@ _MOST_BYTES = 256 * 1024
 _CONVERTERS: dict[Any, Converter] = {bool: values.boolean, str: values.text}
 
 
+# its name, and what it accepts by `section.key`
+_Layer = tuple[str, dict[str, Any]]
+
+
 class Origin(NamedTuple):
     """A value that is in force, and the layer that set it: a file's name, `default` or `--set`."""
 
@@ -44,13 +48,26 @@ class Origin(NamedTuple):
 
 
 def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None) -> Config:
-    """The configuration in force: default.toml, then *file* or else the files in *etc*, then *saved*, then *settings*.
+    """Return the configuration in force: default.toml, *file* or the files in *etc*, *saved*, *settings*; later wins.
 
     *settings* are of the form `section.key=value`, the value in TOML. *saved* is a file of controls that the daemon
     wrote itself; what is wrong in it is left out, with a warning. Files in *etc* may be missing, *file* may not.
     Raises ConfigError with every problem in every other layer.
     """
-    kept = {key: origin.value for key, origin in origins(file, settings, etc, saved).items()}
+    return _config(_layers(file, settings, etc, saved))
+
+
+def load_both(file: Path | None, settings: Sequence[str], saved: Path) -> tuple[Config, CameraConfig]:
+    """Read all files once; return the configuration without *saved*, and the camera's part of it with *saved*.
+
+    Arguments and errors are those of `load`.
+    """
+    layers = _layers(file, settings, ETC, saved)
+    return _config([layer for layer in layers if layer[0] != str(saved)]), _config(layers).camera
+
+
+def _config(layers: list[_Layer]) -> Config:
+    kept = {key: origin.value for key, origin in _merged(layers).items()}
     return Config(
         **{
             section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
@@ -77,38 +94,50 @@ def _value(kept: dict[str, Any], key: str) -> Any:
 def origins(
     file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None
 ) -> dict[str, Origin]:
-    """Each `section.key` in force, its value and the layer that set it. Arguments and errors are those of `load`."""
+    """Return for each `section.key` the value in force and the layer that set it. Arguments and errors: see `load`."""
+    return _merged(_layers(file, settings, etc, saved))
+
+
+def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path | None) -> list[_Layer]:
+    """Read and check all layers, the first one first."""
     problems: list[str] = []
     paths = [DEFAULTS]
     try:
         paths += _files(etc) if file is None else [file]
     except OSError as error:
         problems.append(f"{error.filename}: {error.strerror}")
-    layers: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+    readers: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         *(("default" if path is DEFAULTS else str(path), partial(_read, path)) for path in paths),
         *([(str(saved), partial(_read, saved))] if saved and saved.exists() else []),
         *(("--set", partial(_setting, setting)) for setting in settings),
     ]
-    found: dict[str, Origin] = {}
-    for layer, read in layers:
+    layers: list[_Layer] = []
+    for layer, read in readers:
         try:
             accepted, wrong = _checked(read())
         except ValueError as error:
             accepted, wrong = {}, [str(error)]
         if saved and layer == str(saved):
-            # Nobody wrote it who could be told, and a camera that does not start for it would be worse.
+            # machine-written: a camera that does not start because of it would be worse than a warning
             for problem in wrong:
                 log.warning("%s: %s; left out", layer, problem)
             wrong = []
+        layers.append((layer, accepted))
+        problems += [f"{layer}: {problem}" for problem in wrong]
+    if problems:
+        raise ConfigError(problems)
+    return layers
+
+
+def _merged(layers: list[_Layer]) -> dict[str, Origin]:
+    found: dict[str, Origin] = {}
+    for layer, accepted in layers:
         for key, value in accepted.items():
             if isinstance(value, dict) and value:
                 found.pop(key, None)  # the empty table of default.toml
                 found |= {f"{key}.{name}": Origin(entry, layer) for name, entry in value.items()}
             elif value != {} or not any(name.startswith(f"{key}.") for name in found):
                 found[key] = Origin(value, layer)
-        problems += [f"{layer}: {problem}" for problem in wrong]
-    if problems:
-        raise ConfigError(problems)
     return found
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from pi_cam_daemon import __version__, clock, setup
+from pi_cam_daemon import __version__, board, setup
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
@@ -81,7 +81,7 @@ class Observer:
             "wall_cameras": len(self.config.wall.cameras),
             "max_viewers": self.streams.places.most,
             "camera_process": {"pid": status.pid, "starts": status.starts},
-            "clock_synced": clock.synced(),
+            "clock_synced": board.clock_synced(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import devices, setup
+from pi_cam_daemon import board, setup
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
@@ -56,7 +56,7 @@ def cameras() -> list[Camera]:
         # libcamera looks for cameras, and reads the tuning file, only when its manager is made; picamera2 keeps one.
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
-    if not found and (nodes := devices.forbidden_nodes(Path("/dev"))):
+    if not found and (nodes := board.forbidden_nodes(Path("/dev"))):
         raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
     # webcams come last in the list, so that leaving them out changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]

@@ -1,6 +1,12 @@
+import grp
+import os
 from pathlib import Path
 
+import pytest
+
 from pi_cam_daemon import board
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, as only root may")
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -34,3 +40,39 @@ def test_a_libcamera_built_from_source_is_the_one_that_is_loaded(tmp_path: Path)
 def test_a_machine_that_is_no_pi_says_nothing(tmp_path: Path) -> None:
     assert (board.model(tmp_path), board.libcamera(tmp_path)) == ("", "")
     assert (board.temperature(tmp_path), board.undervoltage(tmp_path)) == (None, None)
+
+
+def test_timesyncds_file_tells_whether_the_clock_was_set(tmp_path: Path) -> None:
+    assert board.clock_synced(tmp_path) is None, "another time service, or none"
+    folder = tmp_path / "run/systemd/timesync"
+    folder.mkdir(parents=True)
+    assert board.clock_synced(tmp_path) is False
+    (folder / "synchronized").touch()
+    assert board.clock_synced(tmp_path) is True
+
+
+@needs_root
+def test_each_node_is_named_with_the_group_that_opens_it(tmp_path: Path) -> None:
+    video = grp.getgrnam("video").gr_gid
+    nodes = []
+    for name, mode, gid in (
+        ("media0", 0o660, video),
+        ("video0", 0o660, 54321),
+        ("system", 0o600, video),
+        ("linux,cma", 0o660, 0),
+        ("video1", 0o640, video),
+        ("video2", 0o660, 65534),
+    ):
+        nodes.append(tmp_path / name)
+        nodes[-1].touch()
+        os.chown(nodes[-1], 0, gid)
+        nodes[-1].chmod(mode)
+    keys = [part.partition(" (")[2] for part in board.needed_groups(nodes).split("), ")]
+    root_only = "root only, a udev rule is missing"
+    hidden = "a group that the sandbox hides, usually video; `ls -l` shows it)"
+    assert keys == ["group video", "group 54321", root_only, root_only, root_only, hidden]
+    assert all(str(node) in board.needed_groups(nodes) for node in nodes)
+
+
+def test_a_node_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
+    assert board.needed_groups([tmp_path / "video0"]) == f"{tmp_path / 'video0'} (no such file or directory)"

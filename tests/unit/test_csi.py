@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pi_cam_daemon import devices
+from pi_cam_daemon import board
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
@@ -516,7 +516,7 @@ def test_device_nodes_that_may_not_be_opened_are_found() -> None:
         for name in ("media1", "null"):
             (dev / name).touch()
             (dev / name).chmod(0o666)
-        assert as_an_ordinary_user(lambda: devices.forbidden_nodes(dev) == closed)
+        assert as_an_ordinary_user(lambda: board.forbidden_nodes(dev) == closed)
 
 
 # -- controls

@@ -49,6 +49,7 @@ def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: 
     )
     assert [found[key].layer for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
     assert layers.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
+    assert layers.load_both(config, settings, file) == (layers.load(config, settings, NOWHERE), loaded.camera)
 
 
 def test_what_is_wrong_in_it_is_left_out_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:

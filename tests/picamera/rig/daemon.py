@@ -11,4 +11,4 @@ from pi_cam_daemon import daemon, layers
 if __name__ == "__main__":
     file, *settings = sys.argv[1:]
     camera = Path(__file__).with_name("camera.py")
-    sys.exit(daemon.run(partial(layers.load, Path(file), settings), camera_argv=[sys.executable, str(camera)]))
+    sys.exit(daemon.run(partial(layers.load_both, Path(file), settings), camera_argv=[sys.executable, str(camera)]))

@@ -26,5 +26,5 @@ if __name__ == "__main__":
         popen = Unkillable
         rest = rest[1:]
     file, *settings = rest
-    load = partial(layers.load, Path(file), settings)
+    load = partial(layers.load_both, Path(file), settings)
     sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen))
