@@ -12,7 +12,7 @@ from pathlib import Path
 from pi_cam_daemon import saved
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Control, Kind, Report, Value, check
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.supervisor import Supervisor
 
 # A USB camera takes some milliseconds for each value. One that hangs is found and killed by others; nobody waits here.

@@ -6,7 +6,7 @@ import select
 import socket
 
 from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Refused
 
 # A refused peer's request is read and thrown away for this long: closing with unread bytes resets the connection,
 # and the answer would be lost with it. At most so many at once; then the oldest goes.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon import mjpeg
 from pi_cam_daemon.access import Client, stays_here
 from pi_cam_daemon.health import State
-from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
+from pi_cam_daemon.refused import CHALLENGE, RETRY_AFTER, Reason, Refused
+from pi_cam_daemon.request import Reader, Request
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer
@@ -67,7 +68,7 @@ class Handler(socketserver.BaseRequestHandler):
                 idle_seconds = self.server.http.keep_alive_seconds
         except Refused as refused:
             self.keeps_alive = False
-            if refused.reason:
+            if refused.reason and refused.reason.label:
                 self.server.deny(refused.reason, refused.client or str(self.client or self.peer), refused.text)
             self._answer_error(refused.status, refused.text, refused.headers, refused.reason)
             self._linger()
@@ -89,7 +90,7 @@ class Handler(socketserver.BaseRequestHandler):
         if logins := self.server.logins:
             if not (client := logins.judge(self.client, asked, self.here)):
                 text = "This camera asks for a name and a password"
-                self._answer_error(HTTPStatus.UNAUTHORIZED, text, CHALLENGE, "password")
+                self._answer_error(HTTPStatus.UNAUTHORIZED, text, CHALLENGE, Reason.PASSWORD)
                 return
             self.client = client
         methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
@@ -174,10 +175,8 @@ class Handler(socketserver.BaseRequestHandler):
         self.server.audience.want(patience)
         frame = self.server.hub.wait(now - max_age, patience)
         if frame is None:
-            status = self.server.observer.camera()
-            hint = f"\n\n{status.failure.hint}" if status.failure and status.failure.hint else ""
-            text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence() + hint
-            self._answer_error(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER, "picture")
+            text = self.server.observer.no_picture()
+            self._answer_error(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER, Reason.PICTURE)
             return
         headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
@@ -264,7 +263,7 @@ class Handler(socketserver.BaseRequestHandler):
     def _answer_text(self, status: int, text: str) -> None:
         self._answer(status, text.encode() + b"\n", {**_NO_STORE, "Content-Type": "text/plain; charset=utf-8"})
 
-    def _answer_error(self, status: int, text: str, headers: Mapping[str, str], reason: str = "") -> None:
+    def _answer_error(self, status: int, text: str, headers: Mapping[str, str], reason: Reason | None = None) -> None:
         """As a page for a person in a browser, else as text."""
         body, kind = text.encode() + b"\n", {"Content-Type": "text/plain; charset=utf-8"}
         if self.asked and "text/html" in self.asked.header("accept").lower():

@@ -8,9 +8,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from http import HTTPStatus
 
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 # people who mistype get through; a machine that guesses gets 5 passwords and then one in five minutes
 _FREE = 5
@@ -39,9 +38,8 @@ class Lockouts:
         wait = last + _seconds(count) - self._clock()
         if wait > 0:
             raise Refused(
-                HTTPStatus.TOO_MANY_REQUESTS,
+                Reason.LOCKOUT,
                 f"Too many wrong passwords came from {address}; try again in {math.ceil(wait)} s",
-                "lockout",
                 address,
                 math.ceil(wait),
             )

@@ -15,12 +15,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 
 from pi_cam_daemon import users as users_file
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.lockouts import Lockouts
-from pi_cam_daemon.request import Refused, Request
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import Request
 from pi_cam_daemon.users import Role, User
 
 # Whether the server lives is nobody's secret. What it says of the camera's health shows no picture, and those who care
@@ -70,7 +70,7 @@ class Logins:
             return client if free else None
         user = self._user(client.address, *credentials)
         if not reads and user.role is not Role.ADMIN:
-            raise Refused(HTTPStatus.FORBIDDEN, "This needs a user whose role is admin", "role", str(client))
+            raise Refused(Reason.ROLE, "This needs a user whose role is admin", str(client))
         return replace(client, user=user)
 
     def _user(self, address: str, name: str, password: str) -> User:
@@ -126,9 +126,8 @@ def _credentials(asked: Request) -> tuple[str, str] | None:
 
 
 def _wrong(address: str) -> Refused:
-    return Refused(HTTPStatus.UNAUTHORIZED, _WRONG, "password", address)
+    return Refused(Reason.PASSWORD, _WRONG, address)
 
 
 def _busy(address: str) -> Refused:
-    text = "Too many are logging in at this moment; try again in a moment"
-    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, "logins", address)
+    return Refused(Reason.LOGINS, "Too many are logging in at this moment; try again in a moment", address)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from http import HTTPStatus
 
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 
 class Places:
-    """*most* places in all and *most_each* for one address, as the setting http.*key* says; for any thread."""
+    """Limit how many things there are, *most* in all and *most_each* for one address; for any thread.
 
-    def __init__(self, thing: str, key: str) -> None:
+    The reasons to refuse more bear the names of the settings.
+    """
+
+    def __init__(self, thing: str, reason: Reason, each_reason: Reason) -> None:
         self.most = 0
         self.most_each = 0
         self.rejected = 0  # found none free
         self._thing = thing
-        self._key = key
+        self._reason = reason
+        self._each_reason = each_reason
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
         self._sum = 0
@@ -36,16 +39,14 @@ class Places:
                 self.rejected += 1
                 are = "is" if self.most == 1 else "are"
                 raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"There {are} {self._counted(self.most)} already, and http.{self._key} allows no more",
-                    self._key,
+                    self._reason,
+                    f"There {are} {self._counted(self.most)} already, and http.{self._reason.label} allows no more",
                 )
             if self._taken[address] >= self.most_each and not exempt:
                 self.rejected += 1
                 raise Refused(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{address} has {self._counted(self.most_each)}, and http.{self._key}_per_address allows no more",
-                    f"{self._key}_per_address",
+                    self._each_reason,
+                    f"{address} has {self._counted(self.most_each)}, and http.{self._each_reason.label} allows no more",
                 )
             self._taken[address] += 1
             self._sum += 1

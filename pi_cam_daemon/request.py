@@ -11,9 +11,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Protocol
 
-_RETRY_SECONDS = 2
-RETRY_AFTER = {"Retry-After": str(_RETRY_SECONDS)}
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
+from pi_cam_daemon.refused import Refused
 
 _CHUNK = 8192
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
@@ -23,30 +21,6 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
 _END = re.compile(rb"\r?\n\r?\n")
 # the first byte of a TLS handshake (RFC 8446, section 5.1): its sender waits for an answer and sends no line
 TLS_HANDSHAKE = b"\x16"
-
-
-class Refused(Exception):
-    """The request is not served. *reason* is what it is counted under, *text* what the client reads.
-
-    *client* is who asked, where that is somebody behind the peer; *seconds* after which he may come again.
-    """
-
-    def __init__(
-        self, status: HTTPStatus, text: str, reason: str = "", client: str = "", seconds: int = _RETRY_SECONDS
-    ) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-        self.reason = reason
-        self.client = client
-        self._seconds = seconds
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the answer says besides: when to come again, or how to log in."""
-        if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-            return {"Retry-After": str(self._seconds)}
-        return CHALLENGE if self.status is HTTPStatus.UNAUTHORIZED else {}
 
 
 @dataclass(frozen=True)

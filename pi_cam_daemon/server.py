@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import access, mjpeg
@@ -30,7 +29,8 @@ from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.request import TLS_HANDSHAKE, Refused
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import TLS_HANDSHAKE
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
@@ -44,11 +44,6 @@ log = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN = 64
 _BUSY = "No more connections can be taken now; try again in a moment"
-# why somebody is refused, as it is counted
-_REASONS = (
-    "network", "proxy", "host", "origin", "max_connections", "max_connections_per_address", "max_viewers",
-    "max_viewers_per_address", "max_tls_viewers", "threads", "password", "lockout", "role", "logins", "tls",
-)  # fmt: skip
 # one line for a shortage or a stubborn client, however long it lasts
 _COMPLAINT_SECONDS = 60.0
 
@@ -85,12 +80,12 @@ class CameraServer(socketserver.ThreadingTCPServer):
         self.adjustments = adjustments
         self.stills = stills
         self.probe = Probe("accept loop", self._wake)
-        self.connections = Places("connection", "max_connections")
+        self.connections = Places("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
         self.pages = read_pages()
         self.refusal_page = RefusalPage()
         self.configure(http, guard, wall)
         self._lock = threading.Lock()
-        self._denied = dict.fromkeys(_REASONS, 0)
+        self._denied = dict.fromkeys((reason.label for reason in Reason if reason.label), 0)
         self._answered: Counter[tuple[str, int]] = Counter()
         self._complaints = Seldom(_COMPLAINT_SECONDS)
         self._handed_over: set[socket.socket] = set()
@@ -160,10 +155,10 @@ class CameraServer(socketserver.ThreadingTCPServer):
         with self._lock:
             return dict(self._answered)
 
-    def deny(self, reason: str, client: str, text: str) -> None:
-        """*client* was refused for *reason*, one of a fixed set; *text* begins with a line that says why."""
+    def deny(self, reason: Reason, client: str, text: str) -> None:
+        """*client* was refused for *reason*; *text* begins with a line that says why."""
         with self._lock:
-            self._denied[reason] += 1
+            self._denied[reason.label] += 1
             if not self._complaints.due((reason, client), time.monotonic()):
                 return
         log.warning("refused %s: %s", client, text.partition("\n")[0])
@@ -215,7 +210,7 @@ class CameraServer(socketserver.ThreadingTCPServer):
                 return connection if first else None  # plain HTTP, which the handler judges
             return tls.shake_hands(connection, self.tls, deadline)
         except OSError as error:
-            self.deny("tls", peer, f"no TLS was agreed on: {getattr(error, 'reason', None) or error}")
+            self.deny(Reason.TLS, peer, f"no TLS was agreed on: {getattr(error, 'reason', None) or error}")
             return None
 
     def encrypts(self, connection: socket.socket) -> bool:
@@ -273,15 +268,16 @@ class CameraServer(socketserver.ThreadingTCPServer):
         peer = peer_name(address)
         try:
             if not self.access.admits(peer):
-                raise Refused(HTTPStatus.FORBIDDEN, access.refusal(peer), "network")
+                raise Refused(Reason.NETWORK, access.refusal(peer))
             self.connections.take(peer, exempt=self.access.trusts(peer))
             try:
                 self.process_request(connection, address)
             except RuntimeError as error:  # no thread can be started
                 self.connections.give_back(peer)
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY, "threads") from error
+                raise Refused(Reason.THREADS, _BUSY) from error
         except Refused as refused:
-            self.deny(refused.reason, peer, refused.text)
+            if refused.reason:
+                self.deny(refused.reason, peer, refused.text)
             self._farewells.say(connection, refused, time.monotonic(), self.tls is not None)
 
 

@@ -49,6 +49,14 @@ class Observer:
         """The state in one sentence for a person."""
         return self._sentence(self.camera())
 
+    def no_picture(self) -> str:
+        """Return why somebody who asked for a picture gets none, and what helps against it."""
+        status = self.camera()
+        if status.state.ok:
+            return "The camera gave no picture in time"
+        hint = status.failure.hint if status.failure else ""
+        return "\n\n".join(filter(None, (self._sentence(status), hint)))
+
     def table(self) -> dict[str, object]:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
         now = time.monotonic()

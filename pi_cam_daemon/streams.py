@@ -23,7 +23,7 @@ from pi_cam_daemon.health import Probe
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,8 @@ class Streams:
 
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.places = Places("viewer", "max_viewers")
-        self._tls_places = Places("encrypted viewer", "max_tls_viewers")
+        self.places = Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
+        self._tls_places = Places("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
         self._viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience

@@ -20,7 +20,8 @@ from pi_cam_daemon.access import Access, AllowedNetworks
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.layers import load, origins
-from pi_cam_daemon.request import Refused, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import parse
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.values import toml
 

@@ -8,11 +8,11 @@ import pytest
 
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 
 def places(most: int, most_each: int) -> Places:
-    some = Places("viewer", "max_viewers")
+    some = Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
     some.most, some.most_each = most, most_each
     return some
 
@@ -23,11 +23,11 @@ def test_one_address_cannot_take_the_places_of_all() -> None:
     some.take("a")
     with pytest.raises(Refused, match=r"^a has 2 viewers, and http\.max_viewers_per_address") as refused:
         some.take("a")
-    assert (refused.value.status, refused.value.reason) == (429, "max_viewers_per_address")
+    assert (refused.value.status, refused.value.reason) == (429, Reason.MAX_VIEWERS_PER_ADDRESS)
     some.take("b")
     with pytest.raises(Refused, match=r"3 viewers already, and http\.max_viewers allows") as refused:
         some.take("c")
-    assert (refused.value.status, refused.value.reason) == (503, "max_viewers")
+    assert (refused.value.status, refused.value.reason) == (503, Reason.MAX_VIEWERS)
     assert (some.taken, some.rejected) == (3, 2)
     some.give_back("a")
     some.take("a")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pi_cam_daemon.request import Refused, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import parse
 from pi_cam_daemon.sites import Sites, is_host, is_origin
 
 

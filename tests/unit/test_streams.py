@@ -19,7 +19,7 @@ from pi_cam_daemon.access import Client
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind, pack
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
