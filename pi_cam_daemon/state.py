@@ -89,7 +89,7 @@ class Observer:
             },
             "viewers": self.streams.places.taken,
             "wall_cameras": len(self.config.wall.cameras),
-            "max_viewers": self.streams.places.most,
+            "max_viewers": self.config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": clock.synced(),
             "uptime_seconds": round(now - self._started_at, 3),

@@ -151,12 +151,9 @@ class Streams:
 
     # -- from any thread
 
-    def configure(self, http: HttpConfig, may_stay: Callable[[Client], bool]) -> None:
-        """Take over the limits in *http*, and end the streams of those who may not stay."""
-        self.places.most = http.max_viewers
-        self.places.most_each = http.max_viewers_per_address
-        self._tls_places.most = self._tls_places.most_each = http.max_tls_viewers
-        self._viewer_timeout_seconds = http.viewer_timeout_seconds
+    def configure(self, viewer_timeout_seconds: float, may_stay: Callable[[Client], bool]) -> None:
+        """End the streams of those who may not stay, and of those who take nothing for so long."""
+        self._viewer_timeout_seconds = viewer_timeout_seconds
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False
         self._wake()
@@ -170,12 +167,12 @@ class Streams:
         self._wake()
         self._thread.join(timeout)
 
-    def take_place(self, client: Client) -> None:
+    def take_place(self, client: Client, limits: HttpConfig) -> None:
         """Take a place for *client*, which has to be given back. Raises Refused."""
-        self.places.take(str(client))
+        self.places.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
         if client.encrypted:
             try:
-                self._tls_places.take(str(client))
+                self._tls_places.take(str(client), limits.max_tls_viewers, limits.max_tls_viewers)
             except Refused:
                 self.places.give_back(str(client))
                 raise
