@@ -39,14 +39,9 @@ class Policy:
 
     @classmethod
     def make(cls, http: HttpConfig, guard: Guard, wall: WallConfig) -> Policy:
-        """Build the rules that *http* and *wall* configure, for the users and the certificate of *guard*."""
+        """Build the rules that *http* and *wall* configure, with the users and the certificate of *guard*."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        logins = None
-        if guard.users is not None:
-            from pi_cam_daemon.logins import Logins  # loaded only where there are users
-
-            logins = Logins(guard.users)
-        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), logins, guard.tls)
+        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), guard.logins, guard.tls)
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who watches, could come in now."""

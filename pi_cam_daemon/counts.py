@@ -19,19 +19,19 @@ _THREADS = ("request", "card", "other")
 
 
 class Counts:
-    """Counts by labels that no client can choose; for any thread."""
+    """Counts by labels that no client can choose. Any thread may count, and copy what was counted."""
 
     def __init__(self) -> None:
+        self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
+        self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
+        self.failed = Counter(dict.fromkeys(_THREADS, 0))
         self._lock = threading.Lock()
-        self._answered: Counter[tuple[str, int]] = Counter()
-        self._denied = dict.fromkeys((reason.label for reason in Reason if reason.label), 0)
-        self._failed = dict.fromkeys(_THREADS, 0)
         self._told = Seldom(_REFUSAL_SECONDS)
 
     def answer(self, endpoint: str, status: int) -> None:
         """Count a request to *endpoint*, one of a fixed set, that was answered with *status*."""
         with self._lock:
-            self._answered[endpoint, status] += 1
+            self.answered[endpoint, status] += 1
 
     def deny(self, refused: Refused, client: str) -> None:
         """Count and log that *client* was refused, where the reason is one that is counted."""
@@ -39,27 +39,12 @@ class Counts:
             return
         client = refused.client or client
         with self._lock:
-            self._denied[refused.reason.label] += 1
-            if not self._told.due((refused.reason, client), time.monotonic()):
-                return
-        log.warning("refused %s: %s", client, refused.text.partition("\n")[0])
+            self.denied[refused.reason.label] += 1
+            due = self._told.due((refused.reason, client), time.monotonic())
+        if due:
+            log.warning("refused %s: %s", client, refused.text.partition("\n")[0])
 
     def fail(self, thread: str) -> None:
         """Count an exception that nothing expected in the thread of this name."""
         with self._lock:
-            self._failed[thread if thread in self._failed else "other"] += 1
-
-    def answered(self) -> dict[tuple[str, int], int]:
-        """Return how many requests were answered, by endpoint and status."""
-        with self._lock:
-            return dict(self._answered)
-
-    def denied(self) -> dict[str, int]:
-        """Return how many clients were refused, by the reason's label."""
-        with self._lock:
-            return dict(self._denied)
-
-    def failed(self) -> dict[str, int]:
-        """Return how many exceptions nothing expected, by thread."""
-        with self._lock:
-            return dict(self._failed)
+            self.failed[thread if thread in self.failed else "other"] += 1

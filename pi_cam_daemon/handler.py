@@ -19,7 +19,7 @@ from pi_cam_daemon.answers import NO_STORE, PAGE_FILES
 from pi_cam_daemon.app import App
 from pi_cam_daemon.farewells import linger
 from pi_cam_daemon.health import State
-from pi_cam_daemon.refused import CHALLENGE, RETRY_AFTER, Reason, Refused
+from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import NOTHING, Reader
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Refused as refused:
             self.close_connection = True
             self.app.counts.deny(refused, str(self.client))
-            self.send_error(refused.status, refused.text, headers=refused.headers, reason=refused.reason)
+            self._refuse(refused)
             linger(self.request)
 
     def parse_request(self) -> bool:
@@ -110,21 +110,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Say what may be asked, as browsers want to know before they ask for another site's page."""
         self._answer(HTTPStatus.OK, b"", self._allow())
 
-    def send_error(
-        self,
-        code: int,
-        message: str | None = None,
-        explain: str | None = None,  # noqa: ARG002
-        *,
-        headers: Mapping[str, str] | None = None,
-        reason: Reason | None = None,
-    ) -> None:
-        """Answer *message*: as a page to a person in a browser, else as text."""
-        text = message or HTTPStatus(code).phrase
-        body, kind = text.encode() + b"\n", _TEXT
-        if "text/html" in self.asked.header("accept").lower():
-            body, kind = self.app.refusal_page.body(text, reason), self.app.refusal_page.headers
-        self._answer(code, body, {**NO_STORE, **kind, **(headers or {})})
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Answer *message* as every refusal is answered."""
+        self._refuse(Refused(HTTPStatus(code), message or HTTPStatus(code).phrase))
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
         """Log without the query and the authority, in which people put passwords."""
@@ -151,8 +139,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if policy.logins:
             client = policy.logins.judge(self.client, asked, self.here)
             if client is None:
-                text = "This camera asks for a name and a password"
-                self.send_error(HTTPStatus.UNAUTHORIZED, text, headers=CHALLENGE, reason=Reason.PASSWORD)
+                self._refuse(Refused(Reason.PASSWORD, "This camera asks for a name and a password"))
                 return False
             self.client = client
         return True
@@ -164,7 +151,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _refuse_method(self) -> None:
         text = f"{self.command} is not served here"
-        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED, text, headers=self._allow())
+        self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, text), self._allow())
 
     def _number(self, name: str, least: float, most: float) -> float | None:
         """Return the argument *name*, None where it is missing."""
@@ -234,8 +221,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.app.audience.want(patience)
         frame = self.app.hub.wait(now - max_age, patience)
         if frame is None:
-            text = self.app.observer.no_picture()
-            self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, text, headers=RETRY_AFTER, reason=Reason.PICTURE)
+            self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
             return
         headers = {**NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
@@ -317,6 +303,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _answer_json(self, status: HTTPStatus, table: Mapping[str, object]) -> None:
         body = json.dumps(table, indent=1).encode() + b"\n"
         self._answer(status, body, {**NO_STORE, "Content-Type": "application/json"})
+
+    def _refuse(self, refused: Refused, more: Mapping[str, str] | None = None) -> None:
+        """Answer why a request is not served: as a page to a person in a browser, else as text."""
+        body, kind = refused.text.encode() + b"\n", _TEXT
+        if "text/html" in self.asked.header("accept").lower():
+            page = self.app.refusal_page
+            body, kind = page.body(refused.text, refused.reason), page.headers
+        self._answer(refused.status, body, {**NO_STORE, **kind, **refused.headers, **(more or {})})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         head = self._head(status, {**headers, "Content-Length": str(len(body))})

@@ -54,7 +54,7 @@ class _Camera(Collector):
         counts, camera, newest, notifier = app.counts, observer.camera(), app.hub.newest, observer.notifier
         states = {word: word is camera.state for word in State}
         failures = {cause: count for cause, count in camera.restarts.items() if cause is not Cause.STARTING}
-        requests = {(path, str(code)): count for (path, code), count in counts.answered().items()}
+        requests = {(path, str(code)): count for (path, code), count in counts.answered.copy().items()}
         about = "Versions of the daemon and of what it runs on."
         yield _metric(_GAUGE, "build_info", about, {self._build: 1}, "version", "python", "libcamera", "model")
         yield _metric(_GAUGE, "state", "1 for the state that the camera is in.", states, "state")
@@ -71,9 +71,9 @@ class _Camera(Collector):
         about = "Viewers turned away because all their places were taken."
         yield _metric(_COUNTER, "stream_clients_rejected", about, app.streams.places.rejected)
         yield _metric(_COUNTER, "http_requests", "Requests answered.", requests, "path", "code")
-        yield _metric(_COUNTER, "http_denied", "Connections and requests refused.", counts.denied(), "reason")
+        yield _metric(_COUNTER, "http_denied", "Connections and requests refused.", counts.denied, "reason")
         about = "Exceptions in threads that are not expected: bugs, whose traces are in the log."
-        yield _metric(_COUNTER, "thread_errors", about, counts.failed(), "thread")
+        yield _metric(_COUNTER, "thread_errors", about, counts.failed, "thread")
         yield _metric(_COUNTER, "watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
         about = "Times that it was not, because a part did not answer."
         yield _metric(_COUNTER, "watchdog_withheld", about, notifier.withheld)

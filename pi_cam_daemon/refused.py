@@ -6,10 +6,8 @@ import enum
 from http import HTTPStatus
 
 _RETRY_SECONDS = 2
-RETRY_AFTER = {"Retry-After": str(_RETRY_SECONDS)}
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
 
-OTHERWISE = ("요청을 처리할 수 없습니다", '영상은 <a href="/">카메라 페이지</a>에 있습니다.')
+OTHERWISE = "요청을 처리할 수 없습니다", '영상은 <a href="/">카메라 페이지</a>에 있습니다.'
 _PROXY = (
     "프록시가 누구를 대신하는지 알 수 없습니다",
     "카메라 주인이 위의 설명대로 trusted_proxies나 프록시의 헤더를 고쳐야 합니다.",
@@ -24,72 +22,34 @@ class Reason(enum.Enum):
     The English text depends on the case, and comes with the refusal.
     """
 
-    NETWORK = (
-        "network",
-        HTTPStatus.FORBIDDEN,
-        "이 주소에는 카메라 영상을 보내지 않습니다",
-        "카메라와 같은 네트워크에서 열어 주세요. 카메라 주인은 위의 설정으로 이 주소를 허용할 수 있습니다.",
-    )
-    PROXY = "proxy", HTTPStatus.FORBIDDEN, *_PROXY
-    PROXY_HEADER = "proxy", HTTPStatus.BAD_REQUEST, *_PROXY
-    HOST = (
-        "host",
-        HTTPStatus.MISDIRECTED_REQUEST,
-        "카메라가 이 이름으로는 응답하지 않습니다",
-        "IP 주소로 열어 주세요. 이름이 맞다면 카메라 주인이 위의 설정으로 허용할 수 있습니다.",
-    )
-    ORIGIN = "origin", HTTPStatus.FORBIDDEN, *OTHERWISE
-    MAX_CONNECTIONS = "max_connections", HTTPStatus.SERVICE_UNAVAILABLE, "비어 있는 연결이 없습니다", _LATER
-    MAX_CONNECTIONS_PER_ADDRESS = (
-        "max_connections_per_address",
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "이 기기의 연결이 너무 많습니다",
-        "다른 탭이나 프로그램을 닫고 다시 열어 주세요.",
-    )
-    MAX_VIEWERS = (
-        "max_viewers",
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "더 이상 시청자를 받을 수 없습니다",
-        _SOMEBODY_LEAVES,
-    )
-    MAX_VIEWERS_PER_ADDRESS = (
-        "max_viewers_per_address",
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
-        "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 열어 주세요.",
-    )
-    MAX_TLS_VIEWERS = (
-        "max_tls_viewers",
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다",
-        _SOMEBODY_LEAVES,
-    )
-    THREADS = "threads", HTTPStatus.SERVICE_UNAVAILABLE, "비어 있는 연결이 없습니다", _LATER
-    PASSWORD = (
-        "password",
-        HTTPStatus.UNAUTHORIZED,
-        "이름과 비밀번호가 필요합니다",
-        "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.",
-    )
-    LOCKOUT = (
-        "lockout",
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "틀린 비밀번호가 너무 많았습니다",
-        "잠시 뒤에 다시 시도해 주세요.",
-    )
-    ROLE = "role", HTTPStatus.FORBIDDEN, "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
-    LOGINS = "logins", HTTPStatus.SERVICE_UNAVAILABLE, "지금 로그인하는 사람이 너무 많습니다", _LATER
-    TLS = "tls", HTTPStatus.BAD_REQUEST, *OTHERWISE
-    PICTURE = (
-        "",
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "지금은 영상이 없습니다",
-        '이유는 <a href="/">카메라 페이지</a>에서 볼 수 있습니다.',
-    )
+    # fmt: off
+    NETWORK = ("network", 403, "이 주소에는 카메라 영상을 보내지 않습니다",
+               "카메라와 같은 네트워크에서 열어 주세요. 카메라 주인은 위의 설정으로 이 주소를 허용할 수 있습니다.")
+    PROXY = "proxy", 403, *_PROXY
+    PROXY_HEADER = "proxy", 400, *_PROXY
+    HOST = ("host", 421, "카메라가 이 이름으로는 응답하지 않습니다",
+            "IP 주소로 열어 주세요. 이름이 맞다면 카메라 주인이 위의 설정으로 허용할 수 있습니다.")
+    ORIGIN = "origin", 403, *OTHERWISE
+    MAX_CONNECTIONS = "max_connections", 503, "비어 있는 연결이 없습니다", _LATER
+    MAX_CONNECTIONS_PER_ADDRESS = ("max_connections_per_address", 429, "이 기기의 연결이 너무 많습니다",
+                                   "다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
+    MAX_VIEWERS = "max_viewers", 503, "더 이상 시청자를 받을 수 없습니다", _SOMEBODY_LEAVES
+    MAX_VIEWERS_PER_ADDRESS = ("max_viewers_per_address", 429, "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
+                               "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
+    MAX_TLS_VIEWERS = "max_tls_viewers", 503, "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다", _SOMEBODY_LEAVES
+    THREADS = "threads", 503, "비어 있는 연결이 없습니다", _LATER
+    PASSWORD = ("password", 401, "이름과 비밀번호가 필요합니다",
+                "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.")
+    LOCKOUT = "lockout", 429, "틀린 비밀번호가 너무 많았습니다", "잠시 뒤에 다시 시도해 주세요."
+    ROLE = "role", 403, "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
+    LOGINS = "logins", 503, "지금 로그인하는 사람이 너무 많습니다", _LATER
+    TLS = "tls", 400, *OTHERWISE
+    PICTURE = "", 503, "지금은 영상이 없습니다", '이유는 <a href="/">카메라 페이지</a>에서 볼 수 있습니다.'
+    # fmt: on
 
-    def __init__(self, label: str, status: HTTPStatus, *korean: str) -> None:
+    def __init__(self, label: str, status: int, *korean: str) -> None:
         self.label = label
-        self.status = status
+        self.status = HTTPStatus(status)
         self.korean_title, self.korean = korean
 
 
@@ -113,4 +73,6 @@ class Refused(Exception):
         """Return the header fields that say when to come again, or how to log in."""
         if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             return {"Retry-After": str(self._seconds)}
-        return CHALLENGE if self.status is HTTPStatus.UNAUTHORIZED else {}
+        if self.status is HTTPStatus.UNAUTHORIZED:
+            return {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
+        return {}

@@ -10,12 +10,14 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pi_cam_daemon.refused import Refused
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from pi_cam_daemon.config import HttpConfig
 
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
@@ -93,19 +95,6 @@ def parse(head: bytes) -> Request:
     )
 
 
-class Limits(Protocol):
-    """What of the configuration concerns the reading of requests."""
-
-    @property
-    def max_request_line_bytes(self) -> int: ...
-    @property
-    def max_header_bytes(self) -> int: ...
-    @property
-    def max_body_bytes(self) -> int: ...
-    @property
-    def request_timeout_seconds(self) -> float: ...
-
-
 class _Timed(io.RawIOBase):
     """Reads from *connection* until *deadline* (CLOCK_MONOTONIC), then raises TimeoutError."""
 
@@ -131,7 +120,7 @@ class Reader(io.BufferedReader):
         self._timed = _Timed(connection)
         super().__init__(self._timed)
 
-    def next(self, limits: Limits, idle_seconds: float) -> Request | None:
+    def next(self, limits: HttpConfig, idle_seconds: float) -> Request | None:
         """Return the next request, with its body; None when none has begun within *idle_seconds*.
 
         Raises Refused for what is too long, too slow or not understood.
