@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pi_cam_daemon import guard
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.answers import read_pages
 from pi_cam_daemon.config import HttpConfig, WallConfig
 from pi_cam_daemon.counts import Counts
-from pi_cam_daemon.guard import Guard
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.refusal_page import RefusalPage
 from pi_cam_daemon.sites import Sites
@@ -38,10 +38,10 @@ class Policy:
     tls: SSLContext | None
 
     @classmethod
-    def make(cls, http: HttpConfig, guard: Guard, wall: WallConfig) -> Policy:
-        """Build the rules that *http* and *wall* configure, with the users and the certificate of *guard*."""
+    def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
+        """Build the rules that are configured, and read the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), guard.logins, guard.tls)
+        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), *guard.read(http))
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who watches, could come in now."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, devices, guard, interfaces, logs, mjpeg, saved
+from pi_cam_daemon import __version__, devices, interfaces, logs, mjpeg, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.cards import Cards
@@ -63,11 +63,11 @@ def run(
     notifier = Notifier()
     try:
         config, camera = load(), load(saved=saved.file()).camera
-        guarded = guard.read(config.http)
+        logs.setup(config.log.level)
+        policy = Policy.make(config.http, config.wall)
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
         raise
-    logs.setup(config.log.level)
     # systemd's soft limit of 1024 is for select(), which the server does not use
     with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid even that
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -89,7 +89,6 @@ def run(
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     stills = Stills(supervisor, hub, observer)
-    policy = Policy.make(config.http, guarded, config.wall)
     app = App(policy, hub, streams, supervisor.audience, observer, adjustments, stills)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     try:
@@ -157,7 +156,7 @@ def _reload(
     """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
     try:
         new, camera = load(), load(saved=saved.file()).camera
-        guarded = guard.read(new.http)
+        policy = Policy.make(new.http, new.wall)
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
@@ -169,7 +168,7 @@ def _reload(
         # what is in force is told, so that whoever compares it with the files sees that a restart is due
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
-    app.configure(Policy.make(new.http, guarded, new.wall))
+    app.configure(policy)
     supervisor.reboot_after_seconds = new.health.reboot_after_minutes * 60
     app.observer.configure(new)
     supervisor.configure(new.source, app.adjustments.configure(camera, new.camera), new.log.level)

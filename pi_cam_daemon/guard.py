@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,12 @@ if TYPE_CHECKING:
     from pi_cam_daemon.logins import Logins
 
 
-@dataclass(frozen=True)
-class Guard:
-    """*logins* judges passwords, None where nobody is asked for one; *tls*, None where plain HTTP is spoken."""
+def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
+    """Return what judges passwords, and what TLS needs: each None where the configuration does not ask for it.
 
-    logins: Logins | None
-    tls: SSLContext | None
-
-
-def read(http: HttpConfig) -> Guard:
-    """Read the files that *http* names, as they are now. Raises ConfigError."""
-    return Guard(_logins(http.users_file), _tls(http.tls_certificate, http.tls_key))
+    Raises ConfigError.
+    """
+    return _logins(http.users_file), _tls(http.tls_certificate, http.tls_key)
 
 
 def _logins(file: str) -> Logins | None:

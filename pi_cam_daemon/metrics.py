@@ -6,6 +6,7 @@ dashboards and alerts. No label holds what a client can choose: each value of a 
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -21,8 +22,6 @@ from pi_cam_daemon.health import State
 
 if TYPE_CHECKING:
     from pi_cam_daemon.app import App
-
-_GAUGE, _COUNTER = GaugeMetricFamily, CounterMetricFamily
 
 
 class Metrics:
@@ -55,36 +54,32 @@ class _Camera(Collector):
         states = {word: word is camera.state for word in State}
         failures = {cause: count for cause, count in camera.restarts.items() if cause is not Cause.STARTING}
         requests = {(path, str(code)): count for (path, code), count in counts.answered.copy().items()}
-        about = "Versions of the daemon and of what it runs on."
-        yield _metric(_GAUGE, "build_info", about, {self._build: 1}, "version", "python", "libcamera", "model")
-        yield _metric(_GAUGE, "state", "1 for the state that the camera is in.", states, "state")
-        yield _metric(_COUNTER, "frames_captured", "Frames captured by the camera.", camera.captured)
+        about, labels = "Versions of the daemon and of what it runs on.", ("version", "python", "libcamera", "model")
+        yield _gauge("build_info", about, {self._build: 1}, *labels)
+        yield _gauge("state", "1 for the state that the camera is in.", states, "state")
+        yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)
-            yield _metric(_GAUGE, "frame_age_seconds", "Age of the newest frame; the clock may be wrong.", age)
-            about = "Unix time of the newest frame."
-            yield _metric(_GAUGE, "last_frame_timestamp_seconds", about, newest.timestamp)
+            yield _gauge("frame_age_seconds", "Age of the newest frame; the clock may be wrong.", age)
+            yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp)
         about = "Times that the camera process failed and was started again."
-        yield _metric(_COUNTER, "camera_restarts", about, failures, "reason")
-        yield _metric(_GAUGE, "rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
-        yield _metric(_GAUGE, "stream_clients", "Viewers of the stream.", app.streams.places.taken)
+        yield _counter("camera_restarts", about, failures, "reason")
+        yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
+        yield _gauge("stream_clients", "Viewers of the stream.", app.streams.places.taken)
         about = "Viewers turned away because all their places were taken."
-        yield _metric(_COUNTER, "stream_clients_rejected", about, app.streams.places.rejected)
-        yield _metric(_COUNTER, "http_requests", "Requests answered.", requests, "path", "code")
-        yield _metric(_COUNTER, "http_denied", "Connections and requests refused.", counts.denied, "reason")
-        about = "Exceptions in threads that are not expected: bugs, whose traces are in the log."
-        yield _metric(_COUNTER, "thread_errors", about, counts.failed, "thread")
-        yield _metric(_COUNTER, "watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
-        about = "Times that it was not, because a part did not answer."
-        yield _metric(_COUNTER, "watchdog_withheld", about, notifier.withheld)
-        about = "Whether the last reload was."
-        yield _metric(_GAUGE, "config_last_reload_successful", about, not observer.reload_refused)
+        yield _counter("stream_clients_rejected", about, app.streams.places.rejected)
+        yield _counter("http_requests", "Requests answered.", requests, "path", "code")
+        yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
+        yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")
+        yield _counter("watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
+        yield _counter("watchdog_withheld", "Times that it was not, because a part did not answer.", notifier.withheld)
+        yield _gauge("config_last_reload_successful", "Whether the last reload was.", not observer.reload_refused)
         about = "Unix time at which the configuration in force was taken."
-        yield _metric(_GAUGE, "config_reload_success_timestamp_seconds", about, observer.configured_at)
+        yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
         if (celsius := board.temperature()) is not None:
-            yield _metric(_GAUGE, "soc_temperature_celsius", "Temperature of the processor.", celsius)
+            yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
         if (low := board.undervoltage()) is not None:
-            yield _metric(_GAUGE, "undervoltage", "Whether the supply's voltage is too low.", low)
+            yield _gauge("undervoltage", "Whether the supply's voltage is too low.", low)
 
 
 def _metric(
@@ -102,3 +97,7 @@ def _metric(
     for label, number in value.items():
         family.add_metric(label if isinstance(label, tuple) else (label,), number)
     return family
+
+
+_gauge = functools.partial(_metric, GaugeMetricFamily)
+_counter = functools.partial(_metric, CounterMetricFamily)
