@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import interfaces
 from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.interfaces import Interface
-from pi_cam_daemon.request import Refused, Request
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import Request
 
 if TYPE_CHECKING:
     from pi_cam_daemon.users import User
@@ -176,9 +176,9 @@ class Access:
         else:
             client = Client(peer, peer)
             if said and (_peer(peer).is_loopback or not all(self._allowed.contains(self._origin(c)) for c in said)):
-                raise Refused(HTTPStatus.FORBIDDEN, _unknown_proxy(peer), "proxy")
+                raise Refused(Reason.PROXY, _unknown_proxy(peer))
         if not self.still_admits(client):
-            raise Refused(HTTPStatus.FORBIDDEN, refusal(str(client)), "network", str(client))
+            raise Refused(Reason.NETWORK, refusal(str(client)), str(client))
         return client
 
     def still_admits(self, client: Client) -> bool:
@@ -193,7 +193,7 @@ class Access:
         # an inner proxy may name the outer one in one header, and the client behind both in another
         clients = {origin for origin in origins if not self.trusts(origin)} or {origins[0]}
         if len(clients) > 1:
-            raise Refused(HTTPStatus.FORBIDDEN, _CONTRADICTION, "proxy")
+            raise Refused(Reason.PROXY, _CONTRADICTION)
         return clients.pop()
 
     def _origin(self, chain: Sequence[str]) -> str:
@@ -215,7 +215,7 @@ def _node(entry: str) -> str:
     try:
         return str(_peer(bare or (node and (node[1] or node[2])) or ""))
     except ValueError:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"The proxy names no address: {entry[:60]!a}", "proxy") from None
+        raise Refused(Reason.PROXY_HEADER, f"The proxy names no address: {entry[:60]!a}") from None
 
 
 def refusal(client: str) -> str:

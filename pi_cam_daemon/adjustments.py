@@ -13,7 +13,7 @@ from pi_cam_daemon import saved
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.messages import Report
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.text import Value
 

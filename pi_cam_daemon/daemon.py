@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import queue
@@ -17,14 +16,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, board, frame, guard, interfaces, kinds, logs, saved
+from pi_cam_daemon import __version__, board, frame, interfaces, kinds, logs, saved
 from pi_cam_daemon.adjustments import Adjustments
+from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.cards import Cards
-from pi_cam_daemon.config import CameraConfig, Config, HttpConfig
+from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.counts import Counts
 from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.events import Events
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.server import CameraServer
+from pi_cam_daemon.server import CameraServer, cannot_listen
 from pi_cam_daemon.spawn import CAMERA_ARGV
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
@@ -45,6 +46,8 @@ _PROBES_PER_PERIOD = 3
 # what wakes the main thread: a signal's number, or one of these
 _CHANGED = "changed"
 _BUG = "bug"
+# threads without which nothing goes on
+_LOOPS = ("accept", "streams", "supervisor")
 
 
 def run(
@@ -60,11 +63,11 @@ def run(
     notifier = Notifier()
     try:
         config, camera = load(saved.file())
-        guarded = guard.read(config.http)
+        logs.setup(config.log.level)
+        policy = Policy.make(config.http, config.wall)
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
         raise
-    logs.setup(config.log.level)
     # systemd's soft limit of 1024 is for select(), which the server does not use
     with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid even that
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -72,7 +75,6 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: events.put(number))
     _warn_of_closed_devices(config)
-    threading.excepthook = lambda failure: _report_bug(failure, events)
 
     hub = Hub()
     cards = Cards()
@@ -87,12 +89,12 @@ def run(
     streams = Streams(hub, supervisor.audience, card)
     observer = Observer(supervisor, hub, streams, notifier, config)
     stills = Stills(supervisor, hub, observer)
+    app = App(policy, hub, streams, supervisor.audience, observer, adjustments, stills)
+    threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     try:
-        server = CameraServer(
-            config.http, guarded, config.wall, hub, streams, supervisor.audience, observer, adjustments, stills, handed
-        )
+        server = CameraServer(app, handed)
     except OSError as error:
-        print(f"pi-cam-daemon: {_cannot_listen(config.http, error)}", file=sys.stderr)
+        print(f"pi-cam-daemon: {cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
     listening = None if handed else (config.http.listen_address, config.http.port)
     if handed:
@@ -129,7 +131,7 @@ def run(
             notifier.status(observer.sentence())
         elif event == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(load, config, listening, server, supervisor, observer)
+            config = _reload(load, config, listening, app, supervisor)
             notifier.ready(observer.sentence())
         else:
             exit_status = os.EX_SOFTWARE if event == _BUG else os.EX_OK
@@ -147,28 +149,27 @@ def _reload(
     load: Callable[[Path], tuple[Config, CameraConfig]],
     old: Config,
     listening: tuple[str, int] | None,
-    server: CameraServer,
+    app: App,
     supervisor: Supervisor,
-    observer: Observer,
 ) -> Config:
     """Take over a new configuration under the viewers' eyes; a broken one changes nothing."""
     try:
         new, camera = load(saved.file())
-        guarded = guard.read(new.http)
+        policy = Policy.make(new.http, new.wall)
     except ConfigError as error:
         for problem in error.problems:
             log.error("%s", problem)
         log.error("the configuration was not reloaded; the old one stays")
-        observer.reload_refused = True
+        app.observer.reload_refused = True
         return old
     if listening and (new.http.listen_address, new.http.port) != listening:
         log.warning("http.listen_address and http.port change with the next restart")
         # what is in force is told, so that whoever compares it with the files sees that a restart is due
         new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
     logs.setup(new.log.level)
-    server.configure(new.http, guarded, new.wall)
-    observer.configure(new)
-    supervisor.configure(new, server.adjustments.configure(camera, new.camera))
+    app.configure(policy)
+    app.observer.configure(new)
+    supervisor.configure(new, app.adjustments.configure(camera, new.camera))
     log.info("configuration reloaded")
     return new
 
@@ -188,18 +189,11 @@ def _size(hub: Hub, config: Config) -> tuple[int, int]:
     return config.video.width, config.video.height
 
 
-def _cannot_listen(http: HttpConfig, error: OSError) -> str:
-    where = f"http.port = {http.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"
-    if error.errno == errno.EACCES:
-        return f"{where} needs a privilege, as all ports below 1024 do; 1024 to 65535 are free to use"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f'http.listen_address = "{http.listen_address}" is no address of this machine; "" listens on all of them'
-    return f'cannot listen on {where}, http.listen_address = "{http.listen_address}": {error.strerror}'
-
-
-def _report_bug(failure: threading.ExceptHookArgs, events: Events) -> None:
+def _report_bug(failure: threading.ExceptHookArgs, events: Events, counts: Counts) -> None:
+    """End the process when one of its loops died; any other thread's end is logged and counted."""
     name = failure.thread.name if failure.thread else "a thread"
     log.critical("%s died of a bug", name, exc_info=failure.exc_value)
-    events.put(_BUG)
+    if name in _LOOPS:
+        events.put(_BUG)
+    else:
+        counts.fail(name)

@@ -1,9 +1,7 @@
-"""What the configuration only names and has to be read besides it: who may log in, and the certificate."""
+"""Reads the files that the configuration names: the users who may log in, and the certificate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +11,24 @@ from pi_cam_daemon.errors import ConfigError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from pi_cam_daemon.users import User
+    from pi_cam_daemon.logins import Logins
 
 
-@dataclass(frozen=True)
-class Guard:
-    """*users* by name, None where nobody is asked for a password; *tls*, None where plain HTTP is spoken."""
+def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
+    """Return what judges passwords, and what TLS needs: each None where the configuration does not ask for it.
 
-    users: Mapping[str, User] | None
-    tls: SSLContext | None
-
-
-def read(http: HttpConfig) -> Guard:
-    """What the files that *http* names hold now. Raises ConfigError."""
-    return Guard(_users(http.users_file), _tls(http.tls_certificate, http.tls_key))
+    Raises ConfigError.
+    """
+    return _logins(http.users_file), _tls(http.tls_certificate, http.tls_key)
 
 
-def _users(file: str) -> Mapping[str, User] | None:
+def _logins(file: str) -> Logins | None:
     if not file:
         return None
     # loaded only where it is needed, here and below: most cameras have no users
-    from pi_cam_daemon import users
+    from pi_cam_daemon import logins, users
 
-    return users.read(Path(file))
+    return logins.Logins(users.read(Path(file)))
 
 
 def _tls(certificate: str, key: str) -> SSLContext | None:

@@ -1,23 +1,28 @@
-"""One connection's requests: a table of routes, and answers in one write. Streams are handed to the stream loop."""
+"""The requests of one connection: reads, judges and routes them, and answers each in one write."""
 
 from __future__ import annotations
 
+import http.server
 import json
 import logging
 import socket
-import socketserver
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pi_cam_daemon import answers
 from pi_cam_daemon.access import Client, stays_here
-from pi_cam_daemon.frame import CONTENT_TYPE
+from pi_cam_daemon.answers import NO_STORE, PAGE_FILES
+from pi_cam_daemon.app import App
+from pi_cam_daemon.farewells import linger
+from pi_cam_daemon.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.health import State
-from pi_cam_daemon.interfaces import peer_name as peer_name
-from pi_cam_daemon.request import CHALLENGE, RETRY_AFTER, Reader, Refused, Request
+from pi_cam_daemon.interfaces import peer_name
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import NOTHING, Reader
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer
@@ -26,210 +31,249 @@ log = logging.getLogger(__name__)
 
 # OctoPrint gives a snapshot 5 s
 _SNAPSHOT_SECONDS = 4.0
-_NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-# whatever is asked for that is not in the table of routes, as the requests are counted: a stranger's paths are endless
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+# the metric's label for every path that is not in the table of routes, of which there is no end
 _NO_ENDPOINT = "other"
-# A connection that is closed with bytes unread is reset, and the answer may be lost with it: the rest of what a
-# refused client sends is taken for this long, and no longer than it is worth.
-_LINGER_SECONDS = 2.0
-_LINGER_BYTES = 1 << 20
 
 
-class Handler(socketserver.BaseRequestHandler):
-    """One connection's requests."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves one connection. A stream is handed to the stream loop."""
 
     server: CameraServer
     request: socket.socket
+    rfile: Reader
+
+    def __init__(self, app: App, *connection: Any) -> None:
+        self.app = app
+        super().__init__(*connection)
+
+    # -- overridden parts of http.server; docs/decisions/006 says why
 
     def setup(self) -> None:
+        """Read by deadlines; the library's `rfile` would wait anew for each piece."""
+        super().setup()
+        self.rfile = Reader(self.request)
         self.peer = peer_name(self.client_address)
         self.here = peer_name(self.request.getsockname())
-        self.asked: Request | None = None  # None while it is not understood
-        self.client: Client | None = None
-        self.endpoint = _NO_ENDPOINT
-        self.keeps_alive = False
+        self.policy = self.app.policy
+        self._idle_seconds = self.policy.http.request_timeout_seconds
+        self._requests_left = self.policy.http.max_requests_per_connection
 
-    def handle(self) -> None:
-        reader = Reader(self.request)
-        idle_seconds = self.server.http.request_timeout_seconds
-        left = self.server.http.max_requests_per_connection
+    def handle_one_request(self) -> None:
+        """Read one request, judge it by the policy that is in force then, and answer it."""
+        self.client, self.endpoint = Client(self.peer, self.peer), _NO_ENDPOINT
+        self.close_connection = True
         try:
-            while True:
-                # what was asked before is nothing to a request that is not understood
-                self.asked = self.client = None
-                self.endpoint = _NO_ENDPOINT
-                asked = reader.next(self.server.http, idle_seconds)
-                if asked is None:
-                    return
-                left -= 1
-                self._answer_request(asked, left > 0)
-                if not self.keeps_alive:
-                    return
-                idle_seconds = self.server.http.keep_alive_seconds
+            if self.parse_request():
+                self.policy = self.app.policy
+                if self._admit():
+                    getattr(self, f"do_{self.command}", self._refuse_method)()
         except Refused as refused:
-            self.keeps_alive = False
-            if refused.reason:
-                self.server.deny(refused.reason, refused.client or str(self.client or self.peer), refused.text)
-            self._answer_error(refused.status, refused.text, refused.headers, refused.reason)
-            self._linger()
+            self.close_connection = True
+            self.app.counts.deny(refused, str(self.client))
+            self._refuse(refused)
+            linger(self.request)
 
-    def _answer_request(self, asked: Request, may_keep_alive: bool) -> None:
+    def parse_request(self) -> bool:
+        """Read a request whole and strictly, by one deadline; return False when none has begun in time.
+
+        Raises Refused.
+        """
+        # the request before is nothing to one that is not understood
+        self.asked, self.command = NOTHING, NOTHING.method
+        limits = self.policy.http
+        asked = self.rfile.next(limits, self._idle_seconds)
+        if asked is None:
+            return False
         self.asked = asked
-        self.keeps_alive = asked.keeps_alive and may_keep_alive
-        self.request.settimeout(self.server.http.request_timeout_seconds)
-        self.client = self.server.access.judge(self.peer, asked)
-        if self.server.tls:
-            self.client = replace(self.client, encrypted=self.server.encrypts(self.request))
-            # what stays on this machine needs no encryption: those who care for it here know no certificate
-            if not self.client.encrypted and not stays_here(self.peer, self.here):
-                raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
-        self.server.sites.check(asked)
-        route, change = _ROUTES.get(asked.path), _CHANGES.get(asked.path)
-        if route or change:
-            self.endpoint = asked.path
-        if logins := self.server.logins:
-            if not (client := logins.judge(self.client, asked, self.here)):
-                text = "This camera asks for a name and a password"
-                self._answer_error(HTTPStatus.UNAUTHORIZED, text, CHALLENGE, "password")
-                return
-            self.client = client
-        methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
-        allow = {"Allow": ", ".join(methods)}
-        if asked.method not in methods:
-            self._answer_error(HTTPStatus.METHOD_NOT_ALLOWED, f"{asked.method} is not served here", allow)
-        elif asked.method == "OPTIONS":
-            self._answer(HTTPStatus.OK, b"", allow)
-        elif change and asked.method == "POST":
-            change(self, asked)
-        elif route is None:
-            self._answer_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /", {})
-        else:
-            route(self, asked)
+        self.command, self.path, self.request_version = asked.method, asked.target, asked.version
+        self._idle_seconds = limits.keep_alive_seconds
+        self._requests_left -= 1
+        self.close_connection = not (asked.keeps_alive and self._requests_left > 0)
+        self.request.settimeout(limits.request_timeout_seconds)
+        return True
 
-    def _linger(self) -> None:
-        """Let a refused client finish what it was saying."""
-        deadline = time.monotonic() + _LINGER_SECONDS
-        left = _LINGER_BYTES
-        self.request.shutdown(socket.SHUT_WR)
-        while left > 0 and (seconds := deadline - time.monotonic()) > 0:
-            self.request.settimeout(seconds)
-            data = self.request.recv(65536)
-            if not data:
-                return
-            left -= len(data)
+    def do_GET(self) -> None:
+        """Answer what a path gives; HEAD goes the same way, and `_answer` leaves the body out."""
+        if route := _ROUTES.get(self.asked.path):
+            route(self)
+        elif self.asked.path in _CHANGES:
+            self._refuse_method()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        """Make a change; nothing else changes anything."""
+        _CHANGES.get(self.asked.path, Handler._refuse_method)(self)
+
+    def do_OPTIONS(self) -> None:
+        """Say what may be asked, as browsers want to know before they ask for another site's page."""
+        self._answer(HTTPStatus.OK, b"", self._allow())
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Answer *message* as every refusal is answered."""
+        self._refuse(Refused(HTTPStatus(code), message or HTTPStatus(code).phrase))
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
+        """Log without the query and the authority, in which people put passwords."""
+        log.debug("%s: %s %s: %s", self.client, self.asked.method, self.asked.path, code)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log where all else goes; the library writes to standard error."""
+        log.debug("%s: " + format, self.client, *args)
+
+    # -- who asks, and for what
+
+    def _admit(self) -> bool:
+        """Judge who asks; return False when the answer is to log in first. Raises Refused."""
+        policy, asked = self.policy, self.asked
+        self.client = policy.access.judge(self.peer, asked)
+        if isinstance(self.request, ssl.SSLSocket):
+            self.client = replace(self.client, encrypted=True)
+        # what stays on this machine needs no encryption: those who care for it here know no certificate
+        elif policy.tls and not stays_here(self.peer, self.here):
+            raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
+        policy.hosts.check(asked)
+        if asked.path in _ROUTES or asked.path in _CHANGES:
+            self.endpoint = asked.path
+        if policy.logins:
+            client = policy.logins.judge(self.client, asked, self.here)
+            if client is None:
+                self._refuse(Refused(Reason.PASSWORD, "This camera asks for a name and a password"))
+                return False
+            self.client = client
+        return True
+
+    def _allow(self) -> dict[str, str]:
+        route, change = self.asked.path in _ROUTES, self.asked.path in _CHANGES
+        methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
+        return {"Allow": ", ".join(methods)}
+
+    def _refuse_method(self) -> None:
+        text = f"{self.command} is not served here"
+        self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, text), self._allow())
+
+    def _number(self, name: str, least: float, most: float) -> float | None:
+        """Return the argument *name*, None where it is missing."""
+        text = self.asked.arguments.get(name)
+        if text is None:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
+        return number
 
     # -- routes
 
-    def page_or_action(self, asked: Request) -> None:
+    def page_or_action(self) -> None:
         """`/`, and what mjpg-streamer's clients ask of it."""
-        action = asked.arguments.get("action", "")
+        action = self.asked.arguments.get("action", "")
         if action.startswith("stream"):
-            self.stream(asked)
+            self.stream()
         elif action.startswith("snapshot"):
-            self.snapshot(asked)
+            self.snapshot()
         else:
             self._page("index.html")
 
-    def tutorial_page(self, _: Request) -> None:
+    def tutorial_page(self) -> None:
         """`/mjpeg/`: the same page, whose links lead one level up."""
         self._page("index.html", ("<head>", '<base href="../">'))
 
-    def wall(self, _: Request) -> None:
+    def wall(self) -> None:
         """`/wall`: other cameras, which this page alone may load from."""
-        cameras = self.server.wall.cameras
+        cameras = self.policy.wall.cameras
         links = "".join(f'<li><a href="{camera}/">{camera}</a></li>' for camera in cameras)
         self._page("wall.html", ('<ul id="wall" class="wall">', links), cameras)
 
-    def page_file(self, asked: Request) -> None:
+    def page_file(self) -> None:
         """What the page loads."""
-        self._page(asked.path[1:])
+        self._page(self.asked.path[1:])
 
-    def stream(self, asked: Request) -> None:
+    def stream(self) -> None:
         """The live picture; `?fps=N` gives this viewer at most N pictures a second."""
-        fps = _number(asked, "fps", 0.05, 1000.0)
-        self.keeps_alive = False
-        headers = {
-            **_NO_STORE,
-            "X-Accel-Buffering": "no",
-            "Content-Type": CONTENT_TYPE,
-        }
-        assert self.client
-        self.server.streams.take_place(self.client)
-        if asked.method == "HEAD":
-            self.server.streams.give_back_place(self.client)
-            self.server.count(self.endpoint, HTTPStatus.OK)
-            self.request.sendall(self._head(HTTPStatus.OK, headers))
+        fps = self._number("fps", 0.05, 1000.0)
+        self.close_connection = True
+        streams = self.app.streams
+        streams.take_place(self.client, self.policy.http)
+        head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": CONTENT_TYPE})
+        if self.command == "HEAD":
+            streams.give_back_place(self.client)
+            self.wfile.write(head)
             return
-        self.server.count(self.endpoint, HTTPStatus.OK)
-        interval = 1 / fps if fps else 0.0
-        self.server.hand_over(self.request, self.client, self._head(HTTPStatus.OK, headers), interval)
+        try:
+            streams.add(self.request, self.client, head + OPENING, 1 / fps if fps else 0.0)
+        except OSError:  # hung up already
+            streams.give_back_place(self.client)
+        else:
+            self.server.leave_open(self.request)
 
-    def snapshot(self, asked: Request) -> None:
+    def snapshot(self) -> None:
         """The newest picture; `?max_age_ms=N` asks for one no older than that."""
-        max_age_ms = _number(asked, "max_age_ms", 0.0, 3_600_000.0)
-        status = self.server.observer.camera()
+        max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
+        status = self.app.observer.camera()
         max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
         # A camera that is known to be away is not waited for.
         patience = _SNAPSHOT_SECONDS if status.state.ok or status.state is State.STARTING else 0.0
-        self.server.audience.want(patience)
-        frame = self.server.hub.wait(now - max_age, patience)
+        self.app.audience.want(patience)
+        frame = self.app.hub.wait(now - max_age, patience)
         if frame is None:
-            status = self.server.observer.camera()
-            hint = f"\n\n{status.failure.hint}" if status.failure and status.failure.hint else ""
-            text = "The camera gave no picture in time" if status.state.ok else self.server.observer.sentence() + hint
-            self._answer_error(HTTPStatus.SERVICE_UNAVAILABLE, text, RETRY_AFTER, "picture")
+            self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
             return
-        headers = {**_NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
+        headers = {**NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
         self._answer(HTTPStatus.OK, frame.jpeg, headers)
 
-    def still(self, asked: Request) -> None:
+    def still(self) -> None:
         """A picture of the sensor's full size; only the question costs something, so HEAD takes none."""
-        headers = {**_NO_STORE, "Content-Type": "image/jpeg"}
-        if asked.method == "HEAD":
-            self.server.count(self.endpoint, HTTPStatus.OK)
-            self.request.sendall(self._head(HTTPStatus.OK, headers))
-            return
-        self._answer(HTTPStatus.OK, self.server.stills.take().jpeg, headers)
+        headers = {**NO_STORE, "Content-Type": "image/jpeg"}
+        if self.command == "HEAD":
+            self.wfile.write(self._head(HTTPStatus.OK, headers))
+        else:
+            self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, headers)
 
-    def controls(self, _: Request) -> None:
+    def controls(self) -> None:
         """What can be set on this camera."""
-        self._answer_json(HTTPStatus.OK, self.server.adjustments.table())
+        self._answer_json(HTTPStatus.OK, self.app.adjustments.table())
 
-    def set_controls(self, asked: Request) -> None:
+    def set_controls(self) -> None:
         """Set what the JSON in the body names, at once."""
-        if asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
+        if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
         try:
-            wanted = json.loads(asked.body)
+            wanted = json.loads(self.asked.body)
         except (ValueError, RecursionError):
             wanted = None
         if not isinstance(wanted, dict):
             raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
         self._wake_camera()
-        self._answer_json(*self.server.adjustments.set(wanted))
+        self._answer_json(*self.app.adjustments.set(wanted))
 
-    def save_controls(self, _: Request) -> None:
+    def save_controls(self) -> None:
         """Keep what was set over restarts."""
-        self._answer_json(HTTPStatus.OK, self.server.adjustments.save())
+        self._answer_json(HTTPStatus.OK, self.app.adjustments.save())
 
-    def forget_controls(self, _: Request) -> None:
+    def forget_controls(self) -> None:
         """Take back what was set and saved."""
         self._wake_camera()
-        self._answer_json(HTTPStatus.OK, self.server.adjustments.forget())
+        self._answer_json(HTTPStatus.OK, self.app.adjustments.forget())
 
     def _wake_camera(self) -> None:
         """Let a camera that sleeps, or starts, come to its first picture: before that nothing can be set."""
-        if self.server.observer.camera().state in (State.IDLE, State.STARTING):
-            self.server.audience.want(_SNAPSHOT_SECONDS)
-            self.server.hub.wait(time.monotonic(), _SNAPSHOT_SECONDS)
+        if self.app.observer.camera().state in (State.IDLE, State.STARTING):
+            self.app.audience.want(_SNAPSHOT_SECONDS)
+            self.app.hub.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
-    def state(self, _: Request) -> None:
-        self._answer_json(HTTPStatus.OK, self.server.observer.table())
+    def state(self) -> None:
+        self._answer_json(HTTPStatus.OK, self.app.observer.table())
 
-    def healthz(self, _: Request) -> None:
+    def healthz(self) -> None:
         """200 while there are pictures or the camera sleeps by design, else 503."""
-        table = self.server.observer.table()
+        table = self.app.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         keys = (
             "state", "ok", "detail", "cause", "hint", "reboot_requested", "clock_synced", "frames", "release",
@@ -237,96 +281,56 @@ class Handler(socketserver.BaseRequestHandler):
         )  # fmt: skip
         self._answer_json(status, {key: table[key] for key in keys})
 
-    def livez(self, _: Request) -> None:
+    def livez(self) -> None:
         """200 as long as the server answers at all, whatever the camera does."""
-        self._answer_text(HTTPStatus.OK, "alive")
+        self._answer(HTTPStatus.OK, b"alive\n", {**NO_STORE, **_TEXT})
 
-    def metrics(self, _: Request) -> None:
+    def metrics(self) -> None:
         """What Prometheus reads."""
         content_type = "text/plain; version=0.0.4; charset=utf-8"
-        self._answer(HTTPStatus.OK, self.server.metrics.text(), {**_NO_STORE, "Content-Type": content_type})
+        self._answer(HTTPStatus.OK, self.app.metrics.text(), {**NO_STORE, "Content-Type": content_type})
 
     # -- answers
 
     def _page(self, name: str, more: tuple[str, str] = ("", ""), origins: Sequence[str] = ()) -> None:
-        """The file *name*; behind the place *more* names comes what it says. It may load from *origins*, too."""
-        content_type, content = self.server.pages[name]
+        """Answer the file *name*, with the second text of *more* behind the first. It may load from *origins*, too."""
+        content_type, content = self.app.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
         if name.endswith(".html"):
-            headers["Content-Security-Policy"] = _content_security_policy(self.server.http.frame_ancestors, origins)
-            place, text = more
-            content = content.replace(place.encode(), (place + text).encode(), 1)
+            ancestors = self.policy.http.frame_ancestors
+            headers["Content-Security-Policy"] = answers.content_security_policy(ancestors, origins)
+            content = content.replace(more[0].encode(), "".join(more).encode(), 1)
         self._answer(HTTPStatus.OK, content, headers)
 
     def _answer_json(self, status: HTTPStatus, table: Mapping[str, object]) -> None:
         body = json.dumps(table, indent=1).encode() + b"\n"
-        self._answer(status, body, {**_NO_STORE, "Content-Type": "application/json"})
+        self._answer(status, body, {**NO_STORE, "Content-Type": "application/json"})
 
-    def _answer_text(self, status: int, text: str) -> None:
-        self._answer(status, text.encode() + b"\n", {**_NO_STORE, "Content-Type": "text/plain; charset=utf-8"})
-
-    def _answer_error(self, status: int, text: str, headers: Mapping[str, str], reason: str = "") -> None:
-        """As a page for a person in a browser, else as text."""
-        body, kind = text.encode() + b"\n", {"Content-Type": "text/plain; charset=utf-8"}
-        if self.asked and "text/html" in self.asked.header("accept").lower():
-            body, kind = self.server.refusal_page.body(text, reason), self.server.refusal_page.headers
-        self._answer(status, body, {**_NO_STORE, **kind, **headers})
+    def _refuse(self, refused: Refused, more: Mapping[str, str] | None = None) -> None:
+        """Answer why a request is not served: as a page to a person in a browser, else as text."""
+        body, kind = refused.text.encode() + b"\n", _TEXT
+        if "text/html" in self.asked.header("accept").lower():
+            page = self.app.refusal_page
+            body, kind = page.body(refused.text, refused.reason), page.headers
+        self._answer(refused.status, body, {**NO_STORE, **kind, **refused.headers, **(more or {})})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
-        self.server.count(self.endpoint, status)
-        asked = self.asked
-        if asked and log.isEnabledFor(logging.DEBUG):
-            # without the query and the authority, in which people put passwords
-            log.debug("%s: %s %s: %d", self.client or self.peer, asked.method, asked.path, status)
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
         # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
-        self.request.sendall(head if asked and asked.method == "HEAD" else b"".join((head, body)))
+        self.wfile.write(head if self.command == "HEAD" else b"".join((head, body)))
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        asked = self.asked
-        lines = [
-            f"{asked.version if asked else 'HTTP/1.1'} {int(status)} {HTTPStatus(status).phrase}",
-            f"Connection: {'keep-alive' if self.keeps_alive else 'close'}",
-        ]
-        cors = self.server.sites.cors_headers(asked) if asked else {}
-        lines += [f"{name}: {value}" for name, value in (*headers.items(), *cors.items())]
-        lines += ["X-Content-Type-Options: nosniff", "Referrer-Policy: no-referrer", "", ""]
-        return "\r\n".join(lines).encode("latin-1")
+        """Return the head of an answer, which counts as answered with it."""
+        self.app.counts.answer(self.endpoint, status)
+        self.log_request(status)
+        headers = {**headers, **self.policy.hosts.cors_headers(self.asked)}
+        return answers.head(status, headers, self.asked.version, not self.close_connection)
 
 
-def _number(asked: Request, name: str, least: float, most: float) -> float | None:
-    """The argument *name*, None where it is missing."""
-    text = asked.arguments.get(name)
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
-    return number
-
-
-def _content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[str]) -> str:
-    """The page loads nothing but its own files, and pictures and states from *origins*.
-
-    It is in no other site's frame, where clicks could be stolen.
-    """
-    ancestors = " ".join(("'self'", *frame_ancestors))
-    loads = "".join(f"; {what} 'self' {' '.join(origins)}" for what in ("img-src", "connect-src") if origins)
-    rest = f"base-uri 'self'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
-    return f"default-src 'self'{loads}; {rest}"
-
-
-_PAGE_FILES = (
-    "app.js", "controls.js", "live.js", "request.js", "text.js", "wall.js", "zoom.js", "style.css", "icon.svg",
-)  # fmt: skip
-
-_ROUTES: dict[str, Callable[[Handler, Request], None]] = {
+_ROUTES: dict[str, Callable[[Handler], None]] = {
     "/": Handler.page_or_action,
     "/wall": Handler.wall,
-    **dict.fromkeys((f"/{name}" for name in _PAGE_FILES), Handler.page_file),
+    **dict.fromkeys((f"/{name}" for name in PAGE_FILES), Handler.page_file),
     "/stream": Handler.stream,
     "/stream.mjpg": Handler.stream,
     "/video": Handler.stream,
@@ -346,20 +350,8 @@ _ROUTES: dict[str, Callable[[Handler, Request], None]] = {
 
 
 # what POST changes; nothing else changes anything
-_CHANGES: dict[str, Callable[[Handler, Request], None]] = {
+_CHANGES: dict[str, Callable[[Handler], None]] = {
     "/controls": Handler.set_controls,
     "/controls/save": Handler.save_controls,
     "/controls/forget": Handler.forget_controls,
 }
-
-
-def read_pages() -> dict[str, tuple[str, bytes]]:
-    """The page's files as (content type, content), by name."""
-    types = {
-        ".html": "text/html; charset=utf-8",
-        ".js": "text/javascript",
-        ".css": "text/css",
-        ".svg": "image/svg+xml",
-    }
-    web = Path(__file__).with_name("web")
-    return {file.name: (types[Path(file.name).suffix], file.read_bytes()) for file in web.iterdir()}

@@ -18,11 +18,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 
 from pi_cam_daemon import users as users_file
 from pi_cam_daemon.access import Client
-from pi_cam_daemon.request import Refused, Request
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import Request
 from pi_cam_daemon.users import Role, User
 
 # Whether the server lives is nobody's secret. What it says of the camera's health shows no picture, and those who care
@@ -80,7 +80,7 @@ class Logins:
             return client if free else None
         user = self._user(client.address, *credentials)
         if not reads and user.role is not Role.ADMIN:
-            raise Refused(HTTPStatus.FORBIDDEN, "This needs a user whose role is admin", "role", str(client))
+            raise Refused(Reason.ROLE, "This needs a user whose role is admin", str(client))
         return replace(client, user=user)
 
     def _user(self, address: str, name: str, password: str) -> User:
@@ -136,12 +136,11 @@ def _credentials(asked: Request) -> tuple[str, str] | None:
 
 
 def _wrong(address: str) -> Refused:
-    return Refused(HTTPStatus.UNAUTHORIZED, _WRONG, "password", address)
+    return Refused(Reason.PASSWORD, _WRONG, address)
 
 
 def _busy(address: str) -> Refused:
-    text = "Too many are logging in at this moment; try again in a moment"
-    return Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, "logins", address)
+    return Refused(Reason.LOGINS, "Too many are logging in at this moment; try again in a moment", address)
 
 
 class Lockouts:
@@ -162,9 +161,8 @@ class Lockouts:
         wait = last + _lockout_seconds(count) - self._clock()
         if wait > 0:
             raise Refused(
-                HTTPStatus.TOO_MANY_REQUESTS,
+                Reason.LOCKOUT,
                 f"Too many wrong passwords came from {address}; try again in {math.ceil(wait)} s",
-                "lockout",
                 address,
                 math.ceil(wait),
             )

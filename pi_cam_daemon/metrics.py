@@ -6,10 +6,11 @@ dashboards and alerts. No label holds what a client can choose: each value of a 
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -20,15 +21,15 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
 
 if TYPE_CHECKING:
-    from pi_cam_daemon.server import CameraServer
+    from pi_cam_daemon.app import App
 
 
 class Metrics:
     """The daemon's metrics, and its process's."""
 
-    def __init__(self, server: CameraServer) -> None:
+    def __init__(self, app: App) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Camera(server))
+        self._registry.register(_Camera(app))
         _Process(registry=self._registry)
 
     def text(self) -> bytes:
@@ -43,74 +44,60 @@ class _Process(ProcessCollector):
 
 
 class _Camera(Collector):
-    def __init__(self, server: CameraServer) -> None:
-        self._server = server
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._build = (__version__, platform.python_version(), board.libcamera(), board.model())
 
     def collect(self) -> Iterable[Metric]:
-        server, observer = self._server, self._server.observer
-        camera, newest, notifier = observer.camera(), observer.hub.newest, observer.notifier
-
-        build = GaugeMetricFamily(
-            "pi_cam_build_info",
-            "Versions of the daemon and of what it runs on.",
-            labels=("version", "python", "libcamera", "model"),
-        )
-        build.add_metric(self._build, 1)
-        yield build
-
-        state = GaugeMetricFamily("pi_cam_state", "1 for the state that the camera is in.", labels=("state",))
-        for word in State:
-            state.add_metric((word,), word is camera.state)
-        yield state
-
-        yield CounterMetricFamily("pi_cam_frames_captured", "Frames captured by the camera.", camera.captured)
+        app, observer = self._app, self._app.observer
+        counts, camera, newest, notifier = app.counts, observer.camera(), app.hub.newest, observer.notifier
+        states = {word: word is camera.state for word in State}
+        failures = {cause: count for cause, count in camera.restarts.items() if cause is not Cause.STARTING}
+        requests = {(path, str(code)): count for (path, code), count in counts.answered.copy().items()}
+        about, labels = "Versions of the daemon and of what it runs on.", ("version", "python", "libcamera", "model")
+        yield _gauge("build_info", about, {self._build: 1}, *labels)
+        yield _gauge("state", "1 for the state that the camera is in.", states, "state")
+        yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)
-            yield GaugeMetricFamily("pi_cam_frame_age_seconds", "Age of the newest frame; the clock may be wrong.", age)
-            yield GaugeMetricFamily(
-                "pi_cam_last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp
-            )
-        restarts = CounterMetricFamily(
-            "pi_cam_camera_restarts", "Times that the camera process failed and was started again.", labels=("reason",)
-        )
-        for cause, count in camera.restarts.items():
-            if cause is not Cause.STARTING:  # no failure
-                restarts.add_metric((cause,), count)
-        yield restarts
-        yield GaugeMetricFamily(
-            "pi_cam_rotation_degrees", "Rotation that is configured.", observer.config.video.rotation
-        )
-
-        yield GaugeMetricFamily("pi_cam_stream_clients", "Viewers of the stream.", observer.streams.places.taken)
-        yield CounterMetricFamily(
-            "pi_cam_stream_clients_rejected",
-            "Viewers turned away because all their places were taken.",
-            observer.streams.places.rejected,
-        )
-        requests = CounterMetricFamily("pi_cam_http_requests", "Requests answered.", labels=("path", "code"))
-        for (path, code), count in server.answered().items():
-            requests.add_metric((path, str(code)), count)
-        yield requests
-        denied = CounterMetricFamily("pi_cam_http_denied", "Connections and requests refused.", labels=("reason",))
-        for reason, count in server.denied().items():
-            denied.add_metric((reason,), count)
-        yield denied
-
-        yield CounterMetricFamily("pi_cam_watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
-        yield CounterMetricFamily(
-            "pi_cam_watchdog_withheld", "Times that it was not, because a part did not answer.", notifier.withheld
-        )
-        yield GaugeMetricFamily(
-            "pi_cam_config_last_reload_successful", "Whether the last reload was.", not observer.reload_refused
-        )
-        yield GaugeMetricFamily(
-            "pi_cam_config_reload_success_timestamp_seconds",
-            "Unix time at which the configuration in force was taken.",
-            observer.configured_at,
-        )
-
+            yield _gauge("frame_age_seconds", "Age of the newest frame; the clock may be wrong.", age)
+            yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp)
+        about = "Times that the camera process failed and was started again."
+        yield _counter("camera_restarts", about, failures, "reason")
+        yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
+        yield _gauge("stream_clients", "Viewers of the stream.", app.streams.places.taken)
+        about = "Viewers turned away because all their places were taken."
+        yield _counter("stream_clients_rejected", about, app.streams.places.rejected)
+        yield _counter("http_requests", "Requests answered.", requests, "path", "code")
+        yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
+        yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")
+        yield _counter("watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
+        yield _counter("watchdog_withheld", "Times that it was not, because a part did not answer.", notifier.withheld)
+        yield _gauge("config_last_reload_successful", "Whether the last reload was.", not observer.reload_refused)
+        about = "Unix time at which the configuration in force was taken."
+        yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
         if (celsius := board.temperature()) is not None:
-            yield GaugeMetricFamily("pi_cam_soc_temperature_celsius", "Temperature of the processor.", celsius)
+            yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
         if (low := board.undervoltage()) is not None:
-            yield GaugeMetricFamily("pi_cam_undervoltage", "Whether the supply's voltage is too low.", low)
+            yield _gauge("undervoltage", "Whether the supply's voltage is too low.", low)
+
+
+def _metric(
+    kind: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    about: str,
+    value: float | Mapping[Any, float],
+    *labels: str,
+) -> Metric:
+    """Return one metric: a number, or numbers by the label or the tuple of *labels* that they have."""
+    name = f"pi_cam_{name}"
+    if not isinstance(value, Mapping):
+        return kind(name, about, value)
+    family = kind(name, about, labels=labels)
+    for label, number in value.items():
+        family.add_metric(label if isinstance(label, tuple) else (label,), number)
+    return family
+
+
+_gauge = functools.partial(_metric, GaugeMetricFamily)
+_counter = functools.partial(_metric, CounterMetricFamily)

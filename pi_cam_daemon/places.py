@@ -1,23 +1,24 @@
-"""Places for connections and viewers, limited in all and for each address: nobody takes what is there for everybody."""
+"""Limits on connections and viewers, in all and for each address."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from http import HTTPStatus
 
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 
 class Places:
-    """*most* places in all and *most_each* for one address, as the setting http.*key* says; for any thread."""
+    """Counts things of one kind, such as viewers, and refuses too many; for any thread.
 
-    def __init__(self, thing: str, key: str) -> None:
-        self.most = 0
-        self.most_each = 0
-        self.rejected = 0  # found none free
+    *reason* is for too many in all and *each_reason* for too many of one address. Their labels are the settings' names.
+    """
+
+    def __init__(self, thing: str, reason: Reason, each_reason: Reason) -> None:
+        self.rejected = 0
         self._thing = thing
-        self._key = key
+        self._reason = reason
+        self._each_reason = each_reason
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
         self._sum = 0
@@ -26,27 +27,21 @@ class Places:
     def taken(self) -> int:
         return self._sum
 
-    def take(self, address: str, exempt: bool = False) -> None:
-        """Take a place for *address*, which has to be given back; one that is *exempt* may have any number of them.
+    def take(self, address: str, most: int, most_each: int, exempt: bool = False) -> None:
+        """Take a place for *address*, which has to be given back.
 
-        Raises Refused when there is none.
+        Raises Refused when *most* are taken, or *most_each* by an address that is not *exempt*.
         """
         with self._lock:
-            if self._sum >= self.most:
+            if self._sum >= most:
                 self.rejected += 1
-                are = "is" if self.most == 1 else "are"
-                raise Refused(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"There {are} {self._counted(self.most)} already, and http.{self._key} allows no more",
-                    self._key,
-                )
-            if self._taken[address] >= self.most_each and not exempt:
+                are = "is" if most == 1 else "are"
+                text = f"There {are} {self._counted(most)} already, and http.{self._reason.label} allows no more"
+                raise Refused(self._reason, text)
+            if self._taken[address] >= most_each and not exempt:
                 self.rejected += 1
-                raise Refused(
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                    f"{address} has {self._counted(self.most_each)}, and http.{self._key}_per_address allows no more",
-                    f"{self._key}_per_address",
-                )
+                text = f"{address} has {self._counted(most_each)}, and http.{self._each_reason.label} allows no more"
+                raise Refused(self._each_reason, text)
             self._taken[address] += 1
             self._sum += 1
 

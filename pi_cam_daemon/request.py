@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import time
@@ -9,44 +10,21 @@ import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-_RETRY_SECONDS = 2
-RETRY_AFTER = {"Retry-After": str(_RETRY_SECONDS)}
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
+from pi_cam_daemon.refused import Refused
 
-_CHUNK = 8192
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+    from pi_cam_daemon.config import HttpConfig
+
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
 # without white space before the colon, by which proxies and servers disagreed on who was asked for what (section 5.1)
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
-_END = re.compile(rb"\r?\n\r?\n")
 # the first byte of a TLS handshake (RFC 8446, section 5.1): its sender waits for an answer and sends no line
 TLS_HANDSHAKE = b"\x16"
-
-
-class Refused(Exception):
-    """The request is not served. *reason* is what it is counted under, *text* what the client reads.
-
-    *client* is who asked, where that is somebody behind the peer; *seconds* after which he may come again.
-    """
-
-    def __init__(
-        self, status: HTTPStatus, text: str, reason: str = "", client: str = "", seconds: int = _RETRY_SECONDS
-    ) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-        self.reason = reason
-        self.client = client
-        self._seconds = seconds
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the answer says besides: when to come again, or how to log in."""
-        if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-            return {"Retry-After": str(self._seconds)}
-        return CHALLENGE if self.status is HTTPStatus.UNAUTHORIZED else {}
 
 
 @dataclass(frozen=True)
@@ -71,6 +49,10 @@ class Request:
         """Whether the client has more to ask on this connection."""
         wishes = {wish.strip().lower() for value in self.headers.get("connection", ()) for wish in value.split(",")}
         return "keep-alive" in wishes if self.version == "HTTP/1.0" else "close" not in wishes
+
+
+# stands for a request that could not be read
+NOTHING = Request("-", "-", "", "-", {}, "HTTP/1.1", {})
 
 
 def parse(head: bytes) -> Request:
@@ -113,44 +95,47 @@ def parse(head: bytes) -> Request:
     )
 
 
-class Limits(Protocol):
-    """What of the configuration concerns the reading of requests."""
+class _Timed(io.RawIOBase):
+    """Reads from *connection* until *deadline* (CLOCK_MONOTONIC), then raises TimeoutError."""
 
-    @property
-    def max_request_line_bytes(self) -> int: ...
-    @property
-    def max_header_bytes(self) -> int: ...
-    @property
-    def max_body_bytes(self) -> int: ...
-    @property
-    def request_timeout_seconds(self) -> float: ...
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.connection.recv_into(buffer)
 
 
-class Reader:
+class Reader(io.BufferedReader):
     """The requests of one connection, one after the other."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._received = b""
-        self._deadline = 0.0
+        self._timed = _Timed(connection)
+        super().__init__(self._timed)
 
-    def next(self, limits: Limits, idle_seconds: float) -> Request | None:
-        """The next request, with its body; None when none has begun within *idle_seconds*.
+    def next(self, limits: HttpConfig, idle_seconds: float) -> Request | None:
+        """Return the next request, with its body; None when none has begun within *idle_seconds*.
 
         Raises Refused for what is too long, too slow or not understood.
         """
-        self._deadline = time.monotonic() + idle_seconds
+        self._timed.deadline = time.monotonic() + idle_seconds
         try:
-            # empty lines before a request are ignored (RFC 9112, section 2.2)
-            while not (received := self._received.lstrip(b"\r\n")):
-                self._received = b""
-                if not self._receive():
-                    return None
+            first = self._first()
         except TimeoutError:
             return None
-        self._received = received
-        self._deadline = time.monotonic() + limits.request_timeout_seconds
+        if not first:
+            return None
+        self._timed.deadline = time.monotonic() + limits.request_timeout_seconds
         try:
+            if first == TLS_HANDSHAKE:
+                raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by http, not by https")
             request = parse(self._head(limits.max_request_line_bytes, limits.max_header_bytes))
             body = self._body(request, limits.max_body_bytes)
         except TimeoutError:
@@ -158,28 +143,35 @@ class Reader:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, text) from None
         return replace(request, body=body) if body else request
 
-    def _head(self, most_in_line: int, most_in_fields: int) -> bytes:
-        if self._received.startswith(TLS_HANDSHAKE):
-            raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by http, not by https")
-        searched = 0
-        while not (end := _END.search(self._received, searched)):
-            searched = max(0, len(self._received) - 3)
-            self._check_length(self._received, most_in_line, most_in_fields)
-            if not self._receive():
-                raise Refused(HTTPStatus.BAD_REQUEST, "The request ends in its middle")
-        head = self._received[: end.start()]
-        self._check_length(head, most_in_line, most_in_fields)
-        self._received = self._received[end.end() :]
-        return head
+    def _first(self) -> bytes:
+        """Return the first byte of a request and leave it there; nothing at the end of the connection."""
+        while waiting := self.peek():
+            # empty lines before a request are ignored (RFC 9112, section 2.2)
+            begun = waiting.lstrip(b"\r\n")
+            self.read(len(waiting) - len(begun))
+            if begun:
+                return begun[:1]
+        return b""
 
-    @staticmethod
-    def _check_length(head: bytes, most_in_line: int, most_in_fields: int) -> None:
-        line = head.find(b"\n")
-        if (len(head) if line < 0 else line) > most_in_line:
-            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"A request line may have {most_in_line} bytes at most")
-        if line >= 0 and len(head) - line > most_in_fields:
-            text = f"The header fields may have {most_in_fields} bytes at most"
-            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+    def _head(self, most_in_line: int, most_in_fields: int) -> bytes:
+        """Return the request line and the fields, without the empty line behind them."""
+        status, text = HTTPStatus.REQUEST_URI_TOO_LONG, f"A request line may have {most_in_line} bytes at most"
+        lines = [self._line(most_in_line + 1, status, text)]
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        text = f"The header fields may have {most_in_fields} bytes at most"
+        left = most_in_fields + len(b"\r\n\r\n")
+        while (line := self._line(left, status, text)) not in (b"\r\n", b"\n"):
+            lines.append(line)
+            left -= len(line)
+        return b"".join(lines).removesuffix(b"\n").removesuffix(b"\r")
+
+    def _line(self, most: int, status: HTTPStatus, too_long: str) -> bytes:
+        line = self.readline(most + 1)
+        if len(line) > most:
+            raise Refused(status, too_long)
+        if not line.endswith(b"\n"):
+            raise Refused(HTTPStatus.BAD_REQUEST, "The request ends in its middle")
+        return line
 
     def _body(self, request: Request, most: int) -> bytes:
         lengths = set(request.headers.get("content-length", ()))
@@ -195,21 +187,9 @@ class Reader:
             raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length has to be one number")
         if len(length) > 15 or int(length) > most:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {most} bytes at most")
-        missing = int(length) - len(self._received)
-        if missing > 0 and request.header("expect").lower() == "100-continue":
-            self._connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while len(self._received) < int(length):
-            if not self._receive():
-                raise Refused(HTTPStatus.BAD_REQUEST, "The body ends in its middle")
-        body, self._received = self._received[: int(length)], self._received[int(length) :]
+        if int(length) and request.header("expect").lower() == "100-continue":
+            self._timed.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = self.read(int(length))
+        if len(body) < int(length):
+            raise Refused(HTTPStatus.BAD_REQUEST, "The body ends in its middle")
         return body
-
-    def _receive(self) -> bool:
-        """Whether something more came, before the deadline; else TimeoutError, or False when nothing will."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        data = self._connection.recv(_CHUNK)
-        self._received += data
-        return bool(data)

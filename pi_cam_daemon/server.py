@@ -1,9 +1,10 @@
-"""Who comes in: accepts connections, judges them before anything is read, and gives each a thread for its requests."""
+"""Accept loop: judges peers by their address and the limits, and starts one thread for each connection."""
 
 from __future__ import annotations
 
 import errno
 import functools
+import http.server
 import logging
 import math
 import os
@@ -13,128 +14,62 @@ import socketserver
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from pi_cam_daemon import access, frame
-from pi_cam_daemon.access import Access, AllowedNetworks, Client
-from pi_cam_daemon.adjustments import Adjustments
-from pi_cam_daemon.config import HttpConfig, WallConfig
+from pi_cam_daemon import access
+from pi_cam_daemon.app import App, Policy
+from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.farewells import Farewells
-from pi_cam_daemon.guard import Guard
-from pi_cam_daemon.handler import Handler, peer_name, read_pages
-from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.handler import Handler
+from pi_cam_daemon.interfaces import peer_name
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
-from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.request import TLS_HANDSHAKE, Refused
-from pi_cam_daemon.sites import Sites
-from pi_cam_daemon.state import Observer
-from pi_cam_daemon.stills import Stills
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import TLS_HANDSHAKE
 from pi_cam_daemon.watchdog import Probe
-
-if TYPE_CHECKING:
-    from pi_cam_daemon.logins import Logins
-    from pi_cam_daemon.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN = 64
 _BUSY = "No more connections can be taken now; try again in a moment"
-# why somebody is refused, as it is counted
-_REASONS = (
-    "network", "proxy", "host", "origin", "max_connections", "max_connections_per_address", "max_viewers",
-    "max_viewers_per_address", "max_tls_viewers", "threads", "password", "lockout", "role", "logins", "tls",
-)  # fmt: skip
-# one line for a shortage or a stubborn client, however long it lasts
-_COMPLAINT_SECONDS = 60.0
+# a shortage is logged once in so long
+_SHORTAGE_SECONDS = 60.0
 
 
-class CameraServer(socketserver.ThreadingTCPServer):
-    """Accepts, judges who may come in, and gives each connection a thread for its short requests.
+class CameraServer(http.server.ThreadingHTTPServer):
+    """Serves *app* to those who may come in.
 
-    *listening* is a socket that listens already, and is used instead of the address and port in *http*. Raises OSError
+    *listening* is a socket that listens already, and is used instead of the configured address and port. Raises OSError
     when it cannot listen.
     """
 
-    allow_reuse_address = True
-    daemon_threads = True
     request_queue_size = 128
-    pages: Mapping[str, tuple[str, bytes]]
+    allow_reuse_port = False  # a second daemon on this port has to be told that it is taken
 
-    def __init__(
-        self,
-        http: HttpConfig,
-        guard: Guard,
-        wall: WallConfig,
-        hub: Hub,
-        streams: Streams,
-        audience: Audience,
-        observer: Observer,
-        adjustments: Adjustments,
-        stills: Stills,
-        listening: socket.socket | None = None,
-    ) -> None:
-        self.hub = hub
-        self.streams = streams
-        self.audience = audience
-        self.observer = observer
-        self.adjustments = adjustments
-        self.stills = stills
+    def __init__(self, app: App, listening: socket.socket | None = None) -> None:
+        self.app = app
         self.probe = Probe("accept loop", self._wake)
-        self.connections = Places("connection", "max_connections")
-        self.pages = read_pages()
-        self.refusal_page = RefusalPage()
-        self.configure(http, guard, wall)
-        self._lock = threading.Lock()
-        self._denied = dict.fromkeys(_REASONS, 0)
-        self._answered: Counter[tuple[str, int]] = Counter()
-        self._complaints = Seldom(_COMPLAINT_SECONDS)
+        self._connections = Places("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
+        self._shortages = Seldom(_SHORTAGE_SECONDS)
         self._handed_over: set[socket.socket] = set()
         self._closing = False
-        listen_address = http.listen_address
-        everywhere = not listen_address and socket.has_dualstack_ipv6()
-        self.address_family = socket.AF_INET6 if everywhere or ":" in listen_address else socket.AF_INET
-        super().__init__((listen_address, http.port), Handler, bind_and_activate=listening is None)
+        address, port = app.policy.http.listen_address, app.policy.http.port
+        everywhere = not address and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if everywhere or ":" in address else socket.AF_INET
+        super().__init__((address, port), functools.partial(Handler, app), bind_and_activate=listening is None)
         if listening is not None:
             self.socket.close()
             self.socket = listening
-        self.server_port: int = self.socket.getsockname()[1]
+        self.server_port = self.socket.getsockname()[1]
         self.socket.setblocking(False)
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(self.socket.fileno(), select.EPOLLIN)
-        self._farewells = Farewells(self._epoll, self.refusal_page)
-        self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
-
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
-            literal = bool(self.server_address[0])
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, literal)
-        super().server_bind()
+        self._farewells = Farewells(self._epoll, app.refusal_page)
+        self._thread = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def configure(self, http: HttpConfig, guard: Guard, wall: WallConfig) -> None:
-        """Take *http* and *guard* over, but for the address listened on; who may not look any more is shown out."""
-        self.http = http
-        self.wall = wall
-        self.connections.most = http.max_connections
-        self.connections.most_each = http.max_connections_per_address
-        self.access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        self.sites = Sites(http.allowed_hosts, http.cors_origins)
-        self.logins = _logins(guard)
-        self.tls = guard.tls
-        self.streams.configure(http, self._may_stay)
-
-    def _may_stay(self, client: Client) -> bool:
-        """Whether *client*, who watches, could come in now."""
-        return self.access.still_admits(client) and (self.logins is None or self.logins.knows(client.user))
 
     def close(self, timeout: float) -> None:
         """Take no more connections. Requests under way end with the process; they are short."""
@@ -143,100 +78,24 @@ class CameraServer(socketserver.ThreadingTCPServer):
         self._thread.join(timeout)
         self.server_close()
 
-    @functools.cached_property
-    def metrics(self) -> Metrics:
-        """What /metrics gives; its library is loaded for those who ask."""
-        from pi_cam_daemon.metrics import Metrics
-
-        return Metrics(self)
-
-    def count(self, endpoint: str, status: int) -> None:
-        """A request to *endpoint*, one of a fixed set, was answered with *status*."""
-        with self._lock:
-            self._answered[endpoint, status] += 1
-
-    def answered(self) -> dict[tuple[str, int], int]:
-        """How many requests were answered, by endpoint and status."""
-        with self._lock:
-            return dict(self._answered)
-
-    def deny(self, reason: str, client: str, text: str) -> None:
-        """*client* was refused for *reason*, one of a fixed set; *text* begins with a line that says why."""
-        with self._lock:
-            self._denied[reason] += 1
-            if not self._complaints.due((reason, client), time.monotonic()):
-                return
-        log.warning("refused %s: %s", client, text.partition("\n")[0])
-
-    def denied(self) -> dict[str, int]:
-        """How many were refused, by reason."""
-        with self._lock:
-            return dict(self._denied)
-
-    def hand_over(self, connection: socket.socket, client: Client, head: bytes, interval: float) -> None:
-        """Give the socket of a viewer, who has a place, to the stream loop, for good."""
-        try:
-            self.streams.add(connection, client, head + frame.OPENING, interval)
-        except OSError:  # hung up already
-            self.streams.give_back_place(client)
-            return
-        with self._lock:
-            self._handed_over.add(connection)
-
-    # -- overridden parts of socketserver
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self._lock:
-            if request in self._handed_over:
-                self._handed_over.remove(request)
-                return
-        super().shutdown_request(request)
-
-    def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
-        try:
-            secured = self._secured(request, peer_name(client_address))
-            if secured is None:
-                request.close()
-            else:
-                super().process_request_thread(secured, client_address)
-        finally:
-            self.connections.give_back(peer_name(client_address))
-
-    def _secured(self, connection: socket.socket, peer: str) -> socket.socket | None:
-        """*connection* as what is spoken on it needs it; None where nothing came of it."""
-        if self.tls is None:
-            return connection
-        from pi_cam_daemon import tls
-
-        deadline = time.monotonic() + self.http.request_timeout_seconds
-        try:
-            connection.settimeout(self.http.request_timeout_seconds)
-            if (first := connection.recv(1, socket.MSG_PEEK)) != TLS_HANDSHAKE:
-                return connection if first else None  # plain HTTP, which the handler judges
-            return tls.shake_hands(connection, self.tls, deadline)
-        except OSError as error:
-            self.deny("tls", peer, f"no TLS was agreed on: {getattr(error, 'reason', None) or error}")
-            return None
-
-    def encrypts(self, connection: socket.socket) -> bool:
-        """Whether TLS is spoken on *connection*; asked only where it can be."""
-        from ssl import SSLSocket
-
-        return isinstance(connection, SSLSocket)
-
-    def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
-        error = sys.exc_info()[1]
-        if isinstance(error, OSError):  # the client is gone, or took its time
-            log.debug("%s: %s", peer_name(client_address), error)
-        else:
-            log.error("a request of %s failed", peer_name(client_address), exc_info=True)
-
-    # -- the accept loop
+    def leave_open(self, connection: socket.socket) -> None:
+        """Leave it to the stream loop to close *connection*."""
+        self._handed_over.add(connection)
 
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
-    def _accept_all(self) -> None:
+    # -- overridden parts of http.server and socketserver; docs/decisions/006 says why
+
+    def server_bind(self) -> None:
+        """Bind as TCPServer does; HTTPServer would ask the DNS for this machine's name."""
+        if self.address_family == socket.AF_INET6:
+            literal = bool(self.server_address[0])
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, literal)
+        socketserver.TCPServer.server_bind(self)
+
+    def serve_forever(self, poll_interval: float = -1) -> None:  # noqa: ARG002
+        """Accept until `close`, and let refused peers go; the library would wake up twice a second."""
         listener = self.socket.fileno()
         while not self._closing:
             for fd, _ in self._epoll.poll(self._farewells.patience(time.monotonic()), 64):
@@ -251,44 +110,97 @@ class CameraServer(socketserver.ThreadingTCPServer):
         self._farewells.end(math.inf)
         self._epoll.close()
 
+    def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
+        """Serve one connection; what fails in it is logged and counted, and ends nothing else."""
+        threading.current_thread().name = "request"
+        peer = peer_name(client_address)
+        connection: socket.socket | None = request
+        try:
+            connection = self._secured(request, peer, self.app.policy)
+            if connection:
+                self.finish_request(connection, client_address)
+        except Exception:  # noqa: BLE001 - the top of this thread, whose death is nobody else's
+            self.handle_error(request, client_address)
+        finally:
+            self._connections.give_back(peer)
+            self.shutdown_request(connection or request)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        """Close a connection, unless the stream loop has it now."""
+        if request in self._handed_over:
+            self._handed_over.remove(request)
+        else:
+            super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
+        """Log what ended a connection; a bug is counted, too."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):  # the client is gone, or took its time
+            log.debug("%s: %s", peer_name(client_address), error)
+        else:
+            self.app.counts.fail("request")
+            log.error("a request of %s failed", peer_name(client_address), exc_info=True)
+
+    # -- one connection
+
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                connection, address = self.socket.accept()
+                connection, address = self.get_request()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    with self._lock:
-                        due = self._complaints.due(error.errno, time.monotonic())
-                    if due:
+                    if self._shortages.due(error.errno, time.monotonic()):
                         log.error("no connection can be taken: %s", error.strerror)
                     time.sleep(0.1)  # the peer stays in the queue, and the loop would spin on it
                     return
                 continue  # it hung up before it was taken
-            self._admit(connection, address)
+            self._admit(connection, address, self.app.policy)
 
-    def _admit(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+    def _admit(self, connection: socket.socket, address: tuple[object, ...], policy: Policy) -> None:
         """Judge a peer by its address, before a byte is read and a thread is started."""
         peer = peer_name(address)
         try:
-            if not self.access.admits(peer):
-                raise Refused(HTTPStatus.FORBIDDEN, access.refusal(peer), "network")
-            self.connections.take(peer, exempt=self.access.trusts(peer))
+            if not policy.access.admits(peer):
+                raise Refused(Reason.NETWORK, access.refusal(peer))
+            most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
+            self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))
             try:
                 self.process_request(connection, address)
             except RuntimeError as error:  # no thread can be started
-                self.connections.give_back(peer)
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY, "threads") from error
+                self._connections.give_back(peer)
+                raise Refused(Reason.THREADS, _BUSY) from error
         except Refused as refused:
-            self.deny(refused.reason, peer, refused.text)
-            self._farewells.say(connection, refused, time.monotonic(), self.tls is not None)
+            self.app.counts.deny(refused, peer)
+            self._farewells.say(connection, refused, policy.tls is not None)
+
+    def _secured(self, connection: socket.socket, peer: str, policy: Policy) -> socket.socket | None:
+        """Return *connection* as what is spoken on it needs it; None where nothing came of it."""
+        if policy.tls is None:
+            return connection
+        from pi_cam_daemon import tls  # loaded only where there is a certificate
+
+        deadline = time.monotonic() + policy.http.request_timeout_seconds
+        try:
+            connection.settimeout(policy.http.request_timeout_seconds)
+            if (first := connection.recv(1, socket.MSG_PEEK)) != TLS_HANDSHAKE:
+                return connection if first else None  # plain HTTP, which the handler judges
+            return tls.shake_hands(connection, policy.tls, deadline)
+        except OSError as error:
+            text = f"no TLS was agreed on: {getattr(error, 'reason', None) or error}"
+            self.app.counts.deny(Refused(Reason.TLS, text), peer)
+            return None
 
 
-def _logins(guard: Guard) -> Logins | None:
-    """What judges the users that there are."""
-    if guard.users is None:
-        return None
-    from pi_cam_daemon.logins import Logins
-
-    return Logins(guard.users)
+def cannot_listen(http_config: HttpConfig, error: OSError) -> str:
+    """Return what is wrong with the address or the port, and what to do about it."""
+    where = f"http.port = {http_config.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"
+    if error.errno == errno.EACCES:
+        return f"{where} needs a privilege, as all ports below 1024 do; 1024 to 65535 are free to use"
+    address = f'http.listen_address = "{http_config.listen_address}"'
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f'{address} is no address of this machine; "" listens on all of them'
+    return f"cannot listen on {where}, {address}: {error.strerror}"

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from pi_cam_daemon.addresses import ANY, LOCAL, is_host
-from pi_cam_daemon.request import Refused, Request
+from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.request import Request
 
 # suffixes that no one can register, and that routers give to the machines behind them
 _PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain", "fritz.box")
@@ -45,9 +46,9 @@ class Sites:
         if not host:
             raise Refused(HTTPStatus.BAD_REQUEST, "The Host field is malformed")
         if not self._answers_to(host[1]):
-            raise Refused(HTTPStatus.MISDIRECTED_REQUEST, _unknown(host[1]), "host")
+            raise Refused(Reason.HOST, _unknown(host[1]))
         if request.method not in _READING and not self._may_change(request, authority):
-            raise Refused(HTTPStatus.FORBIDDEN, "Pages of other sites may not do this", "origin")
+            raise Refused(Reason.ORIGIN, "Pages of other sites may not do this")
 
     def cors_headers(self, request: Request) -> dict[str, str]:
         """What lets the page that asks read the answer, if it may."""

@@ -47,6 +47,14 @@ class Observer:
         reboot = "; a reboot was asked for" if self.notifier.reboot_requested else ""
         return _sentence(status or self.camera()) + reboot
 
+    def no_picture(self) -> str:
+        """Return why somebody who asked for a picture gets none, and what helps against it."""
+        status = self.camera()
+        if status.state.ok:
+            return "The camera gave no picture in time"
+        hint = status.failure.hint if status.failure else ""
+        return "\n\n".join(filter(None, (self.sentence(status), hint)))
+
     def table(self) -> dict[str, object]:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
         now = time.monotonic()
@@ -79,7 +87,7 @@ class Observer:
             },
             "viewers": self.streams.places.taken,
             "wall_cameras": len(self.config.wall.cameras),
-            "max_viewers": self.streams.places.most,
+            "max_viewers": self.config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": board.clock_synced(),
             "uptime_seconds": round(now - self._started_at, 3),

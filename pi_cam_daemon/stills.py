@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.messages import Still
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.supervisor import Supervisor
 
@@ -70,10 +70,7 @@ class Stills:
             if first:
                 self._hub.wait(first.captured + _SETTLE_SECONDS, 2 * _SETTLE_SECONDS)
                 return
-        status = self._observer.camera()
-        hint = f"\n\n{status.failure.hint}" if status.failure and status.failure.hint else ""
-        text = "The camera gave no picture in time" if status.state.ok else self._observer.sentence() + hint
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text)
+        raise Refused(Reason.PICTURE, self._observer.no_picture())
 
     def _ask(self, seconds: float) -> Still:
         begun = time.monotonic()

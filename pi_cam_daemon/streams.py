@@ -22,7 +22,7 @@ from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.viewer import Viewer
 from pi_cam_daemon.watchdog import Probe
 
@@ -44,8 +44,8 @@ class Streams:
 
     def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.places = Places("viewer", "max_viewers")
-        self._tls_places = Places("encrypted viewer", "max_tls_viewers")
+        self.places = Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
+        self._tls_places = Places("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
         self._viewer_timeout_seconds = 0.0
         self._hub = hub
         self._audience = audience
@@ -73,12 +73,9 @@ class Streams:
 
     # -- from any thread
 
-    def configure(self, http: HttpConfig, may_stay: Callable[[Client], bool]) -> None:
-        """Take over the limits in *http*, and end the streams of those who may not stay."""
-        self.places.most = http.max_viewers
-        self.places.most_each = http.max_viewers_per_address
-        self._tls_places.most = self._tls_places.most_each = http.max_tls_viewers
-        self._viewer_timeout_seconds = http.viewer_timeout_seconds
+    def configure(self, viewer_timeout_seconds: float, may_stay: Callable[[Client], bool]) -> None:
+        """End the streams of those who may not stay, and of those who take nothing for so long."""
+        self._viewer_timeout_seconds = viewer_timeout_seconds
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False
         self._wake()
@@ -92,12 +89,12 @@ class Streams:
         self._wake()
         self._thread.join(timeout)
 
-    def take_place(self, client: Client) -> None:
+    def take_place(self, client: Client, limits: HttpConfig) -> None:
         """Take a place for *client*, which has to be given back. Raises Refused."""
-        self.places.take(str(client))
+        self.places.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
         if client.encrypted:
             try:
-                self._tls_places.take(str(client))
+                self._tls_places.take(str(client), limits.max_tls_viewers, limits.max_tls_viewers)
             except Refused:
                 self.places.give_back(str(client))
                 raise

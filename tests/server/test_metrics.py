@@ -32,6 +32,7 @@ CONTRACT = {
     "pi_cam_stream_clients_rejected_total": set(),
     "pi_cam_http_requests_total": {"path", "code"},
     "pi_cam_http_denied_total": {"reason"},
+    "pi_cam_thread_errors_total": {"thread"},
     "pi_cam_watchdog_pings_total": set(),
     "pi_cam_watchdog_withheld_total": set(),
     "pi_cam_config_last_reload_successful": set(),

@@ -12,7 +12,8 @@ import pytest
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.interfaces import Interface
-from pi_cam_daemon.request import Refused, Request, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import Request, parse
 
 
 def interface(address: str) -> Interface:

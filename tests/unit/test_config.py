@@ -21,7 +21,8 @@ from pi_cam_daemon.addresses import Networks
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.layers import load, origins
-from pi_cam_daemon.request import Refused, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import parse
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.text import toml
 

@@ -13,7 +13,8 @@ import pytest
 from pi_cam_daemon import layers, request
 from pi_cam_daemon.access import Access, AllowedNetworks
 from pi_cam_daemon.addresses import Networks
-from pi_cam_daemon.request import Reader, Refused
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import Reader
 from pi_cam_daemon.sites import Sites
 
 # bytes, as many as http.max_header_bytes may be

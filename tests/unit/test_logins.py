@@ -12,7 +12,8 @@ import pytest
 from pi_cam_daemon import logins, users
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.logins import Lockouts, Logins
-from pi_cam_daemon.request import Refused, Request, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import Request, parse
 from pi_cam_daemon.users import Role, User
 
 HERE = "192.168.1.5"

@@ -8,69 +8,65 @@ import pytest
 
 from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Reason, Refused
 
 
-def places(most: int, most_each: int) -> Places:
-    some = Places("viewer", "max_viewers")
-    some.most, some.most_each = most, most_each
-    return some
+def places() -> Places:
+    return Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
 
 
 def test_one_address_cannot_take_the_places_of_all() -> None:
-    some = places(3, 2)
-    some.take("a")
-    some.take("a")
+    some = places()
+    some.take("a", 3, 2)
+    some.take("a", 3, 2)
     with pytest.raises(Refused, match=r"^a has 2 viewers, and http\.max_viewers_per_address") as refused:
-        some.take("a")
-    assert (refused.value.status, refused.value.reason) == (429, "max_viewers_per_address")
-    some.take("b")
+        some.take("a", 3, 2)
+    assert (refused.value.status, refused.value.reason) == (429, Reason.MAX_VIEWERS_PER_ADDRESS)
+    some.take("b", 3, 2)
     with pytest.raises(Refused, match=r"3 viewers already, and http\.max_viewers allows") as refused:
-        some.take("c")
-    assert (refused.value.status, refused.value.reason) == (503, "max_viewers")
+        some.take("c", 3, 2)
+    assert (refused.value.status, refused.value.reason) == (503, Reason.MAX_VIEWERS)
     assert (some.taken, some.rejected) == (3, 2)
     some.give_back("a")
-    some.take("a")
+    some.take("a", 3, 2)
 
 
 def test_a_single_place_is_told_in_the_singular() -> None:
-    some = places(1, 1)
-    some.take("a")
+    some = places()
+    some.take("a", 1, 1)
     with pytest.raises(Refused, match=r"^There is 1 viewer already"):
-        some.take("b")
-    some.most = 2
+        some.take("b", 1, 1)
     with pytest.raises(Refused, match=r"^a has 1 viewer, and"):
-        some.take("a")
+        some.take("a", 2, 1)
 
 
 def test_who_is_exempt_may_have_all_but_not_more() -> None:
-    some = places(3, 1)
+    some = places()
     for _ in range(3):
-        some.take("proxy", exempt=True)
+        some.take("proxy", 3, 1, exempt=True)
     with pytest.raises(Refused, match="max_viewers allows"):
-        some.take("proxy", exempt=True)
+        some.take("proxy", 3, 1, exempt=True)
 
 
 def test_a_smaller_limit_takes_effect_as_places_become_free() -> None:
-    some = places(3, 3)
+    some = places()
     for _ in range(3):
-        some.take("a")
-    some.most = 1
+        some.take("a", 3, 3)
     some.give_back("a")
     with pytest.raises(Refused):
-        some.take("a")
+        some.take("a", 1, 3)
     some.give_back("a")
     some.give_back("a")
-    some.take("a")
+    some.take("a", 1, 3)
 
 
 def test_threads_together_take_no_more_than_there_is() -> None:
-    some = places(100, 100)
+    some = places()
 
     def take() -> None:
         for _ in range(50):
             try:
-                some.take("a")
+                some.take("a", 100, 100)
             except Refused:
                 return
 

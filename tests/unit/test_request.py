@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon import layers
-from pi_cam_daemon.request import Reader, Refused, Request, parse
+from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.request import Reader, Request, parse
 
 HTTP = layers.load(etc=Path("/nonexistent")).http
 SECONDS = 10.0

@@ -20,7 +20,7 @@ from pi_cam_daemon.access import Client
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind, pack
-from pi_cam_daemon.request import Refused
+from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
@@ -103,7 +103,8 @@ class Rig:
 
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
         """Set the limits of the default configuration, but for those given."""
-        self.streams.configure(replace(layers.load(etc=Path("/nonexistent")).http, **http), may_stay)
+        self.limits = replace(layers.load(etc=Path("/nonexistent")).http, **http)
+        self.streams.configure(self.limits.viewer_timeout_seconds, may_stay)
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:
         ours, self.camera = socket.socketpair()
@@ -120,7 +121,7 @@ class Rig:
         assert self.hub.wait(captured_ns / 1e9, PATIENCE)
 
     def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
-        self.streams.places.take(address)
+        self.streams.take_place(Client(address, address), self.limits)
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -415,7 +416,7 @@ def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> Non
         accepted, _ = listener.accept()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
-        rig.streams.places.take("10.0.0.1")
+        rig.streams.take_place(Client("10.0.0.1", "10.0.0.1"), rig.limits)
         rig.streams.add(accepted, Client("10.0.0.1", "10.0.0.1"), OPENING, 0.0)
     eventually(lambda: rig.streams.places.taken == 0)
     rig.view().open()

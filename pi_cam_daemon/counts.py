@@ -1,0 +1,50 @@
+"""Counters for /metrics: requests answered, clients refused, threads that failed. Refusals are logged here, too."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+
+from pi_cam_daemon.logs import Seldom
+from pi_cam_daemon.refused import Reason, Refused
+
+log = logging.getLogger(__name__)
+
+# one line for a stubborn client, however often it is refused
+_REFUSAL_SECONDS = 60.0
+# threads that may fail without ending the process
+_THREADS = ("request", "card", "other")
+
+
+class Counts:
+    """Counts by labels that no client can choose. Any thread may count, and copy what was counted."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
+        self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
+        self.failed = Counter(dict.fromkeys(_THREADS, 0))
+        self._lock = threading.Lock()
+        self._told = Seldom(_REFUSAL_SECONDS)
+
+    def answer(self, endpoint: str, status: int) -> None:
+        """Count a request to *endpoint*, one of a fixed set, that was answered with *status*."""
+        with self._lock:
+            self.answered[endpoint, status] += 1
+
+    def deny(self, refused: Refused, client: str) -> None:
+        """Count and log that *client* was refused, where the reason is one that is counted."""
+        if not (refused.reason and refused.reason.label):
+            return
+        client = refused.client or client
+        with self._lock:
+            self.denied[refused.reason.label] += 1
+            due = self._told.due((refused.reason, client), time.monotonic())
+        if due:
+            log.warning("refused %s: %s", client, refused.text.partition("\n")[0])
+
+    def fail(self, thread: str) -> None:
+        """Count an exception that nothing expected in the thread of this name."""
+        with self._lock:
+            self.failed[thread if thread in self.failed else "other"] += 1
