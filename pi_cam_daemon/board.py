@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from pi_cam_daemon import files
+
 # stat(2) shows this group where a user namespace does not map the real one, as with the unit's PrivateUsers=.
 # linux/highuid.h
 _HIDDEN_GROUP = 65534
@@ -19,18 +21,18 @@ _HIDDEN_GROUP = 65534
 
 def model(root: Path = Path("/")) -> str:
     """The board's name, "Raspberry Pi 4 Model B Rev 1.5"."""
-    return _read(root / "sys/firmware/devicetree/base/model").rstrip("\0")
+    return files.text(root / "sys/firmware/devicetree/base/model").rstrip("\0")
 
 
 def libcamera(root: Path = Path("/")) -> str:
     """The version of the libcamera that is installed, told by its file's name: to load it would cost megabytes."""
-    files = [file for prefix in ("usr", "usr/local") for file in root.glob(f"{prefix}/lib/*/libcamera.so.*.*.*")]
-    return files[-1].name.removeprefix("libcamera.so.") if files else ""
+    found = [file for prefix in ("usr", "usr/local") for file in root.glob(f"{prefix}/lib/*/libcamera.so.*.*.*")]
+    return found[-1].name.removeprefix("libcamera.so.") if found else ""
 
 
 def temperature(root: Path = Path("/")) -> float | None:
     """Of the processor, in degrees Celsius."""
-    text = _read(root / "sys/class/thermal/thermal_zone0/temp")
+    text = files.text(root / "sys/class/thermal/thermal_zone0/temp")
     return int(text) / 1000 if text else None
 
 
@@ -40,8 +42,8 @@ def undervoltage(root: Path = Path("/")) -> bool | None:
     The firmware's own file, get_throttled, says more, but reading it puts a warning with a stack into the kernel's log.
     """
     for folder in root.glob("sys/class/hwmon/hwmon*"):
-        if _read(folder / "name") == "rpi_volt":
-            return _read(folder / "in0_lcrit_alarm") == "1"
+        if files.text(folder / "name") == "rpi_volt":
+            return files.text(folder / "in0_lcrit_alarm") == "1"
     return None
 
 
@@ -81,10 +83,3 @@ def _key(node: Path) -> str:
         return f"group {status.st_gid}"
     except OSError as error:  # unplugged since
         return str(error.strerror).lower()
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

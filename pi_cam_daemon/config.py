@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from pi_cam_daemon import kinds, values
 from pi_cam_daemon.addresses import Networks
@@ -202,16 +202,10 @@ class CameraConfig:
 
     @classmethod
     def from_json(cls, data: bytes) -> CameraConfig:
-        """What `to_json` made, which is not checked again."""
+        """Return what `to_json` was made of, without checking it again."""
+        types = get_type_hints(cls)
         parts = json.loads(data)
-        return cls(
-            parts["kind"],
-            VideoConfig(**parts["video"]),
-            CsiConfig(**parts["csi"]),
-            ControlsConfig(**parts["controls"]),
-            UsbConfig(**parts["usb"]),
-            UpstreamConfig(**parts["upstream"]),
-        )
+        return cls(**{name: types[name](**part) if isinstance(part, dict) else part for name, part in parts.items()})
 
 
 @dataclass(frozen=True)

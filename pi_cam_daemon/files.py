@@ -23,6 +23,14 @@ def read(path: Path, most: int = -1, what: str = "file") -> bytes:
     return data
 
 
+def text(path: Path) -> str:
+    """Return the stripped text of *path*, empty if it cannot be read: such as sysfs, or a note of another program."""
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
 def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool:
     """Make *path* hold *data*, in one step and down to the disk; False if it does already, and nothing is written.
 

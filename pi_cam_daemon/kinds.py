@@ -6,21 +6,17 @@ from typing import NamedTuple
 
 
 class SourceKind(NamedTuple):
-    """*has_driver*: a driver that may be stuck; *controls*: the key that holds the settings of its controls, if any."""
+    """*has_driver* tells whether a driver may be stuck; *controls* is the key of its controls in this *section*."""
 
     has_driver: bool
+    section: str = ""
     controls: str = ""
-
-    @property
-    def section(self) -> str:
-        """Return the section of the configuration in which the *controls* are."""
-        return self.controls.partition(".")[0]
 
 
 KINDS = {
     "auto": SourceKind(has_driver=True),
-    "csi": SourceKind(has_driver=True, controls="controls"),
-    "usb": SourceKind(has_driver=True, controls="usb.controls"),
+    "csi": SourceKind(has_driver=True, section="controls", controls="controls"),
+    "usb": SourceKind(has_driver=True, section="usb", controls="usb.controls"),
     "upstream": SourceKind(has_driver=False),
     "pattern": SourceKind(has_driver=False),
 }

@@ -39,19 +39,13 @@ class _Formatter(logging.Formatter):
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s")
         self._journal = journal
 
-    def format(self, record: logging.LogRecord) -> str:
-        record.message = _printable(record.getMessage())
-        lines = [self._line(record)]
-        if record.exc_info:
-            lines += map(_printable, self.formatException(record.exc_info).split("\n"))
-        if not self._journal:
-            return "\n".join(lines)
-        return "\n".join(_PRIORITIES.get(record.levelno, "<3>") + line for line in lines)
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = _printable(record.message)
+        return super().formatMessage(record)
 
-    def _line(self, record: logging.LogRecord) -> str:
-        if self.usesTime():
-            record.asctime = self.formatTime(record, self.datefmt)
-        return self.formatMessage(record)
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES.get(record.levelno, "<3>") if self._journal else ""
+        return "\n".join(priority + _printable(line) for line in super().format(record).split("\n"))
 
 
 def _is_journal(fd: int) -> bool:

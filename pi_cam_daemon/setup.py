@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pi_cam_daemon import files
+
 # as scripts/install lays them out: a virtual environment for each release, and a link to the one that serves
 RELEASES = Path("opt/pi-cam-daemon/releases")
 CURRENT = Path("opt/pi-cam-daemon/current")
@@ -21,8 +23,6 @@ PROGRESS = Path("run/pi-cam-daemon-first-boot")
 
 def progress(root: Path = Path("/")) -> str:
     """Return a sentence on what is being installed, empty if nothing is."""
-    try:
-        return (root / PROGRESS).read_text().strip()
-    except OSError:
-        # the camera starts before the first boot has begun its work
-        return f"{WHAT} is about to be installed" if (root / ARTEFACT).exists() else ""
+    # the camera starts before the first boot has begun its work
+    waiting = f"{WHAT} is about to be installed" if (root / ARTEFACT).exists() else ""
+    return files.text(root / PROGRESS) or waiting

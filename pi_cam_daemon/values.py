@@ -149,12 +149,17 @@ def url(raw: Any) -> str:
     return address
 
 
-def networks(raw: Any) -> Networks:
-    return _networks(raw, addresses.NETWORKS_ACCEPTED, may_be_local=True)
+def networks(raw: Any, may_be_local: bool = True) -> Networks:
+    accepted = addresses.NETWORKS_ACCEPTED if may_be_local else addresses.ADDRESSES_ACCEPTED
+    entries = _texts(raw, accepted)
+    try:
+        return Networks(entries, may_be_local)
+    except ValueError as error:
+        raise ValueError(f"{error}; accepted: {accepted}") from None
 
 
 def proxies(raw: Any) -> Networks:
-    return _networks(raw, addresses.ADDRESSES_ACCEPTED, may_be_local=False)
+    return networks(raw, may_be_local=False)
 
 
 def hosts(raw: Any) -> tuple[str, ...]:
@@ -167,14 +172,6 @@ def origins(raw: Any) -> tuple[str, ...]:
 
 def cameras(raw: Any) -> tuple[str, ...]:
     return tuple(entry.removesuffix("/") for entry in _each(raw, addresses.CAMERAS_ACCEPTED, addresses.is_camera))
-
-
-def _networks(raw: Any, accepted: str, may_be_local: bool) -> Networks:
-    entries = _texts(raw, accepted)
-    try:
-        return Networks(entries, may_be_local)
-    except ValueError as error:
-        raise ValueError(f"{error}; accepted: {accepted}") from None
 
 
 def _each(raw: Any, accepted: str, is_sound: Callable[[str], bool]) -> tuple[str, ...]:

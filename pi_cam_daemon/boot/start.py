@@ -6,7 +6,6 @@ as it should be is not written again. *root* is where the file system begins; te
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import socket
@@ -43,8 +42,7 @@ def run(
 def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
     """A name that no other camera on the network has, unless somebody has chosen one."""
     hostname, hosts = root / "etc/hostname", root / "etc/hosts"
-    before = hostname.read_text().strip() if hostname.exists() else ""
-    if before not in _DEFAULT_NAMES:
+    if files.text(hostname) not in _DEFAULT_NAMES:
         return
     name = f"picam-{_identity(root)[-6:]}"
     if hosts.exists():
@@ -57,13 +55,12 @@ def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
 
 def _identity(root: Path) -> str:
     """The board's serial number, else that of its first network interface, else of this installation."""
-    with contextlib.suppress(OSError):
-        serial = (root / _SERIAL).read_text().strip("\0\n")
-        if re.fullmatch("[0-9a-fA-F]{6,}", serial):
-            return serial.lower()
+    serial = files.text(root / _SERIAL).strip("\0")
+    if re.fullmatch("[0-9a-fA-F]{6,}", serial):
+        return serial.lower()
     for interface in sorted((root / "sys/class/net").glob("*/device")):
-        with contextlib.suppress(OSError):
-            return (interface.parent / "address").read_text().strip().replace(":", "")
+        if address := files.text(interface.parent / "address"):
+            return address.replace(":", "")
     return hashlib.sha256((root / "etc/machine-id").read_bytes()).hexdigest()
 
 
@@ -73,9 +70,7 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
     if not paths:
         return
     path = paths[0]
-    found = pi_cam_toml.read(path)
-    if problems := given_users.missing(found.users, root):
-        raise ConfigError([f"{path.name}: {problem}" for problem in problems])
+    found = read(path, root)
     if found.users:
         given_users.configure(found.users, root)
     wifi.configure(found.wifi, root)
@@ -84,6 +79,14 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
     files.replace(root / LAYER, found.settings.encode())
     if found.has_password:
         pi_cam_toml.blank_passwords(path)
+
+
+def read(path: Path, root: Path) -> pi_cam_toml.BootConfig:
+    """Read pi-cam.toml at *path*. Raises ConfigError with what is wrong in it, also with who has no password."""
+    found = pi_cam_toml.read(path)
+    if problems := given_users.missing(found.users, root):
+        raise ConfigError([f"{path.name}: {problem}" for problem in problems])
+    return found
 
 
 def announce(root: Path) -> None:

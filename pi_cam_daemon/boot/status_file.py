@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon import board, files, interfaces, layers, setup
-from pi_cam_daemon.boot import given_users, pi_cam_toml, start, wifi
+from pi_cam_daemon.boot import pi_cam_toml, start, wifi
 from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 
@@ -48,14 +48,11 @@ def settings(root: Path) -> list[str]:
         if not paths:
             return [f"{pi_cam_toml.NAME} is missing", _LAST]
         path, *others = paths
-        found = pi_cam_toml.read(path)
-        problems = given_users.missing(found.users, root)
+        found = start.read(path, root)
     except ConfigError as error:
         return [*error.problems, _LAST]
     except OSError as error:
         return [f"{error.filename}: {error.strerror}", _LAST]
-    if problems:
-        return [*(f"{path.name}: {problem}" for problem in problems), _LAST]
     layer = root / start.LAYER
     # as values: another release may write them in another way
     if not layer.exists() or layers.parsed(layer.read_text()) != layers.parsed(found.settings):

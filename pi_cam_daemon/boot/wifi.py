@@ -68,7 +68,7 @@ def configure(wifi: Wifi, root: Path) -> None:
     if wifi.country:
         files.replace(root / _COUNTRY, f"options cfg80211 ieee80211_regdom={wifi.country}\n".encode())
         _unblock(root)
-    if wifi.ssid and (wifi.password or _ssid_line(wifi) not in _read(root / _CONNECTION)):
+    if wifi.ssid and (wifi.password or _ssid_line(wifi) not in files.text(root / _CONNECTION)):
         files.replace(root / _CONNECTION, _connection(wifi).encode(), 0o600)
 
 
@@ -79,8 +79,8 @@ def set_country(country: str) -> None:
 
 
 def blocked(root: Path) -> bool:
-    """Whether the radio is switched off by software, as it is until the country is known."""
-    return any(_read(entry / "type") == "wlan" and _read(entry / "soft") == "1" for entry in root.glob(_RFKILL))
+    """Return whether the radio is switched off by software, as it is until the country is known."""
+    return any(files.text(radio / "soft") == "1" for radio in _radios(root))
 
 
 def _unblock(root: Path) -> None:
@@ -88,11 +88,13 @@ def _unblock(root: Path) -> None:
         files.replace(radio, re.sub("(?m)^WirelessEnabled=false$", "WirelessEnabled=true", radio.read_text()).encode())
     for saved in root.glob(_RFKILL_SAVED):
         files.replace(saved, b"0\n")
-    for entry in root.glob(_RFKILL):
-        # one that went away meanwhile
-        with contextlib.suppress(OSError):
-            if _read(entry / "type") == "wlan":
-                (entry / "soft").write_text("0")
+    for found in _radios(root):
+        with contextlib.suppress(OSError):  # it went away meanwhile
+            (found / "soft").write_text("0")
+
+
+def _radios(root: Path) -> list[Path]:
+    return [entry for entry in root.glob(_RFKILL) if files.text(entry / "type") == "wlan"]
 
 
 def _connection(wifi: Wifi) -> str:
@@ -107,10 +109,3 @@ def _connection(wifi: Wifi) -> str:
 def _ssid_line(wifi: Wifi) -> str:
     # as bytes, which no character of a name can spoil
     return f"ssid={''.join(f'{byte};' for byte in wifi.ssid.encode())}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
