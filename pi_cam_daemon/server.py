@@ -73,8 +73,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
 
     def close(self, timeout: float) -> None:
         """Take no more connections. Requests under way end with the process; they are short."""
-        self._closing = True
-        self._wake()
+        self.shutdown()
         self._thread.join(timeout)
         self.server_close()
 
@@ -95,7 +94,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
 
     def serve_forever(self, poll_interval: float = -1) -> None:  # noqa: ARG002
-        """Accept until `close`, and let refused peers go; the library would wake up twice a second."""
+        """Accept until `shutdown`, and let refused peers go; the library would wake up twice a second."""
         listener = self.socket.fileno()
         while not self._closing:
             for fd, _ in self._epoll.poll(self._farewells.patience(time.monotonic()), 64):
@@ -109,6 +108,11 @@ class CameraServer(http.server.ThreadingHTTPServer):
             self._farewells.end(time.monotonic())
         self._farewells.end(math.inf)
         self._epoll.close()
+
+    def shutdown(self) -> None:
+        """End `serve_forever`; the library's would wait for its own."""
+        self._closing = True
+        self._wake()
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
         """Serve one connection; what fails in it is logged and counted, and ends nothing else."""

@@ -156,7 +156,7 @@ def test_the_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_log(tmp_pa
         daemon.process.send_signal(signal.SIGABRT)
         assert daemon.process.wait(5) == -signal.SIGABRT
         for loop in ("daemon.py", "streams.py", "server.py", "supervisor.py"):
-            assert re.search(rf'pi_cam_daemon/{loop}", line \d+ in (run|_run|_accept_all)\n', daemon.log())
+            assert re.search(rf'pi_cam_daemon/{loop}", line \d+ in (run|_run|serve_forever)\n', daemon.log())
 
 
 def leftmost_colour(part: Part) -> list[int]:
