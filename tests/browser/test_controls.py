@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.looking import PHONE, until
 from tests.browser.test_accessibility import assert_accessible
-from tests.server.harness import Daemon, running
+from tests.harness import Daemon, running
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, until, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.server.harness import ask
+from tests.harness import ask
 
 BUSY = ("http.max_connections=1", "http.request_timeout_seconds=600")
 

@@ -14,9 +14,9 @@ from playwright.sync_api import Error, Playwright, expect
 
 from pi_cam_daemon import users
 from pi_cam_daemon.users import Role
+from tests import certificates
 from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS
-from tests.server import certificates
-from tests.server.certificates import Certificate
+from tests.certificates import Certificate
 
 NAME, PASSWORD = "alice", "correct horse battery"
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.server.harness import Daemon, Reading, Viewer, until
+from tests.harness import Daemon, Reading, Viewer, until
 
 FFMPEG = "ffmpeg -hide_banner -nostdin -loglevel repeat+warning"
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.clients import document, picture
 from tests.conftest import Report
-from tests.server.harness import Daemon, Reading, Viewer, ask, running, until
+from tests.harness import Daemon, Reading, Viewer, ask, running, until
 
 NAME = "cameras.example.org"
 FRAME_SECONDS = 1 / 25

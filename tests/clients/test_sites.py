@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.clients import document, picture
 from tests.clients.test_proxies import free_port
-from tests.server.harness import Daemon, Viewer, ask, running, until
+from tests.harness import Daemon, Viewer, ask, running, until
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import RIG, Daemon, running, until
-from tests.server.hosts import CAMERA, Host, hosts, wire
+from tests.harness import RIG, Daemon, running, until
+from tests.hosts import CAMERA, Host, hosts, wire
 
 HERE = Path(__file__).parent
 VIEWERS = 20

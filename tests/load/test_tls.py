@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import certificates
 from tests.conftest import Report
-from tests.server import certificates
-from tests.server.harness import Daemon, running, until
+from tests.harness import Daemon, running, until
 
 CROWD = Path(__file__).parent / "encrypted.py"
 PLAIN = 50

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__, update
-from tests.server.harness import ROOT
+from tests.harness import ROOT
 
 TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]
 UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"

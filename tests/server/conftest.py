@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Daemon, running
+from tests.harness import Daemon, running
 
 
 @pytest.fixture

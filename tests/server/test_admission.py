@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Daemon, Reading, Viewer, running, until
-from tests.server.hosts import CAMERA, Host, Proxy, appends, hosts, ip, replaces, wire
+from tests.harness import Daemon, Reading, Viewer, running, until
+from tests.hosts import CAMERA, Host, Proxy, appends, hosts, ip, replaces, wire
 
 # the camera's address, and those of a host beside it, in each network
 PRIVATE, NEAR_PRIVATE = "10.231.7.1", "10.231.7.2"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__
-from tests.server.harness import ROOT, until
-from tests.server.hosts import Host, hosts, wire
+from tests.harness import ROOT, until
+from tests.hosts import Host, hosts, wire
 
 # a network's name, avahi's folders and user, and D-Bus, as on a machine of its own; the rest is this one's
 BOOT = r"""

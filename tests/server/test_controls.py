@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import Daemon, running, until
+from tests.harness import Daemon, running, until
 
 SETTINGS = {"source.kind": "csi", "video.width": 320, "video.height": 240}
 

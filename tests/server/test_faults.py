@@ -15,7 +15,7 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
-from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.harness import ROOT, Daemon, Part, Reading, running, until
 from tests.server.test_service import Systemd
 
 STALL = 2.0

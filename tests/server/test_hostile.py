@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.harness import Daemon, running
+from tests.harness import Daemon, running
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
-from tests.server.harness import RIG, Daemon, Reading, running, until
+from tests.harness import RIG, Daemon, Reading, running, until
 from tests.server.test_service import Systemd
 
 # with the labels of each; process_* is prometheus_client's

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import running, until
-from tests.server.hosts import CAMERA, Host, hosts, open_ports, wire
+from tests.harness import running, until
+from tests.hosts import CAMERA, Host, hosts, open_ports, wire
 
 RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, running, until
 
 SMALL = {"video.width": 320, "video.height": 240}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import ROOT
+from tests.harness import ROOT
 
 
 @pytest.fixture(scope="module")

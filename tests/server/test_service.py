@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.server.harness import RIG, ROOT, Daemon, Part, Reading, running, until
+from tests.harness import RIG, ROOT, Daemon, Part, Reading, running, until
 
 
 class Systemd:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import RIG, Daemon, Reading, running, until
+from tests.harness import RIG, Daemon, Reading, running, until
 
 CLOCK = RIG.with_name("clock.py")
 TEN_YEARS = 10 * 365 * 86400.0

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.server.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, running, until
 
 DETAILS, TAKEN, OFFSET = 0x8769, 0x9003, 0x9011
 FULL = (3280, 2464)
-STILL_FAULT = "still-fault"  # as tests/server/rig/camera.py calls the file
+STILL_FAULT = "still-fault"  # as tests/rig/camera.py calls the file
 
 
 class Asking(threading.Thread):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import ROOT, running
+from tests.harness import ROOT, running
 
 PLANTED = ("192.168.7.77", "2001:db8:1234::77", "fe80::dead:beef", "hunter2", "dc:a6:32:01:02:03")
 PARTS = {

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.errors import ConfigError
+from tests import certificates
+from tests.certificates import Certificate
 from tests.conftest import Report
-from tests.server import certificates
-from tests.server.certificates import Certificate
-from tests.server.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
-from tests.server.hosts import CAMERA, hosts, wire
+from tests.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
+from tests.hosts import CAMERA, hosts, wire
 
 STREAM = b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -23,8 +23,8 @@ from pi_cam_daemon import users
 from pi_cam_daemon.handler import _CHANGES, _ROUTES
 from pi_cam_daemon.users import Role
 from tests.conftest import Report
-from tests.server.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
-from tests.server.hosts import CAMERA
+from tests.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
+from tests.hosts import CAMERA
 
 ADMIN, VIEWER = ("alice", "correct horse battery"), ("bob", "지우개 staple")
 WRONG = ("bob", "correct horse battery")

@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-from tests.server.harness import Daemon, Reading, Viewer, running, until
+from tests.harness import Daemon, Reading, Viewer, running, until
 
 
 def test_fifty_viewers_get_equal_whole_pictures(daemon: Daemon) -> None:

@@ -25,7 +25,7 @@ from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi, csi_encoders
-from tests.unit.pi_camera import CAMERA_MODULE_3
+from tests.pi_camera import CAMERA_MODULE_3
 
 FAKE = Path(__file__).parent / "fake_picamera2"
 CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]

@@ -16,7 +16,7 @@ import pytest
 from pi_cam_daemon import layers
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.supervisor import start_camera
-from tests.server.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, running, until
 from tests.upstream.servers import (
     PICTURES,
     STREAM,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.benchmark import meter
 from tests.conftest import Report
-from tests.server.harness import ROOT, Reading, running
+from tests.harness import ROOT, Reading, running
 from tests.usb.machine import compiled
 
 PLAIN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")

@@ -20,7 +20,7 @@ from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
-from tests.server.harness import until
+from tests.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, video
 from tests.upstream.servers import (
     BOUNDARY,

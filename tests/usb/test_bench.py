@@ -17,7 +17,7 @@ import pytest
 
 from scripts.benchmark import chart
 from scripts.benchmark.figures import Figure, table
-from tests.server.harness import ROOT
+from tests.harness import ROOT
 from tests.usb.machine import Machine, compiled
 
 PERIOD = 0.02

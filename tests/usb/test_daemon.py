@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.server.harness import Daemon, Part, running, until
-from tests.server.hosts import hosts
+from tests.harness import Daemon, Part, running, until
+from tests.hosts import hosts
 from tests.server.test_ports import only_its_port_is_open
 from tests.usb.machine import Machine, draw_frames, without_huffman_tables
 

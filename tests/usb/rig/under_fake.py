@@ -19,7 +19,7 @@ from pi_cam_daemon.controls import Control, Kind, Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
-from tests.server.harness import until
+from tests.harness import until
 from tests.unit.test_sources import LosableSourceContract, Run, decoded, running, video
 from tests.usb.machine import Machine, draw_frames
 

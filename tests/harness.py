@@ -20,7 +20,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 RIG = Path(__file__).parent / "rig" / "daemon.py"
 # of a stream; a proxy may write the names of fields its own way
 CONTENT_TYPE = rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n"
