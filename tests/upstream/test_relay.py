@@ -12,7 +12,7 @@ import textwrap
 import tomllib
 from pathlib import Path
 
-from scripts.benchmark import meter
+from tests.bench import meter
 from tests.conftest import Report
 from tests.harness import ROOT, Reading, running
 from tests.usb.machine import compiled
@@ -33,7 +33,7 @@ def settings(port: int) -> dict[str, object]:
 
 
 def test_three_hundred_watch_a_relay_less_than_a_frame_behind_the_camera(tmp_path: Path, report: Report) -> None:
-    load = [compiled(ROOT / "scripts/benchmark/load.c"), "-n", VIEWERS, "-w", 2, "-d", SECONDS]
+    load = [compiled(ROOT / "tests/bench/load.c"), "-n", VIEWERS, "-w", 2, "-d", SECONDS]
     with (
         running(tmp_path / "camera", argv=PLAIN) as camera,
         running(tmp_path / "relay", settings(camera.port), argv=PLAIN) as relay,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmark import chart
-from scripts.benchmark.figures import Figure, table
+from tests.bench import chart
+from tests.bench.figures import Figure, table
 from tests.harness import ROOT
 from tests.usb.machine import Machine, compiled
 
@@ -77,7 +77,7 @@ def serving(picture: Picture) -> Iterator[int]:
 
 
 def seen(picture: Picture, *options: str) -> dict[str, Any]:
-    load = compiled(ROOT / "scripts" / "benchmark" / "load.c")
+    load = compiled(ROOT / "tests" / "bench" / "load.c")
     with serving(picture) as port:
         argv = [str(load), "-n", "2", "-w", "0.1", "-d", "0.6", *options, str(port), "/"]
         lines = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
