@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import itertools
-import os
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pi_cam_daemon import devices
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
@@ -488,34 +485,6 @@ def test_a_bug_is_not_taken_for_a_lost_camera(machine: Any) -> None:
     machine.encoder_error = KeyError("NV12")
     with pytest.raises(KeyError):
         watch(source())
-
-
-def as_an_ordinary_user(check: Callable[[], bool]) -> bool:
-    """Whether *check* holds for somebody who is not root: root may open everything."""
-    if os.geteuid() != 0:
-        return check()
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        os._exit(0 if check() else 1)
-    return os.waitpid(child, 0)[1] == 0
-
-
-def test_device_nodes_that_may_not_be_opened_are_found() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        dev = Path(folder)
-        dev.chmod(0o755)
-        (dev / "dma_heap").mkdir(mode=0o755)
-        closed = [dev / "dma_heap/linux,cma", dev / "media0", dev / "video10"]
-        for node in closed:
-            node.touch()
-            node.chmod(0o000)
-        for name in ("media1", "null"):
-            (dev / name).touch()
-            (dev / name).chmod(0o666)
-        assert as_an_ordinary_user(lambda: devices.forbidden_nodes(dev) == closed)
 
 
 # -- controls

@@ -1,7 +1,5 @@
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -201,34 +199,3 @@ def test_where_no_flag_can_be_written_the_log_says_so_once(
         notifier.reboot(True)
     assert not notifier.reboot_requested
     assert len(caplog.records) == 1
-
-
-_TAKE = """
-import os, sys
-from pi_cam_daemon.systemd import listening_socket
-
-handed, listen_pid, listen_fds = sys.argv[1:]
-for number in (3, 4):
-    os.dup2(int(handed), number)
-os.environ |= {"LISTEN_PID": listen_pid or str(os.getpid()), "LISTEN_FDS": listen_fds, "LISTEN_FDNAMES": "x"}
-taken = listening_socket()
-print(taken and (taken.getsockname()[1], taken.fileno(), taken.get_inheritable()))
-print([name for name in os.environ if name.startswith("LISTEN_")])
-"""
-
-
-@pytest.mark.parametrize(
-    ("listen_pid", "listen_fds", "taken"), [("", "1", True), ("", "2", True), ("", "", False), ("1", "1", False)]
-)
-def test_the_socket_unit_s_socket_is_taken_by_the_process_it_is_meant_for(
-    listen_pid: str, listen_fds: str, taken: bool
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        handed = listener.fileno()
-        done = subprocess.run(
-            [sys.executable, "-c", _TAKE, str(handed), listen_pid, listen_fds],
-            pass_fds=(handed,), capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        expected = str((listener.getsockname()[1], 3, False)) if taken else "None"
-    assert done.stdout.splitlines() == [expected, "[]"], done.stderr
-    assert ("is not served" in done.stderr) == (listen_fds == "2")
