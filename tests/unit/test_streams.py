@@ -21,6 +21,7 @@ from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind, pack
 from pi_cam_daemon.request import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
+from tests.harness import until
 
 PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
 OPENING = b"HTTP/1.1 200 OK\r\n" + mjpeg.OPENING
@@ -32,13 +33,6 @@ def picture(number: int, length: int = 0) -> bytes:
     """A JPEG that bears its number in a comment; zeros behind its end make it as long as asked for."""
     comment = b"%08d" % number
     return (PACKAGED[:2] + b"\xff\xfe\x00\x0a" + comment + PACKAGED[2:]).ljust(length, b"\0")
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 class Watching:
@@ -168,7 +162,7 @@ def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
 def test_an_old_picture_is_shown_to_nobody(rig: Rig) -> None:
     hour_ago_ns = time.monotonic_ns() - 3_600_000_000_000
     rig.camera.sendall(pack(Kind.FRAME, picture(1), hour_ago_ns))
-    eventually(lambda: rig.hub.newest is not None)
+    until("a picture is published", lambda: rig.hub.newest is not None)
     client = rig.view()
     client.open()
     rig.frame(picture(2))
@@ -179,7 +173,7 @@ def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
     clients = [rig.view() for _ in range(5)]
     for client in clients:
         client.open()
-    eventually(lambda: rig.audience.wanted_until(0) == float("inf"))
+    until("pictures are wanted", lambda: rig.audience.wanted_until(0) == float("inf"))
     for number in range(20):
         rig.frame(picture(number))
         assert [client.part() for client in clients] == [picture(number)] * 5
@@ -289,7 +283,7 @@ def test_cameras_that_end_as_soon_as_they_begin_are_let_go_one_after_the_other(r
     for _ in range(20):
         link = rig.new_camera()
         rig.camera.close()
-        eventually(lambda link=link: link.fileno() == -1)  # type: ignore[misc]
+        until("the link is closed", lambda link=link: link.fileno() == -1)  # type: ignore[misc]
         assert link.ended
     rig.new_camera()
     rig.frame(picture(1))
@@ -334,7 +328,7 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
         rig.frame(picture(number))
         return rig.streams.places.taken == 1
 
-    eventually(one_left)
+    until("one viewer is left", one_left)
     while stays.number() != number:
         pass
 
@@ -342,7 +336,7 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
 def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
     assert rig.audience.wanted_until(0.0) < time.monotonic()
     client = rig.view()
-    eventually(lambda: rig.audience.wanted_until(0.0) == float("inf"))
+    until("pictures are wanted", lambda: rig.audience.wanted_until(0.0) == float("inf"))
     client.sock.close()
     number = 0
 
@@ -352,7 +346,7 @@ def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None
         rig.frame(picture(number))
         return rig.audience.wanted_until(0.0) < float("inf")
 
-    eventually(nobody)
+    until("no viewer is left", nobody)
     assert rig.streams.places.taken == 0
 
 
@@ -363,7 +357,7 @@ def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
         rig.view()
     first.sock.close()
     rig.frame(picture(1))
-    eventually(lambda: rig.streams.places.taken == 1)
+    until("one viewer is left", lambda: rig.streams.places.taken == 1)
     rig.view()
 
 
@@ -377,7 +371,7 @@ def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
     assert friend.number() == 1
     late = rig.view(address="10.0.0.1")
     assert late.at_end(), "admitted by the rules of before, and arrived behind the new ones"
-    eventually(lambda: rig.streams.places.taken == 1)
+    until("one viewer is left", lambda: rig.streams.places.taken == 1)
 
 
 def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -387,7 +381,7 @@ def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.Log
         viewer.open()
         viewer.sock.close()
         rig.frame(picture(number))
-        eventually(lambda: rig.streams.places.taken == 0)
+        until("no viewer is left", lambda: rig.streams.places.taken == 0)
     rig.view(address="10.0.0.2").open()
     told = [record.getMessage().split(" (")[0] for record in caplog.records]
     assert told == ["viewer 10.0.0.1 came, 1 now", "viewer 10.0.0.1 left", "viewer 10.0.0.2 came, 1 now"]
@@ -405,7 +399,7 @@ def test_closing_ends_every_stream_and_the_loop() -> None:
 
 def test_an_idle_loop_answers_its_probe(rig: Rig) -> None:
     rig.streams.probe.ask()
-    eventually(lambda: rig.streams.probe.answered)
+    until("the probe is answered", lambda: rig.streams.probe.answered)
 
 
 def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> None:
@@ -416,5 +410,5 @@ def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> Non
         client.close()
         rig.streams.places.take("10.0.0.1")
         rig.streams.add(accepted, Client("10.0.0.1", "10.0.0.1"), OPENING, 0.0)
-    eventually(lambda: rig.streams.places.taken == 0)
+    until("no viewer is left", lambda: rig.streams.places.taken == 0)
     rig.view().open()
