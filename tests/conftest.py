@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ _HANGS_SECONDS = 600.0
 
 # Where to write down what passed and failed. Not for a pytest that a test starts.
 _RESULTS = os.environ.pop("TEST_RESULTS", "")
+
+# a shell starts what runs in its background deaf to Ctrl-C, and everything that a test starts would be deaf, too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Report = Callable[[str], None]
 

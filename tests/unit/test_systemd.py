@@ -130,8 +130,8 @@ def test_without_systemd_nothing_is_said(
     ("microseconds", "pid", "seconds"),
     [
         ("30000000", None, 30.0),
-        ("30000000", os.getpid(), 30.0),
-        ("30000000", os.getpid() + 1, None),
+        pytest.param("30000000", os.getpid(), 30.0, id="ours"),
+        pytest.param("30000000", os.getpid() + 1, None, id="not-ours"),
         ("500000", None, 0.5),
         ("0", None, None),
         ("-5", None, None),
