@@ -20,6 +20,8 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from tests.lateness import patience
+
 ROOT = Path(__file__).parents[1]
 RIG = Path(__file__).parent / "rig" / "daemon.py"
 # of a stream; a proxy may write the names of fields its own way
@@ -134,7 +136,7 @@ class Daemon:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
+        sock.settimeout(patience(10))
         sock.connect(("127.0.0.1", self.port))
         if request.startswith("/"):
             request = f"GET {request} HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -154,7 +156,7 @@ class Daemon:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(patience(5))
         assert self.process.stdout
         self.process.stdout.close()
 
@@ -252,7 +254,7 @@ class Reading(threading.Thread):
     def finish(self) -> list[Part]:
         """All parts read; raises what the reading ran into."""
         self._stop_reading.set()
-        self.join(5)
+        self.join(patience(5))
         assert not self.is_alive(), "the stream stands still"
         if self.error:
             raise self.error

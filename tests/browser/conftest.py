@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from tests.lateness import patience
+
 CHECKOUT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -92,11 +94,11 @@ class Daemon:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(10)
+            self._process.wait(patience(10))
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(10)
-        self._reader.join(10)
+            self._process.wait(patience(10))
+        self._reader.join(patience(10))
 
 
 StartDaemon = Callable[..., Daemon]
@@ -182,7 +184,7 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
         browser.close()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patience(10))
 
 
 def _debugger(profile: Path) -> str:

@@ -19,6 +19,7 @@ from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from tests.browser.conftest import CHECKOUT
 from tests.browser.looking import KOREAN, PHONE, assert_moves, is_grey, picture, until, wait_until_live
+from tests.lateness import patience
 
 # ---- stream
 
@@ -239,7 +240,7 @@ class Wire:
     def close(self) -> None:
         self._closing = True
         for thread in self._threads:
-            thread.join(10)
+            thread.join(patience(10))
         self._listener.close()
 
     def _accept(self) -> None:

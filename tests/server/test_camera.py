@@ -16,6 +16,7 @@ import pytest
 from pi_cam_daemon import jpeg, layers
 from pi_cam_daemon.camera import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+from tests.lateness import patience
 
 PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
@@ -70,7 +71,7 @@ class Camera:
 
     def __init__(self, argv: list[str], stderr: Path) -> None:
         self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(patience(PATIENCE))
         self.stderr = stderr
         with theirs, stderr.open("wb") as errors:
             fd = theirs.fileno()
@@ -111,12 +112,12 @@ class Camera:
         return said
 
     def status(self) -> int:
-        return self.process.wait(PATIENCE)
+        return self.process.wait(patience(PATIENCE))
 
     def close(self) -> None:
         self.sock.close()
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(patience(PATIENCE))
 
 
 Start = Callable[..., Camera]
@@ -301,7 +302,7 @@ def test_without_a_server_it_ends_even_if_the_camera_hangs(start: Start) -> None
     camera = start(HANGING)
     camera.hear(Kind.HELLO)
     camera.sock.close()
-    assert camera.process.wait(6) == os.EX_UNAVAILABLE
+    assert camera.process.wait(patience(6)) == os.EX_UNAVAILABLE
 
 
 def test_a_server_that_talks_nonsense_is_as_good_as_none(start: Start) -> None:
@@ -334,7 +335,7 @@ def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configur
     )
     ours, theirs = socket.socketpair()
     with ours:
-        ours.settimeout(PATIENCE)
+        ours.settimeout(patience(PATIENCE))
         with theirs:
             fd = theirs.fileno()
             argv = [sys.executable, "-c", server, str(fd), PROGRAM.format(source=HANGING)]
@@ -346,12 +347,12 @@ def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configur
                 pass
         finally:
             process.kill()
-            process.wait(PATIENCE)
+            process.wait(patience(PATIENCE))
         killed_at = time.monotonic()
         with pytest.raises(EOFError):
             while True:
                 reader.read()
-    assert time.monotonic() - killed_at < 2
+    assert time.monotonic() - killed_at < patience(2)
 
 
 def test_a_program_that_the_camera_stack_starts_does_not_hold_the_socket(start: Start) -> None:
@@ -369,12 +370,12 @@ Source = Forking
     camera.status()
     killed_at = time.monotonic()
     camera.last_words()
-    assert time.monotonic() - killed_at < 2, "a dead camera process looks alive to the server"
+    assert time.monotonic() - killed_at < patience(2), "a dead camera process looks alive to the server"
 
 
 def test_a_frame_never_comes_into_the_middle_of_another() -> None:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(PATIENCE)
+    theirs.settimeout(patience(PATIENCE))
     big, small = b"b" * 5_000_000, b"small"
     outlet = Outlet(ours)
     outlet.live(True)
