@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -29,15 +30,18 @@ CONTENT_TYPE = rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of *condition*; fails when there is none within *seconds*."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+    """Return the first true value of *condition*; fail when there is none within *seconds* of a quiet machine."""
+    begun = time.monotonic()
+    while not (value := condition()):
+        waited = time.monotonic() - begun
+        assert waited < patience(seconds), f"not within {waited:.1f} s: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def basic(name: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
@@ -151,7 +155,7 @@ class Daemon:
     def stop(self, seconds: float = 5.0) -> int:
         """The exit status after SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self.process.wait(patience(seconds))
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -221,12 +225,11 @@ class Viewer:
 
     def next_where(self, what: str, wanted: Callable[[Part], bool], seconds: float = 10.0) -> Part:
         """The first picture from now on that is *wanted*."""
-        deadline = time.monotonic() + seconds
-        while True:
-            part = self.part()
-            if wanted(part):
-                return part
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        begun = time.monotonic()
+        while not wanted(part := self.part()):
+            waited = time.monotonic() - begun
+            assert waited < patience(seconds), f"not within {waited:.1f} s: {what}"
+        return part
 
     def close(self) -> None:
         self._file.close()

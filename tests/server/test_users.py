@@ -23,7 +23,7 @@ from pi_cam_daemon import users
 from pi_cam_daemon.handler import _CHANGES, _ROUTES
 from pi_cam_daemon.users import Role
 from tests.conftest import Report
-from tests.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
+from tests.harness import ROOT, Daemon, Reading, Viewer, basic, fairly_shown, running, until
 from tests.hosts import CAMERA
 from tests.lateness import patience
 
@@ -52,7 +52,7 @@ def daemon(tmp_path: Path, file: Path) -> Iterator[Daemon]:
 
 
 def login(name: str, password: str) -> str:
-    return "Authorization: Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    return f"Authorization: {basic(name, password)}"
 
 
 def ask(

@@ -15,6 +15,7 @@ from pi_cam_daemon.lockouts import Lockouts
 from pi_cam_daemon.logins import Logins
 from pi_cam_daemon.request import Refused, Request, parse
 from pi_cam_daemon.users import Role, User
+from tests.harness import basic
 from tests.lateness import patience
 
 HERE = "192.168.1.5"
@@ -47,10 +48,6 @@ KNOWN = {
     "bob": user("bob", "his"),
     "Zoë": user("Zoë", "지우개"),
 }
-
-
-def basic(name: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def asked(path: str = "/stream", authorization: str | None = None, method: str = "GET") -> Request:

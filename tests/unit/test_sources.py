@@ -27,8 +27,6 @@ from pi_cam_daemon.sources import CameraInfo, Commands, Source, Still, Stop, Tak
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
 from tests.lateness import patience
 
-PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
-
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
     upright = {"rotation": 0, "rotation_method": "pixels", "overlay": "", "hflip": False, "vflip": False}
@@ -86,10 +84,10 @@ class Run:
 
     def wait_for_frames(self, count: int) -> list[tuple[bytes, int]]:
         with self._changed:
-            arrived = self._changed.wait_for(lambda: self.error or len(self.frames) >= count, patience(PATIENCE))
+            arrived = self._changed.wait_for(lambda: self.error or len(self.frames) >= count, patience(10))
         if self.error:
             raise self.error
-        assert arrived, f"{len(self.frames)} of {count} frames in {PATIENCE} s"
+        assert arrived, f"{len(self.frames)} of {count} frames"
         return self.frames[:count]
 
     def take_still(self, number: int) -> Still:
@@ -97,10 +95,10 @@ class Run:
         count = len(self.stills)
         self.commands.put(TakeStill(number))
         with self._changed:
-            arrived = self._changed.wait_for(lambda: self.error or len(self.stills) > count, patience(PATIENCE))
+            arrived = self._changed.wait_for(lambda: self.error or len(self.stills) > count, patience(10))
         if self.error:
             raise self.error
-        assert arrived, f"no still in {PATIENCE} s"
+        assert arrived, "no still"
         return self.stills[-1]
 
     def is_quiet_for(self, seconds: float) -> bool:
@@ -112,7 +110,7 @@ class Run:
         """Tell it to stop; the seconds it took."""
         start = time.monotonic()
         self.commands.put(Stop())
-        self.thread.join(patience(PATIENCE))
+        self.thread.join(patience(10))
         assert not self.thread.is_alive(), "it does not stop"
         return time.monotonic() - start
 
@@ -190,7 +188,7 @@ class SourceContract(abc.ABC):
         run = Run(self.make(video()))
         run.commands.put(Stop())
         run.thread.start()
-        run.thread.join(patience(PATIENCE))
+        run.thread.join(patience(10))
         assert not run.thread.is_alive()
         assert run.error is None
 
@@ -240,7 +238,7 @@ class LosableSourceContract(SourceContract):
         with running(self.make(video())) as run:
             run.wait_for_frames(1)
             self.lose()
-            run.thread.join(patience(PATIENCE))
+            run.thread.join(patience(10))
             assert isinstance(run.error, SourceError)
             assert run.error.message
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import logging
@@ -20,7 +19,7 @@ from pi_cam_daemon.config import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
-from tests.harness import until
+from tests.harness import basic, until
 from tests.lateness import patience
 from tests.unit.test_sources import LosableSourceContract, Run, video
 from tests.upstream.servers import (
@@ -486,10 +485,6 @@ def test_the_body_of_a_redirect_is_not_waited_for() -> None:
             STREAM(sock, request)
 
     assert pictures_of(answer, 1) == PICTURES[:1]
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def md5(text: str) -> str:
