@@ -143,7 +143,7 @@ class Daemon:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
+        sock.settimeout(patience(10))
         sock.connect(("127.0.0.1", self.port))
         if request.startswith("/"):
             request = f"GET {request} HTTP/1.1\r\nHost: localhost\r\n\r\n"

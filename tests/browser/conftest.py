@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.harness import RUN, Daemon, running, until
+from tests.lateness import patience
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -116,7 +117,7 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
         browser.close()
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patience(10))
 
 
 def _debugger(profile: Path) -> str:

@@ -19,6 +19,7 @@ from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
 from tests.browser.looking import KOREAN, PHONE, assert_moves, is_grey, picture, wait_until_live
 from tests.harness import ROOT, until
+from tests.lateness import patience
 
 # ---- stream
 
@@ -241,7 +242,7 @@ class Wire:
     def close(self) -> None:
         self._closing = True
         for thread in self._threads:
-            thread.join(10)
+            thread.join(patience(10))
         self._listener.close()
 
     def _accept(self) -> None:

@@ -22,6 +22,7 @@ import pytest
 
 from tests.harness import RIG, Daemon, running, until
 from tests.hosts import CAMERA, Host, hosts, wire
+from tests.lateness import patience
 from tests.load.viewers import Crowd
 
 HERE = Path(__file__).parent
@@ -250,7 +251,7 @@ def test_ten_thousand_requests_good_and_bad(scene: Scene) -> None:
         assert wrk.returncode == 0 and found, told
         done += int(found[1])
         print(told)
-        assert time.monotonic() - begun < 60, f"{done} requests"
+        assert time.monotonic() - begun < patience(60), f"{done} requests"
     is_survived(scene, "wrk", before, sorted(rates), most)
 
 
@@ -262,7 +263,7 @@ def test_twenty_snapshots_at_once_of_a_camera_that_is_silent_are_refused_in_time
         with ThreadPoolExecutor(20) as pool:
             begun = time.monotonic()
             answers = list(pool.map(lambda _: scene.daemon.get("/snapshot?max_age_ms=0"), range(20)))
-            assert time.monotonic() - begun < 5  # which is what OctoPrint gives it
+            assert time.monotonic() - begun < patience(5)  # which is what OctoPrint gives it
     finally:
         os.kill(pid, signal.SIGCONT)
     assert {(status, headers["retry-after"]) for status, headers, _ in answers} == {(503, "2")}

@@ -14,9 +14,9 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.hub import Hub
 from tests.harness import until
+from tests.lateness import patience
 
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
-PATIENCE = 20.0  # seconds: how long a loaded machine may take to draw
 SIZE = (160, 120)
 
 
@@ -24,7 +24,7 @@ SIZE = (160, 120)
 def cards() -> Iterator[Cards]:
     cards = Cards()
     yield cards
-    cards.close(PATIENCE)
+    cards.close(patience(20))
 
 
 def children() -> list[str]:
@@ -115,8 +115,8 @@ def test_closing_leaves_no_process_behind() -> None:
     cards.get(Cause.LOST, (4000, 3000))
     until("a process draws", lambda: bool(children()))
     begin = time.monotonic()
-    cards.close(PATIENCE)
-    assert time.monotonic() - begin < 5
+    cards.close(patience(20))
+    assert time.monotonic() - begin < patience(5)
     assert not children()
     assert cards.get(Cause.LOST, SIZE) == PACKAGED
     assert cards.get(Cause.LOST, (4000, 3000)) == PACKAGED

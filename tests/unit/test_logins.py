@@ -16,6 +16,7 @@ from pi_cam_daemon.logins import Logins
 from pi_cam_daemon.request import Refused, Request, parse
 from pi_cam_daemon.users import Role, User
 from tests.harness import basic
+from tests.lateness import patience
 
 HERE = "192.168.1.5"
 VISITOR = Client("192.168.1.9", "192.168.1.9")
@@ -125,7 +126,7 @@ def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_toge
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(patience(10))
     assert found == [HTTPStatus.OK] * logins._MOST_WAITING
     assert (derive.times, derive.most) == (1, 1)
 
@@ -143,7 +144,7 @@ def test_more_than_can_wait_are_told_to_come_again() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(patience(20))
     assert found.count(HTTPStatus.UNAUTHORIZED) == derive.times >= logins._MOST_WAITING
     assert found.count(HTTPStatus.SERVICE_UNAVAILABLE) == 40 - derive.times > 0
     assert derive.most == 1

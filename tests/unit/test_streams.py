@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import layers, mjpeg
+from pi_cam_daemon import layers, mjpeg, streams
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
@@ -22,8 +22,8 @@ from pi_cam_daemon.protocol import Kind, pack
 from pi_cam_daemon.request import Refused
 from pi_cam_daemon.streams import HOLD_SECONDS, Streams
 from tests.harness import until
+from tests.lateness import patience
 
-PATIENCE = 10.0  # seconds: how long a loaded machine may take for what should be at once
 OPENING = b"HTTP/1.1 200 OK\r\n" + mjpeg.OPENING
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
 CARD = b"the card"
@@ -40,7 +40,7 @@ class Watching:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(patience(10))
         self._data = bytearray()
 
     def take(self, count: int) -> bytes:
@@ -100,7 +100,7 @@ class Rig:
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:
         ours, self.camera = socket.socketpair()
-        self.camera.settimeout(PATIENCE)
+        self.camera.settimeout(patience(10))
         self._sockets += [ours, self.camera]
         link = CameraLink(ours, framerate, lambda: None)
         self.streams.watch(link)
@@ -110,7 +110,7 @@ class Rig:
         """Send a frame and wait until it is published, so that no two of them merge."""
         captured_ns = time.monotonic_ns()
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
-        assert self.hub.wait(captured_ns / 1e9, PATIENCE)
+        assert self.hub.wait(captured_ns / 1e9, patience(10))
 
     def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
         self.streams.places.take(address)
@@ -124,7 +124,7 @@ class Rig:
         return Watching(client)
 
     def close(self) -> None:
-        self.streams.close(PATIENCE)
+        self.streams.close(patience(10))
         self._listener.close()
         for sock in self._sockets:
             sock.close()
@@ -156,7 +156,7 @@ def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
     client = rig.view()
     client.open()
     assert client.number() == 2
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < patience(0.5)
 
 
 def test_an_old_picture_is_shown_to_nobody(rig: Rig) -> None:
@@ -179,7 +179,17 @@ def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
         assert [client.part() for client in clients] == [picture(number)] * 5
 
 
-def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(rig: Rig) -> None:
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """One that repeats no picture, and shows no card, on a machine that is slow between two."""
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
+    monkeypatch.setattr(streams, "HOLD_SECONDS", 600.0)
+    with running() as rig:
+        yield rig
+
+
+def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(unhurried: Rig) -> None:
+    rig = unhurried
     slow, fast = rig.view(receive_buffer=4096), rig.view()
     slow.open()
     fast.open()
@@ -202,9 +212,9 @@ def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one
     begin = time.monotonic()
     while rig.streams.places.taken == 2:
         slow.take(50_000)
-        assert time.monotonic() - begin < PATIENCE
+        assert time.monotonic() - begin < patience(10)
         time.sleep(0.02)
-    assert 0.4 < time.monotonic() - begin < 4
+    assert 0.4 < time.monotonic() - begin < patience(4)
     for _ in range(10):
         slow.take(50_000)
     assert rig.streams.places.taken == 1
@@ -225,15 +235,18 @@ def test_a_cap_holds_on_average_however_the_frames_fall(fps: int, rig: Rig) -> N
     thread = threading.Thread(target=read)
     thread.start()
     begin = time.monotonic()
-    number = 0
+    moments: list[float] = []
     while (seconds := time.monotonic() - begin) < 1.0:
-        number += 1
-        rig.frame(picture(number))
-        time.sleep(0.012 + 0.01 * (number % 3))  # some 45 uneven frames a second
-    rig.streams.close(PATIENCE)
-    thread.join(PATIENCE)
-    assert number > 2 * fps, "this machine is too slow to tell"
-    assert seconds * fps * 0.8 - 1 <= len(numbers) <= seconds * fps + 2
+        rig.frame(picture(len(moments)))
+        moments.append(time.monotonic())
+        time.sleep(0.012 + 0.01 * (len(moments) % 3))  # some 45 uneven frames a second
+    rig.streams.close(patience(10))
+    thread.join(patience(10))
+    apart, last = 0, 0.0
+    for moment in moments:  # a slow machine makes fewer of them
+        if moment >= last + 1 / fps:
+            apart, last = apart + 1, moment
+    assert 0.9 * apart - 1 <= len(numbers) <= seconds * fps + 2
     assert numbers == sorted(set(numbers))
 
 
@@ -392,8 +405,8 @@ def test_closing_ends_every_stream_and_the_loop() -> None:
         client = rig.view()
         client.open()
         begin = time.monotonic()
-        rig.streams.close(PATIENCE)
-        assert time.monotonic() - begin < 1
+        rig.streams.close(patience(10))
+        assert time.monotonic() - begin < patience(1)
         assert client.at_end()
 
 

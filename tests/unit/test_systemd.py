@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.systemd import Notifier
+from tests.lateness import patience
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -16,7 +17,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     address = str(tmp_path / "notify") if request.param == "path" else f"@pi-cam-daemon-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address.replace("@", "\0", 1))
-        sock.settimeout(5)
+        sock.settimeout(patience(5))
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         yield sock
 
@@ -94,10 +95,10 @@ def test_a_systemd_that_does_not_read_is_not_waited_for(systemd: socket.socket) 
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()
-    thread.join(2)
+    thread.join(patience(2))
     blocked = thread.is_alive()
     systemd.close()  # frees a thread that hangs
-    thread.join(5)
+    thread.join(patience(5))
     assert not blocked, "sd_notify hangs as long as systemd does"
     assert notifier.failures > 0
 

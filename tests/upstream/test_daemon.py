@@ -16,6 +16,7 @@ from pi_cam_daemon import layers
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.supervisor import start_camera
 from tests.harness import RUN, Daemon, Reading, running, until
+from tests.lateness import patience
 from tests.upstream.servers import (
     PICTURES,
     STREAM,
@@ -227,7 +228,7 @@ def test_the_camera_process_stays_small_however_much_is_sent(what: str) -> None:
                     link.read()
                 time.sleep(0.002)
             link.tell(Kind.STOP)
-            process.wait(3)
+            process.wait(patience(3))
         finally:
             process.kill()
             process.wait()

@@ -18,6 +18,7 @@ import pytest
 from tests.bench import chart
 from tests.bench.figures import Figure, table
 from tests.harness import ROOT
+from tests.lateness import patience
 from tests.usb.machine import Machine, compiled
 
 PERIOD = 0.02
@@ -73,7 +74,7 @@ def serving(picture: Picture) -> Iterator[int]:
         thread.start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(patience(5))
 
 
 def seen(picture: Picture, *options: str) -> dict[str, Any]:
