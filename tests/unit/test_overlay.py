@@ -16,7 +16,7 @@ from pi_cam_daemon import jpeg, values
 from pi_cam_daemon.config import VideoConfig
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.overlay import Overlay
-from tests.unit.test_sources import video
+from tests.sources import video
 
 GREY = 128
 

@@ -21,7 +21,7 @@ from pi_cam_daemon.sources import CameraInfo, Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.harness import basic, until
 from tests.lateness import patience
-from tests.unit.test_sources import LosableSourceContract, Run, video
+from tests.sources import LosableSourceContract, Run, video
 from tests.upstream.servers import (
     BOUNDARY,
     PICTURES,
