@@ -1,22 +1,44 @@
-"""What all tiers share: their figures and times at the end, and no silent skips where a machine judges."""
+"""What all tiers share: their figures and times at the end, what scripts/test asks for, and no silent skips."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+from tests.lateness import patience
 
-_REPORTED = pytest.StashKey[list[str]]()
+# what they assert is explained as in a test
+pytest.register_assert_rewrite("tests.harness", "tests.sources")
+
+TESTS = Path(__file__).parent
+# of one test, with what it sets up: roots, hosts and cards take minutes
+_HANGS_SECONDS = 600.0
+
+# Where to write down what passed and failed. Not for a pytest that a test starts.
+_RESULTS = os.environ.pop("TEST_RESULTS", "")
+
+# a shell starts what runs in its background deaf to Ctrl-C, and everything that a test starts would be deaf, too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Report = Callable[[str], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="systemd, fleet, image, browser: for hours, with real periods")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let a test that hangs fail, so that it is named; tests of hours do not hang."""
+    if config.pluginmanager.hasplugin("timeout") and not config.getoption("--soak"):
+        seconds = patience(_HANGS_SECONDS)
+        for item in items:
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +49,7 @@ def soak(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
     """Takes a figure that the end of the run shows, with the name of its test."""
-    figures = request.config.stash.setdefault(_REPORTED, [])
-    return lambda figure: figures.append(f"{request.node.name}: {figure}")
+    return lambda figure: request.node.user_properties.append(("figure", f"{request.node.name}: {figure}"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,12 +62,29 @@ def pytest_runtest_makereport() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for figure in terminalreporter.config.stash.get(_REPORTED, []):
-        terminalreporter.write_line(figure)
     seconds: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[Path(report.nodeid).parts[1]] += report.duration
+                if report.when == "teardown":
+                    for kind, figure in report.user_properties:
+                        if kind == "figure":
+                            terminalreporter.write_line(str(figure))
     for tier, duration in seconds.items():
         terminalreporter.write_line(f"tier {tier}: {duration:.0f} s")
+    if _RESULTS:
+        _write_results(terminalreporter.stats, Path(_RESULTS))
+
+
+def _write_results(stats: dict[str, list[pytest.TestReport]], folder: Path) -> None:
+    """Add to the files counts (of each outcome) and failed (test and first line of the error, with a tab between)."""
+    failed: dict[str, str] = {}
+    for report in (*stats.get("failed", ()), *stats.get("error", ())):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        lines = (crash.message if crash else str(report.longrepr)).strip().splitlines()
+        failed.setdefault(report.nodeid, lines[0] if lines else "")
+    with (folder / "failed").open("a") as file:
+        file.writelines(f"{test}\t{error}\n" for test, error in failed.items())
+    with (folder / "counts").open("a") as file:
+        file.writelines(f"{outcome} {len(stats.get(outcome, ()))}\n" for outcome in ("passed", "skipped", "xfailed"))

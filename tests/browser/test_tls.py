@@ -14,9 +14,9 @@ from playwright.sync_api import Error, Playwright, expect
 
 from pi_cam_daemon import users
 from pi_cam_daemon.users import Role
+from tests import certificates
 from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS
-from tests.server import certificates
-from tests.server.certificates import Certificate
+from tests.certificates import Certificate
 
 NAME, PASSWORD = "alice", "correct horse battery"
 
@@ -30,10 +30,9 @@ def certificate(tmp_path: Path) -> Certificate:
 def daemon(start_daemon: Callable[..., Any], tmp_path: Path, certificate: Certificate) -> Any:
     users.add(tmp_path / "users", NAME, Role.ADMIN, PASSWORD)
     return start_daemon(
-        'source.kind="pattern"',
-        f'http.users_file="{tmp_path / "users"}"',
-        f'http.tls_certificate="{certificate.certificate}"',
-        f'http.tls_key="{certificate.key}"',
+        http__users_file=str(tmp_path / "users"),
+        http__tls_certificate=str(certificate.certificate),
+        http__tls_key=str(certificate.key),
     )
 
 

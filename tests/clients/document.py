@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 
-from tests.server.harness import ROOT
+from tests.harness import ROOT
 
 DOCUMENT = ROOT / "docs" / "integrations.md"
 # the camera's address in every block

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.server.harness import Daemon, Reading, Viewer, until
+from tests.harness import Daemon, Reading, Viewer, until
+from tests.lateness import patience
 
 FFMPEG = "ffmpeg -hide_banner -nostdin -loglevel repeat+warning"
 
@@ -103,7 +104,7 @@ def started(program: str, argv: Sequence[str | Path], folder: Path) -> Iterator[
     output = folder / "output"
     answer, theirs = socket.socketpair()
     with answer, output.open("wb") as log:
-        answer.settimeout(10)
+        answer.settimeout(patience(10))
         with theirs:
             stdout = theirs.fileno() if program in DOWNLOADERS else log.fileno()
             process = subprocess.Popen(
@@ -117,5 +118,5 @@ def started(program: str, argv: Sequence[str | Path], folder: Path) -> Iterator[
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+            process.wait(patience(5))
             print(f"--- {program}", output.read_text(errors="replace"), sep="\n")

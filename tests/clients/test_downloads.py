@@ -10,7 +10,7 @@ import pytest
 
 from pi_cam_daemon import frame
 from tests.clients import picture
-from tests.server.harness import Daemon, running
+from tests.harness import Daemon, running
 
 
 @pytest.fixture(scope="module")

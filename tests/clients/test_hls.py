@@ -14,7 +14,7 @@ import pytest
 from tests.clients.test_proxies import free_port
 from tests.clients.test_sites import SMALL, get, process
 from tests.conftest import Report
-from tests.server.harness import ROOT, running, until
+from tests.harness import ROOT, running, until
 
 CLIENTS = 200
 SECONDS = 12

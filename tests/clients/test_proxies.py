@@ -19,7 +19,8 @@ import pytest
 
 from tests.clients import document, picture
 from tests.conftest import Report
-from tests.server.harness import Daemon, Reading, Viewer, ask, running, until
+from tests.harness import Daemon, Reading, Viewer, ask, running, until
+from tests.lateness import patience
 
 NAME = "cameras.example.org"
 FRAME_SECONDS = 1 / 25
@@ -81,7 +82,7 @@ def in_front(name: str, camera: int, folder: Path) -> Iterator[Proxy]:
         yield proxy
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(5)
+        process.wait(patience(5))
         print(f"--- {name}", (folder / "proxy.log").read_text(), sep="\n")
 
 

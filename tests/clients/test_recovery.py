@@ -13,7 +13,7 @@ import pytest
 
 from tests.clients import document, picture
 from tests.clients.programs import Watching, started
-from tests.server.harness import running, until
+from tests.harness import running, until
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"

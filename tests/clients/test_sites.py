@@ -14,7 +14,8 @@ from pathlib import Path
 
 from tests.clients import document, picture
 from tests.clients.test_proxies import free_port
-from tests.server.harness import Daemon, Viewer, ask, running, until
+from tests.harness import Daemon, Viewer, ask, running, until
+from tests.lateness import patience
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"
@@ -61,7 +62,7 @@ def process(argv: Sequence[str | Path], folder: Path) -> Iterator[subprocess.Pop
         yield program
     finally:
         os.killpg(program.pid, signal.SIGKILL)
-        program.wait(5)
+        program.wait(patience(5))
         assert program.stdout
         program.stdout.close()
         print(log.read_text(errors="replace"))

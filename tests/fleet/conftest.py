@@ -22,7 +22,7 @@ import pytest
 
 from tests.clients.picture import alike, corners, turned
 from tests.fleet.releases import Releases
-from tests.server.harness import ROOT, until
+from tests.harness import ROOT, until
 from tests.systemd import hosts
 from tests.systemd.conftest import artefact, lab
 from tests.systemd.hosts import Host

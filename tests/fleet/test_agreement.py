@@ -18,7 +18,7 @@ import yaml
 from pi_cam_daemon import access, layers, text
 from pi_cam_daemon.config import Config
 from tests.fleet.conftest import ANSIBLE, VERSIONS
-from tests.server.harness import ROOT
+from tests.harness import ROOT
 
 ROLE = ROOT / "ansible/roles/pi_cam_daemon"
 TYPES = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.fleet.conftest import UNIT, Controller
-from tests.server.harness import ROOT, until
+from tests.harness import ROOT, until
 
 PORT = 19090
 MONITORING = ROOT / "ansible/monitoring"

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import Report
 from tests.fleet.conftest import ETC, OPT, OUTSIDE, UNIT, Controller
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
-from tests.server.harness import until
+from tests.harness import until
 from tests.systemd.test_install import Machine, package, repository
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon import users
+from tests import certificates
 from tests.conftest import Report
 from tests.fleet.conftest import ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
 from tests.fleet.releases import Releases
-from tests.server import certificates
-from tests.server.harness import until
+from tests.harness import until
 
 PASSWORD = "swordfish"
 UPSTREAM = f"http://camera:{PASSWORD}@127.0.0.1:1/"

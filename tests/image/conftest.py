@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.harness import ROOT, until
 from tests.image import machine
 from tests.image.machine import BOOT_SECONDS, CACHE, SETTINGS, Machine
-from tests.server.harness import ROOT, until
 
 BASE = CACHE / "base.img"
 ARTEFACT = CACHE / "artefact.tar.zst"

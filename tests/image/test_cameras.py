@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
+from tests.harness import until
 from tests.image.conftest import Running
 from tests.image.machine import Machine
-from tests.server.harness import until
 
 RIG = Path(__file__).parent / "rig"
 SECONDS = 600.0

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__
-from tests.server.harness import ROOT, until
-from tests.server.hosts import Host, hosts, wire
+from tests.harness import ROOT, until
+from tests.hosts import Host, hosts, wire
+from tests.lateness import patience
 
 # a network's name, avahi's folders and user, and D-Bus, as on a machine of its own; the rest is this one's
 BOOT = r"""
@@ -70,7 +71,7 @@ def machine(host: Host, name: str, log: Path) -> Iterator[Machine]:
         yield Machine(int(child))
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(patience(10))
         print(f"--- avahi on {name}", log.read_text(), sep="\n")
 
 

@@ -15,7 +15,8 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
-from tests.server.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.lateness import patience
 from tests.server.test_service import Systemd
 
 STALL = 2.0
@@ -53,7 +54,7 @@ def test_killed_the_viewer_stays_and_pictures_are_back_within_two_seconds(tmp_pa
         part = until(
             "a picture taken after the kill", lambda: viewer.parts[-1].timestamp > killed + 0.1 and viewer.parts[-1], 5
         )
-        assert part.timestamp - killed < 2.0
+        assert part.timestamp - killed < patience(2.0)
         recovers(daemon, pid, 5)
         viewer.finish()
         assert "died (SIGKILL)" in daemon.log()
@@ -68,12 +69,12 @@ def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stal
         stopped = time.monotonic()
         drawn = card(Cause.STALLED)
         shown = viewer.next_where("a card", lambda part: part.jpeg in (PACKAGED, drawn))
-        assert 1.9 <= shown.arrived - stopped <= 4.0
+        assert 1.9 <= shown.arrived - stopped <= patience(4.0)
         shown = viewer.next_where("a card of the right size and cause", lambda part: part.jpeg == drawn)
         assert b"\r\nX-No-Picture: stalled\r\n" in shown.header
         assert shown.size == (320, 240)
         back = viewer.next_where("a live picture", lambda part: part.jpeg not in (PACKAGED, drawn), 15)
-        assert back.arrived - stopped <= 5.0 + 3.0
+        assert back.arrived - stopped <= patience(8.0)
         recovers(daemon, pid, 5)
         assert daemon.state()["camera_process"]["starts"] == 2
         viewer.close()
@@ -88,7 +89,7 @@ def test_a_standing_picture_is_repeated_each_second_with_its_own_time(tmp_path: 
         repeated = [b for a, b in itertools.pairwise(parts) if a.timestamp == b.timestamp and a.jpeg == b.jpeg]
         assert repeated, "the last picture was not sent again"
         gaps = [b.arrived - a.arrived for a, b in itertools.pairwise(parts)]
-        assert max(gaps) < 1.5
+        assert max(gaps) < patience(1.5)
         viewer.close()
 
 
@@ -145,7 +146,7 @@ def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) ->
         asked = time.monotonic()
         status, headers, body = daemon.get("/snapshot")
         assert (status, headers["retry-after"], body) == (503, "2", b"No camera is connected\n\nCheck the cable\n")
-        assert time.monotonic() - asked < 1  # a camera known to be away is not waited for
+        assert time.monotonic() - asked < patience(1)  # a camera known to be away is not waited for
         assert daemon.get("/livez")[0] == 200
         starts = daemon.state()["camera_process"]["starts"]
         until("another attempt", lambda: daemon.state()["camera_process"]["starts"] > starts, 10)
@@ -263,4 +264,4 @@ def test_a_snapshot_of_a_silent_camera_is_refused_in_time(tmp_path: Path) -> Non
         asked = time.monotonic()
         status, _, body = daemon.get("/snapshot")
         assert (status, body) == (503, b"The camera gave no picture in time\n")
-        assert 3.5 < time.monotonic() - asked < 4.9  # OctoPrint gives 5 s
+        assert 3.5 < time.monotonic() - asked < patience(4.9)  # OctoPrint gives 5 s

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.harness import Daemon, running
+from tests.harness import Daemon, running
+from tests.lateness import patience
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,9 @@ def answer_in_time(daemon: Daemon, sent: bytes, ends: bool) -> bytes:
         with contextlib.suppress(ConnectionError):
             while b"multipart/x-mixed-replace" not in answer and (chunk := sock.recv(65536)):
                 answer += chunk
-    assert time.monotonic() - begun < 10  # request, kept connection, snapshot and lingering, each with its timeout
+    assert time.monotonic() - begun < patience(
+        10
+    )  # request, kept connection, snapshot and lingering, each with its timeout
     return answer
 
 

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
-from tests.server.harness import RIG, Daemon, Reading, running, until
+from tests.harness import RIG, Daemon, Reading, running, until
+from tests.lateness import patience
 from tests.server.test_service import Systemd
 
 # with the labels of each; process_* is prometheus_client's
@@ -162,7 +163,7 @@ def test_many_first_scrapes_at_once_are_all_answered(daemon: Daemon) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(patience(20))
     assert len(answers) == 8 and all(names >= set(CONTRACT) for names in answers)
 
 

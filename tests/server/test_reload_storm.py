@@ -19,9 +19,9 @@ from pathlib import Path
 
 from pi_cam_daemon import users
 from pi_cam_daemon.users import Role
+from tests import certificates
 from tests.conftest import Report
-from tests.server import certificates
-from tests.server.harness import RIG, Daemon, running, until
+from tests.harness import RIG, Daemon, running, until
 
 SECONDS = 10.0
 HASTY = RIG.with_name("hasty.py")

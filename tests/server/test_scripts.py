@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import ROOT
+from tests.harness import ROOT
+from tests.lateness import patience
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,11 @@ def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
         with urllib.request.urlopen(address + "snapshot", timeout=10) as answer:
             assert answer.read()[:2] == b"\xff\xd8"
         process.send_signal(signal.SIGINT)  # Ctrl-C
-        assert process.wait(5) == 0
+        assert process.wait(patience(5)) == 0
     finally:
         process.kill()
         process.stdout.close()
-        process.wait(5)
+        process.wait(patience(5))
 
 
 def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_path: Path) -> None:

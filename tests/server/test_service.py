@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.server.harness import RIG, ROOT, Daemon, Part, Reading, running, until
+from tests.harness import RIG, ROOT, Daemon, Part, Reading, running, until
+from tests.lateness import patience
 
 
 class Systemd:
@@ -98,17 +99,17 @@ def test_sigterm_ends_everything_within_two_seconds_under_viewers(tmp_path: Path
             until("the fault was taken", lambda: not daemon.fault_file.exists())
         asked = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - asked < 2
+        assert time.monotonic() - asked < patience(2)
         assert not Path(f"/proc/{pid}").exists()
         for viewer in viewers:
-            viewer.join(2)
+            viewer.join(patience(2))
             assert not viewer.is_alive()
 
 
 def test_ctrl_c_at_the_terminal_is_no_traceback_however_early(tmp_path: Path) -> None:
     with running(tmp_path / "daemon") as daemon:
         os.killpg(daemon.process.pid, signal.SIGINT)  # the camera process is still busy with its imports
-        assert daemon.process.wait(5) == 0
+        assert daemon.process.wait(patience(5)) == 0
         assert "Traceback" not in daemon.log() and "died" not in daemon.log()
 
 
@@ -133,7 +134,7 @@ def test_the_camera_process_does_not_outlive_a_killed_daemon(tmp_path: Path) -> 
         pid = daemon.camera_pid()
         os.kill(pid, signal.SIGSTOP)  # it cannot help itself
         daemon.process.kill()
-        daemon.process.wait(5)
+        daemon.process.wait(patience(5))
         # what nobody waits for stays a zombie where the test itself is process 1's stand-in
         until("the camera process dead", lambda: "\nState:\tZ" in _status(pid) or not _status(pid))
 
@@ -154,7 +155,7 @@ def test_the_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_log(tmp_pa
         until("the camera process's stacks", lambda: re.search(r'camera.py", line \d+ in hang\n', daemon.log()))
         assert re.search(r'camera.py", line \d+ in _send_all\n', daemon.log())
         daemon.process.send_signal(signal.SIGABRT)
-        assert daemon.process.wait(5) == -signal.SIGABRT
+        assert daemon.process.wait(patience(5)) == -signal.SIGABRT
         for loop in ("daemon.py", "streams.py", "server.py", "supervisor.py"):
             assert re.search(rf'pi_cam_daemon/{loop}", line \d+ in (run|_run|serve_forever)\n', daemon.log())
 
@@ -314,7 +315,7 @@ def test_a_source_that_is_not_there_keeps_the_daemon_up(tmp_path: Path) -> None:
             until("the reason", lambda: "picamera2" in (tmp_path / "log").read_text())
             assert process.poll() is None
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(patience(5)) == 0
         finally:
             process.kill()
             assert process.stdout
@@ -372,3 +373,34 @@ def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_pat
         daemon.wait_for_state("streaming")
         told = daemon.log().count("WARNING no permission to open /dev/video0 (group video)\n")
         assert told == (kind == "csi")
+
+
+TAKE = """
+import os, sys
+from pi_cam_daemon.systemd import listening_socket
+
+handed, listen_pid, listen_fds = sys.argv[1:]
+for number in (3, 4):
+    os.dup2(int(handed), number)
+os.environ |= {"LISTEN_PID": listen_pid or str(os.getpid()), "LISTEN_FDS": listen_fds, "LISTEN_FDNAMES": "x"}
+taken = listening_socket()
+print(taken and (taken.getsockname()[1], taken.fileno(), taken.get_inheritable()))
+print([name for name in os.environ if name.startswith("LISTEN_")])
+"""
+
+
+@pytest.mark.parametrize(
+    ("listen_pid", "listen_fds", "taken"), [("", "1", True), ("", "2", True), ("", "", False), ("1", "1", False)]
+)
+def test_the_socket_unit_s_socket_is_taken_by_the_process_it_is_meant_for(
+    listen_pid: str, listen_fds: str, taken: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        handed = listener.fileno()
+        done = subprocess.run(
+            [sys.executable, "-c", TAKE, str(handed), listen_pid, listen_fds],
+            pass_fds=(handed,), capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        expected = str((listener.getsockname()[1], 3, False)) if taken else "None"
+    assert done.stdout.splitlines() == [expected, "[]"], done.stderr
+    assert ("is not served" in done.stderr) == (listen_fds == "2")

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.server.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, running, until
+from tests.lateness import patience
 
 DETAILS, TAKEN, OFFSET = 0x8769, 0x9003, 0x9011
 FULL = (3280, 2464)
-STILL_FAULT = "still-fault"  # as tests/server/rig/camera.py calls the file
+STILL_FAULT = "still-fault"  # as tests/rig/camera.py calls the file
 
 
 class Asking(threading.Thread):
@@ -23,16 +24,21 @@ class Asking(threading.Thread):
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon=True)
         self._daemon = daemon
-        self.answer: tuple[int, dict[str, str], bytes] = (0, {}, b"")
+        self._answer: tuple[int, dict[str, str], bytes] | OSError = (0, {}, b"")
         self.start()
 
     def run(self) -> None:
-        self.answer = self._daemon.get("/still.jpg", timeout=30)
+        try:
+            self._answer = self._daemon.get("/still.jpg", timeout=30)
+        except OSError as error:
+            self._answer = error
 
     def finish(self) -> tuple[int, dict[str, str], bytes]:
-        self.join(30)
+        self.join(patience(30))
         assert not self.is_alive()
-        return self.answer
+        if isinstance(self._answer, OSError):
+            raise self._answer
+        return self._answer
 
 
 def fault(daemon: Daemon, word: str) -> None:
@@ -106,7 +112,10 @@ def test_a_quick_one_makes_nobody_wait_for_long(tmp_path: Path) -> None:
 
 
 def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp_path: Path) -> None:
-    with running(tmp_path, {"source.stall_timeout_seconds": 1.0}) as daemon, closing(daemon.watch()) as viewer:
+    with (
+        running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
+        closing(daemon.watch()) as viewer,
+    ):
         viewer.part()
         pid = daemon.camera_pid()
         fault(daemon, "slow")
@@ -119,7 +128,10 @@ def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp
 
 
 def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path: Path) -> None:
-    with running(tmp_path, {"source.stall_timeout_seconds": 1.0}) as daemon, closing(daemon.watch()) as viewer:
+    with (
+        running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
+        closing(daemon.watch()) as viewer,
+    ):
         daemon.wait_for_state("streaming")
         pid = daemon.camera_pid()
         fault(daemon, "hang")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import RIG, Daemon, running, until
+from tests.harness import RIG, Daemon, running, until
 
 BUGGY = RIG.with_name("buggy.py")
 

@@ -23,8 +23,9 @@ from pi_cam_daemon import users
 from pi_cam_daemon.handler import _CHANGES, _ROUTES
 from pi_cam_daemon.users import Role
 from tests.conftest import Report
-from tests.server.harness import ROOT, Daemon, Reading, Viewer, fairly_shown, running, until
-from tests.server.hosts import CAMERA
+from tests.harness import ROOT, Daemon, Reading, Viewer, basic, fairly_shown, running, until
+from tests.hosts import CAMERA
+from tests.lateness import patience
 
 ADMIN, VIEWER = ("alice", "correct horse battery"), ("bob", "지우개 staple")
 WRONG = ("bob", "correct horse battery")
@@ -51,7 +52,7 @@ def daemon(tmp_path: Path, file: Path) -> Iterator[Daemon]:
 
 
 def login(name: str, password: str) -> str:
-    return "Authorization: Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    return f"Authorization: {basic(name, password)}"
 
 
 def ask(
@@ -241,7 +242,7 @@ def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_
             known += 1
             assert ask(daemon, "/snapshot", VIEWER)[0] == 200  # is remembered, and never waits
         for thread in threads:
-            thread.join(60)
+            thread.join(patience(60))
         ended = time.monotonic()
         shown, least = fairly_shown(watching, begun, ended)
         log = daemon.log()

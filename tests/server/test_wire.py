@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, running, until
 
 STREAMS = [
     "/stream", "/stream.mjpg", "/video", "/mjpeg/stream/", "/mjpeg/stream", "/?action=stream", "/?action=stream_0",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import ROOT, Reading, Viewer, ask, until
+from tests.harness import ROOT, Reading, Viewer, ask, until
 from tests.systemd import hosts
 from tests.systemd.hosts import Host
 

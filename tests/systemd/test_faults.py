@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.server.harness import until
+from tests.harness import until
 from tests.systemd import stopped_thread
 from tests.systemd.conftest import Camera
 from tests.systemd.hosts import Host

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.server.harness import ROOT, until
+from tests.harness import ROOT, until
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host

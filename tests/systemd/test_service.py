@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.server.harness import ROOT, until
+from tests.harness import ROOT, until
 from tests.systemd.conftest import DROP_INS, ETC, UNIT, Camera
 
-CLOCK = ROOT / "tests/server/rig/clock.py"
+CLOCK = ROOT / "tests/rig/clock.py"
 GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Report
-from tests.server.harness import ROOT, until
+from tests.harness import ROOT, until
 from tests.systemd.conftest import UNIT, Camera
 from tests.systemd.hosts import Host
 

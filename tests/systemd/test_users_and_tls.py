@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server import certificates
-from tests.server.certificates import Certificate
-from tests.server.harness import until
+from tests import certificates
+from tests.certificates import Certificate
+from tests.harness import until
 from tests.systemd.conftest import ETC, UNIT, Camera
 
 SOCKET = "pi-cam-daemon.socket"

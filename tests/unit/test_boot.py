@@ -264,7 +264,10 @@ def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> 
         assert words in text
 
 
-def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(card: Card) -> None:
+def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(
+    card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_file, "_last_words", lambda: "")  # of the service; no journalctl is asked
     card.boot()
     status_file.write(card.root)
     file = card.root / "boot/firmware/pi-cam-status.txt"

@@ -1,7 +1,5 @@
 """The deadlines fit into each other: nobody is cut short while working through a worst case that was planned for."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from pi_cam_daemon import daemon, supervisor
@@ -39,14 +37,3 @@ def test_each_wait_of_the_supervisor_is_shorter_than_the_time_to_answer_a_probe(
 
 def test_last_words_are_waited_for_longer_than_the_supervisor_sleeps_meanwhile() -> None:
     assert supervisor._REAP_SECONDS < supervisor._LAST_WORDS_SECONDS < supervisor._KILL_SECONDS
-
-
-def test_the_server_loads_nothing_heavy_before_it_serves() -> None:
-    """On a Zero 2 W each of these takes a good part of a second."""
-    load = "import sys, pi_cam_daemon.cli, pi_cam_daemon.daemon; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-sc", load], capture_output=True, text=True, check=True, cwd=ROOT)
-    loaded = set(done.stdout.split())
-    assert "pi_cam_daemon.supervisor" in loaded
-    assert (
-        loaded & {"numpy", "cv2", "picamera2", "prometheus_client", "asyncio", "tempfile", "multiprocessing"} == set()
-    )

@@ -1,7 +1,5 @@
 import importlib.resources
 import itertools
-import subprocess
-import sys
 from typing import Any
 
 import cv2
@@ -20,10 +18,6 @@ def decoded(data: bytes) -> npt.NDArray[np.uint8]:
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return pixels.astype(np.uint8)
-
-
-def run(*argv: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "pi_cam_daemon.card", *argv], capture_output=True, timeout=60)
 
 
 def margins(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -67,14 +61,16 @@ def test_a_starting_camera_is_not_crossed_out() -> None:
 @pytest.mark.parametrize(
     ("cause", "width", "height"), [("missing", 640, 480), ("wedged", 1281, 719), ("unknown", 16, 16)]
 )
-def test_the_process_writes_one_jpeg_of_exactly_this_size(cause: str, width: int, height: int) -> None:
-    result = run(cause, str(width), str(height))
-    assert result.returncode == 0
-    assert result.stderr == b""
-    jpeg.check(result.stdout)
-    assert jpeg.size(result.stdout) == (width, height)
-    assert decoded(result.stdout).shape == (height, width, 3)
-    assert b"Exif" not in result.stdout
+def test_one_jpeg_of_exactly_this_size_is_written(
+    cause: str, width: int, height: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert card.main([cause, str(width), str(height)]) == 0
+    data, errors = capfdbinary.readouterr()
+    assert errors == b""
+    jpeg.check(data)
+    assert jpeg.size(data) == (width, height)
+    assert decoded(data).shape == (height, width, 3)
+    assert b"Exif" not in data
 
 
 @pytest.mark.parametrize(
@@ -94,12 +90,13 @@ def test_the_process_writes_one_jpeg_of_exactly_this_size(cause: str, width: int
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(argv: tuple[str, ...]) -> None:
-    result = run(*argv)
-    assert result.returncode == 2
-    assert result.stdout == b""
-    assert len(result.stderr.decode().splitlines()) == 1
-    assert b"Traceback" not in result.stderr
+def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(
+    argv: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert card.main([*argv]) == 2
+    out, errors = capfd.readouterr()
+    assert out == ""
+    assert len(errors.splitlines()) == 1
 
 
 def test_the_packaged_card_is_640x480_and_readable() -> None:

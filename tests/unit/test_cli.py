@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +14,6 @@ from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.sources.csi import Camera as CsiCamera
 from pi_cam_daemon.sources.usb import Camera as UsbCamera
 
-COMMAND = [sys.executable, "-m", "pi_cam_daemon"]
 PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
 
 
@@ -141,16 +135,6 @@ def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) 
     assert tomllib.loads(result.out)["http"]["port"] == 8080
 
 
-@pytest.mark.parametrize("command", [["run"], ["config"], ["snapshot", "never-written.jpg"]])
-def test_a_bad_configuration_exits_with_78_before_anything_else(command: list[str], bad: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, *command, "--config", bad], capture_output=True, text=True, timeout=30, cwd=tmp_path, env=_env()
-    )
-    assert (done.returncode, done.stdout) == (78, "")
-    assert len(done.stderr.splitlines()) == 2
-    assert list(tmp_path.iterdir()) == [bad]
-
-
 # --- list-cameras
 
 
@@ -186,44 +170,6 @@ def test_list_cameras_always_offers_the_test_picture(run: Runner) -> None:
 # --- snapshot
 
 
-def test_snapshot_writes_one_picture_and_leaves_nothing_else(run: Runner, empty: Path, tmp_path: Path) -> None:
-    out = tmp_path / "pictures" / "garden.jpg"
-    out.parent.mkdir()
-    out.write_bytes(b"an older picture")
-    result = run("snapshot", out, "--config", empty, *PATTERN)
-    assert (result.code, result.out, result.errors) == (0, "", [])
-    assert out.read_bytes()[:2] == b"\xff\xd8"
-    assert list(out.parent.iterdir()) == [out]
-
-
-def test_snapshot_replaces_what_a_link_points_to_and_keeps_the_link(run: Runner, empty: Path, tmp_path: Path) -> None:
-    (tmp_path / "today.jpg").symlink_to(tmp_path / "real.jpg")
-    assert run("snapshot", tmp_path / "today.jpg", "--config", empty, *PATTERN).code == 0
-    assert (tmp_path / "today.jpg").is_symlink()
-    assert (tmp_path / "real.jpg").read_bytes()[:2] == b"\xff\xd8"
-
-
-def test_snapshot_to_a_dash_is_standard_output(empty: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "snapshot", "-", "--config", empty, *PATTERN], capture_output=True, timeout=60, env=_env()
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout[:2] == b"\xff\xd8"
-    assert done.stdout[-2:] == b"\xff\xd9"
-
-
-def test_snapshot_does_not_replace_a_device(run: Runner, empty: Path, tmp_path: Path) -> None:
-    fifo = tmp_path / "pipe"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        assert run("snapshot", fifo, "--config", empty, *PATTERN).code == 0
-        assert os.read(reader, 2) == b"\xff\xd8"
-    finally:
-        os.close(reader)
-    assert fifo.is_fifo()
-
-
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
@@ -236,72 +182,3 @@ def test_snapshot_does_not_replace_a_device(run: Runner, empty: Path, tmp_path: 
 def test_snapshot_tells_where_it_cannot_write(run: Runner, empty: Path, tmp_path: Path, out: str, reason: str) -> None:
     result = run("snapshot", tmp_path / out, "--config", empty, *PATTERN)
     assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {tmp_path / out}: {reason}"])
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("out", ["-", "/dev/full"])
-def test_snapshot_tells_that_the_disk_is_full(empty: Path, out: str) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "snapshot", out, "--config", empty, *PATTERN],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=_env(),
-        )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, f"pi-cam-daemon: {out}: No space left on device\n")
-
-
-@pytest.mark.skipif(Path("/dev/media0").exists(), reason="this machine may have a camera")
-def test_a_camera_that_fails_is_one_line_and_exit_code_1(run: Runner, empty: Path, tmp_path: Path) -> None:
-    out = tmp_path / "pictures" / "garden.jpg"
-    out.parent.mkdir()
-    result = run("snapshot", out, "--config", empty, "--set", 'source.kind="csi"')
-    assert result.code == 1
-    assert result.errors[-1].startswith("pi-cam-daemon: ")
-    assert list(out.parent.iterdir()) == []
-
-
-# --- signals and pipes
-
-
-def _env() -> dict[str, str]:
-    """The package is found from any working directory."""
-    return {**os.environ, "PYTHONPATH": str(Path(layers.__file__).parents[1])}
-
-
-def test_a_reader_that_went_away_is_no_traceback(empty: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        done = subprocess.run(
-            [*COMMAND, "config", "--config", empty],
-            stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, env=_env(),
-        )  # fmt: skip
-    finally:
-        os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path) -> None:
-    fifo = tmp_path / "never-written.toml"
-    os.mkfifo(fifo)
-    process = subprocess.Popen([*COMMAND, "check-config", fifo], stderr=subprocess.PIPE, text=True, env=_env())
-    writer = None
-    try:
-        deadline = time.monotonic() + 30
-        while writer is None:  # a writer can open it as soon as the command is there to read it
-            try:
-                writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:
-                assert time.monotonic() < deadline, "the command never opened its file"
-                time.sleep(0.01)
-        # From here on it sleeps only in read(). A signal on the way there is seen by Python after the read, so never.
-        while (Path("/proc") / str(process.pid) / "stat").read_text().rpartition(")")[2].split()[0] != "S":
-            assert time.monotonic() < deadline, "the command never read its file"
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait(timeout=10)
-        if writer is not None:
-            os.close(writer)
-    assert (process.returncode, errors) == (130, "")

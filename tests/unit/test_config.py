@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import tomllib
 from dataclasses import FrozenInstanceError
@@ -494,12 +492,6 @@ def test_only_what_concerns_the_camera_changes_its_part() -> None:
     other = load(settings=["http.port=9", 'log.level="debug"', "source.idle_seconds=1"], etc=NOWHERE)
     assert other.camera == one.camera
     assert load(settings=["video.quality=81"], etc=NOWHERE).camera != one.camera
-
-
-def test_the_configuration_loads_no_camera_library_and_no_server() -> None:
-    script = "import sys, pi_cam_daemon.layers; print(*{'numpy', 'cv2', 'picamera2', 'http.server'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout.split() == []
 
 
 # -- controls

@@ -9,7 +9,7 @@ import pytest
 from pi_cam_daemon.config import ControlsConfig
 from pi_cam_daemon.controls import Control, Kind
 from pi_cam_daemon.sources.csi_controls import CsiControls
-from tests.unit.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
+from tests.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
 
 FRAME_US = 40_000
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.errors import JpegError
+from tests.lateness import patience
 
 
 def picture(width: int = 160, height: int = 120, progressive: bool = False) -> bytes:
@@ -100,20 +101,21 @@ def test_a_header_that_ends_anywhere_is_a_jpeg_error() -> None:
             jpeg.size(WHOLE[:length])
 
 
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="fill bytes without end"),
-        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 2_500_000, id="empty segments without end"),
-        pytest.param(WHOLE[:-2] + b"\xff\0" * 5_000_000, id="picture data without end"),
-        pytest.param(WHOLE + bytes(10_000_000) + b"x", id="padding without end"),
-    ],
-)
+# ten megabytes each
+HOSTILE = [
+    pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="fill bytes without end"),
+    pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 2_500_000, id="empty segments without end"),
+    pytest.param(WHOLE[:-2] + b"\xff\0" * 5_000_000, id="picture data without end"),
+    pytest.param(WHOLE + bytes(10_000_000) + b"x", id="padding without end"),
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
 def test_ten_hostile_megabytes_cost_no_time(hostile: bytes) -> None:
     start = time.monotonic()
     with pytest.raises(JpegError):
         jpeg.check(hostile)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < patience(1)
 
 
 def refuses_or_accepts(data: bytes) -> None:
@@ -302,10 +304,7 @@ def test_a_flat_picture_is_no_less_whole() -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="fill bytes without end"),
-        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 2_500_000, id="empty segments without end"),
-        pytest.param(WHOLE[:-2] + b"\xff\0" * 5_000_000, id="picture data without end"),
-        pytest.param(WHOLE + bytes(10_000_000) + b"x", id="padding without end"),
+        *HOSTILE,
         pytest.param(SMALL * (10_000_000 // len(SMALL)), id="pictures without end"),
         pytest.param(WHOLE[:-2] + b"\xff\xd8" * 5_000_000, id="starts without end"),
         pytest.param((WHOLE[:-2] + WHOLE) * (5_000_000 // len(WHOLE)), id="half pictures without end"),

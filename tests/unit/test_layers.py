@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,18 +166,3 @@ def test_only_the_systemd_module_reads_what_systemd_hands_over() -> None:
 
 
 # __main__ is left out: to import it is to run the program
-@pytest.mark.parametrize("module", [name for name in TREES if not name.endswith(".__main__")])
-def test_an_import_does_no_work(module: str) -> None:
-    """It starts no thread, and no module of the server loads what costs a Pi seconds and megabytes."""
-    probe = (
-        f"import sys, threading, {module}\n"
-        "heavy = {'numpy', 'cv2', 'picamera2', 'libcamera', 'prometheus_client'}\n"
-        "print(threading.active_count(), *(heavy & set(sys.modules)))"
-    )
-    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
-    threads, *heavy = result.stdout.split()
-    assert threads == "1"
-    loads = {f"pi_cam_daemon.{name}" for name in ("card", "lettering", "overlay", "metrics")}
-    if module not in loads and not module.startswith(f"{SOURCES}."):
-        assert not heavy

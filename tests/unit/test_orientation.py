@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import pi_cam_daemon
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.orientation import Orientation
@@ -183,29 +180,6 @@ def test_a_thousand_pictures_leave_no_memory_behind() -> None:
 
     before = turn(200)
     assert turn(1000) - before < 500 * len(data), "a thousand handles and pictures"
-
-
-def test_without_the_library_it_is_decoded_and_one_line_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "picture.jpg").write_bytes(encoded(scene(64, 48)))
-    # where the loader finds what stands in its way: a library that is none
-    (tmp_path / "libturbojpeg.so.0").write_bytes(b"not a library")
-    program = (
-        "import logging, sys; logging.basicConfig()\n"
-        "from pi_cam_daemon.orientation import Orientation\n"
-        "orientation = Orientation(90, False, False)\n"
-        "data = open('picture.jpg', 'rb').read()\n"
-        "sys.stdout.buffer.write([orientation.jpeg(data) for _ in range(3)][-1])\n"
-    )
-    environment = os.environ | {
-        "LD_LIBRARY_PATH": str(tmp_path),
-        "PYTHONPATH": str(Path(pi_cam_daemon.__file__).parent.parent),
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr.decode()
-    assert difference(decoded(result.stdout), np.rot90(scene(64, 48), -1)) < 4
-    assert result.stderr.count(b"sudo apt install libturbojpeg0") == 1
 
 
 def test_the_library_is_installed_here() -> None:

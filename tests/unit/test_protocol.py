@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import ProtocolError
 from pi_cam_daemon.protocol import HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Message, Reader, pack
+from tests.lateness import patience
 
 MESSAGES = st.tuples(
     st.sampled_from(Kind),
@@ -179,7 +180,7 @@ def test_the_other_side_going_away_is_eof_however_it_goes() -> None:
         with sock:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
-            sock.settimeout(5)
+            sock.settimeout(patience(5))
             with pytest.raises(EOFError):
                 Reader(sock).read()
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.redaction import Redactor
+from tests.lateness import patience
 
 
 def redact(text: str) -> str:
@@ -97,4 +98,4 @@ def test_no_secret_stays(text: str) -> None:
 def test_no_line_of_a_stranger_makes_it_slow(text: str) -> None:
     begin = time.monotonic()
     redact(text)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < patience(2)

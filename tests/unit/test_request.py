@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pi_cam_daemon import layers
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import Reader, Request, parse
+from tests.lateness import patience
 
 HTTP = layers.load(etc=Path("/nonexistent")).http
 SECONDS = 10.0
@@ -247,7 +248,7 @@ def test_empty_lines_without_end_are_not_kept() -> None:
         flooding = threading.Thread(target=flood)
         flooding.start()
         request = reader.next(HTTP, 60.0)
-        flooding.join(60)
+        flooding.join(patience(60))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert request and request.path == "/"

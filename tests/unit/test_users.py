@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
 import stat
-import subprocess
-import sys
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,16 +20,6 @@ LINE = "alice:viewer:$scrypt$ln=14,r=8,p=1$" + "A" * 22 + "$" + "B" * 43
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "users"
-
-
-def command(file: Path, *argv: str, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "pi_cam_daemon", *argv, "--config", os.devnull, "--set", f'http.users_file="{file}"'],
-        input=said,
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
 
 
 def test_who_is_added_is_found_with_his_role_and_key(file: Path) -> None:
@@ -159,90 +145,3 @@ def test_a_file_that_everybody_can_read_is_warned_of(
     file.chmod(mode)
     users.read(file)
     assert ("can be read by everybody" in caplog.text) == warned
-
-
-# -- the commands
-
-
-def test_add_user_takes_the_password_from_standard_input_and_says_how_to_go_on(file: Path) -> None:
-    done = command(file, "add-user", "alice", said=f"{PASSWORD}\n".encode())
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode() == (
-        f"{file}: alice can log in as viewer; sudo systemctl reload pi-cam-daemon puts that in force\n"
-    )
-    assert command(file, "add-user", "bob", "--admin", said=PASSWORD.encode()).returncode == 0
-    found = users.read(file)
-    assert users.derive(PASSWORD, found["alice"].salt) == found["alice"].key
-    assert found["bob"].role is Role.ADMIN
-
-
-def test_remove_user_removes_one_and_knows_who_is_not_there(file: Path) -> None:
-    for name in ("alice", "bob"):
-        users.add(file, name, Role.VIEWER, PASSWORD)
-    assert command(file, "remove-user", "alice").returncode == 0
-    assert list(users.read(file)) == ["bob"]
-    done = command(file, "remove-user", "alice")
-    assert (done.returncode, done.stderr.decode()) == (1, f"pi-cam-daemon: {file}: there is no alice\n")
-
-
-@pytest.mark.parametrize(
-    "said", [b"", b"\n", b"short\n", b"tab\tulator and more\n", b"\xff\xff\xff\xff\xff\xff\xff\xff\n"]
-)
-def test_what_cannot_be_a_password_is_refused_and_nothing_is_written(file: Path, said: bytes) -> None:
-    done = command(file, "add-user", "alice", said=said)
-    assert done.returncode == 1
-    assert done.stderr.decode().startswith("pi-cam-daemon: this cannot be a password; accepted: 8 characters or more")
-    assert not file.exists()
-
-
-@pytest.mark.parametrize("name", ["", "a:b", "#a", " a", "a ", "a\nb", "a" * 65])
-def test_what_cannot_be_a_name_is_refused(file: Path, name: str) -> None:
-    done = command(file, "add-user", name, said=PASSWORD.encode())
-    assert done.returncode == 2
-    assert b"cannot be a name; accepted: up to 64 characters" in done.stderr
-    assert not file.exists()
-
-
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    done = command(tmp_path, "add-user", "alice", said=PASSWORD.encode())
-    assert done.returncode == 78 and done.stderr.count(b"\n") == 1 and b"Is a directory" in done.stderr
-
-
-def at_terminal(argv: Sequence[str], answers: Sequence[str]) -> tuple[int, str]:
-    """The exit status of *argv* and all that its terminal shows, with *answers* typed when it asks."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(argv[0], argv)
-    shown = ""
-    waiting = list(answers)
-    with os.fdopen(terminal, "r+b", buffering=0) as screen:
-        while True:
-            try:
-                data = screen.read(1024)
-            except OSError:  # the program has ended
-                break
-            shown += data.decode()
-            if waiting and shown.count(": ") > len(answers) - len(waiting):
-                screen.write(f"{waiting.pop(0)}\n".encode())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
-
-
-def test_at_a_terminal_the_password_is_asked_for_twice_and_never_shown(file: Path) -> None:
-    argv = [sys.executable, "-m", "pi_cam_daemon", "add-user", "alice"]
-    argv += ["--config", os.devnull, "--set", f'http.users_file="{file}"']
-    status, shown = at_terminal(argv, [PASSWORD, "a slip of mine", PASSWORD, PASSWORD])
-    assert status == 0, shown
-    assert shown.count("Password: ") == shown.count("Once more: ") == 2 and "these differ" in shown
-    assert PASSWORD not in shown and "slip" not in shown
-    assert users.read(file)["alice"].role is Role.VIEWER
-
-
-def test_check_config_reads_the_file_too(file: Path, tmp_path: Path) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(f'http.users_file = "{file}"\n')
-    argv = [sys.executable, "-m", "pi_cam_daemon", "check-config", str(config)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 78 and "there is no such file" in done.stderr
-    file.write_text(LINE)
-    file.chmod(0o640)
-    assert subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0

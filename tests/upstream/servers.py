@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from tests.lateness import patience
+
 BOUNDARY = "frame"
 
 
@@ -129,7 +131,7 @@ class Server:
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             with sock:
-                sock.settimeout(60)
+                sock.settimeout(patience(60))
                 lines = b""
                 while not lines.endswith(b"\r\n\r\n"):
                     data = sock.recv(4096)

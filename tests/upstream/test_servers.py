@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import Reading, until
+from tests.harness import Reading, until
 from tests.upstream.test_daemon import behind
 from tests.usb.conftest import frames, library, machine  # noqa: F401 - fixtures: µStreamer needs a USB camera
 from tests.usb.machine import Machine

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmark import chart
-from scripts.benchmark.figures import Figure, table
-from tests.server.harness import ROOT
+from tests.bench import chart
+from tests.bench.figures import Figure, table
+from tests.harness import ROOT
+from tests.lateness import patience
 from tests.usb.machine import Machine, compiled
 
 PERIOD = 0.02
@@ -73,11 +74,11 @@ def serving(picture: Picture) -> Iterator[int]:
         thread.start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(patience(5))
 
 
 def seen(picture: Picture, *options: str) -> dict[str, Any]:
-    load = compiled(ROOT / "scripts" / "benchmark" / "load.c")
+    load = compiled(ROOT / "tests" / "bench" / "load.c")
     with serving(picture) as port:
         argv = [str(load), "-n", "2", "-w", "0.1", "-d", "0.6", *options, str(port), "/"]
         lines = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()

@@ -45,6 +45,7 @@ class Machine:
     controls: dict[str, Any] = field(default_factory=dict)
     still_controls: dict[str, Any] = field(default_factory=dict)
     released: int = 0
+    delivered: int = 0
     open_cameras: list[int] = field(default_factory=list)
     tuning_when_listed: str | None = None
 
@@ -151,6 +152,7 @@ class Picamera2:
                     picture = picture(self._configuration["transform"])
                 self._encoder.output.outputframe(picture, True, since_first_us, None, False)
                 since_first_us += frame_us
+                machine.delivered += 1
 
     def capture_request(self, wait: float) -> Request:
         del wait

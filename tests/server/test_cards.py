@@ -2,7 +2,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,10 @@ from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.hub import Hub
+from tests.harness import until
+from tests.lateness import patience
 
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
-PATIENCE = 20.0  # seconds: how long a loaded machine may take to draw
 SIZE = (160, 120)
 
 
@@ -23,14 +24,7 @@ SIZE = (160, 120)
 def cards() -> Iterator[Cards]:
     cards = Cards()
     yield cards
-    cards.close(PATIENCE)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    cards.close(patience(20))
 
 
 def children() -> list[str]:
@@ -45,7 +39,7 @@ def children() -> list[str]:
 
 def test_the_packaged_card_serves_until_the_right_one_is_drawn(cards: Cards) -> None:
     assert cards.get(Cause.MISSING, SIZE) == PACKAGED
-    eventually(lambda: cards.get(Cause.MISSING, SIZE) != PACKAGED)
+    until("it is drawn", lambda: cards.get(Cause.MISSING, SIZE) != PACKAGED)
     card = cards.get(Cause.MISSING, SIZE)
     jpeg.check(card)
     assert jpeg.size(card) == SIZE
@@ -54,18 +48,18 @@ def test_the_packaged_card_serves_until_the_right_one_is_drawn(cards: Cards) -> 
 def test_until_a_card_is_drawn_the_last_one_of_its_size_serves(cards: Cards) -> None:
     # the packaged one, of another size, for a second in between costs ffmpeg the cards on both sides of it
     cards.get(Cause.CRASHED, SIZE)
-    eventually(lambda: cards.get(Cause.CRASHED, SIZE) != PACKAGED)
+    until("it is drawn", lambda: cards.get(Cause.CRASHED, SIZE) != PACKAGED)
     crashed = cards.get(Cause.CRASHED, SIZE)
     assert cards.get(Cause.STALLED, SIZE) is crashed
     assert cards.get(Cause.STALLED, (320, 240)) == PACKAGED
-    eventually(lambda: cards.get(Cause.STALLED, SIZE) not in (crashed, PACKAGED))
+    until("the other is drawn", lambda: cards.get(Cause.STALLED, SIZE) not in (crashed, PACKAGED))
 
 
 def test_a_card_is_drawn_once(cards: Cards) -> None:
     cards.get(Cause.BUSY, SIZE)
-    eventually(lambda: cards.get(Cause.BUSY, SIZE) != PACKAGED)
+    until("it is drawn", lambda: cards.get(Cause.BUSY, SIZE) != PACKAGED)
     first = cards.get(Cause.BUSY, SIZE)
-    eventually(lambda: not children())
+    until("no process is left", lambda: not children())
     for _ in range(100):
         assert cards.get(Cause.BUSY, SIZE) is first
     assert not children()
@@ -81,7 +75,7 @@ def test_nobody_ever_waits_for_a_card(cards: Cards) -> None:
         slowest = max(slowest, time.monotonic() - begin)
         return card
 
-    eventually(lambda: get() != PACKAGED)
+    until("it is drawn", lambda: get() != PACKAGED)
     assert slowest < 0.1
 
 
@@ -95,7 +89,7 @@ def test_causes_and_sizes_have_cards_of_their_own_and_one_is_drawn_at_a_time(car
         most = max(most, len(children()))
         return len(found) == len(wanted) and PACKAGED not in found
 
-    eventually(all_drawn)
+    until("all are drawn", all_drawn)
     found = [cards.get(*key) for key in wanted]
     assert [jpeg.size(card) for card in found] == [size for _, size in wanted]
     assert most == 1
@@ -107,22 +101,22 @@ def test_where_none_can_be_drawn_the_packaged_one_stays_and_is_not_tried_again(
     impossible = (100_000, 100_000)
     with caplog.at_level(logging.WARNING):
         assert cards.get(Cause.LOST, impossible) == PACKAGED
-        eventually(lambda: bool(caplog.records))
-        eventually(lambda: not children())
+        until("a warning", lambda: bool(caplog.records))
+        until("no process is left", lambda: not children())
         for _ in range(20):
             assert cards.get(Cause.LOST, impossible) == PACKAGED
     assert not children()
     assert len(caplog.records) == 1
-    eventually(lambda: cards.get(Cause.LOST, SIZE) != PACKAGED)
+    until("another is drawn", lambda: cards.get(Cause.LOST, SIZE) != PACKAGED)
 
 
 def test_closing_leaves_no_process_behind() -> None:
     cards = Cards()
     cards.get(Cause.LOST, (4000, 3000))
-    eventually(lambda: bool(children()))
+    until("a process draws", lambda: bool(children()))
     begin = time.monotonic()
-    cards.close(PATIENCE)
-    assert time.monotonic() - begin < 5
+    cards.close(patience(20))
+    assert time.monotonic() - begin < patience(5)
     assert not children()
     assert cards.get(Cause.LOST, SIZE) == PACKAGED
     assert cards.get(Cause.LOST, (4000, 3000)) == PACKAGED

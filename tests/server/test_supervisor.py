@@ -21,8 +21,8 @@ from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
-
-PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
+from tests.harness import until
+from tests.lateness import patience
 
 PROGRAM = """
 import json, os, select, signal, socket, sys, time
@@ -69,13 +69,6 @@ def hang():
         time.sleep(60)
 
 """
-
-
-def eventually(condition: Callable[[], object], within: float = PATIENCE) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def alive(pid: int) -> bool:
@@ -130,8 +123,8 @@ class Rig:
     def diary(self) -> list[str]:
         return self.diary_file.read_text().splitlines() if self.diary_file.exists() else []
 
-    def wait_for(self, state: State, within: float = PATIENCE) -> CameraStatus:
-        eventually(lambda: self.status.state is state, within)
+    def wait_for(self, state: State, within: float = 15.0) -> CameraStatus:
+        until(f"{state}", lambda: self.status.state is state, within)
         return self.status
 
     def close(self) -> None:
@@ -171,7 +164,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def test_a_camera_that_gives_pictures_streams(start: Start) -> None:
     rig = start("serve()")
     status = rig.wait_for(State.STREAMING)
-    eventually(lambda: rig.status.info)
+    until("the camera is known", lambda: rig.status.info)
     assert rig.status.info is not None
     assert rig.status.info.name == "Test"
     assert (status.failure, status.starts, status.pid) == (None, 1, rig.spawned[0][1].pid)
@@ -181,18 +174,18 @@ def test_a_camera_that_gives_pictures_streams(start: Start) -> None:
 
 def test_it_is_told_its_configuration_before_anything_else(start: Start) -> None:
     rig = start("serve()")
-    eventually(lambda: len(rig.diary()) >= 3)
+    until("three messages came", lambda: len(rig.diary()) >= 3)
     assert rig.diary()[:3] == ["CONFIGURE", rig.settings.camera.to_json().decode(), "QUIET"]
 
 
 def test_failures_are_counted_and_the_waits_double_from_nothing(start: Start) -> None:
     rig = start("fail('missing')")
-    eventually(lambda: len(rig.spawned) >= 5)
+    until("five starts", lambda: len(rig.spawned) >= 5, 15)
     moments = [moment for moment, _ in rig.spawned]
     waits = [after - before for before, after in itertools.pairwise(moments)]
     # each wait follows a process that lived for a moment, and has a fifth of jitter
     for wait, expected in zip(waits, (0, 1, 2, 4), strict=False):
-        assert 0.8 * expected <= wait <= 1.2 * expected + 0.7
+        assert 0.8 * expected <= wait <= 1.2 * expected + patience(0.7)
     status = rig.status
     assert status.starts == 5
     assert status.state is State.NO_CAMERA
@@ -207,8 +200,8 @@ def test_a_crashed_camera_is_back_at_once(start: Start) -> None:
     pid = rig.wait_for(State.STREAMING).pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: rig.status.starts == 2, within=2)
-    eventually(lambda: len(rig.history) == 3)
+    until("the second start", lambda: rig.status.starts == 2, 2)
+    until("three announcements", lambda: len(rig.history) == 3)
     crashed, back = rig.history[1:]
     assert (crashed.state, crashed.cause) == (State.STARTING, Cause.CRASHED)
     assert crashed.failure is not None
@@ -219,7 +212,7 @@ def test_a_crashed_camera_is_back_at_once(start: Start) -> None:
 @pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit(0)", "sock.sendall(b'nonsense' * 9); hang()"])
 def test_a_camera_that_ends_without_a_word_is_a_crash(end: str, start: Start) -> None:
     rig = start(f"hello(); frame(); {end}")
-    eventually(lambda: State.NO_CAMERA in rig.states)
+    until("no camera", lambda: State.NO_CAMERA in rig.states)
     assert rig.status.failure is not None
     assert rig.status.cause is Cause.CRASHED
 
@@ -228,7 +221,7 @@ def test_a_dead_camera_is_not_taken_for_a_living_one_because_something_it_starte
     start: Start,
 ) -> None:
     rig = start("hello(); frame()\nif os.fork():\n  os._exit(1)\ntime.sleep(4)")
-    eventually(lambda: rig.status.starts >= 2, within=3)
+    until("the second start", lambda: rig.status.starts >= 2, 3)
     assert rig.spawned[0][1].poll() == 1
     assert State.WEDGED not in rig.states
 
@@ -236,11 +229,11 @@ def test_a_dead_camera_is_not_taken_for_a_living_one_because_something_it_starte
 @pytest.mark.parametrize("end", ["fail('lost')", "os._exit(1)"])
 def test_a_camera_that_ends_right_after_its_greeting_ends_nothing_else(end: str, start: Start) -> None:
     rig = start(f"hello(); {end}")
-    eventually(lambda: rig.status.starts >= 2)
+    until("the second start", lambda: rig.status.starts >= 2)
     probes = (rig.supervisor.probe, rig.streams.probe)
     for probe in probes:
         probe.ask()
-    eventually(lambda: all(probe.answered for probe in probes), within=3)
+    until("every probe is answered", lambda: all(probe.answered for probe in probes), 3)
 
 
 def test_a_silent_camera_is_killed_and_started_again(start: Start) -> None:
@@ -252,30 +245,32 @@ hello()
 frame()
 hang()
 """,
-        stall_timeout_seconds=1.0,
+        stall_timeout_seconds=patience(1.0),
     )
     status = rig.wait_for(State.STALLED)
     assert status.cause is Cause.STALLED
     first = rig.spawned[0][1]
-    eventually(lambda: rig.status.starts == 2, within=5)
+    until("the second start", lambda: rig.status.starts == 2, 5)
     assert first.poll() == -signal.SIGKILL, "it was asked first, and did not listen"
     assert rig.diary()[0] == "SIGTERM"
-    eventually(lambda: len(rig.states) > 2)
+    until("the third announcement", lambda: len(rig.states) > 2)
     assert rig.states[:3] == [State.STREAMING, State.STALLED, State.STREAMING]
-    eventually(lambda: rig.status.failure is None)
+    until("the failure is over", lambda: rig.status.failure is None)
 
 
 def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: Start) -> None:
     rig = start("signal.pause()", start_timeout_seconds=0.5)
     assert rig.wait_for(State.STALLED).cause is Cause.STALLED
-    eventually(lambda: rig.status.starts == 2, within=5)
+    until("the second start", lambda: rig.status.starts == 2, 5)
     assert rig.spawned[0][1].poll() == -signal.SIGTERM
 
 
 def test_silence_is_noticed_when_it_has_lasted_and_not_at_the_next_look_around(start: Start) -> None:
     rig = start("hello(); frame(); hang()", stall_timeout_seconds=1.3)
-    seen = rig.wait_for(State.STREAMING).since
-    assert 1.25 < rig.wait_for(State.STALLED).since - seen < 1.8
+    rig.wait_for(State.STREAMING)
+    assert rig.hub.newest is not None
+    seen = rig.hub.newest.captured
+    assert 1.3 <= rig.wait_for(State.STALLED).since - seen < patience(1.8)
 
 
 def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_it(start: Start) -> None:
@@ -286,14 +281,14 @@ def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_
     assert status.failure.hint
     rig.supervisor.audience.want(0)
     rig.supervisor.probe.ask()
-    eventually(lambda: rig.supervisor.probe.answered, within=2)
+    until("the probe is answered", lambda: rig.supervisor.probe.answered, 2)
     assert len(rig.spawned) == 1
     rig.supervisor.configure(rig.settings, replace(rig.settings.camera, kind="csi"))
     rig.supervisor.probe.ask()
-    eventually(lambda: rig.supervisor.probe.answered, within=2)
+    until("the probe is answered", lambda: rig.supervisor.probe.answered, 2)
     assert (len(rig.spawned), rig.status.state) == (1, State.WEDGED)
     os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
-    eventually(lambda: len(rig.spawned) == 2, within=5)
+    until("the second start", lambda: len(rig.spawned) == 2, 5)
     rig.wait_for(State.STREAMING)
 
 
@@ -304,7 +299,7 @@ def test_a_camera_program_that_cannot_be_started_is_a_failure_like_others(start:
     assert status.failure is not None
     assert "No such file" in status.failure.message
     rig.supervisor.probe.ask()
-    eventually(lambda: rig.supervisor.probe.answered)
+    until("the probe is answered", lambda: rig.supervisor.probe.answered)
 
 
 def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> None:
@@ -340,7 +335,7 @@ serve()
     rig.wait_for(State.IDLE)
     rig.supervisor.audience.want(0)
     rig.wait_for(State.NO_CAMERA)
-    eventually(lambda: rig.states[-1] is State.IDLE and rig.status.starts == 3)
+    until("idle after three starts", lambda: rig.states[-1] is State.IDLE and rig.status.starts == 3)
     assert rig.status.failure is None
     assert [state for state in rig.states if state is State.IDLE] == [State.IDLE] * 2, "asleep it would pass for well"
 
@@ -349,9 +344,9 @@ def test_every_frame_is_asked_for_only_while_somebody_watches(start: Start) -> N
     rig = start("serve()", idle_seconds=0.0)
     rig.wait_for(State.STREAMING)
     rig.supervisor.audience.viewers(1)
-    eventually(lambda: rig.diary()[-1:] == ["LIVE"])
+    until("LIVE is told", lambda: rig.diary()[-1:] == ["LIVE"])
     rig.supervisor.audience.viewers(0)
-    eventually(lambda: rig.diary()[-1:] == ["QUIET"])
+    until("QUIET is told", lambda: rig.diary()[-1:] == ["QUIET"])
     assert rig.status.starts == 1
 
 
@@ -361,24 +356,24 @@ def test_other_settings_for_the_camera_start_it_anew_and_all_others_do_not(start
     other = replace(rig.settings, source=replace(rig.settings.source, idle_seconds=7.0, stall_timeout_seconds=6.0))
     rig.supervisor.configure(other, rig.settings.camera)
     rig.supervisor.probe.ask()
-    eventually(lambda: rig.supervisor.probe.answered)
+    until("the probe is answered", lambda: rig.supervisor.probe.answered)
     assert (rig.status.starts, "STOP" in rig.diary()) == (1, False)
     camera = replace(rig.settings.camera, video=replace(rig.settings.video, rotation=180))
     rig.supervisor.configure(other, camera)
-    eventually(lambda: rig.status.starts == 2, within=3)
+    until("the second start", lambda: rig.status.starts == 2, 3)
     assert rig.spawned[0][1].poll() == 0, "it was asked to close the camera, and did"
-    eventually(lambda: camera.to_json().decode() in rig.diary())
+    until("the camera has its settings", lambda: camera.to_json().decode() in rig.diary())
     rig.wait_for(State.STREAMING)
     assert all(status.failure is None for status in rig.history)
 
 
 def test_other_settings_are_tried_at_once_whatever_the_back_off(start: Start) -> None:
     rig = start("fail('settings')")
-    eventually(lambda: rig.status.starts == 2)
-    eventually(lambda: rig.status.pid is None)  # now it waits for a second
+    until("the second start", lambda: rig.status.starts == 2)
+    until("the camera ended", lambda: rig.status.pid is None)  # now it waits for a second
     camera = replace(rig.settings.camera, video=replace(rig.settings.video, width=320))
     rig.supervisor.configure(rig.settings, camera)
-    eventually(lambda: rig.status.starts == 3, within=0.5)
+    until("the third start", lambda: rig.status.starts == 3, 0.5)
 
 
 def test_a_file_change_back_to_the_same_settings_does_not_leave_a_restart_undone(start: Start) -> None:
@@ -387,7 +382,7 @@ def test_a_file_change_back_to_the_same_settings_does_not_leave_a_restart_undone
     other = replace(rig.settings.camera, video=replace(rig.settings.video, hflip=True))
     rig.supervisor.configure(rig.settings, other)
     rig.supervisor.configure(rig.settings, other)
-    eventually(lambda: other.to_json().decode() in rig.diary(), within=5)
+    until("the camera has the other settings", lambda: other.to_json().decode() in rig.diary(), 5)
 
 
 @pytest.mark.parametrize("program", ["serve()", "hello(); frame(); hang()"])
@@ -397,7 +392,7 @@ def test_closing_leaves_no_process_behind_within_its_time(program: str, start: S
     assert pid is not None
     begin = time.monotonic()
     rig.supervisor.close(1.4)  # the daemon's share of the 2 s that a stop may take
-    assert time.monotonic() - begin < 1.4
+    assert time.monotonic() - begin < patience(1.4)
     assert not alive(pid)
 
 
@@ -405,21 +400,21 @@ def test_an_idle_supervisor_answers_its_probe(start: Start) -> None:
     rig = start("serve()", capture="on-demand")
     rig.wait_for(State.IDLE)
     rig.supervisor.probe.ask()
-    eventually(lambda: rig.supervisor.probe.answered)
+    until("the probe is answered", lambda: rig.supervisor.probe.answered)
 
 
 def test_auto_waits_for_the_camera_that_it_found(start: Start) -> None:
     # a test picture in place of a camera that was lost would pass for well
     rig = start("serve()", kind="auto")
-    eventually(lambda: rig.status.info)
+    until("the camera is known", lambda: rig.status.info)
 
     def asked_for() -> list[str]:
         return [json.loads(line)["kind"] for line in rig.diary() if line.startswith("{")]
 
     # on a busy machine the first one may have needed more than one start
-    eventually(lambda: set(asked_for()) == {"auto"})
+    until("auto is asked for", lambda: set(asked_for()) == {"auto"})
     os.kill(rig.spawned[-1][1].pid, signal.SIGKILL)
-    eventually(lambda: asked_for()[-1] == "test")
+    until("the camera that was found is asked for", lambda: asked_for()[-1] == "test")
 
 
 def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
@@ -428,11 +423,11 @@ def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
     while rig.status.state is not State.WEDGED:
         asked = time.monotonic()
         probe.ask()
-        eventually(lambda: probe.answered, within=5)
+        until("the probe is answered", lambda: probe.answered, 5)
         slowest = max(slowest, time.monotonic() - asked)
         time.sleep(0.01)
     probe.ask()
-    eventually(lambda: probe.answered, within=5)
+    until("the probe is answered", lambda: probe.answered, 5)
     assert rig.states == [State.STREAMING, State.STALLED, State.WEDGED]
     assert slowest < 1, "a third of any reasonable WatchdogSec"
 
@@ -444,9 +439,9 @@ def test_a_reboot_is_needed_after_the_set_time_without_a_picture_and_no_more_wit
     assert not rig.status.needs_reboot, "never, unless switched on"
     other = replace(rig.settings, health=HealthConfig(reboot_after_minutes=0.5 / 60))
     rig.supervisor.configure(other, other.camera)
-    eventually(lambda: rig.history[-1].needs_reboot)
+    until("a reboot is needed", lambda: rig.history[-1].needs_reboot)
     os.kill(rig.spawned[0][1].pid, signal.SIGKILL)
-    eventually(lambda: rig.history[-1].state is State.STREAMING)
+    until("it streams", lambda: rig.history[-1].state is State.STREAMING)
     assert not rig.history[-1].needs_reboot
 
 
@@ -454,5 +449,5 @@ def test_no_reboot_is_needed_for_a_camera_that_is_not_there(start: Start) -> Non
     rig = start("fail('missing')")
     other = replace(rig.settings, health=HealthConfig(reboot_after_minutes=0.1 / 60))
     rig.supervisor.configure(other, other.camera)
-    eventually(lambda: rig.status.starts >= 3)
+    until("the third start", lambda: rig.status.starts >= 3)
     assert not any(status.needs_reboot for status in [*rig.history, rig.status])

@@ -16,8 +16,8 @@ import pytest
 from pi_cam_daemon import jpeg, layers
 from pi_cam_daemon.outlet import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
+from tests.lateness import patience
 
-PATIENCE = 15.0  # seconds: how long a loaded machine may take for what should be at once
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 
 PROGRAM = """
@@ -70,7 +70,7 @@ class Camera:
 
     def __init__(self, argv: list[str], stderr: Path) -> None:
         self.sock, theirs = socket.socketpair()
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(patience(15))
         self.stderr = stderr
         with theirs, stderr.open("wb") as errors:
             fd = theirs.fileno()
@@ -82,7 +82,7 @@ class Camera:
 
     def hear(self, kind: Kind | None = None) -> Message:
         """The next message (of *kind*); EOFError when the process is gone."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience(15)
         while time.monotonic() < deadline:
             message = self._reader.read()
             assert message is not None
@@ -111,12 +111,12 @@ class Camera:
         return said
 
     def status(self) -> int:
-        return self.process.wait(PATIENCE)
+        return self.process.wait(patience(15))
 
     def close(self) -> None:
         self.sock.close()
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(patience(15))
 
 
 Start = Callable[..., Camera]
@@ -186,7 +186,7 @@ def test_it_says_what_it_is_before_its_first_frame(start: Start) -> None:
         "encoder": "by hand",
         "reason": "because",
     }
-    assert abs(heard[-1].captured_ns - time.monotonic_ns()) < PATIENCE * 1e9
+    assert abs(heard[-1].captured_ns - time.monotonic_ns()) < patience(15) * 1e9
 
 
 def test_every_frame_is_sent_while_somebody_watches_and_one_a_second_while_nobody_does(start: Start) -> None:
@@ -301,7 +301,7 @@ def test_without_a_server_it_ends_even_if_the_camera_hangs(start: Start) -> None
     camera = start(HANGING)
     camera.hear(Kind.HELLO)
     camera.sock.close()
-    assert camera.process.wait(6) == os.EX_UNAVAILABLE
+    assert camera.process.wait(patience(6)) == os.EX_UNAVAILABLE
 
 
 def test_a_server_that_talks_nonsense_is_as_good_as_none(start: Start) -> None:
@@ -334,7 +334,7 @@ def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configur
     )
     ours, theirs = socket.socketpair()
     with ours:
-        ours.settimeout(PATIENCE)
+        ours.settimeout(patience(15))
         with theirs:
             fd = theirs.fileno()
             argv = [sys.executable, "-c", server, str(fd), PROGRAM.format(source=HANGING)]
@@ -346,12 +346,12 @@ def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configur
                 pass
         finally:
             process.kill()
-            process.wait(PATIENCE)
+            process.wait(patience(15))
         killed_at = time.monotonic()
         with pytest.raises(EOFError):
             while True:
                 reader.read()
-    assert time.monotonic() - killed_at < 2
+    assert time.monotonic() - killed_at < patience(2)
 
 
 def test_a_program_that_the_camera_stack_starts_does_not_hold_the_socket(start: Start) -> None:
@@ -369,12 +369,12 @@ Source = Forking
     camera.status()
     killed_at = time.monotonic()
     camera.last_words()
-    assert time.monotonic() - killed_at < 2, "a dead camera process looks alive to the server"
+    assert time.monotonic() - killed_at < patience(2), "a dead camera process looks alive to the server"
 
 
 def test_a_frame_never_comes_into_the_middle_of_another() -> None:
     ours, theirs = socket.socketpair()
-    theirs.settimeout(PATIENCE)
+    theirs.settimeout(patience(15))
     big, small = b"b" * 5_000_000, b"small"
     outlet = Outlet(ours)
     outlet.live(True)
@@ -390,6 +390,6 @@ def test_a_frame_never_comes_into_the_middle_of_another() -> None:
     while len(received) < len(wanted):
         received += theirs.recv(1 << 20)
     assert received.startswith(wanted)
-    outlet.end(None, PATIENCE)
+    outlet.end(None, patience(15))
     ours.close()
     theirs.close()

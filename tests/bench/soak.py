@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmark import frames, meter
-from scripts.benchmark.figures import Figure
-from scripts.benchmark.servers import CLIENT_CPU, Pictures, Rig, lift
+from tests.bench import frames, meter
+from tests.bench.figures import Figure
+from tests.bench.servers import CLIENT_CPU, Pictures, Rig, lift
 
 _VIEWERS = 100
 _CHURN = 5  # new viewers a second

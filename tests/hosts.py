@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lateness import patience
+
 _CLONE_NEWNET = 0x40000000
 
 
@@ -49,7 +51,7 @@ class Host:
         """A connection from this host's address *source* to *there*; both may have a zone."""
         family = socket.AF_INET6 if ":" in there else socket.AF_INET
         sock = self.socket(family)
-        sock.settimeout(10)
+        sock.settimeout(patience(10))
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if source:
@@ -134,7 +136,7 @@ class Proxy:
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(patience(5))
         self._listener.close()
 
     def _accept(self) -> None:

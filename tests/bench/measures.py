@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.benchmark import frames, load, meter
-from scripts.benchmark.figures import Figure
-from scripts.benchmark.load import Load
-from scripts.benchmark.servers import FRAMERATE, Pictures, Rig, Server
+from tests.bench import frames, load, meter
+from tests.bench.figures import Figure
+from tests.bench.load import Load
+from tests.bench.servers import FRAMERATE, Pictures, Rig, Server
 
 VIEWERS = (1, 10, 50, 300, 1000)
 DAEMON, USTREAMER, FLOOR = "daemon", "µStreamer", "C floor"

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmark import chart, measures, soak
-from scripts.benchmark.figures import Figure, table
-from scripts.benchmark.servers import Rig
+from tests.bench import chart, measures, soak
+from tests.bench.figures import Figure, table
+from tests.bench.servers import Rig
 from tests.usb.machine import CACHE, compiled, fake_v4l2
 
 _HERE = Path(__file__).parent

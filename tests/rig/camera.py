@@ -27,7 +27,7 @@ from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
 from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop, TakeStill, next_command
 from pi_cam_daemon.text import Value
-from tests.unit.pi_camera import CAMERA_MODULE_3
+from tests.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -20,22 +21,29 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.lateness import patience
+
+ROOT = Path(__file__).parents[1]
 RIG = Path(__file__).parent / "rig" / "daemon.py"
+# starts the daemon as people do, without the rig's faults
+RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 # of a stream; a proxy may write the names of fields its own way
 CONTENT_TYPE = rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n"
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """The first true value of *condition*; fails when there is none within *seconds*."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.02)
+    """Return the first true value of *condition*; fail when there is none within *seconds* of a quiet machine."""
+    begun = time.monotonic()
+    while not (value := condition()):
+        waited = time.monotonic() - begun
+        assert waited < patience(seconds), f"not within {waited:.1f} s: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def basic(name: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
@@ -81,6 +89,7 @@ class Daemon:
         line = self.process.stdout.readline()
         match = re.search(r"https?://\S+:(\d+)/", line)
         assert match, f"no address in {line!r}; the log says: {self.log()}"
+        self.address = match[0]
         self.port = int(match[1])
 
     def write_config(self, settings: Mapping[str, object]) -> None:
@@ -134,7 +143,7 @@ class Daemon:
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(10)
+        sock.settimeout(patience(10))
         sock.connect(("127.0.0.1", self.port))
         if request.startswith("/"):
             request = f"GET {request} HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -149,12 +158,12 @@ class Daemon:
     def stop(self, seconds: float = 5.0) -> int:
         """The exit status after SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(seconds)
+        return self.process.wait(patience(seconds))
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(patience(5))
         assert self.process.stdout
         self.process.stdout.close()
 
@@ -219,12 +228,11 @@ class Viewer:
 
     def next_where(self, what: str, wanted: Callable[[Part], bool], seconds: float = 10.0) -> Part:
         """The first picture from now on that is *wanted*."""
-        deadline = time.monotonic() + seconds
-        while True:
-            part = self.part()
-            if wanted(part):
-                return part
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        begun = time.monotonic()
+        while not wanted(part := self.part()):
+            waited = time.monotonic() - begun
+            assert waited < patience(seconds), f"not within {waited:.1f} s: {what}"
+        return part
 
     def close(self) -> None:
         self._file.close()
@@ -252,7 +260,7 @@ class Reading(threading.Thread):
     def finish(self) -> list[Part]:
         """All parts read; raises what the reading ran into."""
         self._stop_reading.set()
-        self.join(5)
+        self.join(patience(5))
         assert not self.is_alive(), "the stream stands still"
         if self.error:
             raise self.error

@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.benchmark import meter
-from scripts.benchmark.servers import CLIENT_CPU, Rig, Server, lift
+from tests.bench import meter
+from tests.bench.servers import CLIENT_CPU, Rig, Server, lift
 
 _DEADLINE_SECONDS = 60.0
 

@@ -1,0 +1,36 @@
+"""Device nodes as somebody sees them who is not root."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pi_cam_daemon import board
+
+
+def as_an_ordinary_user(check: Callable[[], bool]) -> bool:
+    """Whether *check* holds for somebody who is not root: root may open everything."""
+    if os.geteuid() != 0:
+        return check()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os._exit(0 if check() else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_device_nodes_that_may_not_be_opened_are_found() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        dev = Path(folder)
+        dev.chmod(0o755)
+        (dev / "dma_heap").mkdir(mode=0o755)
+        closed = [dev / "dma_heap/linux,cma", dev / "media0", dev / "video10"]
+        for node in closed:
+            node.touch()
+            node.chmod(0o000)
+        for name in ("media1", "null"):
+            (dev / name).touch()
+            (dev / name).chmod(0o666)
+        assert as_an_ordinary_user(lambda: board.forbidden_nodes(dev) == closed)
