@@ -12,6 +12,9 @@ import pytest
 
 from tests.lateness import patience
 
+# what they assert is explained as in a test
+pytest.register_assert_rewrite("tests.harness", "tests.sources")
+
 TESTS = Path(__file__).parent
 # of one test, with what it sets up: roots, hosts and cards take minutes
 _HANGS_SECONDS = 600.0

@@ -25,6 +25,8 @@ from tests.lateness import patience
 
 ROOT = Path(__file__).parents[1]
 RIG = Path(__file__).parent / "rig" / "daemon.py"
+# starts the daemon as people do, without the rig's faults
+RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 # of a stream; a proxy may write the names of fields its own way
 CONTENT_TYPE = rb"\r\nContent-Type: multipart/x-mixed-replace; boundary=([A-Za-z0-9]{16,40})\r\n"
 
@@ -87,6 +89,7 @@ class Daemon:
         line = self.process.stdout.readline()
         match = re.search(r"https?://\S+:(\d+)/", line)
         assert match, f"no address in {line!r}; the log says: {self.log()}"
+        self.address = match[0]
         self.port = int(match[1])
 
     def write_config(self, settings: Mapping[str, object]) -> None:

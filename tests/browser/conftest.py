@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import os
-import queue
-import re
-import signal
 import subprocess
-import sys
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from tests.harness import RUN, Daemon, running, until
 from tests.lateness import patience
 
-CHECKOUT = Path(__file__).parents[2]
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
     "--headless",
@@ -40,86 +34,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="DIR", type=Path, help="keep pictures of the viewer page in DIR")
 
 
-class Daemon:
-    """`pi-cam-daemon run` in a process of its own, on a free port unless *port* says which."""
-
-    def __init__(self, log: Path, *settings: str, port: int = 0, config: Path | None = None) -> None:
-        settings = (f"http.port={port}", 'http.listen_address="127.0.0.1"', *settings)
-        options = [word for setting in settings for word in ("--set", setting)]
-        options += ["--config", str(config)] if config else []
-        self.log = log
-        with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pi_cam_daemon", "run", *options],
-                cwd=CHECKOUT,
-                env={**os.environ, "STATE_DIRECTORY": str(log.parent / "state")},
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read_lines, name="daemon's output", daemon=True)
-        self._reader.start()
-        self.address = self._find_address(time.monotonic() + 20)
-        self.port = int(self.address.rstrip("/").rpartition(":")[2])
-
-    def _read_lines(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put("")
-
-    def _find_address(self, deadline: float) -> str:
-        seen = ""
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                line = ""
-            seen += line
-            if found := re.search(r"https?://127\.0\.0\.1:\d+/", line):
-                return found[0]
-            if not line:
-                self.stop()
-                pytest.fail(f"the daemon named no address:\n{seen}{self.log.read_text()}")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def state(self) -> Any:
-        with urllib.request.urlopen(self.address + "state", timeout=5) as reply:
-            return json.load(reply)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(patience(10))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(patience(10))
-        self._reader.join(patience(10))
-
-
 StartDaemon = Callable[..., Daemon]
 
 
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
+    """Starts daemons as people do, with the test picture; names of settings have __ for the dot."""
     with contextlib.ExitStack() as stack:
+        folders = (tmp_path / f"daemon-{number}" for number in itertools.count())
 
-        def start(*settings: str, port: int = 0, config: Path | None = None) -> Daemon:
-            daemon = Daemon(tmp_path / "daemon.log", *settings, port=port, config=config)
-            stack.callback(daemon.stop)
-            return daemon
+        def start(**settings: object) -> Daemon:
+            named = {name.replace("__", "."): value for name, value in settings.items()}
+            return stack.enter_context(running(next(folders), named, argv=RUN))
 
         yield start
 
 
 @pytest.fixture
 def daemon(start_daemon: StartDaemon) -> Daemon:
-    """One that shows the test picture."""
-    return start_daemon('source.kind="pattern"')
+    return start_daemon()
 
 
 @pytest.fixture(scope="session")
@@ -189,15 +122,17 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
 
 def _debugger(profile: Path) -> str:
     """Where the browser with this *profile* can be joined, as soon as it has its first tab: earlier joins can hang."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        time.sleep(0.05)
+
+    def joined() -> str | None:
         with contextlib.suppress(OSError, IndexError, ValueError):  # no file, no line in it, nobody listens yet
             port = int((profile / "DevToolsActivePort").read_text().split()[0])
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=5) as reply:
                 if any(target["type"] == "page" for target in json.load(reply)):
                     return f"http://127.0.0.1:{port}"
-    pytest.fail("Chromium opened no tab that can be joined")
+        return None
+
+    address: str = until("Chromium has a tab that can be joined", joined, 20)
+    return address
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
+
+from tests.harness import until
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 KOREAN = {"locale": "ko-KR"}
@@ -18,13 +18,6 @@ _PICTURE = """id => {
     context.drawImage(document.getElementById(id), 0, 0, 160, 120);
     return canvas.toDataURL();
 }"""
-
-
-def until(check: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def picture(page: Page, which: str) -> str:
@@ -40,7 +33,7 @@ def wait_until_live(page: Page, badge: str = "Live") -> None:
 
 def assert_moves(page: Page) -> None:
     first = picture(page, "live")
-    until(lambda: picture(page, "live") != first)
+    until("another picture", lambda: picture(page, "live") != first)
 
 
 def is_grey(page: Page) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, until, wait_until_live
+from tests.browser.looking import PHONE, wait_until_live
+from tests.harness import until
 
 
 def assert_accessible(page: Page) -> None:
@@ -37,8 +38,8 @@ def test_a_camera_that_is_well(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_camera_and_then_no_server(start_daemon: Any, new_page: Callable[..., Page], scheme: str) -> None:
-    daemon = start_daemon('source.kind="csi"', 'csi.camera="no-such-camera"')
-    until(lambda: daemon.state()["cause"] == "missing", 30)
+    daemon = start_daemon(source__kind="csi", csi__camera="no-such-camera")
+    until("the camera is missing", lambda: daemon.state()["cause"] == "missing", 30)
     page = new_page(color_scheme=scheme)
     page.goto(daemon.address)
     expect(page.get_by_role("heading", name="No camera found")).to_be_visible()

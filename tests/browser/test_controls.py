@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.looking import PHONE, until
+from tests.browser.looking import PHONE
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import Daemon, running
+from tests.harness import Daemon, running, until
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def opened(page: Page, daemon: Daemon, title: str = "Camera controls") -> Locato
 
 
 def value_is(daemon: Daemon, name: str, value: object) -> None:
-    until(lambda: controls(daemon)[name]["value"] == value)
+    until(f"{name} is {value}", lambda: controls(daemon)[name]["value"] == value)
 
 
 def test_a_slider_a_number_and_a_choice_set_the_camera_live(camera: Daemon, page: Page, keep_screenshot: Any) -> None:

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Page, Response, Route, expect
 
-from tests.browser.conftest import CHECKOUT
-from tests.browser.looking import KOREAN, PHONE, assert_moves, is_grey, picture, until, wait_until_live
+from tests.browser.looking import KOREAN, PHONE, assert_moves, is_grey, picture, wait_until_live
+from tests.harness import ROOT, until
 from tests.lateness import patience
 
 # ---- stream
@@ -34,7 +34,7 @@ def test_the_picture_moves(daemon: Any, page: Page, keep_screenshot: Any) -> Non
 
 
 def test_the_first_picture_is_there_at_once(daemon: Any, page: Page, report: Callable[[str], None]) -> None:
-    until(lambda: daemon.state()["state"] == "streaming")
+    until("it streams", lambda: daemon.state()["state"] == "streaming")
     page.add_init_script("""
         const look = () => {
             if (document.getElementById("live")?.naturalWidth > 0) window.firstPicture = performance.now();
@@ -43,7 +43,7 @@ def test_the_first_picture_is_there_at_once(daemon: Any, page: Page, report: Cal
         look();
     """)
     page.goto(daemon.address)
-    until(lambda: page.evaluate("window.firstPicture > 0"))
+    until("the first picture", lambda: page.evaluate("window.firstPicture > 0"))
     first = page.evaluate("window.firstPicture")
     report(
         f"{first:.0f} ms, load {os.getloadavg()[0]:.1f}"
@@ -57,7 +57,7 @@ def test_stream_is_the_default_and_one_connection(daemon: Any, page: Page) -> No
     page.goto(daemon.address)
     wait_until_live(page)
     frames = daemon.state()["frames"]["captured"]
-    until(lambda: daemon.state()["frames"]["captured"] > frames + 100)
+    until("a hundred frames more", lambda: daemon.state()["frames"]["captured"] > frames + 100)
     assert daemon.state()["viewers"] == 1
     assert len(streams) == 1
 
@@ -81,11 +81,11 @@ def test_changing_the_mode_leaves_no_stream_behind(daemon: Any, page: Page) -> N
     page.goto(daemon.address)
     for _ in range(5):
         wait_until_live(page)
-        until(lambda: daemon.state()["viewers"] == 1)
+        until("one viewer", lambda: daemon.state()["viewers"] == 1)
         page.get_by_role("link", name="Snapshot", exact=True).click()
-        until(lambda: daemon.state()["viewers"] == 0)
+        until("no viewer", lambda: daemon.state()["viewers"] == 0)
         page.get_by_role("link", name="Stream", exact=True).click()
-    until(lambda: daemon.state()["viewers"] == 1)
+    until("one viewer", lambda: daemon.state()["viewers"] == 1)
     assert_moves(page)
 
 
@@ -98,10 +98,10 @@ def test_a_hidden_tab_closes_its_stream_and_opens_it_again_when_shown(daemon: An
     other = tabs.new_page()
     other.bring_to_front()
     assert page.evaluate("document.visibilityState") == "hidden"
-    until(lambda: daemon.state()["viewers"] == 0)
+    until("no viewer", lambda: daemon.state()["viewers"] == 0)
 
     page.bring_to_front()
-    until(lambda: daemon.state()["viewers"] == 1)
+    until("one viewer", lambda: daemon.state()["viewers"] == 1)
     wait_until_live(page)
     assert_moves(page)
 
@@ -111,7 +111,7 @@ def test_a_hidden_tab_closes_its_stream_and_opens_it_again_when_shown(daemon: An
 
 def test_a_frozen_picture_looks_frozen(start_daemon: Any, new_page: Any, keep_screenshot: Any) -> None:
     # so patient that the page alone can notice
-    daemon = start_daemon('source.kind="pattern"', "source.stall_timeout_seconds=60")
+    daemon = start_daemon(source__stall_timeout_seconds=60)
     page = new_page(**PHONE, **KOREAN)
     page.goto(daemon.address)
     wait_until_live(page, "실시간")
@@ -121,7 +121,7 @@ def test_a_frozen_picture_looks_frozen(start_daemon: Any, new_page: Any, keep_sc
 
     since = page.locator("#since")
     expect(since).to_have_text(re.compile(r"^\d{1,2}:\d\d:\d\d 이후 영상이 없습니다$"))
-    until(lambda: is_grey(page))
+    until("it is grey", lambda: is_grey(page))
     shown = datetime.datetime.strptime((since.text_content() or "").split()[0], "%H:%M:%S").time()
     off = (datetime.datetime.combine(stopped_at, shown) - stopped_at).total_seconds() % 86400
     assert min(off, 86400 - off) < 3
@@ -130,7 +130,7 @@ def test_a_frozen_picture_looks_frozen(start_daemon: Any, new_page: Any, keep_sc
     os.kill(camera, signal.SIGCONT)
     wait_until_live(page, "실시간")
     expect(since).to_have_text("")
-    until(lambda: not is_grey(page))
+    until("it has colours", lambda: not is_grey(page))
     assert_moves(page)
 
 
@@ -141,8 +141,8 @@ def test_a_killed_camera_comes_back_without_a_reload(daemon: Any, page: Page) ->
     for _ in range(2):
         camera = daemon.state()["camera_process"]
         os.kill(camera["pid"], signal.SIGKILL)
-        until(lambda starts=camera["starts"]: daemon.state()["camera_process"]["starts"] > starts)  # type: ignore[misc]
-        until(lambda: daemon.state()["state"] == "streaming", 20)
+        until("another start", lambda old=camera["starts"]: daemon.state()["camera_process"]["starts"] > old)  # type: ignore[misc]
+        until("it streams", lambda: daemon.state()["state"] == "streaming", 20)
         wait_until_live(page)
         assert_moves(page)
     assert page.evaluate("window.loadedOnce")
@@ -151,7 +151,7 @@ def test_a_killed_camera_comes_back_without_a_reload(daemon: Any, page: Page) ->
 def test_a_restarted_daemon_is_found_again_without_a_reload(
     start_daemon: Any, page: Page, keep_screenshot: Any
 ) -> None:
-    first = start_daemon('source.kind="pattern"')
+    first = start_daemon()
     page.emulate_media(color_scheme="dark")
     page.goto(first.address)
     wait_until_live(page)
@@ -161,10 +161,10 @@ def test_a_restarted_daemon_is_found_again_without_a_reload(
     expect(page.locator("#badge")).to_have_text("Offline")
     expect(page.get_by_role("heading", name="The camera server does not answer")).to_be_visible()
     expect(page.locator("#since")).to_have_text(re.compile(r"^No picture since \d\d:\d\d:\d\d$"))
-    until(lambda: is_grey(page))
+    until("it is grey", lambda: is_grey(page))
     keep_screenshot(page, "offline-desktop-dark-en")
 
-    start_daemon('source.kind="pattern"', port=first.port)
+    start_daemon(http__port=first.port)
     wait_until_live(page)
     assert_moves(page)
     expect(page.locator("#notice")).to_be_hidden()
@@ -174,7 +174,7 @@ def test_a_restarted_daemon_is_found_again_without_a_reload(
 def test_nothing_is_claimed_before_the_first_answer(daemon: Any, page: Page) -> None:
     page.route("**/state", lambda _route: None)
     page.goto(daemon.address)
-    until(lambda: page.locator("#live").evaluate("image => image.naturalWidth") > 0)
+    until("a picture", lambda: page.locator("#live").evaluate("image => image.naturalWidth") > 0)
     assert not is_grey(page)
     expect(page.locator("#badge")).to_have_text("", timeout=1)
     expect(page.locator("#notice")).to_be_hidden(timeout=1)
@@ -185,7 +185,7 @@ def test_a_server_that_does_not_answer_in_time_is_offline(daemon: Any, page: Pag
     wait_until_live(page)
     page.route("**/state", lambda _route: None)
     expect(page.locator("#badge")).to_have_text("Offline")
-    until(lambda: is_grey(page))
+    until("it is grey", lambda: is_grey(page))
     page.unroute("**/state")
     wait_until_live(page)
 
@@ -206,10 +206,12 @@ def test_polls_of_the_state_never_overlap(daemon: Any, page: Page) -> None:
 
     page.route("**/state", slowly)
     page.goto(daemon.address)
-    deadline = time.monotonic() + 20
-    while answered < 3 and time.monotonic() < deadline:
-        page.wait_for_timeout(100)
-    assert answered >= 3
+
+    def three_answers() -> bool:
+        page.wait_for_timeout(100)  # lets the handler above run
+        return answered >= 3
+
+    until("three answers", three_answers, 20)
     assert most == 1
 
 
@@ -290,7 +292,7 @@ def test_a_stream_that_ends_unnoticed_is_opened_again(wire: Wire, page: Page, cu
         last = ""
         while last != (last := picture(page, "live")):  # what was on its way still arrives
             page.wait_for_timeout(500)
-        until(lambda old=last: picture(page, "live") != old, 20)  # type: ignore[misc]
+        until("another picture", lambda old=last: picture(page, "live") != old, 20)  # type: ignore[misc]
         assert_moves(page)
 
 
@@ -307,8 +309,8 @@ def test_a_stream_that_ends_unnoticed_is_opened_again(wire: Wire, page: Page, cu
 def test_without_a_camera_the_page_says_what_to_do(
     start_daemon: Any, page: Page, keep_screenshot: Any, language: str, mode: str, headline: str, advice: str | None
 ) -> None:
-    daemon = start_daemon('source.kind="csi"', 'csi.camera="no-such-camera"')
-    until(lambda: daemon.state()["cause"] == "missing", 30)
+    daemon = start_daemon(source__kind="csi", csi__camera="no-such-camera")
+    until("the camera is missing", lambda: daemon.state()["cause"] == "missing", 30)
     state = daemon.state()
     page.goto(f"{daemon.address}?mode={mode}&lang={language}")
     expect(page.get_by_role("heading", name=headline)).to_be_visible()
@@ -327,28 +329,28 @@ def test_without_a_camera_the_page_says_what_to_do(
 @pytest.mark.parametrize(
     ("setting", "options", "headline"),
     [
-        ("http.max_viewers_per_address=1", {}, "This device has all the streams it may have"),
-        ("http.max_viewers=1", {**PHONE, **KOREAN}, "더 이상 시청자를 받을 수 없습니다"),
+        ("max_viewers_per_address", {}, "This device has all the streams it may have"),
+        ("max_viewers", {**PHONE, **KOREAN}, "더 이상 시청자를 받을 수 없습니다"),
     ],
 )
 def test_whoever_finds_no_place_is_told_so_and_gets_the_next_one(
     start_daemon: Any, new_page: Any, keep_screenshot: Any, setting: str, options: dict[str, Any], headline: str
 ) -> None:
-    daemon = start_daemon('source.kind="pattern"', setting)
+    daemon = start_daemon(**{f"http__{setting}": 1})
     page = new_page(**options)
     with socket.create_connection(("127.0.0.1", daemon.port), timeout=5) as other:
         other.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        until(lambda: daemon.state()["viewers"] == 1)
+        until("one viewer", lambda: daemon.state()["viewers"] == 1)
         page.goto(daemon.address)
         expect(page.get_by_role("heading", name=headline)).to_be_visible()
-        keep_screenshot(page, f"refused-{setting.partition('=')[0]}")
+        keep_screenshot(page, f"refused-http.{setting}")
     wait_until_live(page, "실시간" if options else "Live")
     expect(page.locator("#notice")).to_be_hidden()
     assert_moves(page)
 
 
 def test_whoever_may_not_look_any_more_is_told_so(start_daemon: Any, page: Page, keep_screenshot: Any) -> None:
-    daemon = start_daemon('source.kind="pattern"', 'http.trusted_proxies=["127.0.0.1"]')
+    daemon = start_daemon(http__trusted_proxies=["127.0.0.1"])
     page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
     page.goto(daemon.address)
     wait_until_live(page)
@@ -356,7 +358,7 @@ def test_whoever_may_not_look_any_more_is_told_so(start_daemon: Any, page: Page,
     expect(page.get_by_role("heading", name="The camera does not serve this device")).to_be_visible()
     expect(page.locator("#badge")).to_have_text("Refused")
     expect(page.locator("#detail")).to_contain_text('allowed_networks = ["local", "203.0.113.5"]')
-    until(lambda: is_grey(page))
+    until("it is grey", lambda: is_grey(page))
     keep_screenshot(page, "refused-network-desktop-light-en")
     page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
     wait_until_live(page)
@@ -381,12 +383,12 @@ def test_a_snapshot_stands_still_until_another_is_taken_by_button_or_key(
     assert picture(page, "still") == before
 
     page.get_by_role("button", name="Take another").click()
-    until(lambda: picture(page, "still") != before)
+    until("another picture", lambda: picture(page, "still") != before)
     for key_on in ("#take", "body"):
         before = picture(page, "still")
         page.evaluate("where => { document.activeElement.blur(); document.querySelector(where).focus(); }", key_on)
         page.keyboard.press("Enter")
-        until(lambda old=before: picture(page, "still") != old)  # type: ignore[misc]
+        until("another picture", lambda old=before: picture(page, "still") != old)  # type: ignore[misc]
 
 
 def test_the_snapshot_on_the_page_can_be_saved(daemon: Any, page: Page, tmp_path: Any) -> None:
@@ -407,11 +409,11 @@ def test_a_failed_snapshot_is_tried_again_once_the_camera_is_back(daemon: Any, p
     page.route("**/snapshot", lambda route: route.fulfill(status=503, body="no picture"))
     page.get_by_role("button", name="Take another").click()
     expect(page.locator("#taken")).to_have_text("No snapshot could be taken")
-    until(lambda: is_grey(page))
+    until("it is grey", lambda: is_grey(page))
     page.unroute("**/snapshot")
     expect(page.locator("#taken")).to_contain_text("Taken at")
     assert picture(page, "still") != before
-    until(lambda: not is_grey(page))
+    until("it has colours", lambda: not is_grey(page))
 
 
 def test_modes_are_links_that_bookmarks_and_the_back_button_understand(daemon: Any, page: Page) -> None:
@@ -423,10 +425,10 @@ def test_modes_are_links_that_bookmarks_and_the_back_button_understand(daemon: A
     page.go_back()
     expect(page.locator("#take")).to_be_hidden()
     wait_until_live(page)
-    until(lambda: daemon.state()["viewers"] == 1)
+    until("one viewer", lambda: daemon.state()["viewers"] == 1)
     page.go_forward()
     expect(page.locator("#taken")).to_contain_text("Taken at")
-    until(lambda: daemon.state()["viewers"] == 0)
+    until("no viewer", lambda: daemon.state()["viewers"] == 0)
 
 
 @pytest.mark.parametrize("mode", ["stream", "snapshot"])
@@ -481,7 +483,7 @@ def test_both_languages_have_every_text(daemon: Any, page: Page) -> None:
 
 
 def test_each_cause_has_one_text_in_each_language() -> None:
-    causes = re.findall(r'^ {6}"?([a-z-]+)"?: \["', (CHECKOUT / "pi_cam_daemon/web/text.js").read_text(), re.MULTILINE)
+    causes = re.findall(r'^ {6}"?([a-z-]+)"?: \["', (ROOT / "pi_cam_daemon/web/text.js").read_text(), re.MULTILINE)
     assert {cause: causes.count(cause) for cause in causes} == dict.fromkeys(causes, 2)
     assert {"busy", "taken"} <= set(causes), "a camera in use and a server without a place are two things"
 
@@ -548,7 +550,7 @@ def test_without_javascript_there_is_still_the_picture(daemon: Any, new_page: An
     page = new_page(java_script_enabled=False)
     page.goto(daemon.address, wait_until="commit")
     expect(page.get_by_role("link", name="Snapshot")).to_be_visible()
-    until(lambda: daemon.state()["viewers"] == 1)
+    until("one viewer", lambda: daemon.state()["viewers"] == 1)
     shown = page.get_by_alt_text("Live picture")
-    until(lambda: shown.evaluate("image => image.naturalWidth") > 0)
+    until("a picture", lambda: shown.evaluate("image => image.naturalWidth") > 0)
     keep_screenshot(page, "no-javascript")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, until, wait_until_live
+from tests.browser.looking import PHONE, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import ask
+from tests.harness import ask, until
 
-BUSY = ("http.max_connections=1", "http.request_timeout_seconds=600")
+BUSY = {"http__max_connections": 1, "http__request_timeout_seconds": 600}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def plain(address: str, headers: dict[str, str]) -> tuple[int, str, str]:
 
 @pytest.fixture
 def behind_proxy(start_daemon: Any) -> Any:
-    return start_daemon('source.kind="pattern"', 'http.trusted_proxies=["127.0.0.1"]', "http.max_viewers=1")
+    return start_daemon(http__trusted_proxies=["127.0.0.1"], http__max_viewers=1)
 
 
 FOREIGN = {"X-Forwarded-For": "203.0.113.5"}
@@ -91,7 +91,7 @@ def test_an_address_that_cannot_be_served_says_so_in_both_languages(
 ) -> None:
     with socket.create_connection(("127.0.0.1", behind_proxy.port), timeout=5) as viewer:
         viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.168.1.5\r\n\r\n")
-        until(lambda: b"200 OK" in viewer.recv(4096))
+        until("the stream begins", lambda: b"200 OK" in viewer.recv(4096))
         page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
         answer = page.goto(behind_proxy.address + path)
     assert answer and answer.status == status
@@ -102,8 +102,8 @@ def test_an_address_that_cannot_be_served_says_so_in_both_languages(
 def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
     start_daemon: Any, page: Page, keep_screenshot: Any
 ) -> None:
-    daemon = start_daemon('source.kind="csi"', 'csi.camera="no-such-camera"')
-    until(lambda: daemon.state()["cause"] == "missing", 30)
+    daemon = start_daemon(source__kind="csi", csi__camera="no-such-camera")
+    until("the camera is missing", lambda: daemon.state()["cause"] == "missing", 30)
     answer = page.goto(daemon.address + "snapshot")
     assert answer and answer.status == 503
     expect(page.get_by_role("heading", name=daemon.state()["detail"])).to_be_visible()
@@ -116,7 +116,7 @@ def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
 def test_who_finds_no_connection_reads_it_at_the_door(
     start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
 ) -> None:
-    daemon = start_daemon('source.kind="pattern"', *BUSY)
+    daemon = start_daemon(**BUSY)
     with only_connection(daemon.port):
         answer = page.goto(daemon.address)
         assert answer and answer.status == 503
@@ -128,11 +128,11 @@ def test_who_finds_no_connection_reads_it_at_the_door(
 def test_a_page_that_finds_no_connection_any_more_says_so_and_comes_back(
     start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
 ) -> None:
-    first = start_daemon('source.kind="pattern"')
+    first = start_daemon()
     page.goto(first.address)
     wait_until_live(page)
     first.stop()
-    start_daemon('source.kind="pattern"', "http.max_connections=2", BUSY[1], port=first.port)
+    start_daemon(**BUSY | {"http__max_connections": 2, "http__port": first.port})
     with only_connection(first.port), only_connection(first.port):
         expect(page.get_by_role("heading", name="The camera has no free connection")).to_be_visible()
         expect(page.locator("#detail")).to_contain_text("There are 2 connections already")

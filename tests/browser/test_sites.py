@@ -49,9 +49,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture
 def daemon(start_daemon: Callable[..., Any], site: int) -> Any:
     friend = f"http://friend.example:{site}"
-    return start_daemon(
-        'source.kind="pattern"', f'http.cors_origins=["{friend}"]', f'http.frame_ancestors=["{friend}"]'
-    )
+    return start_daemon(http__cors_origins=[friend], http__frame_ancestors=[friend])
 
 
 Visit = Callable[[str], Page]

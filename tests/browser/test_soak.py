@@ -10,7 +10,8 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, CDPSession, Page
 
-from tests.browser.looking import assert_moves, until, wait_until_live
+from tests.browser.looking import assert_moves, wait_until_live
+from tests.harness import until
 
 MEBIBYTE = 2**20
 
@@ -51,18 +52,18 @@ def test_crashes_and_hidden_tabs_leave_nothing_behind(
         hidden.bring_to_front()
         wait_until_live(hidden)
         shown.bring_to_front()
-        until(lambda: daemon.state()["viewers"] == 1)
+        until("one viewer", lambda: daemon.state()["viewers"] == 1)
         camera = daemon.state()["camera_process"]
         os.kill(camera["pid"], signal.SIGKILL)
-        until(lambda starts=camera["starts"]: daemon.state()["camera_process"]["starts"] > starts, 30)  # type: ignore[misc]
-        until(lambda: daemon.state()["state"] == "streaming", 60)
+        until("another start", lambda old=camera["starts"]: daemon.state()["camera_process"]["starts"] > old, 30)  # type: ignore[misc]
+        until("it streams", lambda: daemon.state()["state"] == "streaming", 60)
         wait_until_live(shown)
         assert_moves(shown)
-        until(lambda: daemon.state()["viewers"] == 1)
+        until("one viewer", lambda: daemon.state()["viewers"] == 1)
         figures.append(
             {
-                "descriptors": descriptors(daemon.pid),
-                "daemon": resident(daemon.pid),
+                "descriptors": descriptors(daemon.process.pid),
+                "daemon": resident(daemon.process.pid),
                 "scripts": heap(session),
                 "elements": elements(shown),
             }

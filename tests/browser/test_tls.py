@@ -30,10 +30,9 @@ def certificate(tmp_path: Path) -> Certificate:
 def daemon(start_daemon: Callable[..., Any], tmp_path: Path, certificate: Certificate) -> Any:
     users.add(tmp_path / "users", NAME, Role.ADMIN, PASSWORD)
     return start_daemon(
-        'source.kind="pattern"',
-        f'http.users_file="{tmp_path / "users"}"',
-        f'http.tls_certificate="{certificate.certificate}"',
-        f'http.tls_key="{certificate.key}"',
+        http__users_file=str(tmp_path / "users"),
+        http__tls_certificate=str(certificate.certificate),
+        http__tls_key=str(certificate.key),
     )
 
 

@@ -24,8 +24,8 @@ def camera(start_daemon: Callable[..., Any], tmp_path: Path) -> Callable[..., An
     users.add(file, ADMIN["username"], Role.ADMIN, ADMIN["password"])
     users.add(file, VIEWER["username"], Role.VIEWER, VIEWER["password"])
 
-    def start(*settings: str, port: int = 0) -> Any:
-        return start_daemon('source.kind="pattern"', f'http.users_file="{file}"', *settings, port=port)
+    def start(**settings: object) -> Any:
+        return start_daemon(http__users_file=str(file), **settings)
 
     return start
 
@@ -60,9 +60,9 @@ def test_the_wall_shows_cameras_that_one_has_logged_in_to(
 ) -> None:
     ports = free_ports(3)
     first, second = (f"http://127.0.0.1:{port}" for port in ports[1:])
-    own = camera(f'wall.cameras=["{first}", "{second}"]', port=ports[0])
-    camera(f'http.cors_origins=["{own.address.rstrip("/")}"]', port=ports[1])
-    camera(port=ports[2])
+    own = camera(wall__cameras=[first, second], http__port=ports[0])
+    camera(http__cors_origins=[own.address.rstrip("/")], http__port=ports[1])
+    camera(http__port=ports[2])
     page = new_page(http_credentials=ADMIN)
     for address in (first, second):
         page.goto(address)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, assert_moves, until, wait_until_live
+from tests.browser.looking import PHONE, assert_moves, wait_until_live
+from tests.harness import until
 
 _PLACE = """() => {
     const stage = document.getElementById("stage").getBoundingClientRect();
@@ -43,7 +44,7 @@ def test_the_wheel_enlarges_what_is_under_the_pointer(live: Page, keep_screensho
     live.mouse.move(*point(live, 0.75, 0.25))
     live.mouse.wheel(0, -240)
     live.mouse.wheel(0, -240)
-    until(lambda: place(live)[0] > 2)
+    until("it is magnified", lambda: place(live)[0] > 2)
     scale, left, top = place(live)
     # the point is where it was: a quarter from the right and from the top
     assert left == pytest.approx(0.75 - 0.75 * scale, abs=0.01)
@@ -52,17 +53,17 @@ def test_the_wheel_enlarges_what_is_under_the_pointer(live: Page, keep_screensho
     keep_screenshot(live, "zoomed-desktop-light-en")
     for _ in range(6):
         live.mouse.wheel(0, 240)
-    until(lambda: place(live) == (1, 0, 0))
+    until("it is whole again", lambda: place(live) == (1, 0, 0))
 
 
 def test_a_wheel_that_cannot_make_the_picture_smaller_scrolls_the_page(live: Page) -> None:
     live.mouse.move(*point(live, 0.5, 0.5))
     live.mouse.wheel(0, 200)
-    until(lambda: live.evaluate("scrollY") > 100)
+    until("the page has scrolled", lambda: live.evaluate("scrollY") > 100)
     assert place(live)[0] == 1
     live.mouse.move(*point(live, 0.5, 0.5))
     live.mouse.wheel(0, -2000)
-    until(lambda: live.evaluate("scrollY") == 0)
+    until("the page is at its top", lambda: live.evaluate("scrollY") == 0)
     assert place(live)[0] == 1
 
 
@@ -122,21 +123,24 @@ def test_two_fingers_enlarge_the_picture_and_not_the_page(daemon: Any, new_page:
     for step in range(1, 11):
         touch("touchMove", 0.4 - step * 0.02, 0.6 + step * 0.02)
     touch("touchEnd")
-    until(lambda: math.isclose(place(page)[0], 3, rel_tol=0.05))
+    until("it is three times as large", lambda: math.isclose(place(page)[0], 3, rel_tol=0.05))
     assert page.evaluate("visualViewport.scale") == 1
     left = place(page)[1]
     touch("touchStart", 0.5)
     for step in range(1, 6):
         touch("touchMove", 0.5 + step * 0.04)
     touch("touchEnd")
-    until(lambda: math.isclose(place(page)[1], left + 0.2, abs_tol=0.03))
+    until("it is moved", lambda: math.isclose(place(page)[1], left + 0.2, abs_tol=0.03))
 
 
 def test_full_screen_is_the_picture_its_badge_and_its_buttons(live: Page, keep_screenshot: Any) -> None:
     button = live.get_by_role("button", name="Full screen")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
-    until(lambda: live.locator("#stage").bounding_box() == {"x": 0, "y": 0, **live.evaluate(_WINDOW)})
+    until(
+        "it fills the window",
+        lambda: live.locator("#stage").bounding_box() == {"x": 0, "y": 0, **live.evaluate(_WINDOW)},
+    )
     expect(live.locator("#badge")).to_be_visible()
     expect(live.locator("footer")).to_be_hidden()
     keep_screenshot(live, "fullscreen-desktop-light-en")
@@ -156,7 +160,10 @@ def test_where_only_videos_may_fill_the_screen_the_picture_fills_the_window(
     page.goto(daemon.address)
     wait_until_live(page)
     page.get_by_role("button", name="Full screen").click()
-    until(lambda: page.locator("#stage").bounding_box() == {"x": 0, "y": 0, **page.evaluate(_WINDOW)})
+    until(
+        "it fills the window",
+        lambda: page.locator("#stage").bounding_box() == {"x": 0, "y": 0, **page.evaluate(_WINDOW)},
+    )
     keep_screenshot(page, "filled-phone-light-en")
     page.keyboard.press("Escape")
     expect(page.locator("footer")).to_be_visible()

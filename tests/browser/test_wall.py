@@ -7,14 +7,14 @@ import re
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.looking import KOREAN, PHONE, until, wait_until_live
+from tests.browser.looking import KOREAN, PHONE, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
+from tests.harness import until
 
 
 def free_ports(count: int) -> list[int]:
@@ -32,13 +32,12 @@ class Wall:
         self._start_daemon = start_daemon
         self.ports = free_ports(4)
         self.address = f"http://127.0.0.1:{self.ports[0]}/wall"
-        cameras = ", ".join(f'"http://127.0.0.1:{port}"' for port in self.ports[1:])
-        self.own = self.camera(0, f"wall.cameras=[{cameras}]")
-        self.friend = self.camera(1, f'http.cors_origins=["http://127.0.0.1:{self.ports[0]}"]')
+        self.own = self.camera(0, wall__cameras=[f"http://127.0.0.1:{port}" for port in self.ports[1:]])
+        self.friend = self.camera(1, http__cors_origins=[f"http://127.0.0.1:{self.ports[0]}"])
         self.stranger = self.camera(2)
 
-    def camera(self, number: int, *settings: str) -> Any:
-        return self._start_daemon('source.kind="pattern"', *settings, port=self.ports[number])
+    def camera(self, number: int, **settings: object) -> Any:
+        return self._start_daemon(http__port=self.ports[number], **settings)
 
 
 @pytest.fixture
@@ -100,11 +99,11 @@ def test_a_hidden_wall_closes_all_its_connections(wall: Wall, tabs: BrowserConte
     page = tabs.new_page()
     page.goto(wall.address)
     cameras = (wall.friend, wall.stranger)
-    until(lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
+    until("both are watched", lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
     tabs.new_page().bring_to_front()
-    until(lambda: [camera.state()["viewers"] for camera in cameras] == [0, 0])
+    until("neither is watched", lambda: [camera.state()["viewers"] for camera in cameras] == [0, 0])
     page.bring_to_front()
-    until(lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
+    until("both are watched", lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
 
 
 def test_only_the_wall_may_load_from_other_cameras_and_only_from_those(wall: Wall, page: Page) -> None:
@@ -128,24 +127,19 @@ def test_without_javascript_the_wall_is_a_list_of_links(wall: Wall, new_page: Ca
     expect(page.get_by_role("link")).to_have_text([f"http://127.0.0.1:{port}" for port in wall.ports[1:]])
 
 
-def test_the_wall_is_linked_as_long_as_it_shows_cameras(
-    start_daemon: Any, page: Page, tmp_path: Path, keep_screenshot: Any
-) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text('source.kind = "pattern"\n')
-    daemon = start_daemon("log.level='info'", config=file)
+def test_the_wall_is_linked_as_long_as_it_shows_cameras(daemon: Any, page: Page, keep_screenshot: Any) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
     link = page.get_by_role("link", name="Cameras")
     expect(link).to_be_hidden()
-    file.write_text('source.kind = "pattern"\nwall.cameras = ["http://picam-2.local:8000"]\n')
-    os.kill(daemon.pid, signal.SIGHUP)
+    daemon.write_config({"wall.cameras": ["http://picam-2.local:8000"]})
+    daemon.process.send_signal(signal.SIGHUP)
     expect(link).to_be_visible()
     keep_screenshot(page, "wall-link-desktop-light-en")
     link.click()
     expect(page.locator(".tile")).to_have_count(1)
-    file.write_text('source.kind = "pattern"\nwall.cameras = []\n')
-    os.kill(daemon.pid, signal.SIGHUP)
-    until(lambda: daemon.state()["wall_cameras"] == 0)
+    daemon.write_config({"wall.cameras": []})
+    daemon.process.send_signal(signal.SIGHUP)
+    until("the wall is empty", lambda: daemon.state()["wall_cameras"] == 0)
     page.reload()
     expect(page.get_by_text("There is none in the list")).to_be_visible()

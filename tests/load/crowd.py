@@ -1,5 +1,9 @@
-"""Viewers in a process of their own: `crowd.py PORT COUNT`. For each line on standard input it tells how many pictures
-each of them has got so far, as a JSON list; a picture that is repeated counts once, a card does not."""
+"""Viewers in a process of their own, of TLS if they are told a CA: `crowd.py PORT COUNT [CA]`.
+
+A line on standard input is answered by one on standard output, in JSON, for each viewer: when each of its pictures came
+(CLOCK_MONOTONIC) and how old it was then, in seconds, since the line before. A picture that is repeated counts once, a
+card does not.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +11,66 @@ import json
 import re
 import select
 import socket
+import ssl
 import sys
+import time
 
-STAMP = re.compile(rb"\r\nX-Timestamp: (\d+\.\d{6})\r\n(X-No-Picture)?")
+# where a part begins, and the boundary behind it
+MARK = re.compile(rb"\r\nX-Timestamp: (\d+\.\d{6})\r\n(X-No-Picture)?|\r\n--[A-Za-z0-9]{16,40}\r\n")
 OVERLAP = 100  # bytes, more than the longest match
 
 
-class Viewer:
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0), timeout=10)
+class Watcher:
+    """Reads with as little work as possible: that every byte is right is for tests/harness.py's Viewer to see."""
+
+    def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
+        sock = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0), timeout=20)
+        self.sock = context.wrap_socket(sock, server_hostname="127.0.0.1") if context else sock
         self.sock.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        self.pictures = 0
-        self._last = b""
+        self.sock.setblocking(False)
+        self._came: list[tuple[float, float]] = []
+        self._stamp, self._complete = 0.0, True
         self._kept = b""
 
     def read(self) -> None:
-        received = self.sock.recv(1 << 20)
-        if not received:
-            sys.exit("a viewer was shown out")
-        data = self._kept + received
-        for stamp in STAMP.finditer(data):
-            # one that was seen already is found again in the overlap
-            if not stamp[2] and stamp[1] > self._last:
-                self._last = stamp[1]
-                self.pictures += 1
-        self._kept = data[-OVERLAP:]
+        while True:
+            try:
+                received = self.sock.recv(1 << 20)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return
+            if not received:
+                sys.exit("a viewer was shown out")
+            now = time.time()
+            data = self._kept + received
+            for mark in MARK.finditer(data):
+                # what was seen already is found again in the overlap
+                if mark[1] and not mark[2] and float(mark[1]) > self._stamp:
+                    self._stamp, self._complete = float(mark[1]), False
+                elif not mark[1] and not self._complete:
+                    self._complete = True
+                    self._came.append((time.monotonic(), now - self._stamp))
+            self._kept = data[-OVERLAP:]
+
+    def take(self) -> list[tuple[float, float]]:
+        came, self._came = self._came, []
+        return came
 
 
-def main(port: int, count: int) -> None:
-    viewers = {viewer.sock.fileno(): viewer for viewer in (Viewer(port) for _ in range(count))}
+def main(port: int, count: int, ca: str = "") -> None:
+    context = ssl.create_default_context(cafile=ca) if ca else None
+    watchers = {watcher.sock.fileno(): watcher for watcher in (Watcher(port, context) for _ in range(count))}
     epoll = select.epoll()
-    for fd in viewers:
+    for fd in (*watchers, sys.stdin.fileno()):
         epoll.register(fd, select.EPOLLIN)
-    epoll.register(sys.stdin.fileno(), select.EPOLLIN)
     while True:
         for fd, _ in epoll.poll():
-            if fd in viewers:
-                viewers[fd].read()
+            if fd in watchers:
+                watchers[fd].read()
             elif not sys.stdin.readline():
                 return
             else:
-                print(json.dumps([viewer.pictures for viewer in viewers.values()]), flush=True)
+                print(json.dumps([watcher.take() for watcher in watchers.values()]), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

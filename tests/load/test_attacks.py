@@ -23,6 +23,7 @@ import pytest
 from tests.harness import RIG, Daemon, running, until
 from tests.hosts import CAMERA, Host, hosts, wire
 from tests.lateness import patience
+from tests.load.viewers import Crowd
 
 HERE = Path(__file__).parent
 VIEWERS = 20
@@ -66,33 +67,6 @@ class Size:
             int(found["Threads"]),
             len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208
         )
-
-
-class Crowd:
-    """Viewers in a process of their own."""
-
-    def __init__(self, daemon: Daemon, count: int) -> None:
-        self._process = subprocess.Popen(
-            [*FIRST, sys.executable, HERE / "crowd.py", str(daemon.port), str(count)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        until("all watch", lambda: min(self.pictures()) > 0)
-
-    def pictures(self) -> list[int]:
-        """How many pictures each of them has got so far."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, "the viewers are gone"
-        counts: list[int] = json.loads(line)
-        return counts
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 class Observer:
@@ -159,7 +133,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("daemon")
     with running(folder, SETTINGS, argv=[*FIRST, sys.executable, RIG, folder / "fault"]) as daemon:
         daemon.wait_for_state("streaming")
-        crowd, observer = Crowd(daemon, VIEWERS), Observer(daemon)
+        crowd, observer = Crowd(daemon, VIEWERS, first=FIRST), Observer(daemon)
         try:
             scene = Scene(daemon, crowd, observer)
             # What is loaded on demand, and the heaps of as many threads as there will ever be: each attack once.
@@ -307,7 +281,7 @@ def test_more_than_a_thousand_descriptors_are_served(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, **most, "http.max_connections_per_address": 1000}) as daemon:
         daemon.wait_for_state("streaming")
         idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(700)]
-        crowd = Crowd(daemon, 400)
+        crowd = Crowd(daemon, 400, first=FIRST)
         try:
             size = Size.of(daemon.process.pid)
             assert size.descriptors > 1100
@@ -331,7 +305,7 @@ def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_late
     argv = [*FIRST, "prlimit", "--nofile=64:64", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
         daemon.wait_for_state("streaming")
-        crowd, observer = Crowd(daemon, VIEWERS), Observer(daemon)
+        crowd, observer = Crowd(daemon, VIEWERS, first=FIRST), Observer(daemon)
         observer.state()
         scene = Scene(daemon, crowd, observer)
         try:
@@ -354,7 +328,7 @@ def test_when_no_thread_can_be_started_the_viewers_go_on_and_others_are_told_so(
     argv = [*FIRST, "prlimit", "--as=1200000000", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
         daemon.wait_for_state("streaming")
-        crowd = Crowd(daemon, VIEWERS)
+        crowd = Crowd(daemon, VIEWERS, first=FIRST)
         try:
             idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(90)]
             status, headers, body = daemon.get("/livez")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,27 +13,18 @@ import pytest
 from tests import certificates
 from tests.conftest import Report
 from tests.harness import Daemon, running, until
+from tests.load.viewers import Crowd
 
-CROWD = Path(__file__).parent / "encrypted.py"
 PLAIN = 50
 SECONDS = 6.0
 
 
-class Crowd:
-    """*count* viewers in a process of their own, which tells what they got when they go."""
-
-    def __init__(self, daemon: Daemon, count: int, ca: Path | None = None) -> None:
-        argv = [sys.executable, CROWD, str(daemon.port), str(count), *([ca] if ca else [])]
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout
-        assert self._process.stdout.readline() == "all are here\n"
-        go_first(self._process.pid)
-
-    def finish(self, seconds: float) -> tuple[float, float, float]:
-        """Pictures a second of the worst viewer in the last *seconds*, and the pictures' ages, p50 and p99, in ms."""
-        told, _ = self._process.communicate(f"{seconds}\n", timeout=30)
-        worst, p50, p99 = json.loads(told)
-        return worst, p50, p99
+def seen(crowd: Crowd, seconds: float) -> tuple[float, float, float]:
+    """Pictures a second of the worst viewer in the last *seconds*, and the pictures' ages, p50 and p99, in ms."""
+    since = time.monotonic() - seconds
+    late = [[age for at, age in came if at >= since] for came in crowd.came()]
+    ages = statistics.quantiles([age * 1000 for ages in late for age in ages], n=100)
+    return min(map(len, late)) / seconds, ages[49], ages[98]
 
 
 def go_first(pid: int) -> None:
@@ -70,15 +58,16 @@ def test_plain_viewers_do_not_notice_encrypted_ones(tmp_path: Path, report: Repo
         for _ in range(2):  # in turns, so that other work on this machine meets both
             for count in (0, encrypted):
                 until("room for the next", lambda: daemon.state()["viewers"] == 0)
-                crowd = Crowd(daemon, PLAIN)
-                others = Crowd(daemon, count, certificate.ca) if count else None
+                crowds = [Crowd(daemon, PLAIN), *([Crowd(daemon, count, certificate.ca)] if count else [])]
+                for crowd in crowds:
+                    go_first(crowd.process.pid)
                 time.sleep(1)
                 before = processor_seconds(daemon)
                 time.sleep(SECONDS)
                 used[count].append((processor_seconds(daemon) - before) / SECONDS)
-                (beside if others else alone).append(crowd.finish(SECONDS))
-                if others:
-                    theirs.append(others.finish(SECONDS))
+                for crowd, turns in zip(crowds, (beside, theirs) if count else (alone,), strict=True):
+                    turns.append(seen(crowd, SECONDS))
+                    crowd.close()
 
     def middle(turns: list[tuple[float, float, float]]) -> str:
         rate, p50, p99 = (statistics.mean(column) for column in zip(*turns, strict=True))

@@ -10,7 +10,7 @@ import gc
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.controls import Report, SetControls
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources import CameraInfo, Commands, Still, Stop, TakeStill, csi
+from tests.harness import until
 
 # tags of Exif
 MODEL, ORIENTATION, EXIF = 0x0110, 0x0112, 0x8769
@@ -39,13 +40,6 @@ def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -
     video = VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, "overlay": "", **changes})
     encoders = {"encoder": nv12_encoder, "still_encoder": nv12_encoder}
     return csi.CsiSource(video, CsiConfig(camera, "", 4), allocator=allocator or MemfdAllocator(), **encoders)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 class Recorder:
@@ -87,7 +81,7 @@ class Recorder:
         return self.events[1:]
 
     def wait_for(self, frames: int) -> None:
-        wait_until(lambda: len(self.frames) >= frames or self.error is not None)
+        until(f"{frames} frames", lambda: len(self.frames) >= frames or self.error is not None)
         assert self.error is None
 
     def start(self) -> None:
@@ -203,7 +197,7 @@ def test_runs_twenty_times_without_leaking_descriptors_or_threads() -> None:
     for _ in range(20):
         run()
     # threads end a moment after they were joined
-    wait_until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+    until("all is given back", lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
 
 
 def test_two_cameras_run_at_once() -> None:
@@ -290,7 +284,7 @@ def test_a_camera_without_controls_offers_none_and_an_order_for_one_does_not_sto
     with running(source()) as recorder:
         recorder.wait_for(1)
         recorder.commands.put(SetControls(1, {"brightness": 0.5}))
-        wait_until(lambda: len(recorder.reports) == 2)
+        until("the second report", lambda: len(recorder.reports) == 2)
         recorder.wait_for(len(recorder.frames) + 3)
     first, answer = recorder.reports
     assert (first.number, first.controls, first.refused) == (0, (), {})
@@ -306,7 +300,7 @@ def test_a_still_has_the_sensors_full_size_and_the_stream_goes_on_as_before(
         for number in (1, 2):
             before = time.monotonic_ns()
             recorder.commands.put(TakeStill(number))
-            wait_until(lambda number=number: len(recorder.stills) == number or recorder.error)
+            until("a still", lambda number=number: len(recorder.stills) == number or recorder.error)
             assert recorder.error is None
             still = recorder.stills[-1]
             assert (still.number, still.refused) == (number, "")
@@ -327,7 +321,7 @@ def test_a_still_says_when_and_by_which_camera_it_was_taken() -> None:
     with running(source()) as recorder:
         recorder.wait_for(1)
         recorder.commands.put(TakeStill(1))
-        wait_until(lambda: recorder.stills)
+        until("a still", lambda: recorder.stills)
     exif = Image.open(io.BytesIO(recorder.stills[0].jpeg)).getexif()
     assert exif[MODEL] == "Virtual Bars"
     details = exif.get_ifd(EXIF)
@@ -342,7 +336,7 @@ def test_the_overlay_is_drawn_before_the_encoder_where_the_upper_left_corner_wil
         with running(source(rotation=rotation, overlay=overlay)) as recorder:
             recorder.wait_for(5)
             recorder.commands.put(TakeStill(1))
-            wait_until(lambda: recorder.stills)
+            until("a still", lambda: recorder.stills)
         pictures = [Image.open(io.BytesIO(data)) for data in (recorder.frames[4][0], recorder.stills[0].jpeg)]
         return [np.asarray(picture.convert("L"), dtype=int)[:40, :120] for picture in pictures]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.harness import running, until
+from tests.harness import RUN, running, until
 from tests.hosts import CAMERA, Host, hosts, open_ports, wire
-
-RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 
 
 def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, object], env: Mapping[str, str]) -> None:

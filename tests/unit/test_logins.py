@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 from http import HTTPStatus
 
 import pytest
@@ -15,7 +14,7 @@ from pi_cam_daemon.lockouts import Lockouts
 from pi_cam_daemon.logins import Logins
 from pi_cam_daemon.request import Refused, Request, parse
 from pi_cam_daemon.users import Role, User
-from tests.harness import basic
+from tests.harness import basic, until
 from tests.lateness import patience
 
 HERE = "192.168.1.5"
@@ -24,17 +23,18 @@ MANY = 400
 
 
 class Derive:
-    """The key is the password and its salt; how often, and at most how many at once."""
+    """The key is the password and its salt; how often, and at most how many at once. It waits for *goes_on*."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.times = self.now = self.most = 0
-        self._seconds = seconds
+        self.goes_on = threading.Event()
+        self.goes_on.set()
 
     def __call__(self, password: str, salt: bytes) -> bytes:
         self.times += 1
         self.now += 1
         self.most = max(self.most, self.now)
-        time.sleep(self._seconds)
+        self.goes_on.wait(patience(10))
         self.now -= 1
         return users.normal(password).encode() + salt
 
@@ -116,7 +116,8 @@ def test_a_right_password_is_derived_once_whatever_is_asked(judge: Logins, deriv
 
 
 def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_together() -> None:
-    derive = Derive(0.05)
+    derive = Derive()
+    derive.goes_on.clear()
     judge = Logins(KNOWN, derive)
     found: list[int] = []
     threads = [
@@ -125,6 +126,7 @@ def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_toge
     ]
     for thread in threads:
         thread.start()
+    derive.goes_on.set()
     for thread in threads:
         thread.join(patience(10))
     assert found == [HTTPStatus.OK] * logins._MOST_WAITING
@@ -132,7 +134,8 @@ def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_toge
 
 
 def test_more_than_can_wait_are_told_to_come_again() -> None:
-    derive = Derive(0.1)
+    derive = Derive()
+    derive.goes_on.clear()
     judge = Logins(KNOWN, derive)
     found: list[int] = []
 
@@ -143,10 +146,12 @@ def test_more_than_can_wait_are_told_to_come_again() -> None:
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(40)]
     for thread in threads:
         thread.start()
+    until("all but those who may wait are sent away", lambda: len(found) == 40 - logins._MOST_WAITING)
+    assert set(found) == {HTTPStatus.SERVICE_UNAVAILABLE}
+    derive.goes_on.set()
     for thread in threads:
         thread.join(patience(20))
-    assert found.count(HTTPStatus.UNAUTHORIZED) == derive.times >= logins._MOST_WAITING
-    assert found.count(HTTPStatus.SERVICE_UNAVAILABLE) == 40 - derive.times > 0
+    assert found.count(HTTPStatus.UNAUTHORIZED) == derive.times == logins._MOST_WAITING
     assert derive.most == 1
     # and who is remembered never waits
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK

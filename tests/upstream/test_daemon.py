@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import itertools
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from pi_cam_daemon import layers
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.supervisor import start_camera
-from tests.harness import Daemon, Reading, running, until
+from tests.harness import RUN, Daemon, Reading, running, until
 from tests.lateness import patience
 from tests.upstream.servers import (
     PICTURES,
@@ -32,15 +31,13 @@ from tests.upstream.servers import (
     then_silence,
 )
 
-PLAIN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
-
 
 @contextlib.contextmanager
 def behind(folder: Path, url: str, **settings: object) -> Iterator[Daemon]:
     """A daemon whose camera is at *url*."""
     named = {f"{key.replace('__', '.')}": value for key, value in settings.items()}
     every = {"source.kind": "upstream", "upstream.url": url, "upstream.read_timeout_seconds": 2.0, **named}
-    with running(folder, every, argv=PLAIN) as daemon:
+    with running(folder, every, argv=RUN) as daemon:
         yield daemon
 
 
@@ -51,7 +48,7 @@ def test_a_daemon_behind_a_daemon_passes_its_pictures_on_and_survives_its_death(
     """The viewer of the second one keeps its connection while the first is killed, away for a while, and back."""
     pattern = {"source.kind": "pattern", "video.width": 320, "video.height": 240, "video.framerate": 10.0}
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(running(tmp_path / "first", pattern, argv=PLAIN))
+        first = stack.enter_context(running(tmp_path / "first", pattern, argv=RUN))
         first.wait_for_state("streaming")
         second = stack.enter_context(behind(tmp_path / "second", f"http://127.0.0.1:{first.port}/stream"))
         table = second.wait_for_state("streaming")
@@ -68,7 +65,7 @@ def test_a_daemon_behind_a_daemon_passes_its_pictures_on_and_survives_its_death(
         assert f"127.0.0.1:{first.port}" in table["detail"]
 
         again = {**pattern, "http.port": first.port, "video.width": 400}
-        first = stack.enter_context(running(tmp_path / "again", again, argv=PLAIN))
+        first = stack.enter_context(running(tmp_path / "again", again, argv=RUN))
         until("pictures of the new one", lambda: any(part.size == (400, 240) for part in viewer.parts[-50:]), 40)
         viewer.finish()
         assert second.state()["state"] == "streaming"

@@ -7,17 +7,15 @@ import json
 import re
 import statistics
 import subprocess
-import sys
 import textwrap
 import tomllib
 from pathlib import Path
 
 from tests.bench import meter
 from tests.conftest import Report
-from tests.harness import ROOT, Reading, running
+from tests.harness import ROOT, RUN, Reading, running
 from tests.usb.machine import compiled
 
-PLAIN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 FRAME_SECONDS = 1 / 25
 VIEWERS = 300
 SECONDS = 5
@@ -35,8 +33,8 @@ def settings(port: int) -> dict[str, object]:
 def test_three_hundred_watch_a_relay_less_than_a_frame_behind_the_camera(tmp_path: Path, report: Report) -> None:
     load = [compiled(ROOT / "tests/bench/load.c"), "-n", VIEWERS, "-w", 2, "-d", SECONDS]
     with (
-        running(tmp_path / "camera", argv=PLAIN) as camera,
-        running(tmp_path / "relay", settings(camera.port), argv=PLAIN) as relay,
+        running(tmp_path / "camera", argv=RUN) as camera,
+        running(tmp_path / "relay", settings(camera.port), argv=RUN) as relay,
     ):
         relay.wait_for_state("streaming", 30)
         straight, through = Reading(camera.watch()), Reading(relay.watch())

@@ -21,7 +21,7 @@ from pi_cam_daemon.sources import CameraInfo, Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.harness import basic, until
 from tests.lateness import patience
-from tests.unit.test_sources import LosableSourceContract, Run, video
+from tests.sources import LosableSourceContract, Run, video
 from tests.upstream.servers import (
     BOUNDARY,
     PICTURES,
@@ -270,7 +270,7 @@ def test_pictures_that_cannot_be_used_are_told_once_a_minute(caplog: pytest.LogC
 )
 def test_how_long_the_first_picture_may_take_is_not_for_the_source_to_say(answer: Answer) -> None:
     with serving(answer) as server, running(server.url()) as source:
-        source.thread.join(patience(3))
+        source.thread.join(3)  # no longer: a header that drips on is too long at last
         assert source.thread.is_alive()
         assert not source.frames
         assert source.stop() < 1

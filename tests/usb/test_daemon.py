@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
@@ -15,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.harness import Daemon, Part, running, until
+from tests.harness import RUN, Daemon, Part, running, until
 from tests.hosts import hosts
 from tests.lateness import patience
 from tests.server.test_ports import only_its_port_is_open
 from tests.usb.machine import Machine, draw_frames, without_huffman_tables
 
-RUN = (sys.executable, "-m", "pi_cam_daemon", "run", "--config")
 SETTINGS = {"source.kind": "usb", "video.width": 320, "video.height": 240, "source.stall_timeout_seconds": 2.0}
 
 Start = Callable[..., AbstractContextManager[Daemon]]

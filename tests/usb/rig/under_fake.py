@@ -21,7 +21,7 @@ from pi_cam_daemon.sources import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.harness import until
 from tests.lateness import patience
-from tests.unit.test_sources import LosableSourceContract, Run, decoded, running, video
+from tests.sources import LosableSourceContract, Run, decoded, running, video
 from tests.usb.machine import Machine, draw_frames
 
 DEV = Path(os.environ["FAKEV4L_DEV"])
