@@ -82,7 +82,8 @@ def _write_results(stats: dict[str, list[pytest.TestReport]], folder: Path) -> N
     failed: dict[str, str] = {}
     for report in (*stats.get("failed", ()), *stats.get("error", ())):
         crash = getattr(report.longrepr, "reprcrash", None)
-        lines = (crash.message if crash else str(report.longrepr)).strip().splitlines()
+        told = report.longrepr[2] if isinstance(report.longrepr, tuple) else crash.message if crash else report.longrepr
+        lines = str(told).strip().splitlines()
         failed.setdefault(report.nodeid, lines[0] if lines else "")
     with (folder / "failed").open("a") as file:
         file.writelines(f"{test}\t{error}\n" for test, error in failed.items())

@@ -68,3 +68,46 @@ def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_pat
     assert "installing what is needed" in first
     second = "".join(lines_until_address(checkout, tmp_path))
     assert "installing" not in second
+
+
+TESTS = """
+from pathlib import Path
+
+import pytest
+
+def test_is_sound():
+    pass
+
+def test_fails_once():
+    seen = Path(__file__).with_name("seen")
+    if not seen.exists():
+        seen.touch()
+        raise AssertionError("the first time")
+
+def test_fails_always():
+    raise AssertionError("each time")
+
+def test_is_left_out():
+    pytest.skip("lacks a camera")
+"""
+
+
+def test_failed_tests_are_run_again_and_neither_flaky_nor_skipped_ones_are_hidden(checkout: Path) -> None:
+    tier = checkout / "tests" / "unit"
+    for file in filter(Path.is_file, tier.iterdir()):
+        file.unlink()
+    (tier / "test_ours.py").write_text(TESTS)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    argv = [checkout / "scripts" / "test", "unit"]
+    done = subprocess.run(
+        argv, env=environment | {"CI": "true"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    print(done.stdout)
+    *told, last = done.stdout.splitlines()[-4:]
+    assert set(told) == {
+        "FLAKY tests/unit/test_ours.py::test_fails_once - AssertionError: the first time",
+        "FAILED tests/unit/test_ours.py::test_fails_always - AssertionError: each time",
+        "FAILED tests/unit/test_ours.py::test_is_left_out - Skipped: lacks a camera",
+    }
+    assert re.fullmatch(r"=+ 2 failed, 1 passed, 1 flaky in \d+\.\d\ds \(\d:\d\d:\d\d\) =+", last)
+    assert done.returncode == 1
