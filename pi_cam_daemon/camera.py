@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon import logs
 from pi_cam_daemon.config import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.messages import SetControls
@@ -26,6 +25,7 @@ from pi_cam_daemon.outlet import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Reader
 from pi_cam_daemon.sources.choose import choose
 from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
+from pi_cam_daemon.system import logs
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from pi_cam_daemon import children
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.system import children
 
 log = logging.getLogger(__name__)
 

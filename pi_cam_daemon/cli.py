@@ -170,12 +170,12 @@ def _dispatch(options: argparse.Namespace) -> int:
 
             return update.run(options)
         case "announce":
-            from pi_cam_daemon import announcement
+            from pi_cam_daemon.system import avahi
 
             if options.withdraw:
-                return written(partial(announcement.withdraw, root))
+                return written(partial(avahi.withdraw, root))
             http = layers.in_force(root).http
-            return written(partial(announcement.announce, root, http.scheme, http.port))
+            return written(partial(avahi.announce, root, http.scheme, http.port))
         case "boot":
             from pi_cam_daemon.boot import start
 

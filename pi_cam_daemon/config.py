@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from pi_cam_daemon import kinds, values
 from pi_cam_daemon.addresses import Networks
-from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.system.redaction import without_secrets
 
 
 def _word(*words: str) -> values.Converter:

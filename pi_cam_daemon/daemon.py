@@ -16,14 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, board, frame, interfaces, kinds, logs, saved
+from pi_cam_daemon import __version__, frame, kinds, saved
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.counts import Counts
 from pi_cam_daemon.errors import ConfigError, JpegError
-from pi_cam_daemon.events import Events
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.server import CameraServer, cannot_listen
 from pi_cam_daemon.spawn import CAMERA_ARGV
@@ -31,7 +30,9 @@ from pi_cam_daemon.state import Observer
 from pi_cam_daemon.stills import Stills
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
-from pi_cam_daemon.systemd import Notifier, listening_socket
+from pi_cam_daemon.system import logs, machine, network
+from pi_cam_daemon.system.events import Events
+from pi_cam_daemon.system.systemd import Notifier, listening_socket
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def run(
     supervisor.start(watch=streams.watch)
     server.start()
     scheme, listen_address = config.http.scheme, "" if handed else config.http.listen_address
-    for address in interfaces.listening_addresses(scheme, listen_address, server.server_port):
+    for address in network.listening_addresses(scheme, listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
     notifier.ready(observer.sentence())
 
@@ -176,8 +177,8 @@ def _reload(
 
 def _warn_of_closed_devices(config: Config) -> None:
     """A camera behind a node that may not be opened is simply not there, which nobody would look for."""
-    if kinds.of(config.source.kind).has_driver and (nodes := board.forbidden_nodes(Path("/dev"))):
-        log.warning("no permission to open %s", board.needed_groups(nodes))
+    if kinds.of(config.source.kind).has_driver and (nodes := machine.forbidden_nodes(Path("/dev"))):
+        log.warning("no permission to open %s", machine.needed_groups(nodes))
 
 
 def _size(hub: Hub, config: Config) -> tuple[int, int]:

@@ -20,9 +20,9 @@ from pi_cam_daemon.app import App
 from pi_cam_daemon.farewells import linger
 from pi_cam_daemon.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.health import State
-from pi_cam_daemon.interfaces import peer_name
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import NOTHING, Reader
+from pi_cam_daemon.system.network import peer_name
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server import CameraServer

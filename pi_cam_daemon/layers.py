@@ -17,10 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from pi_cam_daemon import files, values
+from pi_cam_daemon import values
 from pi_cam_daemon.config import CameraConfig, Config
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.system import files
+from pi_cam_daemon.system.redaction import without_secrets
 from pi_cam_daemon.text import short, shown, toml
 from pi_cam_daemon.values import Converter
 

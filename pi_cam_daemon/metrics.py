@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pi_cam_daemon import __version__, board
+from pi_cam_daemon import __version__
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import State
+from pi_cam_daemon.system import machine
 
 if TYPE_CHECKING:
     from pi_cam_daemon.app import App
@@ -46,7 +47,7 @@ class _Process(ProcessCollector):
 class _Camera(Collector):
     def __init__(self, app: App) -> None:
         self._app = app
-        self._build = (__version__, platform.python_version(), board.libcamera(), board.model())
+        self._build = (__version__, platform.python_version(), machine.libcamera(), machine.model())
 
     def collect(self) -> Iterable[Metric]:
         app, observer = self._app, self._app.observer
@@ -76,9 +77,9 @@ class _Camera(Collector):
         yield _gauge("config_last_reload_successful", "Whether the last reload was.", not observer.reload_refused)
         about = "Unix time at which the configuration in force was taken."
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
-        if (celsius := board.temperature()) is not None:
+        if (celsius := machine.temperature()) is not None:
             yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
-        if (low := board.undervoltage()) is not None:
+        if (low := machine.undervoltage()) is not None:
             yield _gauge("undervoltage", "Whether the supply's voltage is too low.", low)
 
 

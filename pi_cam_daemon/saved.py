@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pi_cam_daemon import files, kinds, layers
+from pi_cam_daemon import kinds, layers
+from pi_cam_daemon.system import files
 from pi_cam_daemon.text import Value, toml
 
 _HEAD = (

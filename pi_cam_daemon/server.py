@@ -20,12 +20,12 @@ from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.handler import Handler
-from pi_cam_daemon.interfaces import peer_name
-from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import TLS_HANDSHAKE
-from pi_cam_daemon.watchdog import Probe
+from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.network import peer_name
+from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from pi_cam_daemon import __version__, board, setup
+from pi_cam_daemon import __version__
 from pi_cam_daemon.config import Config
 from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.streams import Streams
 from pi_cam_daemon.supervisor import Supervisor
-from pi_cam_daemon.systemd import Notifier
+from pi_cam_daemon.system import machine, setup
+from pi_cam_daemon.system.systemd import Notifier
 
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
@@ -89,7 +90,7 @@ class Observer:
             "wall_cameras": len(self.config.wall.cameras),
             "max_viewers": self.config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
-            "clock_synced": board.clock_synced(),
+            "clock_synced": machine.clock_synced(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

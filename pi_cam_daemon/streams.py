@@ -20,11 +20,11 @@ from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
-from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.watchdog import Probe
 from pi_cam_daemon.viewer import Viewer
-from pi_cam_daemon.watchdog import Probe
 
 log = logging.getLogger(__name__)
 

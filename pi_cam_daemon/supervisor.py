@@ -22,7 +22,7 @@ from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.messages import CameraInfo
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.spawn import CAMERA_ARGV, manner, start_camera
-from pi_cam_daemon.watchdog import Probe
+from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 

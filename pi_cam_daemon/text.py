@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.system.redaction import without_secrets
 
 # a control's value; a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
 Value = bool | int | float | str | list[float] | None

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pi_cam_daemon import files
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.system import files
 
 log = logging.getLogger(__name__)
 

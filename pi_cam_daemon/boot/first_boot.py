@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pi_cam_daemon import files, setup
+from pi_cam_daemon.system import files, setup
 
 _SECONDS = 3600.0
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files, layers
+from pi_cam_daemon import layers
 from pi_cam_daemon.boot import given_users, wifi
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.system import files
 from pi_cam_daemon.text import toml
 
 NAME = "pi-cam.toml"

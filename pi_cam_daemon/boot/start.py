@@ -12,9 +12,10 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import announcement, files, layers
+from pi_cam_daemon import layers
 from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.system import avahi, files
 
 FOLDER = Path("boot/firmware")
 LAYER = Path("etc/pi-cam-daemon/conf.d") / pi_cam_toml.LAYER
@@ -92,7 +93,7 @@ def read(path: Path, root: Path) -> pi_cam_toml.BootConfig:
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
     http = layers.in_force(root).http
-    announcement.announce(root, http.scheme, http.port)
+    avahi.announce(root, http.scheme, http.port)
     # \n and \4: agetty's for the name and the address of the machine
     where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]
     files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())

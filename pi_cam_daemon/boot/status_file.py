@@ -10,10 +10,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import board, files, interfaces, layers, setup
+from pi_cam_daemon import layers
 from pi_cam_daemon.boot import pi_cam_toml, start, wifi
 from pi_cam_daemon.config import HttpConfig
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.system import files, machine, network, setup
 
 NAME = "pi-cam-status.txt"
 _ANSWER_SECONDS = 10.0
@@ -82,15 +83,15 @@ def compose(
         "Setup": [setup] if setup else [],
         "Release": [release],
         "Name": [socket.gethostname()],
-        "Board": [board.model() or "unknown"],
+        "Board": [machine.model() or "unknown"],
     }
     lines = [f"{title if not at else '':<10}{row}" for title, found in rows.items() for at, row in enumerate(found)]
     return "\n".join(["pi-cam-daemon", "", *lines, ""])
 
 
 def _addresses(http: HttpConfig) -> list[str]:
-    found = [interface for interface in interfaces.read() if not interface.address.is_loopback]
-    return interfaces.page_addresses(http.scheme, http.port, found) if found else []
+    found = [interface for interface in network.read() if not interface.address.is_loopback]
+    return network.page_addresses(http.scheme, http.port, found) if found else []
 
 
 def _camera(port: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import files
+from pi_cam_daemon.system import files
 from pi_cam_daemon.text import short, shown
 
 _CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from pi_cam_daemon import guard, layers, redaction, saved, text
+from pi_cam_daemon import guard, layers, saved, text
 from pi_cam_daemon.commands.output import OK
+from pi_cam_daemon.system import redaction
 
 
 def check(options: argparse.Namespace) -> int:

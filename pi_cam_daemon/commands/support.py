@@ -14,12 +14,13 @@ import tarfile
 import time
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon import __version__, board, children, layers
+from pi_cam_daemon import __version__, layers
 from pi_cam_daemon.boot import status_file
 from pi_cam_daemon.commands.config import settings
 from pi_cam_daemon.commands.output import OK, save
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.redaction import Redactor
+from pi_cam_daemon.system import children, machine
+from pi_cam_daemon.system.redaction import Redactor
 
 _FOLDER = "pi-cam-daemon-support"
 _DISTRIBUTIONS = ("numpy", "opencv-python-headless", "picamera2", "simplejpeg", "sdnotify", "prometheus-client")
@@ -121,18 +122,18 @@ def _versions() -> str:
         system = "not known"
     versions = {
         "pi-cam-daemon": __version__,
-        "model": board.model() or "not a Pi",
+        "model": machine.model() or "not a Pi",
         "system": system,
         "kernel": f"{platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "libcamera": board.libcamera() or "not installed",
+        "libcamera": machine.libcamera() or "not installed",
         **{name: installed(name) for name in _DISTRIBUTIONS},
     }
     return "\n".join(f"{name}: {version}" for name, version in versions.items())
 
 
 def _power() -> str:
-    celsius, undervoltage = board.temperature(), board.undervoltage()
+    celsius, undervoltage = machine.temperature(), machine.undervoltage()
     lines = [f"temperature: {celsius}", f"undervoltage within the last seconds: {undervoltage}"]
     for question in ("get_throttled", "measure_temp", "measure_volts"):
         try:

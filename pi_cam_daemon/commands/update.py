@@ -14,8 +14,8 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
-from pi_cam_daemon import setup
 from pi_cam_daemon.commands.output import FAILED, OK, complain
+from pi_cam_daemon.system import setup
 
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
 INSTALLER = Path("/") / setup.INSTALLER

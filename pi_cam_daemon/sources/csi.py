@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import board, setup
 from pi_cam_daemon.config import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
@@ -25,6 +24,7 @@ from pi_cam_daemon.orientation import Orientation, overlay_of
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
 from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.text import Value
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def cameras() -> list[Camera]:
         # libcamera looks for cameras, and reads the tuning file, only when its manager is made; picamera2 keeps one.
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
-    if not found and (nodes := board.forbidden_nodes(Path("/dev"))):
+    if not found and (nodes := machine.forbidden_nodes(Path("/dev"))):
         raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
     # webcams come last in the list, so that leaving them out changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]

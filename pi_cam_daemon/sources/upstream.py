@@ -18,9 +18,9 @@ from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.redaction import without_secrets
 from pi_cam_daemon.sources.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
+from pi_cam_daemon.system.redaction import without_secrets
 
 # how soon a Stop is obeyed and a deadline noticed
 _LOOK_SECONDS = 0.2

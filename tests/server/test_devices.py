@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import board
+from pi_cam_daemon.system import machine
 
 
 def as_an_ordinary_user(check: Callable[[], bool]) -> bool:
@@ -33,4 +33,4 @@ def test_device_nodes_that_may_not_be_opened_are_found() -> None:
         for name in ("media1", "null"):
             (dev / name).touch()
             (dev / name).chmod(0o666)
-        assert as_an_ordinary_user(lambda: board.forbidden_nodes(dev) == closed)
+        assert as_an_ordinary_user(lambda: machine.forbidden_nodes(dev) == closed)

@@ -11,9 +11,9 @@ import pytest
 
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.addresses import Networks
-from pi_cam_daemon.interfaces import Interface
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import Request, parse
+from pi_cam_daemon.system.network import Interface
 
 
 def interface(address: str) -> Interface:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import announcement, layers
+from pi_cam_daemon import layers
+from pi_cam_daemon.system import avahi
 
 FILE = "etc/avahi/services/pi-cam-daemon.service"
 
@@ -21,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 def announce(root: Path) -> None:
     http = layers.in_force(root).http
-    announcement.announce(root, http.scheme, http.port)
+    avahi.announce(root, http.scheme, http.port)
 
 
 def test_the_port_is_that_of_the_configuration_and_the_usual_one_where_that_is_wrong(root: Path) -> None:
@@ -37,8 +38,8 @@ def test_what_is_announced_is_withdrawn_and_may_be_withdrawn_twice(root: Path) -
     announce(root)
     ports = ElementTree.parse(root / FILE).findall("service/port")
     assert [port.text for port in ports] == ["8081", "8081"]
-    announcement.withdraw(root)
-    announcement.withdraw(root)
+    avahi.withdraw(root)
+    avahi.withdraw(root)
     assert not (root / FILE).exists()
 
 

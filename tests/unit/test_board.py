@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import board
+from pi_cam_daemon.system import machine
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, as only root may")
 
@@ -23,32 +23,32 @@ def test_a_pi_tells_its_model_libcamera_temperature_and_voltage(tmp_path: Path) 
     write(tmp_path, "sys/class/hwmon/hwmon0/name", "cpu_thermal\n")
     write(tmp_path, "sys/class/hwmon/hwmon1/name", "rpi_volt\n")
     write(tmp_path, "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "0\n")
-    assert board.model(tmp_path) == "Raspberry Pi 4 Model B Rev 1.5"
-    assert board.libcamera(tmp_path) == "0.5.2"
-    assert board.temperature(tmp_path) == 48.312
-    assert board.undervoltage(tmp_path) is False
+    assert machine.model(tmp_path) == "Raspberry Pi 4 Model B Rev 1.5"
+    assert machine.libcamera(tmp_path) == "0.5.2"
+    assert machine.temperature(tmp_path) == 48.312
+    assert machine.undervoltage(tmp_path) is False
     write(tmp_path, "sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n")
-    assert board.undervoltage(tmp_path) is True
+    assert machine.undervoltage(tmp_path) is True
 
 
 def test_a_libcamera_built_from_source_is_the_one_that_is_loaded(tmp_path: Path) -> None:
     write(tmp_path, "usr/lib/aarch64-linux-gnu/libcamera.so.0.5.2", "")
     write(tmp_path, "usr/local/lib/aarch64-linux-gnu/libcamera.so.0.6.0", "")
-    assert board.libcamera(tmp_path) == "0.6.0"
+    assert machine.libcamera(tmp_path) == "0.6.0"
 
 
 def test_a_machine_that_is_no_pi_says_nothing(tmp_path: Path) -> None:
-    assert (board.model(tmp_path), board.libcamera(tmp_path)) == ("", "")
-    assert (board.temperature(tmp_path), board.undervoltage(tmp_path)) == (None, None)
+    assert (machine.model(tmp_path), machine.libcamera(tmp_path)) == ("", "")
+    assert (machine.temperature(tmp_path), machine.undervoltage(tmp_path)) == (None, None)
 
 
 def test_timesyncds_file_tells_whether_the_clock_was_set(tmp_path: Path) -> None:
-    assert board.clock_synced(tmp_path) is None, "another time service, or none"
+    assert machine.clock_synced(tmp_path) is None, "another time service, or none"
     folder = tmp_path / "run/systemd/timesync"
     folder.mkdir(parents=True)
-    assert board.clock_synced(tmp_path) is False
+    assert machine.clock_synced(tmp_path) is False
     (folder / "synchronized").touch()
-    assert board.clock_synced(tmp_path) is True
+    assert machine.clock_synced(tmp_path) is True
 
 
 @needs_root
@@ -67,12 +67,12 @@ def test_each_node_is_named_with_the_group_that_opens_it(tmp_path: Path) -> None
         nodes[-1].touch()
         os.chown(nodes[-1], 0, gid)
         nodes[-1].chmod(mode)
-    keys = [part.partition(" (")[2] for part in board.needed_groups(nodes).split("), ")]
+    keys = [part.partition(" (")[2] for part in machine.needed_groups(nodes).split("), ")]
     root_only = "root only, a udev rule is missing"
     hidden = "a group that the sandbox hides, usually video; `ls -l` shows it)"
     assert keys == ["group video", "group 54321", root_only, root_only, root_only, hidden]
-    assert all(str(node) in board.needed_groups(nodes) for node in nodes)
+    assert all(str(node) in machine.needed_groups(nodes) for node in nodes)
 
 
 def test_a_node_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
-    assert board.needed_groups([tmp_path / "video0"]) == f"{tmp_path / 'video0'} (no such file or directory)"
+    assert machine.needed_groups([tmp_path / "video0"]) == f"{tmp_path / 'video0'} (no such file or directory)"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import files, setup, users
+from pi_cam_daemon import users
 from pi_cam_daemon.boot import first_boot, start, status_file, wifi
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.system import files, setup
 
 LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
 AVAHI = "etc/avahi/services/pi-cam-daemon.service"

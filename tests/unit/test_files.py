@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import files
+from pi_cam_daemon.system import files
 
 
 def test_reading_is_not_noted_on_the_disk(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pi_cam_daemon import layers
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import Facts, Failure, State, judge, needs_reboot, silent_at
-from pi_cam_daemon.watchdog import Probe
+from pi_cam_daemon.system.watchdog import Probe
 
 NOW = 1000.0
 RATE = 100.0  # so that a frame period counts for nothing but in the test of it

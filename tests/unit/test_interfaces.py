@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from pi_cam_daemon.interfaces import Interface, page_addresses, parse_if_inet6, read
+from pi_cam_daemon.system.network import Interface, page_addresses, parse_if_inet6, read
 
 IF_INET6 = """\
 20010db8000000000000000000000005 02 40 00 80     eth0

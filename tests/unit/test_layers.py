@@ -162,7 +162,7 @@ def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_
 def test_only_the_systemd_module_reads_what_systemd_hands_over() -> None:
     names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)|RUNTIME_DIRECTORY")
     readers = {module for module, tree in TREES.items() if any(map(names.search, strings(tree)))}
-    assert readers <= {"pi_cam_daemon.systemd"}
+    assert readers <= {"pi_cam_daemon.system.systemd"}
 
 
 # __main__ is left out: to import it is to run the program

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from pi_cam_daemon.logs import Seldom
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.system.logs import Seldom
 
 
 def places() -> Places:

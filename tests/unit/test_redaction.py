@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon.redaction import Redactor
+from pi_cam_daemon.system.redaction import Redactor
 from tests.lateness import patience
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.systemd import Notifier
+from pi_cam_daemon.system.systemd import Notifier
 from tests.lateness import patience
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon import cli, layers
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.redaction import without_secrets
+from pi_cam_daemon.system.redaction import without_secrets
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from pi_cam_daemon import files
+from pi_cam_daemon.system import files
 
 # stat(2) shows this group where a user namespace does not map the real one, as with the unit's PrivateUsers=.
 # linux/highuid.h

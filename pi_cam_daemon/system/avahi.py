@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pi_cam_daemon import __version__, files
+from pi_cam_daemon import __version__
+from pi_cam_daemon.system import files
 
 _FILE = Path("etc/avahi/services/pi-cam-daemon.service")
 _TEXTS = ("txtvers=1", f"version={__version__}", "path=/", "stream=/stream", "snapshot=/snapshot", "health=/healthz")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pi_cam_daemon import files
+from pi_cam_daemon.system import files
 
 # as scripts/install lays them out: a virtual environment for each release, and a link to the one that serves
 RELEASES = Path("opt/pi-cam-daemon/releases")
