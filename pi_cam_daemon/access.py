@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.addresses import Networks
+from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import Request
 from pi_cam_daemon.system import network as interfaces
 from pi_cam_daemon.system.network import Interface
 
 if TYPE_CHECKING:
-    from pi_cam_daemon.users import User
+    from pi_cam_daemon.config.users import User
 
 _log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-from pi_cam_daemon import saved
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config import saved
+from pi_cam_daemon.config.schema import CameraConfig
+from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.messages import Report
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.supervisor import Supervisor
-from pi_cam_daemon.text import Value
 
 # A USB camera takes some milliseconds for each value. One that hangs is found and killed by others; nobody waits here.
 _ANSWER_SECONDS = 3.0

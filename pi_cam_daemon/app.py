@@ -10,7 +10,7 @@ from pi_cam_daemon import guard
 from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.answers import read_pages
-from pi_cam_daemon.config import HttpConfig, WallConfig
+from pi_cam_daemon.config.schema import HttpConfig, WallConfig
 from pi_cam_daemon.counts import Counts
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.refusal_page import RefusalPage

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.messages import SetControls
 from pi_cam_daemon.outlet import Outlet

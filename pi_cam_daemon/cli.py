@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from pi_cam_daemon import __version__, layers, saved
+from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import config
 from pi_cam_daemon.commands.output import BAD_CONFIG, FAILED, INTERRUPTED, OK, USAGE, complain, sentence, written
+from pi_cam_daemon.config import loading, saved
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 _AFTER_HELP = f"""\
@@ -26,9 +27,9 @@ examples:
   pi-cam-daemon check-config /etc/pi-cam-daemon/config.toml
 
 files, later ones win, key by key:
-  {layers.DEFAULTS}  every setting, explained
-  {layers.ETC}/config.toml
-  {layers.ETC}/conf.d/*.toml
+  {loading.DEFAULTS}  every setting, explained
+  {loading.ETC}/config.toml
+  {loading.ETC}/conf.d/*.toml
   {saved.file()}  the controls that were saved on request
 
 exit status:
@@ -83,7 +84,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
 def _parser() -> _Parser:
     shared = _Parser(add_help=False)
     group = shared.add_argument_group("configuration")
-    group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {layers.ETC}")
+    group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {loading.ETC}")
     group.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -114,7 +115,7 @@ def _parser() -> _Parser:
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced in one step; - is standard output")
     add("list-cameras", "show the cameras that can be used", configured=False)
     check = add("check-config", "tell all that is wrong in a configuration", configured=False)
-    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {layers.ETC}")
+    check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {loading.ETC}")
     show = add("config", "show the configuration in force, as TOML", configured=True)
     form = show.add_mutually_exclusive_group()
     form.add_argument("--origin", action="store_true", help="also show which layer set each key")
@@ -144,7 +145,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             from pi_cam_daemon import daemon
 
-            return daemon.run(partial(layers.load_both, options.config, options.settings))
+            return daemon.run(partial(loading.load_both, options.config, options.settings))
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 
@@ -174,7 +175,7 @@ def _dispatch(options: argparse.Namespace) -> int:
 
             if options.withdraw:
                 return written(partial(avahi.withdraw, root))
-            http = layers.in_force(root).http
+            http = loading.in_force(root).http
             return written(partial(avahi.announce, root, http.scheme, http.port))
         case "boot":
             from pi_cam_daemon.boot import start

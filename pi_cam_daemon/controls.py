@@ -7,8 +7,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pi_cam_daemon.text import Value, toml
-from pi_cam_daemon.values import RECTANGLE_ACCEPTED, rectangle, refused
+from pi_cam_daemon.config.converters import RECTANGLE_ACCEPTED, rectangle, refused
+from pi_cam_daemon.config.text import Value, toml
 
 
 class Kind(enum.StrEnum):

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon import __version__, frame, kinds, saved
+from pi_cam_daemon import __version__, frame
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.cards import Cards
-from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.config import kinds, saved
+from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.counts import Counts
 from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.hub import Hub

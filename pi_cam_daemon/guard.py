@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def _logins(file: str) -> Logins | None:
     if not file:
         return None
     # loaded only where it is needed, here and below: most cameras have no users
-    from pi_cam_daemon import logins, users
+    from pi_cam_daemon import logins
+    from pi_cam_daemon.config import users
 
     return logins.Logins(users.read(Path(file)))
 

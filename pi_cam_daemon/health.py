@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pi_cam_daemon import kinds
-from pi_cam_daemon.config import SourceConfig
+from pi_cam_daemon.config import kinds
+from pi_cam_daemon.config.schema import SourceConfig
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.messages import CameraInfo
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon import exif
-from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.turbojpeg import Lossless
 

@@ -17,7 +17,7 @@ from pi_cam_daemon.refused import Refused
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-    from pi_cam_daemon.config import HttpConfig
+    from pi_cam_daemon.config.schema import HttpConfig
 
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")

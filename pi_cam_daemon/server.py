@@ -17,7 +17,7 @@ import time
 
 from pi_cam_daemon import access
 from pi_cam_daemon.app import App, Policy
-from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.farewells import Farewells
 from pi_cam_daemon.handler import Handler
 from pi_cam_daemon.places import Places

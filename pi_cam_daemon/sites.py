@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
-from pi_cam_daemon.addresses import ANY, LOCAL, is_host
+from pi_cam_daemon.config.addresses import ANY, LOCAL, is_host
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import Request
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.system import children

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from pi_cam_daemon import __version__
-from pi_cam_daemon.config import Config
+from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.streams import Streams

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from pi_cam_daemon.access import Client
-from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.controls import Control
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at

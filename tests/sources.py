@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from pi_cam_daemon import jpeg
-from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.messages import CameraInfo, Report, Still
 from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill

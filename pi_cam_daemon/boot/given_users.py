@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import users
-from pi_cam_daemon.text import short, shown
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.text import short, shown
+from pi_cam_daemon.config.users import Role
 
 # of the card alone: whom add-user has let in at users.USUAL_FILE is not put out by a table
 FILE = Path("/etc/pi-cam-daemon/pi-cam.users")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import layers
 from pi_cam_daemon.boot import given_users, wifi
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files
-from pi_cam_daemon.text import toml
 
 NAME = "pi-cam.toml"
 # Windows hides the ending that its editor adds; whoever got a second file that way means that one
@@ -65,7 +65,7 @@ def read(path: Path) -> BootConfig:
         strange.append("http.users_file: stands against [viewers] and [admins]; accepted: the one or the others")
     elif users and isinstance(http, dict):
         http["users_file"] = str(given_users.FILE)
-    problems = [*layers.problems(tables), *wrong, *strange]
+    problems = [*loading.problems(tables), *wrong, *strange]
     if problems:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
     return BootConfig(path, _render(tables), network, users)
@@ -117,10 +117,10 @@ def _decode(data: bytes) -> tuple[bytes, str, str]:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        return layers.parsed(text)
+        return loading.parsed(text)
     except ValueError as error:
         try:
-            return layers.parsed("".join(map(_straightened, text.splitlines(keepends=True))))
+            return loading.parsed("".join(map(_straightened, text.splitlines(keepends=True))))
         except ValueError:
             raise error from None
 
@@ -128,7 +128,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _straightened(line: str) -> str:
     # only where it is not TOML as it is: a password may have such characters in it
     try:
-        layers.parsed(line)
+        loading.parsed(line)
         return line
     except ValueError:
         return line.translate(_TYPOGRAPHY)

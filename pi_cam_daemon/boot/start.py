@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon import layers
 from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import avahi, files
 
@@ -92,7 +92,7 @@ def read(path: Path, root: Path) -> pi_cam_toml.BootConfig:
 
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
-    http = layers.in_force(root).http
+    http = loading.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
     # \n and \4: agetty's for the name and the address of the machine
     where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]

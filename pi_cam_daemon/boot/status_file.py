@@ -10,9 +10,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import layers
 from pi_cam_daemon.boot import pi_cam_toml, start, wifi
-from pi_cam_daemon.config import HttpConfig
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files, machine, network, setup
 
@@ -28,7 +28,7 @@ def write(root: Path) -> None:
     folder = root / start.FOLDER
     # without the partition it would lie below, where nobody finds it
     if root != Path("/") or os.path.ismount(folder):
-        http = layers.in_force(root).http
+        http = loading.in_force(root).http
         text = compose(
             settings(root),
             _addresses(http),
@@ -45,7 +45,7 @@ def settings(root: Path) -> list[str]:
     """Whether those of the card are in force, and why not."""
     paths = pi_cam_toml.find(root / start.FOLDER)
     try:
-        layers.load(etc=root / layers.ETC.relative_to("/"))
+        loading.load(etc=root / loading.ETC.relative_to("/"))
         if not paths:
             return [f"{pi_cam_toml.NAME} is missing", _LAST]
         path, *others = paths
@@ -56,7 +56,7 @@ def settings(root: Path) -> list[str]:
         return [f"{error.filename}: {error.strerror}", _LAST]
     layer = root / start.LAYER
     # as values: another release may write them in another way
-    if not layer.exists() or layers.parsed(layer.read_text()) != layers.parsed(found.settings):
+    if not layer.exists() or loading.parsed(layer.read_text()) != loading.parsed(found.settings):
         told = [f"{path.name} has changed since the start; switch off and on to put it in force"]
     else:
         told = [f"in force as in {path.name}"]

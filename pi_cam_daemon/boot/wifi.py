@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pi_cam_daemon.config.text import short, shown
 from pi_cam_daemon.system import files
-from pi_cam_daemon.text import short, shown
 
 _CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")
 _COUNTRY = Path("etc/modprobe.d/pi-cam-daemon-wifi.conf")

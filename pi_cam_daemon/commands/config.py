@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from pi_cam_daemon import guard, layers, saved, text
+from pi_cam_daemon import guard
 from pi_cam_daemon.commands.output import OK
+from pi_cam_daemon.config import loading, saved, text
 from pi_cam_daemon.system import redaction
 
 
 def check(options: argparse.Namespace) -> int:
     """Report every problem in a configuration, by ConfigError."""
-    guard.read(layers.load(options.file).http)
-    print(f"{options.file or layers.ETC}: ok")
+    guard.read(loading.load(options.file).http)
+    print(f"{options.file or loading.ETC}: ok")
     return OK
 
 
 def show(options: argparse.Namespace) -> int:
     """Print the configuration in force, or its hash."""
     if options.sha256:
-        print(layers.load(options.config, options.settings).sha256)
+        print(loading.load(options.config, options.settings).sha256)
     else:
         print(settings(options, options.origin))
     return OK
@@ -28,7 +29,7 @@ def show(options: argparse.Namespace) -> int:
 def settings(options: argparse.Namespace, with_origin: bool) -> str:
     """Return the configuration in force, as TOML. Raises ConfigError."""
     lines: list[str] = []
-    for name, (value, layer) in layers.origins(options.config, options.settings, saved=saved.file()).items():
+    for name, (value, layer) in loading.origins(options.config, options.settings, saved=saved.file()).items():
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]

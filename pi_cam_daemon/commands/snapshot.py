@@ -7,9 +7,9 @@ import select
 import subprocess
 import time
 
-from pi_cam_daemon import layers, saved
 from pi_cam_daemon.commands.output import save
-from pi_cam_daemon.config import Config
+from pi_cam_daemon.config import loading, saved
+from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.health import silent_at
 from pi_cam_daemon.protocol import Kind
@@ -22,7 +22,7 @@ _CLOSE_SECONDS = 2.0
 
 def run(options: argparse.Namespace) -> int:
     """Take one picture and write it to a file."""
-    config = layers.load(options.config, options.settings, saved=saved.file())
+    config = loading.load(options.config, options.settings, saved=saved.file())
     return save(options.out, lambda: take(config))
 
 

@@ -14,10 +14,11 @@ import tarfile
 import time
 from collections.abc import Callable, Sequence
 
-from pi_cam_daemon import __version__, layers
+from pi_cam_daemon import __version__
 from pi_cam_daemon.boot import status_file
 from pi_cam_daemon.commands.config import settings
 from pi_cam_daemon.commands.output import OK, save
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import children, machine
 from pi_cam_daemon.system.redaction import Redactor
@@ -103,7 +104,7 @@ def _output_of(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
 
 def _state(options: argparse.Namespace) -> str:
     try:
-        asked = layers.load(options.config, options.settings).http
+        asked = loading.load(options.config, options.settings).http
     except ConfigError as error:
         raise Unavailable("the configuration is wrong") from error
     return status_file.state(asked.listen_address or "127.0.0.1", asked.port, _STATE_SECONDS).decode("utf-8", "replace")

@@ -9,8 +9,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pi_cam_daemon import layers, text, users
 from pi_cam_daemon.commands.output import FAILED, OK, USAGE, complain, written
+from pi_cam_daemon.config import loading, text, users
 
 
 def add(options: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def remove(options: argparse.Namespace) -> int:
 def _users_file(options: argparse.Namespace) -> tuple[Path, str]:
     """Return the file of users, and how a change of it is put in force."""
     reload = "sudo systemctl reload pi-cam-daemon puts that in force"
-    if file := layers.load(options.config, options.settings).http.users_file:
+    if file := loading.load(options.config, options.settings).http.users_file:
         return Path(file), reload
     return users.USUAL_FILE, f'with users_file = "{users.USUAL_FILE}" under [http] in the configuration, {reload}'
 

@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop
 

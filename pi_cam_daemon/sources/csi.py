@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
+from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.messages import CameraInfo, Still
@@ -25,7 +26,6 @@ from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
 from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.system import machine, setup
-from pi_cam_daemon.text import Value
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import time
 import cv2
 import numpy as np
 
-from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
 from pi_cam_daemon.messages import CameraInfo, Still

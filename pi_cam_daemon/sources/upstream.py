@@ -13,7 +13,7 @@ import time
 from urllib.parse import urlsplit
 
 from pi_cam_daemon import jpeg, multipart
-from pi_cam_daemon.config import UpstreamConfig, VideoConfig
+from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.exif import Photo
 from pi_cam_daemon.messages import CameraInfo, Still

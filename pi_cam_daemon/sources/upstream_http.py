@@ -19,7 +19,7 @@ from email.message import Message
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from pi_cam_daemon import __version__
-from pi_cam_daemon.config import UpstreamConfig
+from pi_cam_daemon.config.schema import UpstreamConfig
 from pi_cam_daemon.errors import Cause, SourceError
 
 # a parameter of a challenge; what is none begins the next challenge

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import videodev2 as api
 
 from pi_cam_daemon import v4l2
+from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.messages import Report
-from pi_cam_daemon.text import Value
 
 _KINDS = {
     api.V4L2_CTRL_TYPE_INTEGER: Kind.INTEGER,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Error, Playwright, expect
 
-from pi_cam_daemon import users
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from tests import certificates
 from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS
 from tests.certificates import Certificate

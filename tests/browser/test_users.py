@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from pi_cam_daemon import users
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from tests.browser.test_wall import free_ports, tile, wait_until_shown
 
 ADMIN = {"username": "alice", "password": "correct horse battery"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import users
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from tests import certificates
 from tests.certificates import Certificate
 from tests.clients import picture

@@ -15,8 +15,9 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
-from pi_cam_daemon import access, layers, text
-from pi_cam_daemon.config import Config
+from pi_cam_daemon import access
+from pi_cam_daemon.config import loading, text
+from pi_cam_daemon.config.schema import Config
 from tests.fleet.conftest import ANSIBLE, VERSIONS
 from tests.harness import ROOT
 
@@ -39,7 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = load(ROLE / "meta/argument_specs.yml")["arg
 DEFAULTS: dict[str, Any] = load(ROLE / "defaults/main.yml")
 SETTINGS = {
     f"{section}.{key}": value
-    for section, table in tomllib.loads(layers.DEFAULTS.read_text("utf-8")).items()
+    for section, table in tomllib.loads(loading.DEFAULTS.read_text("utf-8")).items()
     for key, value in table.items()
 }
 

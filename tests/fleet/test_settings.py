@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon import users
+from pi_cam_daemon.config import users
 from tests import certificates
 from tests.conftest import Report
 from tests.fleet.conftest import ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from virtual_camera import MemfdAllocator, nv12_encoder
 
-from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources import csi

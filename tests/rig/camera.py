@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon import camera, protocol
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig
+from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
 from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop, TakeStill, next_command
-from pi_cam_daemon.text import Value
 from tests.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])

@@ -7,7 +7,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pi_cam_daemon import daemon, layers
+from pi_cam_daemon import daemon
+from pi_cam_daemon.config import loading
 
 CAMERA = Path(__file__).with_name("camera.py")
 
@@ -26,5 +27,5 @@ if __name__ == "__main__":
         popen = Unkillable
         rest = rest[1:]
     file, *settings = rest
-    load = partial(layers.load_both, Path(file), settings)
+    load = partial(loading.load_both, Path(file), settings)
     sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen))

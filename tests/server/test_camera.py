@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import jpeg, layers
+from pi_cam_daemon import jpeg
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.outlet import Outlet
 from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 from tests.lateness import patience
@@ -124,7 +125,7 @@ Start = Callable[..., Camera]
 
 @pytest.fixture
 def configuration(tmp_path: Path) -> bytes:
-    return layers.load(settings=['source.kind="pattern"'], etc=tmp_path).camera.to_json()
+    return loading.load(settings=['source.kind="pattern"'], etc=tmp_path).camera.to_json()
 
 
 @pytest.fixture

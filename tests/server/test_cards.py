@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import daemon, jpeg, layers
+from pi_cam_daemon import daemon, jpeg
 from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.frame import Frame
 from pi_cam_daemon.hub import Hub
@@ -127,7 +128,7 @@ def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_o
     # the stream loop asks for the card: an exception there ends the daemon
     hub, broken = Hub(), b"\xff\xd8 the rest was lost on the cable"
     hub.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
-    assert daemon._size(hub, layers.load(etc=tmp_path)) == (640, 480)
+    assert daemon._size(hub, loading.load(etc=tmp_path)) == (640, 480)
 
 
 # a machine that has nothing left to start a process with, and then has again

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon import users
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from tests.harness import ROOT, until
 
 COMMAND = [sys.executable, "-m", "pi_cam_daemon"]

@@ -65,7 +65,7 @@ def test_the_server_loads_nothing_heavy_before_it_serves() -> None:
 
 
 def test_the_configuration_loads_no_server() -> None:
-    assert "http.server" not in loaded("pi_cam_daemon.layers")
+    assert "http.server" not in loaded("pi_cam_daemon.config.loading")
 
 
 def test_the_parser_of_multipart_costs_next_to_nothing_to_import() -> None:

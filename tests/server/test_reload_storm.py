@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from pi_cam_daemon import users
-from pi_cam_daemon.users import Role
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from tests import certificates
 from tests.conftest import Report
 from tests.harness import RIG, Daemon, running, until

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon import layers
-from pi_cam_daemon.config import Config, HealthConfig
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.schema import Config, HealthConfig
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import CameraStatus, State
 from pi_cam_daemon.hub import Hub
@@ -150,7 +150,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         argv: list[str] | None = None,
         **source: Any,
     ) -> Rig:
-        settings = layers.load(etc=tmp_path)
+        settings = loading.load(etc=tmp_path)
         # shorter than an owner may set: these tests have no time
         settings = replace(settings, source=replace(settings.source, **source))
         rigs.append(Rig(settings, program, tmp_path / "diary", popen, argv))

@@ -296,12 +296,13 @@ def test_a_handshake_that_stalls_is_given_up_in_time(tmp_path: Path, certificate
 
 
 def test_a_configuration_that_cannot_encrypt_is_told_in_words(tmp_path: Path, certificate: Certificate) -> None:
-    from pi_cam_daemon import guard, layers
+    from pi_cam_daemon import guard
+    from pi_cam_daemon.config import loading
 
     def problem(**http: object) -> str:
         settings = [f'http.{key}="{value}"' for key, value in http.items()]
         with pytest.raises(ConfigError) as error:
-            guard.read(layers.load(settings=settings, etc=Path("/nonexistent")).http)
+            guard.read(loading.load(settings=settings, etc=Path("/nonexistent")).http)
         return "\n".join(error.value.problems)
 
     pem, key = certificate.certificate, certificate.key

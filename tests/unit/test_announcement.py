@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import layers
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.system import avahi
 
 FILE = "etc/avahi/services/pi-cam-daemon.service"
@@ -21,16 +21,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def announce(root: Path) -> None:
-    http = layers.in_force(root).http
+    http = loading.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
 
 
 def test_the_port_is_that_of_the_configuration_and_the_usual_one_where_that_is_wrong(root: Path) -> None:
-    assert layers.in_force(root).http.port == 8000
+    assert loading.in_force(root).http.port == 8000
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
-    assert layers.in_force(root).http.port == 8081
+    assert loading.in_force(root).http.port == 8081
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\nprot = 1\n")
-    assert layers.in_force(root).http.port == 8000
+    assert loading.in_force(root).http.port == 8000
 
 
 def test_what_is_announced_is_withdrawn_and_may_be_withdrawn_twice(root: Path) -> None:

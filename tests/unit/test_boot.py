@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import users
 from pi_cam_daemon.boot import first_boot, start, status_file, wifi
+from pi_cam_daemon.config import users
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files, setup
 

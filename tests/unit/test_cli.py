@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import __version__, layers
+from pi_cam_daemon import __version__
 from pi_cam_daemon.cli import main
 from pi_cam_daemon.commands.cameras import camera_list
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.sources.csi import Camera as CsiCamera
 from pi_cam_daemon.sources.usb import Camera as UsbCamera
@@ -76,7 +77,7 @@ def test_the_examples_in_the_help_are_accepted(run: Runner) -> None:
     examples = re.findall(r"--set ('[^']+'|\S+=\S+)", run("--help").out)
     assert len(examples) >= 3
     for example in examples:
-        layers.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
+        loading.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
 
 
 def test_version(run: Runner) -> None:
@@ -120,9 +121,9 @@ def test_config_shows_what_is_in_force_as_a_file_that_can_be_used(run: Runner, e
     assert result.code == 0
     shown = tmp_path / "shown.toml"
     shown.write_text(result.out, "utf-8")
-    loaded = layers.load(shown)
+    loaded = loading.load(shown)
     assert (loaded.video.width, loaded.csi.tuning_file) == (320, 'a"b#ü.json')
-    assert {name for name, (_, layer) in layers.origins(shown).items() if layer == "default"} == set()
+    assert {name for name, (_, layer) in loading.origins(shown).items() if layer == "default"} == set()
 
 
 def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) -> None:

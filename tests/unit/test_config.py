@@ -13,16 +13,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon import layers
 from pi_cam_daemon.access import Access, AllowedNetworks
-from pi_cam_daemon.addresses import Networks
-from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.addresses import Networks
+from pi_cam_daemon.config.loading import load, origins
+from pi_cam_daemon.config.schema import CameraConfig, Config
+from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.layers import load, origins
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import parse
 from pi_cam_daemon.sites import Sites
-from pi_cam_daemon.text import toml
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
@@ -199,7 +199,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 def test_without_any_file_the_defaults_are_in_force() -> None:
     found = origins(etc=NOWHERE)
     assert {origin.layer for origin in found.values()} == {"default"}
-    assert load(etc=NOWHERE).video.width == tomllib.loads(layers.DEFAULTS.read_text("utf-8"))["video"]["width"]
+    assert load(etc=NOWHERE).video.width == tomllib.loads(loading.DEFAULTS.read_text("utf-8"))["video"]["width"]
 
 
 def test_later_layers_win_key_by_key(etc: Path) -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from pi_cam_daemon.config import CsiConfig, VideoConfig
+from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources import csi, csi_encoders

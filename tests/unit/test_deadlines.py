@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from pi_cam_daemon import layers, supervisor
-from pi_cam_daemon.config import Config
+from pi_cam_daemon import supervisor
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.health import State
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.messages import CameraInfo
@@ -90,7 +91,7 @@ class Rig:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    config = layers.load(etc=tmp_path)
+    config = loading.load(etc=tmp_path)
     return replace(config, source=replace(config.source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL))
 
 

@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_type_hints
 
-from pi_cam_daemon.config import Config
-from pi_cam_daemon.layers import DEFAULTS, load
+from pi_cam_daemon.config.loading import DEFAULTS, load
+from pi_cam_daemon.config.schema import Config
 
 README = Path(__file__).parents[2] / "README.md"
 KOREAN = README.parent / "README.ko.md"

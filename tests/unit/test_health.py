@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import layers
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.health import Facts, Failure, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.system.watchdog import Probe
@@ -13,7 +13,7 @@ from pi_cam_daemon.system.watchdog import Probe
 NOW = 1000.0
 RATE = 100.0  # so that a frame period counts for nothing but in the test of it
 START, STALL = 30.0 + 2 / RATE, 5.0
-LIMITS = replace(layers.load(etc=Path("/nonexistent")).source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL)
+LIMITS = replace(loading.load(etc=Path("/nonexistent")).source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL)
 
 IDLE = Facts(wanted=False, running=False)
 WANTED = Facts(wanted=True, running=False)

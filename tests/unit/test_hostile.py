@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import layers, request
+from pi_cam_daemon import request
 from pi_cam_daemon.access import Access, AllowedNetworks
-from pi_cam_daemon.addresses import Networks
+from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import Reader
 from pi_cam_daemon.sites import Sites
@@ -58,7 +59,7 @@ def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
 
 def test_empty_lines_without_end_are_not_kept() -> None:
     server, client = socket.socketpair()
-    http = layers.load(etc=Path("/nonexistent")).http
+    http = loading.load(etc=Path("/nonexistent")).http
     with server, client, ThreadPoolExecutor(1) as pool:
         sending = pool.submit(client.sendall, b"\r\n" * (4 << 20) + b"GET /livez HTTP/1.1\r\n\r\n")
         tracemalloc.start()

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pi_cam_daemon import jpeg, values
-from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon import jpeg
+from pi_cam_daemon.config import converters
+from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.overlay import Overlay
 from tests.sources import video
@@ -130,7 +131,7 @@ def test_the_view_is_the_same_memory_turned_as_the_picture_will_be() -> None:
 
 @pytest.mark.parametrize("template", ["", "{time}", "Hall {host}: {rate}!", "50% ~|"])
 def test_a_template_is_ascii_with_known_words(template: str) -> None:
-    assert values.overlay(template) == template
+    assert converters.overlay(template) == template
 
 
 @pytest.mark.parametrize(
@@ -138,4 +139,4 @@ def test_a_template_is_ascii_with_known_words(template: str) -> None:
 )
 def test_what_cannot_be_drawn_is_refused_with_what_can(template: object) -> None:
     with pytest.raises(ValueError, match=re.escape("ASCII characters, in which {time}, {host} and {rate}")):
-        values.overlay(template)
+        converters.overlay(template)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pi_cam_daemon.config import VideoConfig
+from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.sources.pattern import PatternSource, next_slot
 from pi_cam_daemon.sources.source import Source

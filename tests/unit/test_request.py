@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import layers
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import Reader, Request, parse
 from tests.lateness import patience
 
-HTTP = layers.load(etc=Path("/nonexistent")).http
+HTTP = loading.load(etc=Path("/nonexistent")).http
 SECONDS = 10.0
 
 

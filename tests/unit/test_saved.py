@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import layers, saved
+from pi_cam_daemon.config import loading, saved
 
 NOWHERE = Path("/nonexistent")
 
@@ -36,10 +36,10 @@ def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: 
     saved.write(file, "csi", {"contrast": 2.0, "sharpness": 4.0})
     saved.write(file, "usb", {"contrast": 7})
     settings = ["controls.sharpness=1.0", "usb.controls.hue=1"]
-    loaded = layers.load(config, settings, NOWHERE, file)
+    loaded = loading.load(config, settings, NOWHERE, file)
     assert loaded.camera.settings("csi") == {"ev": 1.0, "contrast": 2.0, "sharpness": 1.0}
     assert loaded.camera.settings("usb") == {"brightness": 5, "contrast": 7, "hue": 1}
-    found = layers.origins(config, settings, NOWHERE, file)
+    found = loading.origins(config, settings, NOWHERE, file)
     keys = (
         "controls.ev",
         "controls.contrast",
@@ -48,16 +48,16 @@ def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: 
         "usb.controls.contrast",
     )
     assert [found[key].layer for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
-    assert layers.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
-    assert layers.load_both(config, settings, file) == (layers.load(config, settings, NOWHERE), loaded.camera)
+    assert loading.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
+    assert loading.load_both(config, settings, file) == (loading.load(config, settings, NOWHERE), loaded.camera)
 
 
 def test_what_is_wrong_in_it_is_left_out_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.parent.mkdir()
     file.write_text('controls.awb = "pink"\ncontrols.ev = 1.0\nfuture.key = 1\n')
-    assert layers.load(None, [], NOWHERE, file).camera.settings("csi") == {"ev": 1.0}
+    assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {"ev": 1.0}
     assert '"pink" cannot be used' in caplog.text and "future" in caplog.text
     file.write_bytes(b"\xff\x00")
-    assert layers.load(None, [], NOWHERE, file).camera.settings("csi") == {}
+    assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {}
     saved.write(file, "csi", {"ev": 2.0})
     assert saved.read(file, "csi") == {"ev": 2.0}

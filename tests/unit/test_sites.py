@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pi_cam_daemon.addresses import is_host, is_origin
+from pi_cam_daemon.config.addresses import is_host, is_origin
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.request import parse
 from pi_cam_daemon.sites import Sites

@@ -15,8 +15,9 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon import frame as wire
-from pi_cam_daemon import layers, streams
+from pi_cam_daemon import streams
 from pi_cam_daemon.access import Client
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.protocol import Kind, pack
@@ -97,7 +98,7 @@ class Rig:
 
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
         """Set the limits of the default configuration, but for those given."""
-        self.limits = replace(layers.load(etc=Path("/nonexistent")).http, **http)
+        self.limits = replace(loading.load(etc=Path("/nonexistent")).http, **http)
         self.streams.configure(self.limits.viewer_timeout_seconds, may_stay)
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import cli, layers
+from pi_cam_daemon import cli
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system.redaction import without_secrets
 
@@ -17,7 +18,7 @@ NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
 def problems(setting: str, file: Path | None = None) -> str:
     with pytest.raises(ConfigError) as caught:
-        layers.load(file, [setting] if setting else [], NOWHERE)
+        loading.load(file, [setting] if setting else [], NOWHERE)
     return "\n".join(caught.value.problems)
 
 
@@ -36,7 +37,7 @@ def problems(setting: str, file: Path | None = None) -> str:
     ],
 )
 def test_an_address_is_accepted_as_it_is(url: str) -> None:
-    assert layers.load(settings=[f'upstream.url="{url}"'], etc=NOWHERE).upstream.url == url
+    assert loading.load(settings=[f'upstream.url="{url}"'], etc=NOWHERE).upstream.url == url
 
 
 @pytest.mark.parametrize(

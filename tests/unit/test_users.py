@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import users
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.users import Role
 
 PASSWORD = "correct horse battery"
 LINE = "alice:viewer:$scrypt$ln=14,r=8,p=1$" + "A" * 22 + "$" + "B" * 43

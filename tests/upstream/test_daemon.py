@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import layers
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.protocol import Kind
 from pi_cam_daemon.spawn import start_camera
 from tests.harness import RUN, Daemon, Reading, running, until
@@ -214,7 +214,7 @@ ENDLESS: dict[str, Answer] = {
 @pytest.mark.parametrize("what", ENDLESS)
 def test_the_camera_process_stays_small_however_much_is_sent(what: str) -> None:
     with serving(ENDLESS[what]) as server:
-        every = layers.load(settings=[f'upstream.url="{server.url("/", "me:pw")}"'], etc=Path("/nonexistent"))
+        every = loading.load(settings=[f'upstream.url="{server.url("/", "me:pw")}"'], etc=Path("/nonexistent"))
         camera = dataclasses.replace(every.camera, kind="upstream")
         process, link = start_camera(camera, "info", changed=lambda: None)
         try:

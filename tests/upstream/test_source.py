@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.config import UpstreamConfig, VideoConfig
+from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import CameraInfo
 from pi_cam_daemon.sources.source import Source

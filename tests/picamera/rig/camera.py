@@ -9,7 +9,7 @@ import sys
 from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon import camera
-from pi_cam_daemon.config import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.sources.csi import CsiSource
 from pi_cam_daemon.sources.source import Source
 

@@ -6,9 +6,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pi_cam_daemon import daemon, layers
+from pi_cam_daemon import daemon
+from pi_cam_daemon.config import loading
 
 if __name__ == "__main__":
     file, *settings = sys.argv[1:]
     camera = Path(__file__).with_name("camera.py")
-    sys.exit(daemon.run(partial(layers.load_both, Path(file), settings), camera_argv=[sys.executable, str(camera)]))
+    sys.exit(daemon.run(partial(loading.load_both, Path(file), settings), camera_argv=[sys.executable, str(camera)]))

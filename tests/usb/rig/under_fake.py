@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon import jpeg
-from pi_cam_daemon.config import UsbConfig, VideoConfig
+from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.controls import Control, Kind
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.messages import Report, SetControls

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pi_cam_daemon import kinds, layers
+from pi_cam_daemon.config import kinds, loading
+from pi_cam_daemon.config.text import Value, toml
 from pi_cam_daemon.system import files
-from pi_cam_daemon.text import Value, toml
 
 _HEAD = (
     "# Saved by pi-cam-daemon on request; it writes this file anew each time, and removes it when it is to forget.\n"
@@ -23,7 +23,7 @@ def file() -> Path:
 
 def read(path: Path, kind: str) -> dict[str, Value]:
     """Return what is saved for a camera of *kind*."""
-    return dict(layers.accepted_in(path, kinds.of(kind).controls))
+    return dict(loading.accepted_in(path, kinds.of(kind).controls))
 
 
 def write(path: Path, kind: str, settings: Mapping[str, Value]) -> None:

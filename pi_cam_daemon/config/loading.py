@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from pi_cam_daemon import values
-from pi_cam_daemon.config import CameraConfig, Config
+from pi_cam_daemon.config import converters
+from pi_cam_daemon.config.converters import Converter
+from pi_cam_daemon.config.schema import CameraConfig, Config
+from pi_cam_daemon.config.text import short, shown, toml
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files
 from pi_cam_daemon.system.redaction import without_secrets
-from pi_cam_daemon.text import short, shown, toml
-from pi_cam_daemon.values import Converter
 
 DEFAULTS = Path(__file__).with_name("default.toml")
 ETC = Path("/etc/pi-cam-daemon")
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _MOST_BYTES = 256 * 1024
 
 # where the annotation says no more than the type
-_CONVERTERS: dict[Any, Converter] = {bool: values.boolean, str: values.text}
+_CONVERTERS: dict[Any, Converter] = {bool: converters.boolean, str: converters.text}
 
 
 # its name, and what it accepts by `section.key`

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pi_cam_daemon import addresses
-from pi_cam_daemon.addresses import Networks
-from pi_cam_daemon.text import DEFAULT, short, shown, toml
+from pi_cam_daemon.config import addresses
+from pi_cam_daemon.config.addresses import Networks
+from pi_cam_daemon.config.text import DEFAULT, short, shown, toml
 
 _ZERO = "0 or "
 # OpenCV's letters are those of ASCII

@@ -8,28 +8,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, get_type_hints
 
-from pi_cam_daemon import kinds, values
-from pi_cam_daemon.addresses import Networks
+from pi_cam_daemon.config import converters, kinds
+from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.system.redaction import without_secrets
 
 
-def _word(*words: str) -> values.Converter:
-    return values.or_default(values.choice(*words))
+def _word(*words: str) -> converters.Converter:
+    return converters.or_default(converters.choice(*words))
 
 
-def _number(low: float, high: float) -> values.Converter:
-    return values.or_default(values.number(low, high))
+def _number(low: float, high: float) -> converters.Converter:
+    return converters.or_default(converters.number(low, high))
 
 
 @dataclass(frozen=True)
 class SourceConfig:
     """Which camera, and when it runs."""
 
-    kind: Annotated[str, values.choice(*kinds.KINDS)]
-    capture: Annotated[str, values.choice("always", "on-demand")]
-    idle_seconds: Annotated[float, values.number(0, 86400)]
-    start_timeout_seconds: Annotated[float, values.number(1, 600)]
-    stall_timeout_seconds: Annotated[float, values.number(1, 600)]
+    kind: Annotated[str, converters.choice(*kinds.KINDS)]
+    capture: Annotated[str, converters.choice("always", "on-demand")]
+    idle_seconds: Annotated[float, converters.number(0, 86400)]
+    start_timeout_seconds: Annotated[float, converters.number(1, 600)]
+    stall_timeout_seconds: Annotated[float, converters.number(1, 600)]
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,26 @@ class VideoConfig:
 
     # even, because JPEG halves the colours (4:2:0), whose blocks are 16 pixels; 8192 is beyond what anyone streams,
     # and a slip such as 64000 is told here instead of by a camera that finds no memory
-    width: Annotated[int, values.integer(16, 8192, step=2)]
-    height: Annotated[int, values.integer(16, 8192, step=2)]
+    width: Annotated[int, converters.integer(16, 8192, step=2)]
+    height: Annotated[int, converters.integer(16, 8192, step=2)]
     # a hundred seconds are a frame of an astronomer; without a floor, the length of a frame is no number
-    framerate: Annotated[float, values.number(0.01, 240)]
-    rotation: Annotated[int, values.choice(0, 90, 180, 270)]
-    rotation_method: Annotated[str, values.choice("pixels", "exif")]
+    framerate: Annotated[float, converters.number(0.01, 240)]
+    rotation: Annotated[int, converters.choice(0, 90, 180, 270)]
+    rotation_method: Annotated[str, converters.choice("pixels", "exif")]
     hflip: bool
     vflip: bool
-    quality: Annotated[int, values.integer(1, 100)]
-    overlay: Annotated[str, values.overlay]
+    quality: Annotated[int, converters.integer(1, 100)]
+    overlay: Annotated[str, converters.overlay]
 
 
 @dataclass(frozen=True)
 class CsiConfig:
     """What only a camera on the ribbon connector has."""
 
-    camera: Annotated[str, values.camera]
+    camera: Annotated[str, converters.camera]
     tuning_file: str
     # picamera2's hardware encoder has 16 slots and waits for ever, locks held, when it is handed more frames
-    buffer_count: Annotated[int, values.integer(2, 8)]
+    buffer_count: Annotated[int, converters.integer(2, 8)]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class ControlsConfig:
     ev: Annotated[float | None, _number(-8, 8)]
     exposure: Annotated[str | None, _word("normal", "sport", "long")]
     # as long as the longest frame of video.framerate
-    shutter: Annotated[int | None, values.or_default(values.integer(1, 100_000_000, zero=True))]
-    gain: Annotated[float | None, values.or_default(values.number(1, 256, zero=True))]
+    shutter: Annotated[int | None, converters.or_default(converters.integer(1, 100_000_000, zero=True))]
+    gain: Annotated[float | None, converters.or_default(converters.number(1, 256, zero=True))]
     metering: Annotated[str | None, _word("centre", "spot", "average")]
     brightness: Annotated[float | None, _number(-1, 1)]
     contrast: Annotated[float | None, _number(0, 32)]
@@ -79,10 +79,10 @@ class ControlsConfig:
     autofocus_mode: Annotated[str | None, _word("manual", "auto", "continuous")]
     autofocus_range: Annotated[str | None, _word("normal", "macro", "full")]
     autofocus_speed: Annotated[str | None, _word("normal", "fast")]
-    autofocus_window: Annotated[list[float] | None, values.or_default(values.rectangle)]
+    autofocus_window: Annotated[list[float] | None, converters.or_default(converters.rectangle)]
     lens_position: Annotated[float | None, _number(0, 32)]
-    roi: Annotated[list[float] | None, values.or_default(values.rectangle)]
-    flicker_period: Annotated[int | None, values.or_default(values.integer(100, 1_000_000, zero=True))]
+    roi: Annotated[list[float] | None, converters.or_default(converters.rectangle)]
+    flicker_period: Annotated[int | None, converters.or_default(converters.integer(100, 1_000_000, zero=True))]
     hdr: Annotated[str | None, _word("off", "single-exp")]
 
     def settings(self) -> dict[str, Any]:
@@ -97,8 +97,8 @@ class UsbConfig:
     """What only a USB (V4L2) camera has."""
 
     device: str
-    pixel_format: Annotated[str, values.choice("auto", "MJPG", "YUYV")]
-    controls: Annotated[dict[str, bool | int | str | None], values.by_name]
+    pixel_format: Annotated[str, converters.choice("auto", "MJPG", "YUYV")]
+    controls: Annotated[dict[str, bool | int | str | None], converters.by_name]
 
     def settings(self) -> dict[str, Any]:
         return dict(self.controls)
@@ -111,38 +111,38 @@ class UsbConfig:
 class UpstreamConfig:
     """Another server's MJPEG stream."""
 
-    url: Annotated[str, values.url]
-    read_timeout_seconds: Annotated[float, values.number(1, 600)]
+    url: Annotated[str, converters.url]
+    read_timeout_seconds: Annotated[float, converters.number(1, 600)]
 
 
 @dataclass(frozen=True)
 class HttpConfig:
     """Where the server listens, whom it serves, and for how long it waits."""
 
-    listen_address: Annotated[str, values.address]
-    port: Annotated[int, values.integer(0, 65535)]
-    allowed_networks: Annotated[Networks, values.networks]
-    allowed_hosts: Annotated[tuple[str, ...], values.hosts]
-    trusted_proxies: Annotated[Networks, values.proxies]
-    users_file: Annotated[str, values.path]
-    tls_certificate: Annotated[str, values.path]
-    tls_key: Annotated[str, values.path]
-    cors_origins: Annotated[tuple[str, ...], values.origins]
-    frame_ancestors: Annotated[tuple[str, ...], values.origins]
+    listen_address: Annotated[str, converters.address]
+    port: Annotated[int, converters.integer(0, 65535)]
+    allowed_networks: Annotated[Networks, converters.networks]
+    allowed_hosts: Annotated[tuple[str, ...], converters.hosts]
+    trusted_proxies: Annotated[Networks, converters.proxies]
+    users_file: Annotated[str, converters.path]
+    tls_certificate: Annotated[str, converters.path]
+    tls_key: Annotated[str, converters.path]
+    cors_origins: Annotated[tuple[str, ...], converters.origins]
+    frame_ancestors: Annotated[tuple[str, ...], converters.origins]
     # a connection is a file, and one outside the stream loop a thread: the unit's TasksMax stands above them
-    max_viewers: Annotated[int, values.integer(1, 1000)]
-    max_viewers_per_address: Annotated[int, values.integer(1, 1000)]
-    max_tls_viewers: Annotated[int, values.integer(1, 1000)]
-    max_connections: Annotated[int, values.integer(1, 1000)]
-    max_connections_per_address: Annotated[int, values.integer(1, 1000)]
+    max_viewers: Annotated[int, converters.integer(1, 1000)]
+    max_viewers_per_address: Annotated[int, converters.integer(1, 1000)]
+    max_tls_viewers: Annotated[int, converters.integer(1, 1000)]
+    max_connections: Annotated[int, converters.integer(1, 1000)]
+    max_connections_per_address: Annotated[int, converters.integer(1, 1000)]
     # browsers and programs stay far below these floors; a request has to be possible at all
-    max_request_line_bytes: Annotated[int, values.integer(256, 65536)]
-    max_header_bytes: Annotated[int, values.integer(1024, 262144)]
-    max_body_bytes: Annotated[int, values.integer(1024, 1048576)]
-    request_timeout_seconds: Annotated[float, values.number(1, 600)]
-    keep_alive_seconds: Annotated[float, values.number(1, 600)]
-    max_requests_per_connection: Annotated[int, values.integer(1, 1000000)]
-    viewer_timeout_seconds: Annotated[float, values.number(1, 3600)]
+    max_request_line_bytes: Annotated[int, converters.integer(256, 65536)]
+    max_header_bytes: Annotated[int, converters.integer(1024, 262144)]
+    max_body_bytes: Annotated[int, converters.integer(1024, 1048576)]
+    request_timeout_seconds: Annotated[float, converters.number(1, 600)]
+    keep_alive_seconds: Annotated[float, converters.number(1, 600)]
+    max_requests_per_connection: Annotated[int, converters.integer(1, 1000000)]
+    viewer_timeout_seconds: Annotated[float, converters.number(1, 3600)]
 
     @property
     def scheme(self) -> str:
@@ -154,21 +154,21 @@ class HttpConfig:
 class WallConfig:
     """The cameras that are shown together."""
 
-    cameras: Annotated[tuple[str, ...], values.cameras]
+    cameras: Annotated[tuple[str, ...], converters.cameras]
 
 
 @dataclass(frozen=True)
 class HealthConfig:
     """The last resort."""
 
-    reboot_after_minutes: Annotated[float, values.number(0, 10080)]
+    reboot_after_minutes: Annotated[float, converters.number(0, 10080)]
 
 
 @dataclass(frozen=True)
 class LogConfig:
     """How much is logged."""
 
-    level: Annotated[str, values.choice("debug", "info", "warning", "error")]
+    level: Annotated[str, converters.choice("debug", "info", "warning", "error")]
 
 
 @dataclass(frozen=True)
