@@ -12,8 +12,8 @@ from pathlib import Path
 from pi_cam_daemon.config import saved
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.controls import Control, Kind, check
-from pi_cam_daemon.messages import Report
+from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.messages import Report
 from pi_cam_daemon.refused import Refused
 from pi_cam_daemon.supervisor import Supervisor
 

@@ -20,9 +20,9 @@ from collections.abc import Callable
 
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
-from pi_cam_daemon.messages import SetControls
+from pi_cam_daemon.ipc.messages import SetControls
+from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader
 from pi_cam_daemon.outlet import Outlet
-from pi_cam_daemon.protocol import COUNT, Kind, Reader
 from pi_cam_daemon.sources.choose import choose
 from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.system import logs

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.config.schema import SourceConfig
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.ipc.messages import CameraInfo
 
 # What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})

@@ -8,8 +8,8 @@ import threading
 import time
 
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.messages import CameraInfo, ErrorMessage, Report, Still
-from pi_cam_daemon.protocol import COUNT, HEADER, Kind, pack
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still
+from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, pack
 
 _BEAT_SECONDS = 1.0
 _QUIET_SECONDS = 1.0

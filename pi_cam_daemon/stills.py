@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from pi_cam_daemon.health import State
 from pi_cam_daemon.hub import Hub
-from pi_cam_daemon.messages import Still
+from pi_cam_daemon.ipc.messages import Still
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.supervisor import Supervisor

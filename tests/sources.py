@@ -22,7 +22,7 @@ from PIL import Image
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.messages import CameraInfo, Report, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Report, Still
 from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 from tests.lateness import patience
 

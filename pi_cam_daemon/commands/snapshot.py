@@ -12,7 +12,7 @@ from pi_cam_daemon.config import loading, saved
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.health import silent_at
-from pi_cam_daemon.protocol import Kind
+from pi_cam_daemon.ipc.protocol import Kind
 from pi_cam_daemon.spawn import start_camera
 
 # exposure and white balance need about this long to settle on a sensor that was just started

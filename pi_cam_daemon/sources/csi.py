@@ -20,7 +20,7 @@ from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.exif import Photo
-from pi_cam_daemon.messages import CameraInfo, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation, overlay_of
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder

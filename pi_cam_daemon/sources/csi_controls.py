@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.controls import Control, Kind, check
-from pi_cam_daemon.messages import Report
+from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.messages import Report
 
 Limits = Mapping[str, tuple[Any, Any, Any]]
 Rectangle = tuple[int, int, int, int]

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 
 log = logging.getLogger(__name__)
 

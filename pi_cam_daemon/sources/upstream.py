@@ -16,7 +16,7 @@ from pi_cam_daemon import jpeg, multipart
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.exif import Photo
-from pi_cam_daemon.messages import CameraInfo, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.upstream_http import CHECK_SERVER, boundary_of, open_stream, place

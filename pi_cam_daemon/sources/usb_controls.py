@@ -11,8 +11,8 @@ import videodev2 as api
 
 from pi_cam_daemon import v4l2
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.controls import Control, Kind, check
-from pi_cam_daemon.messages import Report
+from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.messages import Report
 
 _KINDS = {
     api.V4L2_CTRL_TYPE_INTEGER: Kind.INTEGER,

@@ -19,11 +19,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import camera, protocol
+from pi_cam_daemon import camera
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.ipc import protocol
+from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources.csi_controls import CsiControls
 from pi_cam_daemon.sources.pattern import PatternSource
 from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop, TakeStill, next_command

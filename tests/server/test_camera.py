@@ -15,8 +15,8 @@ import pytest
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from pi_cam_daemon.outlet import Outlet
-from pi_cam_daemon.protocol import COUNT, Kind, Message, Reader, pack
 from tests.lateness import patience
 
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon.controls import Control, Kind, check
 from pi_cam_daemon.errors import ProtocolError
-from pi_cam_daemon.messages import Report, SetControls
+from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.messages import Report, SetControls
 
 BRIGHTNESS = Control("brightness", Kind.NUMBER, 0.0, 0.5, -1.0, 1.0)
 SHUTTER = Control("shutter", Kind.INTEGER, 0, 0, 26, 40_000, zero="automatic", unit="µs")
@@ -113,7 +113,7 @@ def test_no_report_is_a_protocol_error(text: str) -> None:
 
 
 def test_the_longest_report_that_a_camera_can_give_fits_into_a_message() -> None:
-    from pi_cam_daemon.protocol import LONGEST_OTHER
+    from pi_cam_daemon.ipc.protocol import LONGEST_OTHER
     from pi_cam_daemon.sources import usb_controls
 
     choices = tuple("\ufffd" * 31 for _ in range(usb_controls._MOST_CHOICES))

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 from pi_cam_daemon.sources import csi, csi_encoders
 from pi_cam_daemon.sources.source import Commands, Stop, TakeStill
 from tests.lateness import patience

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import ProtocolError
-from pi_cam_daemon.protocol import HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Message, Reader, pack
+from pi_cam_daemon.ipc.protocol import HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Message, Reader, pack
 from tests.lateness import patience
 
 MESSAGES = st.tuples(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.protocol import Kind
+from pi_cam_daemon.ipc.protocol import Kind
 from pi_cam_daemon.spawn import start_camera
 from tests.harness import RUN, Daemon, Reading, running, until
 from tests.lateness import patience

@@ -17,7 +17,7 @@ import pytest
 
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.sources.source import Source
 from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.harness import basic, until

@@ -15,9 +15,9 @@ import pytest
 
 from pi_cam_daemon import jpeg
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
-from pi_cam_daemon.controls import Control, Kind
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import Report, SetControls
+from pi_cam_daemon.ipc.controls import Control, Kind
+from pi_cam_daemon.ipc.messages import Report, SetControls
 from pi_cam_daemon.sources.source import Source, TakeStill
 from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.harness import until

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.controls import Control, Kind
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
-from pi_cam_daemon.protocol import COUNT, Message
+from pi_cam_daemon.ipc.controls import Control, Kind
+from pi_cam_daemon.ipc.protocol import COUNT, Message
 
 # characters of a sentence for a person; a camera stack's message may hold a whole dump
 _LONGEST = 2000
