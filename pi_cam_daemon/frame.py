@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pi_cam_daemon import jpeg
+from pi_cam_daemon.imaging import jpeg
 
 BOUNDARY = "picamdaemonboundary7Mq2vX"
 CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"

@@ -184,7 +184,7 @@ class Part:
 
     @property
     def size(self) -> tuple[int, int]:
-        from pi_cam_daemon import jpeg
+        from pi_cam_daemon.imaging import jpeg
 
         return jpeg.size(self.jpeg)
 

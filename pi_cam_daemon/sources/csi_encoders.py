@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pi_cam_daemon.errors import JpegError, SourceError
-from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.sources.source import Sink
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from pi_cam_daemon.config.schema import VideoConfig
-from pi_cam_daemon.exif import Photo
+from pi_cam_daemon.imaging.exif import Photo
+from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
+from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
-from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources.source import Commands, Sink, Stop, TakeStill
 
 # 75 % bars in the order of SMPTE RP 219, from bright to dark

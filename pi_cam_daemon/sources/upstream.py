@@ -12,12 +12,13 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from pi_cam_daemon import jpeg, multipart
+from pi_cam_daemon import multipart
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
-from pi_cam_daemon.exif import Photo
+from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.exif import Photo
+from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.orientation import Orientation
 from pi_cam_daemon.sources.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.sources.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
 from pi_cam_daemon.system.redaction import without_secrets

@@ -281,7 +281,7 @@ def _overlay_seconds(width: int, height: int) -> float:
     """Processor time to draw the overlay into one picture, on average over two seconds with a new text in each."""
     code = (
         "import time, numpy\n"
-        "from pi_cam_daemon.overlay import Overlay\n"
+        "from pi_cam_daemon.imaging.overlay import Overlay\n"
         f"overlay, luma = Overlay({_OVERLAY!r}), numpy.zeros(({height}, {width}), numpy.uint8)\n"
         "spent = count = 0\n"
         "until = time.monotonic() + 2\n"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from pi_cam_daemon import jpeg
+from pi_cam_daemon.imaging import jpeg
 from tests.browser.looking import PHONE, wait_until_live
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from pi_cam_daemon.outlet import Outlet
 from tests.lateness import patience

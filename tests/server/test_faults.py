@@ -25,7 +25,7 @@ PACKAGED = (Path(pi_cam_daemon.__file__).parent / "no-signal.jpg").read_bytes()
 
 
 def card(cause: Cause, width: int = 320, height: int = 240) -> bytes:
-    argv = [sys.executable, "-m", "pi_cam_daemon.card", cause, str(width), str(height)]
+    argv = [sys.executable, "-m", "pi_cam_daemon.imaging.no_signal", cause, str(width), str(height)]
     return subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=30).stdout
 
 

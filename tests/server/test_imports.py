@@ -11,9 +11,9 @@ from tests.harness import ROOT
 
 HEAVY = {"numpy", "cv2", "picamera2", "libcamera", "prometheus_client"}
 DRAWING = (
-    "pi_cam_daemon.card",
-    "pi_cam_daemon.lettering",
-    "pi_cam_daemon.overlay",
+    "pi_cam_daemon.imaging.no_signal",
+    "pi_cam_daemon.imaging.lettering",
+    "pi_cam_daemon.imaging.overlay",
     "pi_cam_daemon.metrics",
     "pi_cam_daemon.sources.",
 )

@@ -21,7 +21,7 @@ def test_without_the_library_it_is_decoded_and_one_line_says_what_to_install(tmp
     (tmp_path / "libturbojpeg.so.0").write_bytes(b"not a library")
     program = (
         "import logging, sys; logging.basicConfig()\n"
-        "from pi_cam_daemon.orientation import Orientation\n"
+        "from pi_cam_daemon.imaging.orientation import Orientation\n"
         "orientation = Orientation(90, False, False)\n"
         "data = open('picture.jpg', 'rb').read()\n"
         "sys.stdout.buffer.write([orientation.jpeg(data) for _ in range(3)][-1])\n"

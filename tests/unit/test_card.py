@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pi_cam_daemon import card, jpeg
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.imaging import jpeg, no_signal
 
 CAUSES = [None, *Cause]
 SIZES = [(64, 48), (160, 120), (640, 480), (1280, 720), (1920, 1080), (480, 640), (640, 120), (333, 251)]
@@ -27,7 +27,7 @@ def margins(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 @pytest.mark.parametrize(("cause", "size"), [*itertools.product(CAUSES, SIZES), (Cause.SETTINGS, (4096, 3072))])
 def test_every_cause_has_a_readable_card_at_every_size(cause: Cause | None, size: tuple[int, int]) -> None:
     width, height = size
-    pixels = card.draw(cause, width, height)
+    pixels = no_signal.draw(cause, width, height)
     assert pixels.shape == (height, width, 3)
     assert pixels.min(axis=2).max() > 200, "there is no title"
     ground = pixels[0, 0]
@@ -39,19 +39,19 @@ def test_every_cause_has_a_readable_card_at_every_size(cause: Cause | None, size
 @pytest.mark.parametrize("size", [(16, 16), (32, 24), (48, 16), (1, 1)], ids=str)
 def test_where_text_would_be_unreadable_there_is_only_the_symbol(size: tuple[int, int]) -> None:
     width, height = size
-    pixels = card.draw(Cause.MISSING, width, height)
+    pixels = no_signal.draw(Cause.MISSING, width, height)
     assert pixels.shape == (height, width, 3)
     assert pixels.min(axis=2).max() < 200
 
 
 def test_the_causes_can_be_told_apart() -> None:
-    cards = {card.draw(cause, 640, 480).tobytes() for cause in CAUSES}
+    cards = {no_signal.draw(cause, 640, 480).tobytes() for cause in CAUSES}
     assert len(cards) == len(CAUSES)
 
 
 def test_a_starting_camera_is_not_crossed_out() -> None:
     def orange(cause: Cause) -> int:
-        blue, _, red = np.moveaxis(card.draw(cause, 640, 480).astype(int), 2, 0)
+        blue, _, red = np.moveaxis(no_signal.draw(cause, 640, 480).astype(int), 2, 0)
         return int((red - blue > 100).sum())
 
     assert orange(Cause.MISSING) > 500
@@ -64,7 +64,7 @@ def test_a_starting_camera_is_not_crossed_out() -> None:
 def test_one_jpeg_of_exactly_this_size_is_written(
     cause: str, width: int, height: int, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    assert card.main([cause, str(width), str(height)]) == 0
+    assert no_signal.main([cause, str(width), str(height)]) == 0
     data, errors = capfdbinary.readouterr()
     assert errors == b""
     jpeg.check(data)
@@ -93,7 +93,7 @@ def test_one_jpeg_of_exactly_this_size_is_written(
 def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(
     argv: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert card.main([*argv]) == 2
+    assert no_signal.main([*argv]) == 2
     out, errors = capfd.readouterr()
     assert out == ""
     assert len(errors.splitlines()) == 1
@@ -106,4 +106,6 @@ def test_the_packaged_card_is_640x480_and_readable() -> None:
     assert b"Exif" not in data
     pixels = decoded(data).astype(int)
     assert pixels.min(axis=2).max() > 200, "there is no title"
-    assert np.abs(margins(pixels) - card.draw(None, 640, 480)[0, 0]).max() < 8, "its ground is not that of the others"
+    assert np.abs(margins(pixels) - no_signal.draw(None, 640, 480)[0, 0]).max() < 8, (
+        "its ground is not that of the others"
+    )

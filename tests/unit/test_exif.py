@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pi_cam_daemon import jpeg
-from pi_cam_daemon.exif import Photo
-from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.exif import Photo
+from pi_cam_daemon.imaging.orientation import Orientation
 
 MODEL, ORIENTATION, DATE_TIME, DETAILS = 0x0110, 0x0112, 0x0132, 0x8769
 EXPOSURE_TIME, ISO, VERSION, TAKEN, OFFSET, OFFSET_TAKEN, MILLISECONDS = (

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pi_cam_daemon import jpeg
 from pi_cam_daemon.errors import JpegError
+from pi_cam_daemon.imaging import jpeg
 from tests.lateness import patience
 
 

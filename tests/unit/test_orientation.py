@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pi_cam_daemon import jpeg
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
-from pi_cam_daemon.orientation import Orientation
+from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.orientation import Orientation
 
 Pixels = npt.NDArray[np.uint8]
 

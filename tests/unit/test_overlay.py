@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pi_cam_daemon import jpeg
 from pi_cam_daemon.config import converters
 from pi_cam_daemon.config.schema import VideoConfig
-from pi_cam_daemon.orientation import Orientation
-from pi_cam_daemon.overlay import Overlay
+from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.orientation import Orientation
+from pi_cam_daemon.imaging.overlay import Overlay
 from tests.sources import video
 
 GREY = 128

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon import jpeg
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.controls import Control, Kind
 from pi_cam_daemon.ipc.messages import Report, SetControls
 from pi_cam_daemon.sources.source import Source, TakeStill

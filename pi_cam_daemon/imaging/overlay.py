@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from pi_cam_daemon.lettering import Letters, Pixels
+from pi_cam_daemon.imaging.lettering import Letters, Pixels
 
 _CAPITAL = 21  # pixels, the height of a capital of the font at scale 1
 _SHARE = 1 / 30  # of the picture's height, for a capital

@@ -1,6 +1,6 @@
 """Draws the picture that viewers see where the camera gives none.
 
-`python -m pi_cam_daemon.card CAUSE WIDTH HEIGHT` writes one JPEG of exactly this size to stdout. CAUSE is a word of
+`python -m pi_cam_daemon.imaging.no_signal CAUSE WIDTH HEIGHT` writes one JPEG of exactly this size to stdout. CAUSE is a word of
 errors.Cause, or `unknown`. The packaged no-signal.jpg is the output of `unknown 640 480`, made with OpenCV 5, whose
 letters are finer than those of OpenCV 4.
 """
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
+from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
 
 _UNKNOWN = "unknown"
 

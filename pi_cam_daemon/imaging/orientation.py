@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import exif
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
-from pi_cam_daemon.turbojpeg import Lossless
+from pi_cam_daemon.imaging import exif
+from pi_cam_daemon.imaging.turbojpeg import Lossless
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from pi_cam_daemon.overlay import Overlay
+    from pi_cam_daemon.imaging.overlay import Overlay
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,6 @@ def overlay_of(video: VideoConfig) -> Overlay | None:
     """The overlay that the configuration asks for; what draws it is loaded for it only."""
     if not video.overlay:
         return None
-    from pi_cam_daemon.overlay import Overlay
+    from pi_cam_daemon.imaging.overlay import Overlay
 
     return Overlay(video.overlay)
