@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, Still
-from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 from tests.lateness import patience
 
 

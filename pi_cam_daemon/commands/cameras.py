@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from pi_cam_daemon.camera import csi, usb
 from pi_cam_daemon.commands.output import OK, sentence
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.sources import csi, usb
 
 _Camera = TypeVar("_Camera")
 

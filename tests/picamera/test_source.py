@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image
 from virtual_camera import MemfdAllocator, nv12_encoder
 
+from pi_cam_daemon.camera import csi
+from pi_cam_daemon.camera.source import Commands, Stop, TakeStill
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
-from pi_cam_daemon.sources import csi
-from pi_cam_daemon.sources.source import Commands, Stop, TakeStill
 from tests.harness import until
 
 # tags of Exif

@@ -19,15 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon import camera
+from pi_cam_daemon.camera import process
+from pi_cam_daemon.camera.csi_controls import CsiControls
+from pi_cam_daemon.camera.pattern import PatternSource
+from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop, TakeStill, next_command
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import protocol
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
-from pi_cam_daemon.sources.csi_controls import CsiControls
-from pi_cam_daemon.sources.pattern import PatternSource
-from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop, TakeStill, next_command
 from tests.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
@@ -190,5 +190,5 @@ def create(config: CameraConfig) -> tuple[Source, str]:
 
 
 if __name__ == "__main__":
-    status = camera.main(sys.argv[2:], create)
+    status = process.main(sys.argv[2:], create)
     os._exit(status)

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon.camera.sender import Outlet
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
-from pi_cam_daemon.outlet import Outlet
 from tests.lateness import patience
 
-ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
+ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera.process"]
 
 PROGRAM = """
 import os, queue, subprocess, sys, time

@@ -70,5 +70,5 @@ def test_the_configuration_loads_no_server() -> None:
 
 def test_the_parser_of_multipart_costs_next_to_nothing_to_import() -> None:
     assert not {"socket", "ssl", "email", "http"} & {
-        name.partition(".")[0] for name in loaded("pi_cam_daemon.multipart")
+        name.partition(".")[0] for name in loaded("pi_cam_daemon.camera.multipart")
     }

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__
+from pi_cam_daemon.camera.csi import Camera as CsiCamera
+from pi_cam_daemon.camera.usb import Camera as UsbCamera
 from pi_cam_daemon.cli import main
 from pi_cam_daemon.commands.cameras import camera_list
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.sources.csi import Camera as CsiCamera
-from pi_cam_daemon.sources.usb import Camera as UsbCamera
 
 PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
 

@@ -113,8 +113,8 @@ def test_no_report_is_a_protocol_error(text: str) -> None:
 
 
 def test_the_longest_report_that_a_camera_can_give_fits_into_a_message() -> None:
+    from pi_cam_daemon.camera import usb_controls
     from pi_cam_daemon.ipc.protocol import LONGEST_OTHER
-    from pi_cam_daemon.sources import usb_controls
 
     choices = tuple("\ufffd" * 31 for _ in range(usb_controls._MOST_CHOICES))
     control = Control("x" * 40, Kind.CHOICE, choices[0], choices[0], -(2**31), 2**31, 2**31, choices, inactive=True)

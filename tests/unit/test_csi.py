@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from pi_cam_daemon.camera import csi, csi_encoders
+from pi_cam_daemon.camera.source import Commands, Stop, TakeStill
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
-from pi_cam_daemon.sources import csi, csi_encoders
-from pi_cam_daemon.sources.source import Commands, Stop, TakeStill
 from tests.lateness import patience
 from tests.pi_camera import CAMERA_MODULE_3
 

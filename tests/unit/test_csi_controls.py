@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.config.schema import ControlsConfig
 from pi_cam_daemon.ipc.controls import Control, Kind
-from pi_cam_daemon.sources.csi_controls import CsiControls
 from tests.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
 
 FRAME_US = 40_000

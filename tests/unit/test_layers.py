@@ -139,7 +139,7 @@ def test_only_sources_the_card_and_what_turns_pictures_use_pixels() -> None:
 
 def test_only_the_mains_of_the_two_processes_install_signals() -> None:
     installers = {module for module, tree in TREES.items() if calls(tree, "signal", "signal")}
-    assert installers <= {"pi_cam_daemon.daemon", "pi_cam_daemon.camera"}
+    assert installers <= {"pi_cam_daemon.daemon", "pi_cam_daemon.camera.process"}
 
 
 def test_the_wall_clock_is_read_only_where_a_moment_is_told_and_no_age_hangs_on_it() -> None:

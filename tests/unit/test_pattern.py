@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pi_cam_daemon.camera.pattern import PatternSource, next_slot
+from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources.pattern import PatternSource, next_slot
-from pi_cam_daemon.sources.source import Source
 from tests.lateness import patience
 from tests.sources import SourceContract, decoded, running, video
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon.camera.source import Source
+from pi_cam_daemon.camera.upstream import UpstreamSource
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
-from pi_cam_daemon.sources.source import Source
-from pi_cam_daemon.sources.upstream import UpstreamSource
 from tests.harness import basic, until
 from tests.lateness import patience
 from tests.sources import LosableSourceContract, Run, video

@@ -1,4 +1,4 @@
-"""The camera process as `python -m pi_cam_daemon.camera` is, but for the virtual camera."""
+"""The camera process as `python -m pi_cam_daemon.camera.process` is, but for the virtual camera."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 
 from virtual_camera import MemfdAllocator, nv12_encoder
 
-from pi_cam_daemon import camera
+from pi_cam_daemon.camera import process
+from pi_cam_daemon.camera.csi import CsiSource
+from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import CameraConfig
-from pi_cam_daemon.sources.csi import CsiSource
-from pi_cam_daemon.sources.source import Source
 
 
 def create(config: CameraConfig) -> tuple[Source, str]:
@@ -26,6 +26,6 @@ def create(config: CameraConfig) -> tuple[Source, str]:
 
 
 if __name__ == "__main__":
-    status = camera.main(sys.argv[1:], create)
+    status = process.main(sys.argv[1:], create)
     logging.shutdown()
     os._exit(status)

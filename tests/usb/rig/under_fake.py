@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from pi_cam_daemon.camera.source import Source, TakeStill
+from pi_cam_daemon.camera.usb import UsbSource, cameras, find_camera
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.controls import Control, Kind
 from pi_cam_daemon.ipc.messages import Report, SetControls
-from pi_cam_daemon.sources.source import Source, TakeStill
-from pi_cam_daemon.sources.usb import UsbSource, cameras, find_camera
 from tests.harness import until
 from tests.lateness import patience
 from tests.sources import LosableSourceContract, Run, decoded, running, video

@@ -1,6 +1,6 @@
 """The camera process: runs one source and hands its newest frame to the server.
 
-    python -m pi_cam_daemon.camera FD LOG_LEVEL
+    python -m pi_cam_daemon.camera.process FD LOG_LEVEL
 
 FD is this process's end of the socketpair (protocol.py); the first message on it is the configuration. It is a
 process of its own because camera stacks hang in ways no thread recovers from: this one can be killed.
@@ -13,18 +13,17 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 
+from pi_cam_daemon.camera.choose import choose
+from pi_cam_daemon.camera.sender import Outlet
+from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.messages import SetControls
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader
-from pi_cam_daemon.outlet import Outlet
-from pi_cam_daemon.sources.choose import choose
-from pi_cam_daemon.sources.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.system import logs
 
 log = logging.getLogger(__name__)
@@ -99,10 +98,3 @@ def main(argv: list[str], create: Create = choose) -> int:
         failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
     outlet.end(failure, timeout=1.0)
     return status
-
-
-if __name__ == "__main__":
-    exit_status = main(sys.argv[1:])
-    logging.shutdown()
-    # Not sys.exit: a camera stack's threads and exit handlers may hang, and the camera is closed already.
-    os._exit(exit_status)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import videodev2 as api
 
-from pi_cam_daemon import v4l2
+from pi_cam_daemon.camera import v4l2
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.ipc.controls import Control, Kind, check
 from pi_cam_daemon.ipc.messages import Report

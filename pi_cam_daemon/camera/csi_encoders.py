@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pi_cam_daemon.camera.source import Sink
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging.orientation import Orientation
-from pi_cam_daemon.sources.source import Sink
 
 log = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from pi_cam_daemon import multipart
+from pi_cam_daemon.camera import multipart
+from pi_cam_daemon.camera.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.sources.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
-from pi_cam_daemon.sources.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
 from pi_cam_daemon.system.redaction import without_secrets
 
 # how soon a Stop is obeyed and a deadline noticed

@@ -13,12 +13,12 @@ import time
 import cv2
 import numpy as np
 
+from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.sources.source import Commands, Sink, Stop, TakeStill
 
 # 75 % bars in the order of SMPTE RP 219, from bright to dark
 _BARS: tuple[Colour, ...] = (

@@ -10,9 +10,9 @@ import functools
 import time
 from collections.abc import Callable
 
+from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.sources.source import Commands, Sink, Source, Stop
 
 # how often a USB camera is looked for while the test picture takes its place
 _LOOK_SECONDS = 3.0
@@ -26,25 +26,25 @@ def choose(config: CameraConfig) -> tuple[Source, str]:
 def _build(kind: str, config: CameraConfig) -> Source:
     match kind:
         case "csi":
-            from pi_cam_daemon.sources.csi import CsiSource
+            from pi_cam_daemon.camera.csi import CsiSource
 
             return CsiSource(config.video, config.csi, config.settings("csi"))
         case "usb":
-            from pi_cam_daemon.sources.usb import UsbSource
+            from pi_cam_daemon.camera.usb import UsbSource
 
             return UsbSource(config.video, config.usb, settings=config.settings("usb"))
         case "upstream":
-            from pi_cam_daemon.sources.upstream import UpstreamSource
+            from pi_cam_daemon.camera.upstream import UpstreamSource
 
             return UpstreamSource(config.video, config.upstream)
-    from pi_cam_daemon.sources.pattern import PatternSource
+    from pi_cam_daemon.camera.pattern import PatternSource
 
     return PatternSource(config.video)
 
 
 def _auto(config: CameraConfig) -> tuple[Source, str]:
     """Return the CSI camera, else a USB camera, else the test picture until there is one."""
-    from pi_cam_daemon.sources import csi, usb
+    from pi_cam_daemon.camera import csi, usb
 
     try:
         if csi.cameras():

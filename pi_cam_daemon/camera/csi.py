@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pi_cam_daemon.camera.csi_controls import CsiControls
+from pi_cam_daemon.camera.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
+from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation, overlay_of
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.sources.csi_controls import CsiControls
-from pi_cam_daemon.sources.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
-from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.system import machine, setup
 
 log = logging.getLogger(__name__)

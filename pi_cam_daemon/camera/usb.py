@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi_cam_daemon import v4l2
+from pi_cam_daemon.camera import v4l2
+from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Dropped, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.usb_controls import UsbControls
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
@@ -17,8 +19,6 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.sources.source import VIDEO_GROUP_HINT, Commands, Dropped, Sink, Stop, TakeStill, next_command
-from pi_cam_daemon.sources.usb_controls import UsbControls
 
 log = logging.getLogger(__name__)
 

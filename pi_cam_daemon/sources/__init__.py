@@ -1,1 +1,0 @@
-"""The kinds of camera. source.py has their interface, choose.py picks one."""
