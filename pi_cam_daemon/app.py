@@ -11,8 +11,8 @@ from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.adjustments import Adjustments
 from pi_cam_daemon.answers import read_pages
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
+from pi_cam_daemon.core.hub import Audience, Hub
 from pi_cam_daemon.counts import Counts
-from pi_cam_daemon.hub import Audience, Hub
 from pi_cam_daemon.refusal_page import RefusalPage
 from pi_cam_daemon.sites import Sites
 from pi_cam_daemon.state import Observer

@@ -17,9 +17,9 @@ from pi_cam_daemon import answers
 from pi_cam_daemon.access import Client, stays_here
 from pi_cam_daemon.answers import NO_STORE, PAGE_FILES
 from pi_cam_daemon.app import App
+from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
+from pi_cam_daemon.core.health import State
 from pi_cam_daemon.farewells import linger
-from pi_cam_daemon.frame import CONTENT_TYPE, OPENING
-from pi_cam_daemon.health import State
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.request import NOTHING, Reader
 from pi_cam_daemon.system.network import peer_name

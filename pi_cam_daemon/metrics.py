@@ -17,8 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pi_cam_daemon import __version__
+from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import State
 from pi_cam_daemon.system import machine
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.config.schema import Config
-from pi_cam_daemon.health import CameraStatus, State
-from pi_cam_daemon.hub import Hub
+from pi_cam_daemon.core.health import CameraStatus, State
+from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import Supervisor
 from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.system.systemd import Notifier
 

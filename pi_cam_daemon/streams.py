@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from pi_cam_daemon.access import Client
 from pi_cam_daemon.config.schema import HttpConfig
-from pi_cam_daemon.frame import Frame
-from pi_cam_daemon.hub import Audience, Hub
-from pi_cam_daemon.link import CameraLink
+from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.core.hub import Audience, Hub
+from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.places import Places
 from pi_cam_daemon.refused import Reason, Refused
 from pi_cam_daemon.system.logs import Seldom

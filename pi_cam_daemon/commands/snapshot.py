@@ -10,10 +10,10 @@ import time
 from pi_cam_daemon.commands.output import save
 from pi_cam_daemon.config import loading, saved
 from pi_cam_daemon.config.schema import Config
+from pi_cam_daemon.core.health import silent_at
+from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.health import silent_at
 from pi_cam_daemon.ipc.protocol import Kind
-from pi_cam_daemon.spawn import start_camera
 
 # exposure and white balance need about this long to settle on a sensor that was just started
 _SETTLE_SECONDS = 1.0

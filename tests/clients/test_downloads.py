@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import frame
+from pi_cam_daemon.core import frame
 from tests.clients import picture
 from tests.harness import Daemon, running
 

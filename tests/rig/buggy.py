@@ -6,11 +6,11 @@ import runpy
 import sys
 from pathlib import Path
 
-from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.core.no_signal import Cards
+from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.server import CameraServer
 from pi_cam_daemon.state import Observer
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import Supervisor
 
 # what runs in each thread
 METHODS = {

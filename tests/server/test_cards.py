@@ -9,11 +9,11 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon import daemon
-from pi_cam_daemon.cards import Cards
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.frame import Frame
-from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.imaging import jpeg
 from tests.harness import until
 from tests.lateness import patience

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import State
 from tests.harness import RIG, Daemon, Reading, running, until
 from tests.lateness import patience
 from tests.server.test_service import Systemd

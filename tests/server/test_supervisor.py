@@ -16,11 +16,11 @@ import pytest
 
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config, HealthConfig
+from pi_cam_daemon.core.health import CameraStatus, State
+from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import CameraStatus, State
-from pi_cam_daemon.hub import Hub
 from pi_cam_daemon.streams import Streams
-from pi_cam_daemon.supervisor import Supervisor
 from tests.harness import until
 from tests.lateness import patience
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pi_cam_daemon import daemon, supervisor
+from pi_cam_daemon import daemon
+from pi_cam_daemon.core import supervisor
 
 ROOT = Path(__file__).parents[2]
 

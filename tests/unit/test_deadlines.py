@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from pi_cam_daemon import supervisor
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config
-from pi_cam_daemon.health import State
+from pi_cam_daemon.core import supervisor
+from pi_cam_daemon.core.health import State
+from pi_cam_daemon.core.link import CameraLink
+from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import CameraInfo
-from pi_cam_daemon.link import CameraLink
-from pi_cam_daemon.supervisor import Supervisor
 
 NOW = 1e6  # later than every real CLOCK_MONOTONIC of a test, so that nothing real counts
 INFO = CameraInfo("test", "Test", 16, 16, 100.0, "", "")

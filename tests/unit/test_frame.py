@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pi_cam_daemon import frame
+from pi_cam_daemon.core import frame
 
 PICTURE = b"\xff\xd8 a picture \xff\xd9"
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.core.health import Facts, Failure, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import Facts, Failure, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.system.watchdog import Probe
 
 NOW = 1000.0

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from pi_cam_daemon.frame import Frame
-from pi_cam_daemon.hub import Audience, Hub
+from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.core.hub import Audience, Hub
 from tests.lateness import patience
 
 

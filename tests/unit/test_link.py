@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pi_cam_daemon.core.frame import Frame, part
+from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.frame import Frame, part
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
-from pi_cam_daemon.link import CameraLink
 from tests.lateness import patience
 
 HELLO: dict[str, Any] = {

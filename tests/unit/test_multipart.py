@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon import frame
 from pi_cam_daemon.camera.multipart import LONGEST_HEADER, LONGEST_PICTURE, MultipartError, Reader
+from pi_cam_daemon.core import frame
 
 # two JPEGs in shape only: with a thumbnail and its end marker inside, and with what looks like lines
 FIRST = b"\xff\xd8\xff\xe1 thumbnail \xff\xd8 \xff\xd9 \r\n\r\n--b \xff\xd9"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.ipc.protocol import Kind
-from pi_cam_daemon.spawn import start_camera
 from tests.harness import RUN, Daemon, Reading, running, until
 from tests.lateness import patience
 from tests.upstream.servers import (

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig
+from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.protocol import Kind
-from pi_cam_daemon.link import CameraLink
 from pi_cam_daemon.system import children
 
 CAMERA_ARGV = children.command("camera")

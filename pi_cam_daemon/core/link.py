@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pi_cam_daemon.config.text import Value
+from pi_cam_daemon.core.frame import CLOSING, Frame, part_header
 from pi_cam_daemon.errors import ProtocolError, SourceError
-from pi_cam_daemon.frame import CLOSING, Frame, part_header
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon.frame import Frame
+from pi_cam_daemon.core.frame import Frame
 
 
 class Hub:

@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig, Config
+from pi_cam_daemon.core.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
+from pi_cam_daemon.core.hub import Audience
+from pi_cam_daemon.core.link import CameraLink
+from pi_cam_daemon.core.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
-from pi_cam_daemon.hub import Audience
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.ipc.protocol import Kind
-from pi_cam_daemon.link import CameraLink
-from pi_cam_daemon.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
