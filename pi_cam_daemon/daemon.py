@@ -17,8 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pi_cam_daemon import __version__
-from pi_cam_daemon.adjustments import Adjustments
-from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core import frame
@@ -26,12 +24,14 @@ from pi_cam_daemon.core.hub import Hub
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.counts import Counts
 from pi_cam_daemon.errors import ConfigError, JpegError
-from pi_cam_daemon.server import CameraServer, cannot_listen
-from pi_cam_daemon.state import Observer
-from pi_cam_daemon.stills import Stills
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.server.app import App, Policy
+from pi_cam_daemon.server.counts import Counts
+from pi_cam_daemon.server.listener import CameraServer, cannot_listen
+from pi_cam_daemon.server.live_controls import Adjustments
+from pi_cam_daemon.server.report import Observer
+from pi_cam_daemon.server.stills import Stills
+from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import logs, machine, network
 from pi_cam_daemon.system.events import Events
 from pi_cam_daemon.system.systemd import Notifier, listening_socket

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from pi_cam_daemon import guard
 from pi_cam_daemon.commands.output import OK
 from pi_cam_daemon.config import loading, saved, text
+from pi_cam_daemon.server import credentials
 from pi_cam_daemon.system import redaction
 
 
 def check(options: argparse.Namespace) -> int:
     """Report every problem in a configuration, by ConfigError."""
-    guard.read(loading.load(options.file).http)
+    credentials.read(loading.load(options.file).http)
     print(f"{options.file or loading.ETC}: ok")
     return OK
 

@@ -15,9 +15,9 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
-from pi_cam_daemon import access
 from pi_cam_daemon.config import loading, text
 from pi_cam_daemon.config.schema import Config
+from pi_cam_daemon.server import access
 from tests.fleet.conftest import ANSIBLE, VERSIONS
 from tests.harness import ROOT
 

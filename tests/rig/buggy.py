@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.server import CameraServer
-from pi_cam_daemon.state import Observer
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.server.listener import CameraServer
+from pi_cam_daemon.server.report import Observer
+from pi_cam_daemon.server.streams import Streams
 
 # what runs in each thread
 METHODS = {

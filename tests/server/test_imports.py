@@ -14,7 +14,7 @@ DRAWING = (
     "pi_cam_daemon.imaging.no_signal",
     "pi_cam_daemon.imaging.lettering",
     "pi_cam_daemon.imaging.overlay",
-    "pi_cam_daemon.metrics",
+    "pi_cam_daemon.server.metrics",
     "pi_cam_daemon.sources.",
 )
 # __main__ is left out: to import it is to run the program

@@ -20,7 +20,7 @@ from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.hub import Hub
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.server.streams import Streams
 from tests.harness import until
 from tests.lateness import patience
 

@@ -296,13 +296,13 @@ def test_a_handshake_that_stalls_is_given_up_in_time(tmp_path: Path, certificate
 
 
 def test_a_configuration_that_cannot_encrypt_is_told_in_words(tmp_path: Path, certificate: Certificate) -> None:
-    from pi_cam_daemon import guard
     from pi_cam_daemon.config import loading
+    from pi_cam_daemon.server import credentials
 
     def problem(**http: object) -> str:
         settings = [f'http.{key}="{value}"' for key, value in http.items()]
         with pytest.raises(ConfigError) as error:
-            guard.read(loading.load(settings=settings, etc=Path("/nonexistent")).http)
+            credentials.read(loading.load(settings=settings, etc=Path("/nonexistent")).http)
         return "\n".join(error.value.problems)
 
     pem, key = certificate.certificate, certificate.key
@@ -326,7 +326,7 @@ def test_a_key_that_everybody_can_read_is_warned_of(tmp_path: Path, certificate:
 
 def test_without_a_certificate_nothing_of_it_is_loaded() -> None:
     # ssl itself comes with http.server
-    code = "import sys, pi_cam_daemon.daemon; print(sorted({'pi_cam_daemon.tls'} & set(sys.modules)))"
+    code = "import sys, pi_cam_daemon.daemon; print(sorted({'pi_cam_daemon.server.tls'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )

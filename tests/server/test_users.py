@@ -21,7 +21,7 @@ import pytest
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from pi_cam_daemon.handler import _CHANGES, _ROUTES
+from pi_cam_daemon.server.handler import _CHANGES, _ROUTES
 from tests.conftest import Report
 from tests.harness import ROOT, Daemon, Reading, Viewer, basic, fairly_shown, running, until
 from tests.hosts import CAMERA
@@ -332,7 +332,7 @@ def test_no_secret_gets_out(daemon: Daemon, file: Path) -> None:
 def test_without_users_nothing_of_it_is_loaded() -> None:
     code = (
         "import sys, pi_cam_daemon.daemon; "
-        "print(sorted({'pi_cam_daemon.config.users', 'pi_cam_daemon.logins', 'hmac', 'getpass'} & set(sys.modules)))"
+        "print(sorted({'pi_cam_daemon.config.users', 'pi_cam_daemon.server.logins', 'hmac', 'getpass'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pi_cam_daemon.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.config.addresses import Networks
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import Request, parse
+from pi_cam_daemon.server.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import Request, parse
 from pi_cam_daemon.system.network import Interface
 
 

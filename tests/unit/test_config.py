@@ -13,16 +13,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon.access import Access, AllowedNetworks
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.loading import load, origins
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import parse
-from pi_cam_daemon.sites import Sites
+from pi_cam_daemon.server.access import Access, AllowedNetworks
+from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import parse
 
 NOWHERE = Path("/nonexistent/pi-cam-daemon")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon import request
-from pi_cam_daemon.access import Access, AllowedNetworks
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.addresses import Networks
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import Reader
-from pi_cam_daemon.sites import Sites
+from pi_cam_daemon.server import request
+from pi_cam_daemon.server.access import Access, AllowedNetworks
+from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import Reader
 
 # bytes, as many as http.max_header_bytes may be
 MOST = 262144

@@ -8,13 +8,13 @@ from http import HTTPStatus
 
 import pytest
 
-from pi_cam_daemon import logins
-from pi_cam_daemon.access import Client
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role, User
-from pi_cam_daemon.logins import Lockouts, Logins
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import Request, parse
+from pi_cam_daemon.server import logins
+from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.logins import Lockouts, Logins
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import Request, parse
 from tests.harness import basic, until
 from tests.lateness import patience
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from pi_cam_daemon.places import Places
-from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.server.limits import Places
+from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.system.logs import Seldom
 
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import Reader, Request, parse
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import Reader, Request, parse
 from tests.lateness import patience
 
 HTTP = loading.load(etc=Path("/nonexistent")).http

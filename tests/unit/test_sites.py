@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pi_cam_daemon.config.addresses import is_host, is_origin
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.request import parse
-from pi_cam_daemon.sites import Sites
+from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.request import parse
 
 
 def status(sites: Sites, fields: str, method: str = "GET", target: str = "/") -> int:

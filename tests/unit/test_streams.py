@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import streams
-from pi_cam_daemon.access import Client
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.core import frame as wire
 from pi_cam_daemon.core.hub import Audience, Hub
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.protocol import Kind, pack
-from pi_cam_daemon.refused import Refused
-from pi_cam_daemon.streams import HOLD_SECONDS, Streams
+from pi_cam_daemon.server import streams
+from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.refused import Refused
+from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
 from tests.harness import until
 from tests.lateness import patience
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 
-from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.system.logs import Seldom
 
 log = logging.getLogger(__name__)

@@ -15,14 +15,14 @@ import sys
 import threading
 import time
 
-from pi_cam_daemon import access
-from pi_cam_daemon.app import App, Policy
 from pi_cam_daemon.config.schema import HttpConfig
-from pi_cam_daemon.farewells import Farewells
-from pi_cam_daemon.handler import Handler
-from pi_cam_daemon.places import Places
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.request import TLS_HANDSHAKE
+from pi_cam_daemon.server import access
+from pi_cam_daemon.server.app import App, Policy
+from pi_cam_daemon.server.handler import Handler
+from pi_cam_daemon.server.limits import Places
+from pi_cam_daemon.server.lingering import Farewells
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.request import TLS_HANDSHAKE
 from pi_cam_daemon.system.logs import Seldom
 from pi_cam_daemon.system.network import peer_name
 from pi_cam_daemon.system.watchdog import Probe
@@ -183,7 +183,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         """Return *connection* as what is spoken on it needs it; None where nothing came of it."""
         if policy.tls is None:
             return connection
-        from pi_cam_daemon import tls  # loaded only where there is a certificate
+        from pi_cam_daemon.server import tls  # loaded only where there is a certificate
 
         deadline = time.monotonic() + policy.http.request_timeout_seconds
         try:

@@ -11,7 +11,7 @@ from pi_cam_daemon.errors import ConfigError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from pi_cam_daemon.logins import Logins
+    from pi_cam_daemon.server.logins import Logins
 
 
 def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
@@ -26,8 +26,8 @@ def _logins(file: str) -> Logins | None:
     if not file:
         return None
     # loaded only where it is needed, here and below: most cameras have no users
-    from pi_cam_daemon import logins
     from pi_cam_daemon.config import users
+    from pi_cam_daemon.server import logins
 
     return logins.Logins(users.read(Path(file)))
 
@@ -38,6 +38,6 @@ def _tls(certificate: str, key: str) -> SSLContext | None:
     if not (certificate and key):
         missing = "tls_key" if certificate else "tls_certificate"
         raise ConfigError([f"http.{missing}: is not set; tls_certificate and tls_key need each other"])
-    from pi_cam_daemon import tls
+    from pi_cam_daemon.server import tls
 
     return tls.context(Path(certificate), Path(key))

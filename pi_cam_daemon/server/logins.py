@@ -19,11 +19,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from pi_cam_daemon.access import Client
 from pi_cam_daemon.config import users as users_file
 from pi_cam_daemon.config.users import Role, User
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.request import Request
+from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.request import Request
 
 # Whether the server lives is nobody's secret. What it says of the camera's health shows no picture, and those who care
 # for it on this machine (installer, Ansible, the status on a card) need no password lying about.

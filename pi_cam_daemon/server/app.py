@@ -6,24 +6,24 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import guard
-from pi_cam_daemon.access import Access, AllowedNetworks, Client
-from pi_cam_daemon.adjustments import Adjustments
-from pi_cam_daemon.answers import read_pages
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
 from pi_cam_daemon.core.hub import Audience, Hub
-from pi_cam_daemon.counts import Counts
-from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.sites import Sites
-from pi_cam_daemon.state import Observer
-from pi_cam_daemon.stills import Stills
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.server import credentials
+from pi_cam_daemon.server.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.server.answers import read_pages
+from pi_cam_daemon.server.counts import Counts
+from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.live_controls import Adjustments
+from pi_cam_daemon.server.refusal_page import RefusalPage
+from pi_cam_daemon.server.report import Observer
+from pi_cam_daemon.server.stills import Stills
+from pi_cam_daemon.server.streams import Streams
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from pi_cam_daemon.logins import Logins
-    from pi_cam_daemon.metrics import Metrics
+    from pi_cam_daemon.server.logins import Logins
+    from pi_cam_daemon.server.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Policy:
     def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
         """Build the rules that are configured, and read the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), *guard.read(http))
+        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), *credentials.read(http))
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who watches, could come in now."""
@@ -79,6 +79,6 @@ class App:
     @functools.cached_property
     def metrics(self) -> Metrics:
         """What /metrics gives; its library is loaded by the first who asks."""
-        from pi_cam_daemon.metrics import Metrics
+        from pi_cam_daemon.server.metrics import Metrics
 
         return Metrics(self)

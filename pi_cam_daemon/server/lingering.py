@@ -10,9 +10,9 @@ import select
 import socket
 import time
 
-from pi_cam_daemon import answers
-from pi_cam_daemon.refusal_page import RefusalPage
-from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.server import answers
+from pi_cam_daemon.server.refusal_page import RefusalPage
+from pi_cam_daemon.server.refused import Refused
 
 _SECONDS = 2.0
 _BYTES = 1 << 20

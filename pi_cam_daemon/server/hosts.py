@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from pi_cam_daemon.config.addresses import ANY, LOCAL, is_host
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.request import Request
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.request import Request
 
 # suffixes that no one can register, and that routers give to the machines behind them
 _PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain", "fritz.box")

@@ -22,7 +22,7 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.system import machine
 
 if TYPE_CHECKING:
-    from pi_cam_daemon.app import App
+    from pi_cam_daemon.server.app import App
 
 
 class Metrics:

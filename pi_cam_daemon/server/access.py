@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.config.addresses import Networks
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.request import Request
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.request import Request
 from pi_cam_daemon.system import network as interfaces
 from pi_cam_daemon.system.network import Interface
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.server.refused import Reason, Refused
 
 
 class Places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from pi_cam_daemon.access import Client
+from pi_cam_daemon.server.access import Client
 
 # Unsent bytes the kernel may hold for a viewer. Without it up to 4 MiB of old pictures queue there: a reader of
 # 0.5 MB/s sees what happened 6 s ago; with it, 0.4 s.

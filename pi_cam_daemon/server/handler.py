@@ -13,19 +13,19 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pi_cam_daemon import answers
-from pi_cam_daemon.access import Client, stays_here
-from pi_cam_daemon.answers import NO_STORE, PAGE_FILES
-from pi_cam_daemon.app import App
 from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.core.health import State
-from pi_cam_daemon.farewells import linger
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.request import NOTHING, Reader
+from pi_cam_daemon.server import answers
+from pi_cam_daemon.server.access import Client, stays_here
+from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
+from pi_cam_daemon.server.app import App
+from pi_cam_daemon.server.lingering import linger
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.request import NOTHING, Reader
 from pi_cam_daemon.system.network import peer_name
 
 if TYPE_CHECKING:
-    from pi_cam_daemon.server import CameraServer
+    from pi_cam_daemon.server.listener import CameraServer
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.controls import Control, Kind, check
 from pi_cam_daemon.ipc.messages import Report
-from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.server.refused import Refused
 
 # A USB camera takes some milliseconds for each value. One that hangs is found and killed by others; nobody waits here.
 _ANSWER_SECONDS = 3.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.refused import Refused
+from pi_cam_daemon.server.refused import Refused
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from string import Template
 
-from pi_cam_daemon.refused import OTHERWISE, Reason
+from pi_cam_daemon.server.refused import OTHERWISE, Reason
 
 
 class RefusalPage:

@@ -12,8 +12,8 @@ from pi_cam_daemon.core.health import State
 from pi_cam_daemon.core.hub import Hub
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import Still
-from pi_cam_daemon.refused import Reason, Refused
-from pi_cam_daemon.state import Observer
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.report import Observer
 
 # a Zero 2 W loads picamera2 for longer than this only when its card is slow
 _START_SECONDS = 15.0

@@ -12,7 +12,7 @@ from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.hub import Hub
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.streams import Streams
+from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.system.systemd import Notifier
 

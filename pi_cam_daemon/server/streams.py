@@ -15,16 +15,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon.access import Client
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.hub import Audience, Hub
 from pi_cam_daemon.core.link import CameraLink
-from pi_cam_daemon.places import Places
-from pi_cam_daemon.refused import Reason, Refused
+from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.limits import Places
+from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.viewer import Viewer
 from pi_cam_daemon.system.logs import Seldom
 from pi_cam_daemon.system.watchdog import Probe
-from pi_cam_daemon.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
