@@ -1,6 +1,6 @@
 """The camera process: runs one source and hands its newest frame to the server.
 
-    python -m pi_cam_daemon.camera.process FD LOG_LEVEL
+    python -m pi_cam_daemon.camera FD LOG_LEVEL
 
 FD is this process's end of the socketpair (protocol.py); the first message on it is the configuration. It is a
 process of its own because camera stacks hang in ways no thread recovers from: this one can be killed.

@@ -68,7 +68,7 @@ class Cards:
     def _draw(self, cause: Cause, size: tuple[int, int]) -> None:
         card, failure = b"", ""
         try:
-            argv = [*children.command("card"), cause, *map(str, size)]
+            argv = [*children.command("imaging.no_signal"), cause, *map(str, size)]
             with subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **children.options()
             ) as process:

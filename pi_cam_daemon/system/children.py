@@ -19,7 +19,7 @@ def command(module: str) -> tuple[str, ...]:
 def options() -> dict[str, Any]:
     """What every Popen of ours takes."""
     environment = os.environ.copy()
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     if package == Path.cwd():  # run from a checkout, not installed
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(package))))
     # A group of its own: Ctrl-C at the terminal is for the server, which stops its children in order.

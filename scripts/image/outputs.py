@@ -12,7 +12,7 @@ from installer.machine import run
 
 # Imager's words for what an arm64 system with Raspberry Pi's kernels runs on
 _DEVICES = ["pi5-64bit", "pi4-64bit", "pi3-64bit"]
-_ICON = Path(__file__).parents[2] / "pi_cam_daemon" / "web" / "icon.svg"
+_ICON = Path(__file__).parents[2] / "pi_cam_daemon" / "server" / "web" / "icon.svg"
 
 
 def write(image: Path, out: Path, init_format: str, release: str, built: int) -> list[Path]:

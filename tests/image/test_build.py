@@ -49,7 +49,7 @@ def nobody() -> Iterator[Path]:
 def test_the_same_input_gives_the_same_bytes_also_without_root(image: Path, signer: Path, nobody: Path) -> None:
     inputs = [machine.copy(path, nobody / path.name) for path in (BASE, ARTEFACT, signer.with_name("allowed_signers"))]
     # wherever this checkout is, somebody else may not be able to read it
-    for folder in ("scripts", "pi_cam_daemon/web"):
+    for folder in ("scripts", "pi_cam_daemon/server/web"):
         shutil.copytree(ROOT / folder, nobody / "checkout" / folder)
     done = build_image(
         nobody / image.name, "--artefact", inputs[1], "--signers", inputs[2], base=inputs[0],

@@ -19,7 +19,7 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from tests.lateness import patience
 
-ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera.process"]
+ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 
 PROGRAM = """
 import os, queue, subprocess, sys, time

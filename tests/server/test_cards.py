@@ -18,7 +18,7 @@ from pi_cam_daemon.imaging import jpeg
 from tests.harness import until
 from tests.lateness import patience
 
-PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
+PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
 SIZE = (160, 120)
 
 
@@ -135,7 +135,7 @@ def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_o
 # a machine that has nothing left to start a process with, and then has again
 EXHAUSTED = """
 import os, resource, threading, time
-from pi_cam_daemon.cards import Cards
+from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.errors import Cause
 
 cards = Cards()

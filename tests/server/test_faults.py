@@ -21,7 +21,7 @@ from tests.server.test_service import Systemd
 
 STALL = 2.0
 SETTINGS = {"video.width": 320, "video.height": 240, "source.stall_timeout_seconds": STALL}
-PACKAGED = (Path(pi_cam_daemon.__file__).parent / "no-signal.jpg").read_bytes()
+PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
 
 
 def card(cause: Cause, width: int = 320, height: int = 240) -> bytes:

@@ -15,7 +15,7 @@ DRAWING = (
     "pi_cam_daemon.imaging.lettering",
     "pi_cam_daemon.imaging.overlay",
     "pi_cam_daemon.server.metrics",
-    "pi_cam_daemon.sources.",
+    "pi_cam_daemon.camera.",
 )
 # __main__ is left out: to import it is to run the program
 MODULES = [

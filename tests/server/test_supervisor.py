@@ -27,7 +27,7 @@ from tests.lateness import patience
 PROGRAM = """
 import json, os, select, signal, socket, sys, time
 from pathlib import Path
-from pi_cam_daemon.protocol import COUNT, Kind, Reader, pack
+from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader, pack
 
 diary, fd, level = sys.argv[1:]
 sock = socket.socket(fileno=int(fd))

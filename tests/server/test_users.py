@@ -332,7 +332,8 @@ def test_no_secret_gets_out(daemon: Daemon, file: Path) -> None:
 def test_without_users_nothing_of_it_is_loaded() -> None:
     code = (
         "import sys, pi_cam_daemon.daemon; "
-        "print(sorted({'pi_cam_daemon.config.users', 'pi_cam_daemon.server.logins', 'hmac', 'getpass'} & set(sys.modules)))"
+        "users = {'pi_cam_daemon.config.users', 'pi_cam_daemon.server.logins', 'hmac', 'getpass'}; "
+        "print(sorted(users & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True

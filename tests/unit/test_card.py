@@ -100,7 +100,7 @@ def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(
 
 
 def test_the_packaged_card_is_640x480_and_readable() -> None:
-    data = importlib.resources.files("pi_cam_daemon").joinpath("no-signal.jpg").read_bytes()
+    data = importlib.resources.files("pi_cam_daemon.core").joinpath("no-signal.jpg").read_bytes()
     jpeg.check(data)
     assert jpeg.size(data) == (640, 480)
     assert b"Exif" not in data

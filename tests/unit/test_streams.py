@@ -27,7 +27,7 @@ from tests.harness import until
 from tests.lateness import patience
 
 OPENING = b"HTTP/1.1 200 OK\r\n" + wire.OPENING
-PACKAGED = Path(pi_cam_daemon.__file__).with_name("no-signal.jpg").read_bytes()
+PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
 CARD = b"the card"
 
 

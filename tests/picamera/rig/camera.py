@@ -1,4 +1,4 @@
-"""The camera process as `python -m pi_cam_daemon.camera.process` is, but for the virtual camera."""
+"""The camera process as `python -m pi_cam_daemon.camera` is, but for the virtual camera."""
 
 from __future__ import annotations
 
