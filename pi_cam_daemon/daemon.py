@@ -20,7 +20,7 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core import frame
-from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
@@ -28,7 +28,7 @@ from pi_cam_daemon.errors import ConfigError, JpegError
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
-from pi_cam_daemon.server.live_controls import Adjustments
+from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
@@ -79,20 +79,20 @@ def run(
         signal.signal(number, lambda number, _: events.put(number))
     _warn_of_closed_devices(config)
 
-    hub = Hub()
+    latest = LatestFrame()
     cards = Cards()
     supervisor = Supervisor(config, camera, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
-        return frame.part(cards.get(status.cause, _size(hub, config)), time.time(), no_picture=status.cause)
+        return frame.part(cards.get(status.cause, _size(latest, config)), time.time(), no_picture=status.cause)
 
-    adjustments = Adjustments(supervisor, saved.file(), camera, config.camera)
+    live_controls = LiveControls(supervisor, saved.file(), camera, config.camera)
     handed = listening_socket()
-    streams = Streams(hub, supervisor.audience, card)
-    observer = Observer(supervisor, hub, streams, notifier, config)
-    stills = Stills(supervisor, hub, observer)
-    app = App(policy, hub, streams, supervisor.audience, observer, adjustments, stills)
+    streams = Streams(latest, supervisor.demand, card)
+    observer = Observer(supervisor, latest, streams, notifier, config)
+    stills = Stills(supervisor, latest, observer)
+    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, stills)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     try:
         server = CameraServer(app, handed)
@@ -172,7 +172,7 @@ def _reload(
     logs.setup(new.log.level)
     app.configure(policy)
     app.observer.configure(new)
-    supervisor.configure(new, app.adjustments.configure(camera, new.camera))
+    supervisor.configure(new, app.live_controls.configure(camera, new.camera))
     log.info("configuration reloaded")
     return new
 
@@ -183,9 +183,9 @@ def _warn_of_closed_devices(config: Config) -> None:
         log.warning("no permission to open %s", machine.needed_groups(nodes))
 
 
-def _size(hub: Hub, config: Config) -> tuple[int, int]:
+def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:
     """The size of the last picture, or the one that was asked for: a card of another would disturb recorders."""
-    newest = hub.newest
+    newest = latest.frame
     if newest:
         with contextlib.suppress(JpegError):
             return newest.size()

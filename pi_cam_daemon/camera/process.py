@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 from pi_cam_daemon.camera.choose import choose
-from pi_cam_daemon.camera.sender import Outlet
+from pi_cam_daemon.camera.sender import FrameSender
 from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
@@ -38,7 +38,7 @@ _ORPHAN_SECONDS = 3.0
 _SEND_BUFFER_BYTES = 512 * 1024
 
 
-def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
+def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
     """Obey the server; without one, end."""
     try:
         while True:
@@ -51,7 +51,7 @@ def _listen(reader: Reader, outlet: Outlet, commands: Commands) -> None:
             elif message.kind is Kind.TAKE_STILL:
                 commands.put(TakeStill(*COUNT.unpack(message.view)))
             elif message.kind in (Kind.LIVE, Kind.QUIET):
-                outlet.live(message.kind is Kind.LIVE)
+                sender.live(message.kind is Kind.LIVE)
     except (EOFError, ProtocolError):
         commands.put(Stop())
         time.sleep(_ORPHAN_SECONDS)
@@ -83,18 +83,18 @@ def main(argv: list[str], create: Create = choose) -> int:
     if message is None or message.kind is not Kind.CONFIGURE:
         raise ProtocolError("the first message has to be the configuration")
     config = CameraConfig.from_json(message.payload)
-    outlet = Outlet(sock)
-    outlet.start()
-    threading.Thread(target=_listen, args=(reader, outlet, commands), name="listener", daemon=True).start()
+    sender = FrameSender(sock)
+    sender.start()
+    threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()
     failure = None
     status = os.EX_OK
     try:
-        source, outlet.reason = create(config)
-        source.run(outlet, commands)
+        source, sender.reason = create(config)
+        source.run(sender, commands)
     except SourceError as error:
         failure, status = error, os.EX_TEMPFAIL
     except Exception as error:  # the top of this process: the server is told, the journal has it all
         log.exception("the camera process has a bug")
         failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
-    outlet.end(failure, timeout=1.0)
+    sender.end(failure, timeout=1.0)
     return status

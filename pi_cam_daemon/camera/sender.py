@@ -15,7 +15,7 @@ _BEAT_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
 
 
-class Outlet:
+class FrameSender:
     """Holds ONE newest frame and sends it: a driver's callback never waits for the socket.
 
     A frame that finds room in the socket goes at once, for handing it to another thread costs more than to send it.

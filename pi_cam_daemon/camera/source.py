@@ -75,7 +75,7 @@ class Source(Protocol):
         """
 
 
-class Dropped:
+class BadFrameCounter:
     """Counts the bad pictures of the camera called *name*, and logs the count now and then."""
 
     def __init__(self, name: object) -> None:

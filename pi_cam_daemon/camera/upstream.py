@@ -13,7 +13,7 @@ import time
 from urllib.parse import urlsplit
 
 from pi_cam_daemon.camera import multipart
-from pi_cam_daemon.camera.source import Commands, Dropped, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
@@ -51,7 +51,7 @@ class UpstreamSource:
         url = urlsplit(self._upstream.url)
         patience = max(2 * self._upstream.read_timeout_seconds, 10 / self._video.framerate)
         name = without_secrets(f"{place(url)}{url.path}")
-        dropped = Dropped(name)
+        dropped = BadFrameCounter(name)
         delivered_at = 0.0
         opened = False
         still = 0  # the number of the one that is wanted

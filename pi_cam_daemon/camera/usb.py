@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pi_cam_daemon.camera import v4l2
-from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Dropped, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.camera.usb_controls import UsbControls
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
@@ -201,7 +201,7 @@ class UsbSource:
         """Deliver until there is something else to do: a still of that number, or, with None, nothing more."""
         orientation = Orientation.of(self._video)
         upright_jpeg = _converter(capture, orientation)
-        dropped = Dropped(camera.path)
+        dropped = BadFrameCounter(camera.path)
         captured_ns = time.monotonic_ns()
         still = None
         while not isinstance(command := next_command(commands), Stop):
@@ -252,7 +252,7 @@ def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
     """What makes a whole, upright JPEG of the camera's bytes; it raises JpegError."""
     if capture.pixel_format != "YUYV":
-        mender = _Mender()
+        mender = _JpegRepairer()
         if orientation.identity:
             return mender.mended
         return lambda data: orientation.jpeg(mender.mended(data))
@@ -274,7 +274,7 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
     return encode
 
 
-class _Mender:
+class _JpegRepairer:
     """Makes whole JPEGs of what a camera gives.
 
     A picture without its end marker was cut short, except from a camera that mostly leaves it out: a C920 on a Pi 5

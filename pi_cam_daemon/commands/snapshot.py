@@ -46,7 +46,7 @@ def take(config: Config) -> bytes:
     except EOFError:
         if newest:
             return bytes(newest.jpeg)
-        raise link.error or SourceError(link.nonsense or "The camera process died", Cause.CRASHED) from None
+        raise link.error or SourceError(link.protocol_error or "The camera process died", Cause.CRASHED) from None
     finally:
         link.tell(Kind.STOP)
         try:

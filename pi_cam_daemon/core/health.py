@@ -106,16 +106,20 @@ def judge(now: float, facts: Facts) -> State:
 
 
 def silent_at(
-    limits: SourceConfig, rate: float, started_at: float, progressed_at: float | None = None, excused_until: float = 0.0
+    limits: SourceConfig,
+    rate: float,
+    started_at: float,
+    progressed_at: float | None = None,
+    stall_grace_until: float = 0.0,
 ) -> float:
     """Return when a camera process of *rate* frames a second becomes too silent. Times are CLOCK_MONOTONIC in seconds.
 
-    It captured its last frame at *progressed_at*, None before its first, and takes a still until *excused_until*.
+    It captured its last frame at *progressed_at*, None before its first, and takes a still until *stall_grace_until*.
     Long shutters exist: ten frame periods are no stall.
     """
     if progressed_at is None:
         return started_at + limits.start_timeout_seconds + 2 / rate
-    return max(progressed_at + max(limits.stall_timeout_seconds, 10 / rate), excused_until)
+    return max(progressed_at + max(limits.stall_timeout_seconds, 10 / rate), stall_grace_until)
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

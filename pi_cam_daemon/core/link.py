@@ -33,8 +33,8 @@ class CameraLink:
     *framerate* is what was asked for, and holds until the camera says what it gives. *info* is what the camera said of
     itself, *controls* what can be set on it, *captured* how many frames it has taken, *first_at* and *progressed_at*
     when (CLOCK_MONOTONIC) that was first and last seen to grow. *error* is its own word on why it ends, *ended* that
-    nothing more will come of it, *nonsense* why that is so if it talked nonsense. *changed* is called when one of these
-    or the first frame arrives. Until *excused_until* a still is being taken, for which its frames may pause.
+    nothing more will come of it, *protocol_error* the invalid message that it sent. *changed* is called when one of
+    these or the first frame arrives. Until *stall_grace_until* a still is being taken, for which its frames may pause.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -51,11 +51,11 @@ class CameraLink:
         self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None
         self.ended = False
-        self.nonsense = ""
+        self.protocol_error = ""
         self.captured = 0
         self.first_at: float | None = None
         self.progressed_at: float | None = None
-        self.excused_until = 0.0
+        self.stall_grace_until = 0.0
 
     @property
     def framerate(self) -> float:
@@ -87,12 +87,12 @@ class CameraLink:
 
     def take_still(self, number: int, seconds: float) -> Still:
         """Have a picture of full size taken; as `adjust` otherwise."""
-        self.excused_until = time.monotonic() + seconds
+        self.stall_grace_until = time.monotonic() + seconds
         try:
             self.tell(Kind.TAKE_STILL, COUNT.pack(number))
             return self._answer(lambda: self._still, number, seconds)
         finally:
-            self.excused_until = 0.0
+            self.stall_grace_until = 0.0
             with self._answered:
                 self._still = None  # megabytes
 
@@ -131,7 +131,7 @@ class CameraLink:
             self._end()
             raise
         except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
-            self.nonsense = f"The camera process sent nonsense: {error}"
+            self.protocol_error = f"The camera process sent nonsense: {error}"
             self._end()
             raise EOFError from error
         return newest
@@ -193,7 +193,7 @@ class CameraLink:
             still = Still.from_message(message)
             self._progress(time.monotonic())
             with self._answered:
-                if self.excused_until:  # else it comes too late for whoever asked
+                if self.stall_grace_until:  # else it comes too late for whoever asked
                     self._still = still
                 self._answered.notify_all()
         elif message.kind is Kind.ERROR:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
-from pi_cam_daemon.core.hub import Audience
+from pi_cam_daemon.core.latest import Demand
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.errors import Cause
@@ -81,7 +81,7 @@ class Supervisor:
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
-        self.audience = Audience(self.wake)
+        self.demand = Demand(self.wake)
         self._changed = changed
         self._argv = argv
         self._popen = popen
@@ -166,7 +166,7 @@ class Supervisor:
             pid=camera.process.pid if camera else None,
             starts=self._starts,
             restarts=dict(self._restarts),
-            takes_still=bool(camera and camera.link.excused_until),
+            takes_still=bool(camera and camera.link.stall_grace_until),
         )
 
     # -- the loop
@@ -195,7 +195,7 @@ class Supervisor:
         return self._config.source.capture == "always" or self._failure is not None or self._watched(now)
 
     def _watched(self, now: float) -> bool:
-        return self.audience.wanted_until(self._config.source.idle_seconds) > now
+        return self.demand.wanted_until(self._config.source.idle_seconds) > now
 
     def step(self, now: float) -> None:
         """Do what is due at *now*, and answer the probe; tests call it with a clock of their own."""
@@ -303,7 +303,7 @@ class Supervisor:
         elif not camera.stalled or camera.unkillable:
             # the first time it may be back before anybody notices
             state = State.NO_CAMERA if self._failures else State.STARTING
-            what = link.nonsense or f"The camera process died ({manner(camera.process.returncode)})"
+            what = link.protocol_error or f"The camera process died ({manner(camera.process.returncode)})"
             self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
         if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
@@ -324,7 +324,7 @@ class Supervisor:
 
     def _silent_at(self, camera: _Camera) -> float:
         link, limits = camera.link, self._config.source
-        return silent_at(limits, link.framerate, camera.started_at, link.progressed_at, link.excused_until)
+        return silent_at(limits, link.framerate, camera.started_at, link.progressed_at, link.stall_grace_until)
 
     def _judge(self, now: float) -> None:
         if self._closing:

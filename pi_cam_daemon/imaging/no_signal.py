@@ -1,8 +1,8 @@
 """Draws the picture that viewers see where the camera gives none.
 
 `python -m pi_cam_daemon.imaging.no_signal CAUSE WIDTH HEIGHT` writes one JPEG of exactly this size to stdout.
-CAUSE is a word of errors.Cause, or `unknown`. The packaged no-signal.jpg is the output of `unknown 640 480`, made with OpenCV 5, whose
-letters are finer than those of OpenCV 4.
+CAUSE is a word of errors.Cause, or `unknown`. The packaged no-signal.jpg is the output of `unknown 640 480`, made with
+OpenCV 5, whose letters are finer than those of OpenCV 4.
 """
 
 from __future__ import annotations

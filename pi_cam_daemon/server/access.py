@@ -117,7 +117,7 @@ def _peer(address: str) -> _Address:
     return peer
 
 
-def stays_here(peer: str, here: str) -> bool:
+def is_same_host(peer: str, here: str) -> bool:
     """Whether a connection from *peer* to *here* never leaves this machine."""
     return peer == here or _peer(peer).is_loopback
 
@@ -139,7 +139,7 @@ class Client:
 
     def is_this_machine(self, here: str) -> bool:
         """Whether the machine asks itself, at its address *here*, and for nobody else."""
-        return self.address == self.peer and stays_here(self.peer, here)
+        return self.address == self.peer and is_same_host(self.peer, here)
 
 
 class Access:

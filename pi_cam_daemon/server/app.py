@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
-from pi_cam_daemon.core.hub import Audience, Hub
+from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client
 from pi_cam_daemon.server.answers import read_pages
 from pi_cam_daemon.server.counts import Counts
-from pi_cam_daemon.server.hosts import Sites
-from pi_cam_daemon.server.live_controls import Adjustments
+from pi_cam_daemon.server.hosts import HostPolicy
+from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.stills import Stills
@@ -33,7 +33,7 @@ class Policy:
     http: HttpConfig
     wall: WallConfig
     access: Access
-    hosts: Sites
+    hosts: HostPolicy
     logins: Logins | None
     tls: SSLContext | None
 
@@ -41,7 +41,7 @@ class Policy:
     def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
         """Build the rules that are configured, and read the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        return cls(http, wall, access, Sites(http.allowed_hosts, http.cors_origins), *credentials.read(http))
+        return cls(http, wall, access, HostPolicy(http.allowed_hosts, http.cors_origins), *credentials.read(http))
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who watches, could come in now."""
@@ -53,11 +53,11 @@ class App:
     """Everything that a request needs, whichever connection it comes on."""
 
     policy: Policy
-    hub: Hub
+    latest: LatestFrame
     streams: Streams
-    audience: Audience
+    demand: Demand
     observer: Observer
-    adjustments: Adjustments
+    live_controls: LiveControls
     stills: Stills
     counts: Counts = field(default_factory=Counts)
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from pi_cam_daemon.server.refused import Reason, Refused
-from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Counts:
         self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
         self.failed = Counter(dict.fromkeys(_THREADS, 0))
         self._lock = threading.Lock()
-        self._told = Seldom(_REFUSAL_SECONDS)
+        self._told = LogThrottle(_REFUSAL_SECONDS)
 
     def answer(self, endpoint: str, status: int) -> None:
         """Count a request to *endpoint*, one of a fixed set, that was answered with *status*."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.server import answers
-from pi_cam_daemon.server.access import Client, stays_here
+from pi_cam_daemon.server.access import Client, is_same_host
 from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
 from pi_cam_daemon.server.app import App
 from pi_cam_daemon.server.lingering import linger
@@ -133,7 +133,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.request, ssl.SSLSocket):
             self.client = replace(self.client, encrypted=True)
         # what stays on this machine needs no encryption: those who care for it here know no certificate
-        elif policy.tls and not stays_here(self.peer, self.here):
+        elif policy.tls and not is_same_host(self.peer, self.here):
             raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
         policy.hosts.check(asked)
         if asked.path in _ROUTES or asked.path in _CHANGES:
@@ -220,8 +220,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         now = time.monotonic()
         # A camera that is known to be away is not waited for.
         patience = _SNAPSHOT_SECONDS if status.state.ok or status.state is State.STARTING else 0.0
-        self.app.audience.want(patience)
-        frame = self.app.hub.wait(now - max_age, patience)
+        self.app.demand.want(patience)
+        frame = self.app.latest.wait(now - max_age, patience)
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
             return
@@ -238,7 +238,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def controls(self) -> None:
         """What can be set on this camera."""
-        self._answer_json(HTTPStatus.OK, self.app.adjustments.table())
+        self._answer_json(HTTPStatus.OK, self.app.live_controls.table())
 
     def set_controls(self) -> None:
         """Set what the JSON in the body names, at once."""
@@ -251,22 +251,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not isinstance(wanted, dict):
             raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
         self._wake_camera()
-        self._answer_json(*self.app.adjustments.set(wanted))
+        self._answer_json(*self.app.live_controls.set(wanted))
 
     def save_controls(self) -> None:
         """Keep what was set over restarts."""
-        self._answer_json(HTTPStatus.OK, self.app.adjustments.save())
+        self._answer_json(HTTPStatus.OK, self.app.live_controls.save())
 
     def forget_controls(self) -> None:
         """Take back what was set and saved."""
         self._wake_camera()
-        self._answer_json(HTTPStatus.OK, self.app.adjustments.forget())
+        self._answer_json(HTTPStatus.OK, self.app.live_controls.forget())
 
     def _wake_camera(self) -> None:
         """Let a camera that sleeps, or starts, come to its first picture: before that nothing can be set."""
         if self.app.observer.camera().state in (State.IDLE, State.STARTING):
-            self.app.audience.want(_SNAPSHOT_SECONDS)
-            self.app.hub.wait(time.monotonic(), _SNAPSHOT_SECONDS)
+            self.app.demand.want(_SNAPSHOT_SECONDS)
+            self.app.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self) -> None:
         self._answer_json(HTTPStatus.OK, self.app.observer.table())

@@ -23,7 +23,7 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%25[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::\d
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
-class Sites:
+class HostPolicy:
     """What `http.allowed_hosts` and `http.cors_origins` allow; *own_name* gives this machine's name, now."""
 
     def __init__(

@@ -8,7 +8,7 @@ from collections import Counter
 from pi_cam_daemon.server.refused import Reason, Refused
 
 
-class Places:
+class Quota:
     """Counts things of one kind, such as viewers, and refuses too many; for any thread.
 
     *reason* is for too many in all and *each_reason* for too many of one address. Their labels are the settings' names.

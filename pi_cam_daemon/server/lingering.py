@@ -47,7 +47,7 @@ def linger(connection: socket.socket) -> None:
             return
 
 
-class Farewells:
+class RejectedPeers:
     """Answers to peers that are refused at the door, without a thread. Used by the accept loop alone, with its *epoll*.
 
     The answer is *page*: only the request, which is not read, would tell a person from a program, and programs go by

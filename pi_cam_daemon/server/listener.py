@@ -19,11 +19,11 @@ from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server import access
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.handler import Handler
-from pi_cam_daemon.server.limits import Places
-from pi_cam_daemon.server.lingering import Farewells
+from pi_cam_daemon.server.limits import Quota
+from pi_cam_daemon.server.lingering import RejectedPeers
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import TLS_HANDSHAKE
-from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.network import peer_name
 from pi_cam_daemon.system.watchdog import Probe
 
@@ -48,8 +48,8 @@ class CameraServer(http.server.ThreadingHTTPServer):
     def __init__(self, app: App, listening: socket.socket | None = None) -> None:
         self.app = app
         self.probe = Probe("accept loop", self._wake)
-        self._connections = Places("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
-        self._shortages = Seldom(_SHORTAGE_SECONDS)
+        self._connections = Quota("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
+        self._shortages = LogThrottle(_SHORTAGE_SECONDS)
         self._handed_over: set[socket.socket] = set()
         self._closing = False
         address, port = app.policy.http.listen_address, app.policy.http.port
@@ -65,7 +65,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(self.socket.fileno(), select.EPOLLIN)
-        self._farewells = Farewells(self._epoll, app.refusal_page)
+        self._rejected = RejectedPeers(self._epoll, app.refusal_page)
         self._thread = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
     def start(self) -> None:
@@ -97,16 +97,16 @@ class CameraServer(http.server.ThreadingHTTPServer):
         """Accept until `shutdown`, and let refused peers go; the library would wake up twice a second."""
         listener = self.socket.fileno()
         while not self._closing:
-            for fd, _ in self._epoll.poll(self._farewells.patience(time.monotonic()), 64):
+            for fd, _ in self._epoll.poll(self._rejected.patience(time.monotonic()), 64):
                 if fd == listener:
                     self._accept()
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
                 else:
-                    self._farewells.drain(fd)
+                    self._rejected.drain(fd)
             self.probe.answer()
-            self._farewells.end(time.monotonic())
-        self._farewells.end(math.inf)
+            self._rejected.end(time.monotonic())
+        self._rejected.end(math.inf)
         self._epoll.close()
 
     def shutdown(self) -> None:
@@ -177,7 +177,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
                 raise Refused(Reason.THREADS, _BUSY) from error
         except Refused as refused:
             self.app.counts.deny(refused, peer)
-            self._farewells.say(connection, refused, policy.tls is not None)
+            self._rejected.say(connection, refused, policy.tls is not None)
 
     def _secured(self, connection: socket.socket, peer: str, policy: Policy) -> socket.socket | None:
         """Return *connection* as what is spoken on it needs it; None where nothing came of it."""

@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 3.0
 _NOT_RUNNING = "The camera does not run now; /state tells why"
 
 
-class Adjustments:
+class LiveControls:
     """The settings of *supervisor*'s camera over those of the configuration; those saved are in the file *path*.
 
     One change is made at a time, so that of two writers the last one wins and both are told what is true. Any thread

@@ -51,7 +51,7 @@ class _Camera(Collector):
 
     def collect(self) -> Iterable[Metric]:
         app, observer = self._app, self._app.observer
-        counts, camera, newest, notifier = app.counts, observer.camera(), app.hub.newest, observer.notifier
+        counts, camera, newest, notifier = app.counts, observer.camera(), app.latest.frame, observer.notifier
         states = {word: word is camera.state for word in State}
         failures = {cause: count for cause, count in camera.restarts.items() if cause is not Cause.STARTING}
         requests = {(path, str(code)): count for (path, code), count in counts.answered.copy().items()}
@@ -66,9 +66,9 @@ class _Camera(Collector):
         about = "Times that the camera process failed and was started again."
         yield _counter("camera_restarts", about, failures, "reason")
         yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
-        yield _gauge("stream_clients", "Viewers of the stream.", app.streams.places.taken)
+        yield _gauge("stream_clients", "Viewers of the stream.", app.streams.quota.taken)
         about = "Viewers turned away because all their places were taken."
-        yield _counter("stream_clients_rejected", about, app.streams.places.rejected)
+        yield _counter("stream_clients_rejected", about, app.streams.quota.rejected)
         yield _counter("http_requests", "Requests answered.", requests, "path", "code")
         yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
         yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")

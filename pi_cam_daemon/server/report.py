@@ -10,7 +10,7 @@ from pathlib import Path
 from pi_cam_daemon import __version__
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.health import CameraStatus, State
-from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import machine, setup
@@ -20,13 +20,15 @@ _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder
 
 
 class Observer:
-    """Reads supervisor, hub, streams and notifier; changes nothing.
+    """Reads supervisor, latest, streams and notifier; changes nothing.
 
     *config* is in force since *configured_at* (Unix time); *reload_refused* tells that a later one was not taken.
     """
 
-    def __init__(self, supervisor: Supervisor, hub: Hub, streams: Streams, notifier: Notifier, config: Config) -> None:
-        self.hub = hub
+    def __init__(
+        self, supervisor: Supervisor, latest: LatestFrame, streams: Streams, notifier: Notifier, config: Config
+    ) -> None:
+        self.latest = latest
         self.streams = streams
         self.notifier = notifier
         self._supervisor = supervisor
@@ -60,7 +62,7 @@ class Observer:
         """Everything, as /state gives it. Seconds are ages or spans, never moments."""
         now = time.monotonic()
         status = self.camera()
-        newest = self.hub.newest
+        newest = self.latest.frame
         info = status.info
         failure = None if status.state is State.STREAMING else status.failure
         return {
@@ -86,7 +88,7 @@ class Observer:
                 "rate": round(status.rate, 2),
                 "age_seconds": round(max(0.0, now - newest.captured), 3) if newest else None,
             },
-            "viewers": self.streams.places.taken,
+            "viewers": self.streams.quota.taken,
             "wall_cameras": len(self.config.wall.cameras),
             "max_viewers": self.config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},

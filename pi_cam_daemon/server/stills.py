@@ -9,7 +9,7 @@ import time
 from http import HTTPStatus
 
 from pi_cam_daemon.core.health import State
-from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import Still
 from pi_cam_daemon.server.refused import Reason, Refused
@@ -30,9 +30,9 @@ _PAUSES = 1.0, 60.0
 class Stills:
     """Has *supervisor*'s camera take them. Any thread may call."""
 
-    def __init__(self, supervisor: Supervisor, hub: Hub, observer: Observer) -> None:
+    def __init__(self, supervisor: Supervisor, latest: LatestFrame, observer: Observer) -> None:
         self._supervisor = supervisor
-        self._hub = hub
+        self._latest = latest
         self._observer = observer
         self._numbers = itertools.count(1)
         self._next_at = 0.0
@@ -48,10 +48,10 @@ class Stills:
             if pause > 0:
                 text = f"The stream comes first: the next picture of full size may be taken in {pause} s"
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, seconds=pause)
-            self._supervisor.audience.want(_START_SECONDS)
+            self._supervisor.demand.want(_START_SECONDS)
             self._wake()
             seconds = self._seconds()
-            self._supervisor.audience.want(seconds)
+            self._supervisor.demand.want(seconds)
             return self._ask(seconds)
         finally:
             self._turn.release()
@@ -66,9 +66,9 @@ class Stills:
         if state is State.STREAMING:
             return
         if state in (State.IDLE, State.STARTING):
-            first = self._hub.wait(time.monotonic(), _START_SECONDS)
+            first = self._latest.wait(time.monotonic(), _START_SECONDS)
             if first:
-                self._hub.wait(first.captured + _SETTLE_SECONDS, 2 * _SETTLE_SECONDS)
+                self._latest.wait(first.captured + _SETTLE_SECONDS, 2 * _SETTLE_SECONDS)
                 return
         raise Refused(Reason.PICTURE, self._observer.no_picture())
 

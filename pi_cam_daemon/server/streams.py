@@ -17,13 +17,13 @@ from collections.abc import Callable
 
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.hub import Audience, Hub
+from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.server.access import Client
-from pi_cam_daemon.server.limits import Places
+from pi_cam_daemon.server.limits import Quota
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.viewer import Viewer
-from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,16 @@ class Streams:
     `watch` and `add` may be called from any thread; everything else happens on the loop's own.
     """
 
-    def __init__(self, hub: Hub, audience: Audience, card: Callable[[], bytes]) -> None:
+    def __init__(self, latest: LatestFrame, demand: Demand, card: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.places = Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
-        self._tls_places = Places("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
+        self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
+        self._tls_quota = Quota("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
         self._viewer_timeout_seconds = 0.0
-        self._hub = hub
-        self._audience = audience
+        self._latest = latest
+        self._demand = demand
         self._card = card
         self._viewers: dict[int, Viewer] = {}
-        self._comings = Seldom(_TOLD_SECONDS)
+        self._comings = LogThrottle(_TOLD_SECONDS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
         self._lock = threading.Lock()  # guards the three below, which other threads write
         self._reviewed = True
@@ -91,18 +91,18 @@ class Streams:
 
     def take_place(self, client: Client, limits: HttpConfig) -> None:
         """Take a place for *client*, which has to be given back. Raises Refused."""
-        self.places.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
+        self.quota.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
         if client.encrypted:
             try:
-                self._tls_places.take(str(client), limits.max_tls_viewers, limits.max_tls_viewers)
+                self._tls_quota.take(str(client), limits.max_tls_viewers, limits.max_tls_viewers)
             except Refused:
-                self.places.give_back(str(client))
+                self.quota.give_back(str(client))
                 raise
 
     def give_back_place(self, client: Client) -> None:
-        self.places.give_back(str(client))
+        self.quota.give_back(str(client))
         if client.encrypted:
-            self._tls_places.give_back(str(client))
+            self._tls_quota.give_back(str(client))
 
     def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
         """Take over *sock*, whose *client* has taken one of the `places`, for good and stream to it.
@@ -139,7 +139,7 @@ class Streams:
             self.probe.answer()
             now = time.monotonic()
             if fresh:
-                self._hub.publish(fresh)
+                self._latest.publish(fresh)
                 self._fresh_at = now
                 self._show(fresh.part, now)
             elif self._viewers and now >= self._due():
@@ -171,7 +171,7 @@ class Streams:
             self._epoll.register(self._camera_fd, select.EPOLLIN)
         now = time.monotonic()
         if arrivals and not self._viewers:
-            newest = self._hub.newest
+            newest = self._latest.frame
             if newest is not None and now - newest.captured <= self._hold_seconds:
                 self._shown = newest.part
             else:
@@ -186,12 +186,12 @@ class Streams:
             if viewer.sock.fileno() in self._viewers and not may_stay(viewer.client):
                 self._drop(viewer, "may not look any more")
         if arrivals:
-            self._audience.viewers(len(self._viewers))
+            self._demand.viewers(len(self._viewers))
 
     def _welcome(self, viewer: Viewer, now: float) -> None:
         fd = viewer.sock.fileno()
         self._viewers[fd] = viewer
-        if not viewer.client.encrypted and self._tls_places.taken:
+        if not viewer.client.encrypted and self._tls_quota.taken:
             # who needs no encryption is served first: it takes a Pi 4 a millisecond and more for each picture
             self._viewers = dict(sorted(self._viewers.items(), key=lambda entry: entry[1].client.encrypted))
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
@@ -276,7 +276,7 @@ class Streams:
                 "viewer %s left (%s): %d parts in %.0f s, %d now",
                 viewer.client, why, viewer.pictures, time.monotonic() - viewer.since, len(self._viewers),
             )  # fmt: skip
-        self._audience.viewers(len(self._viewers))
+        self._demand.viewers(len(self._viewers))
 
 
 def _reason(error: OSError) -> str:

@@ -17,7 +17,7 @@ _PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>"
 _MOST_TOLD = 1024
 
 
-class Seldom:
+class LogThrottle:
     """Tells which messages are due, so that the same one comes once in *seconds*, however often there is cause."""
 
     def __init__(self, seconds: float) -> None:

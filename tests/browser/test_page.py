@@ -483,7 +483,9 @@ def test_both_languages_have_every_text(daemon: Any, page: Page) -> None:
 
 
 def test_each_cause_has_one_text_in_each_language() -> None:
-    causes = re.findall(r'^ {6}"?([a-z-]+)"?: \["', (ROOT / "pi_cam_daemon/server/web/text.js").read_text(), re.MULTILINE)
+    causes = re.findall(
+        r'^ {6}"?([a-z-]+)"?: \["', (ROOT / "pi_cam_daemon/server/web/text.js").read_text(), re.MULTILINE
+    )
     assert {cause: causes.count(cause) for cause in causes} == dict.fromkeys(causes, 2)
     assert {"busy", "taken"} <= set(causes), "a camera in use and a server without a place are two things"
 

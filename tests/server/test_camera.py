@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.camera.sender import Outlet
+from pi_cam_daemon.camera.sender import FrameSender
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
@@ -377,20 +377,20 @@ def test_a_frame_never_comes_into_the_middle_of_another() -> None:
     ours, theirs = socket.socketpair()
     theirs.settimeout(patience(15))
     big, small = b"b" * 5_000_000, b"small"
-    outlet = Outlet(ours)
-    outlet.live(True)
+    sender = FrameSender(ours)
+    sender.live(True)
     # its thread does not run yet: as slow to wake as a thread can be
-    outlet.frame(big, 1)
+    sender.frame(big, 1)
     received = theirs.recv(1 << 20)
     while received[-1:] == b"b" and select.select([theirs], [], [], 0)[0]:
         received += theirs.recv(1 << 20)
     assert 0 < len(received) < len(big), "it found no room for all of it"
-    outlet.frame(small, 2)
-    outlet.start()
+    sender.frame(small, 2)
+    sender.start()
     wanted = pack(Kind.FRAME, big, 1) + pack(Kind.FRAME, small, 2)
     while len(received) < len(wanted):
         received += theirs.recv(1 << 20)
     assert received.startswith(wanted)
-    outlet.end(None, patience(15))
+    sender.end(None, patience(15))
     ours.close()
     theirs.close()

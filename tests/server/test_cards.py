@@ -11,7 +11,7 @@ import pi_cam_daemon
 from pi_cam_daemon import daemon
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.imaging import jpeg
@@ -127,9 +127,9 @@ def test_closing_leaves_no_process_behind() -> None:
 
 def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_one(tmp_path: Path) -> None:
     # the stream loop asks for the card: an exception there ends the daemon
-    hub, broken = Hub(), b"\xff\xd8 the rest was lost on the cable"
-    hub.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
-    assert daemon._size(hub, loading.load(etc=tmp_path)) == (640, 480)
+    latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
+    latest.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
+    assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
 
 
 # a machine that has nothing left to start a process with, and then has again

@@ -17,7 +17,7 @@ import pytest
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config, HealthConfig
 from pi_cam_daemon.core.health import CameraStatus, State
-from pi_cam_daemon.core.hub import Hub
+from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.server.streams import Streams
@@ -96,10 +96,10 @@ class Rig:
         self.history: list[CameraStatus] = []
         self.spawned: list[tuple[float, subprocess.Popen[bytes]]] = []
         self._popen = popen
-        self.hub = Hub()
+        self.latest = LatestFrame()
         argv = argv or [sys.executable, "-c", PROGRAM + program, str(diary)]
         self.supervisor = Supervisor(settings, settings.camera, self._changed, argv, self._spawn)
-        self.streams = Streams(self.hub, self.supervisor.audience, lambda: b"card")
+        self.streams = Streams(self.latest, self.supervisor.demand, lambda: b"card")
         self.streams.start()
         self.supervisor.start(self.streams.watch)
 
@@ -168,7 +168,7 @@ def test_a_camera_that_gives_pictures_streams(start: Start) -> None:
     assert rig.status.info is not None
     assert rig.status.info.name == "Test"
     assert (status.failure, status.starts, status.pid) == (None, 1, rig.spawned[0][1].pid)
-    assert rig.hub.newest is not None
+    assert rig.latest.frame is not None
     assert rig.states == [State.STREAMING]
 
 
@@ -268,8 +268,8 @@ def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: 
 def test_silence_is_noticed_when_it_has_lasted_and_not_at_the_next_look_around(start: Start) -> None:
     rig = start("hello(); frame(); hang()", stall_timeout_seconds=1.3)
     rig.wait_for(State.STREAMING)
-    assert rig.hub.newest is not None
-    seen = rig.hub.newest.captured
+    assert rig.latest.frame is not None
+    seen = rig.latest.frame.captured
     assert 1.3 <= rig.wait_for(State.STALLED).since - seen < patience(1.8)
 
 
@@ -279,7 +279,7 @@ def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_
     assert status.cause is Cause.WEDGED
     assert status.failure is not None
     assert status.failure.hint
-    rig.supervisor.audience.want(0)
+    rig.supervisor.demand.want(0)
     rig.supervisor.probe.ask()
     until("the probe is answered", lambda: rig.supervisor.probe.answered, 2)
     assert len(rig.spawned) == 1
@@ -306,16 +306,16 @@ def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> Non
     rig = start("serve()", capture="on-demand", idle_seconds=0.2)
     rig.wait_for(State.IDLE)
     assert (rig.spawned, rig.status.pid) == ([], None)
-    rig.supervisor.audience.want(0)
+    rig.supervisor.demand.want(0)
     pid = rig.wait_for(State.STREAMING).pid
     assert pid is not None
     rig.wait_for(State.IDLE, within=5)
     assert rig.diary()[-1] == "STOP"
     assert rig.spawned[0][1].poll() == 0
-    rig.supervisor.audience.viewers(1)
+    rig.supervisor.demand.viewers(1)
     rig.wait_for(State.STREAMING)
     assert rig.status.starts == 2
-    rig.supervisor.audience.viewers(0)
+    rig.supervisor.demand.viewers(0)
     rig.wait_for(State.IDLE, within=5)
     assert rig.status.failure is None
 
@@ -333,7 +333,7 @@ serve()
         idle_seconds=0.2,
     )
     rig.wait_for(State.IDLE)
-    rig.supervisor.audience.want(0)
+    rig.supervisor.demand.want(0)
     rig.wait_for(State.NO_CAMERA)
     until("idle after three starts", lambda: rig.states[-1] is State.IDLE and rig.status.starts == 3)
     assert rig.status.failure is None
@@ -343,9 +343,9 @@ serve()
 def test_every_frame_is_asked_for_only_while_somebody_watches(start: Start) -> None:
     rig = start("serve()", idle_seconds=0.0)
     rig.wait_for(State.STREAMING)
-    rig.supervisor.audience.viewers(1)
+    rig.supervisor.demand.viewers(1)
     until("LIVE is told", lambda: rig.diary()[-1:] == ["LIVE"])
-    rig.supervisor.audience.viewers(0)
+    rig.supervisor.demand.viewers(0)
     until("QUIET is told", lambda: rig.diary()[-1:] == ["QUIET"])
     assert rig.status.starts == 1
 

@@ -20,7 +20,7 @@ from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.server.access import Access, AllowedNetworks
-from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
@@ -468,7 +468,7 @@ def test_any_value_is_refused_by_the_name_of_its_key_or_of_its_type_and_works(ke
     with contextlib.suppress(Refused):
         Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies).judge("192.168.1.5", asked)
     with contextlib.suppress(Refused):
-        Sites(http.allowed_hosts, http.cors_origins).check(asked)
+        HostPolicy(http.allowed_hosts, http.cors_origins).check(asked)
 
 
 @settings(deadline=None)

@@ -129,10 +129,10 @@ def test_a_camera_that_streams_has_until_the_stall_limit(rig: Rig) -> None:
 
 def test_a_still_gives_a_camera_longer(rig: Rig) -> None:
     process, link = rig.streaming()
-    link.excused_until = NOW + 12
+    link.stall_grace_until = NOW + 12
     assert rig.turn(NOW + 12)
     assert (rig.state, rig.deadline, process.signals) == (State.STREAMING, NOW + 12, [])
-    link.excused_until = 0.0
+    link.stall_grace_until = 0.0
     assert rig.turn(NOW + 12.01)
     assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
 

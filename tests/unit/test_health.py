@@ -19,8 +19,8 @@ IDLE = Facts(wanted=False, running=False)
 WANTED = Facts(wanted=True, running=False)
 
 
-def running(started_at: float, progressed_at: float | None = None, excused_until: float = 0.0) -> Facts:
-    silence = silent_at(LIMITS, RATE, started_at, progressed_at, excused_until)
+def running(started_at: float, progressed_at: float | None = None, stall_grace_until: float = 0.0) -> Facts:
+    silence = silent_at(LIMITS, RATE, started_at, progressed_at, stall_grace_until)
     return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
 
 
@@ -94,9 +94,9 @@ moments = st.floats(0, 2 * NOW)
 
 @given(moments, st.none() | moments, st.just(0.0) | moments, st.sampled_from([0.01, 1.0, 25.0, 240.0]))
 def test_a_camera_is_stalled_from_the_moment_on_at_which_it_becomes_too_silent(
-    started_at: float, progressed_at: float | None, excused_until: float, framerate: float
+    started_at: float, progressed_at: float | None, stall_grace_until: float, framerate: float
 ) -> None:
-    silence = silent_at(LIMITS, framerate, started_at, progressed_at, excused_until)
+    silence = silent_at(LIMITS, framerate, started_at, progressed_at, stall_grace_until)
     facts = Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
     assert judge(silence - 1e-6, facts) is not State.STALLED
     assert judge(silence + 1e-6, facts) is State.STALLED

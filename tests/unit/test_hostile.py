@@ -14,7 +14,7 @@ from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.server import request
 from pi_cam_daemon.server.access import Access, AllowedNetworks
-from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Reader
 
@@ -44,7 +44,7 @@ MOST = 262144
 )
 def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     # A quarter of a megabyte is split and searched in milliseconds; with its square it would be minutes.
-    sites = Sites(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
+    sites = HostPolicy(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
     access = Access(AllowedNetworks(Networks(["local"])), Networks(["127.0.0.1"]))
     begun = time.thread_time()
     try:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.hub import Audience, Hub
+from pi_cam_daemon.core.latest import Demand, LatestFrame
 from tests.lateness import patience
 
 
@@ -28,44 +28,44 @@ def test_a_frame_gives_its_picture_without_a_copy() -> None:
 
 
 def test_the_newest_frame_is_kept_and_no_other() -> None:
-    hub = Hub()
-    assert hub.newest is None
+    latest = LatestFrame()
+    assert latest.frame is None
     first, second = frame(1.0), frame(2.0)
-    hub.publish(first)
-    assert hub.newest is first
-    hub.publish(second)
-    assert hub.newest is second
+    latest.publish(first)
+    assert latest.frame is first
+    latest.publish(second)
+    assert latest.frame is second
 
 
 def test_a_frame_that_is_new_enough_is_given_at_once() -> None:
-    hub = Hub()
+    latest = LatestFrame()
     newest = frame(100.0)
-    hub.publish(newest)
-    assert hub.wait(captured_since=100.0, timeout=0.0) is newest
+    latest.publish(newest)
+    assert latest.wait(captured_since=100.0, timeout=0.0) is newest
 
 
 def test_a_frame_that_is_too_old_is_given_to_nobody() -> None:
-    hub = Hub()
-    hub.publish(frame(99.9))
+    latest = LatestFrame()
+    latest.publish(frame(99.9))
     begin = time.monotonic()
-    assert hub.wait(captured_since=100.0, timeout=0.1) is None
+    assert latest.wait(captured_since=100.0, timeout=0.1) is None
     assert 0.1 <= time.monotonic() - begin < patience(2.0)
 
 
 def test_an_empty_hub_is_waited_for_no_longer_than_asked() -> None:
-    assert Hub().wait(captured_since=0.0, timeout=0.05) is None
+    assert LatestFrame().wait(captured_since=0.0, timeout=0.05) is None
 
 
 def test_everybody_who_waits_is_woken_by_the_first_frame_that_is_new_enough() -> None:
-    hub = Hub()
+    latest = LatestFrame()
     found: list[Frame | None] = []
-    threads = [threading.Thread(target=lambda: found.append(hub.wait(50.0, 10.0))) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: found.append(latest.wait(50.0, 10.0))) for _ in range(5)]
     begin = time.monotonic()
     for thread in threads:
         thread.start()
-    hub.publish(frame(49.0))
+    latest.publish(frame(49.0))
     fresh = frame(51.0)
-    hub.publish(fresh)
+    latest.publish(fresh)
     for thread in threads:
         thread.join(patience(10))
     assert found == [fresh] * 5
@@ -73,35 +73,35 @@ def test_everybody_who_waits_is_woken_by_the_first_frame_that_is_new_enough() ->
 
 
 def test_nobody_wants_pictures_at_first() -> None:
-    assert Audience(Counter()).wanted_until(1e6) < time.monotonic()
+    assert Demand(Counter()).wanted_until(1e6) < time.monotonic()
 
 
 def test_pictures_are_wanted_without_end_while_somebody_watches() -> None:
-    audience = Audience(Counter())
-    audience.viewers(1)
-    assert audience.wanted_until(0.0) == float("inf")
+    demand = Demand(Counter())
+    demand.viewers(1)
+    assert demand.wanted_until(0.0) == float("inf")
 
 
 def test_pictures_are_wanted_for_a_while_after_the_last_viewer_left() -> None:
-    audience = Audience(Counter())
-    audience.viewers(2)
-    audience.viewers(0)
-    assert audience.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
+    demand = Demand(Counter())
+    demand.viewers(2)
+    demand.viewers(0)
+    assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 
 def test_a_snapshot_is_a_wish_for_a_while() -> None:
     changed = Counter()
-    audience = Audience(changed)
-    audience.want(0)
+    demand = Demand(changed)
+    demand.want(0)
     assert changed.calls == 1
-    assert audience.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
+    assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 
 def test_only_the_first_to_come_and_the_last_to_leave_are_news() -> None:
     changed = Counter()
-    audience = Audience(changed)
+    demand = Demand(changed)
     heard = []
     for count in (1, 2, 3, 1, 0, 0, 2):
-        audience.viewers(count)
+        demand.viewers(count)
         heard.append(changed.calls)
     assert heard == [1, 1, 1, 1, 2, 2, 3]

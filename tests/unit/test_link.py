@@ -175,7 +175,7 @@ def test_a_cameras_last_words_are_heard(rig: Rig) -> None:
     error = rig.link.error
     assert error is not None
     assert (error.cause, error.message, error.hint) == (Cause.BUSY, "It is taken", "Close it")
-    assert (rig.link.ended, rig.link.nonsense) == (True, "")
+    assert (rig.link.ended, rig.link.protocol_error) == (True, "")
     assert rig.changes == 2
 
 
@@ -216,7 +216,7 @@ def test_nonsense_ends_the_link_and_is_told(data: bytes, rig: Rig) -> None:
     with pytest.raises(EOFError):
         rig.link.read()
     assert rig.link.ended
-    assert rig.link.nonsense.startswith("The camera process sent nonsense")
+    assert rig.link.protocol_error.startswith("The camera process sent nonsense")
     assert rig.changes >= 1
 
 
@@ -315,13 +315,13 @@ def asked(rig: Rig) -> int:
 def test_a_still_comes_to_whoever_asked_and_its_camera_may_be_silent_until_then(rig: Rig) -> None:
     asking = Asking(rig.link, 5)
     assert asked(rig) == 5
-    assert rig.link.excused_until > time.monotonic() + 5
+    assert rig.link.stall_grace_until > time.monotonic() + 5
     rig.say(Kind.STILL, Still(4, picture(4)).payload())
     rig.say(Kind.STILL, Still(5, picture(5) * 1000).payload(), 77)
     while asking.is_alive():
         assert rig.link.read() is None
     assert asking.finish() == Still(5, picture(5) * 1000, 77)
-    assert rig.link.excused_until == 0
+    assert rig.link.stall_grace_until == 0
     assert rig.link.progressed_at is not None, "it is a sign of life"
 
 
@@ -337,7 +337,7 @@ def test_a_refusal_is_told_in_the_cameras_words(rig: Rig) -> None:
 def test_a_still_that_comes_too_late_is_kept_for_nobody(rig: Rig) -> None:
     asking = Asking(rig.link, 1, seconds=0.05)
     assert isinstance(asking.finish(), TimeoutError)
-    assert rig.link.excused_until == 0
+    assert rig.link.stall_grace_until == 0
     rig.say(Kind.STILL, Still(1, picture(1)).payload())
     rig.link.read()
     asking = Asking(rig.link, 1, seconds=0.05)

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from pi_cam_daemon.server.limits import Places
+from pi_cam_daemon.server.limits import Quota
 from pi_cam_daemon.server.refused import Reason, Refused
-from pi_cam_daemon.system.logs import Seldom
+from pi_cam_daemon.system.logs import LogThrottle
 
 
-def places() -> Places:
-    return Places("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
+def places() -> Quota:
+    return Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
 
 
 def test_one_address_cannot_take_the_places_of_all() -> None:
@@ -79,13 +79,13 @@ def test_threads_together_take_no_more_than_there_is() -> None:
 
 
 def test_the_same_message_is_due_once_in_its_time() -> None:
-    messages = Seldom(60.0)
+    messages = LogThrottle(60.0)
     assert [messages.due("a", now) for now in (0.0, 1.0, 59.9, 60.0, 61.0)] == [True, False, False, True, False]
     assert messages.due("b", 61.0)
 
 
 def test_messages_without_end_are_neither_told_nor_remembered() -> None:
-    messages = Seldom(60.0)
+    messages = LogThrottle(60.0)
     told = sum(messages.due(number, 0.0) for number in range(5000))
     assert 500 < told < 2000
     assert messages.due("new", 61.0), "what is past makes room"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pi_cam_daemon.config.addresses import is_host, is_origin
-from pi_cam_daemon.server.hosts import Sites
+from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
 
-def status(sites: Sites, fields: str, method: str = "GET", target: str = "/") -> int:
+def status(sites: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
     """200, or the status with which the request is refused."""
     try:
         sites.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
@@ -43,17 +43,17 @@ MALFORMED = [
     [(host, 200) for host in ALWAYS + OWN] + [(host, 421) for host in NEVER] + [(host, 400) for host in MALFORMED],
 )
 def test_the_default_is_addresses_and_the_own_name(hosts: str, expected: int) -> None:
-    sites = Sites(["local"], [], lambda: "picam")
+    sites = HostPolicy(["local"], [], lambda: "picam")
     assert status(sites, f"Host: {hosts}") == expected
 
 
 def test_no_host_at_all_is_served() -> None:
-    assert status(Sites([], [], lambda: "picam"), "") == 200
+    assert status(HostPolicy([], [], lambda: "picam"), "") == 200
 
 
 @pytest.mark.parametrize("host", ["picam", "picam.example.org", "picam.local"])
 def test_a_machine_that_knows_its_domain_answers_to_it(host: str) -> None:
-    assert status(Sites(["local"], [], lambda: "picam.example.org"), f"Host: {host}") == 200
+    assert status(HostPolicy(["local"], [], lambda: "picam.example.org"), f"Host: {host}") == 200
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_a_machine_that_knows_its_domain_answers_to_it(host: str) -> None:
     ],
 )
 def test_what_the_list_names(entries: list[str], host: str, expected: int) -> None:
-    assert status(Sites(entries, [], lambda: "picam"), f"Host: {host}") == expected
+    assert status(HostPolicy(entries, [], lambda: "picam"), f"Host: {host}") == expected
 
 
 def test_an_absolute_address_counts_whatever_host_says() -> None:
-    sites = Sites(["local"], [], lambda: "picam")
+    sites = HostPolicy(["local"], [], lambda: "picam")
     assert status(sites, "Host: picam", target="http://attacker.example/") == 421
     assert status(sites, "Host: attacker.example", target="http://picam/") == 200
 
 
 def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted_to_harm() -> None:
-    sites = Sites(["local"], [], lambda: "picam")
+    sites = HostPolicy(["local"], [], lambda: "picam")
     with pytest.raises(Refused, match=r'allowed_hosts = \["local", "camera.example.org"\]'):
         sites.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
     with pytest.raises(Refused) as refused:
@@ -115,13 +115,13 @@ def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted
     ],
 )
 def test_only_own_pages_and_those_of_the_list_may_change_something(method: str, fields: str, expected: int) -> None:
-    sites = Sites(["local"], ["http://home.example"], lambda: "picam")
+    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
     assert status(sites, fields, method) == expected
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_any_page_may_ask_but_only_those_of_the_list_may_read(method: str) -> None:
-    sites = Sites(["local"], ["http://home.example"], lambda: "picam")
+    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
     for origin, readable in [
         ("http://home.example", True), ("HTTP://Home.example", True), ("http://other.example", False), ("null", False),
     ]:  # fmt: skip
@@ -135,9 +135,9 @@ def test_any_page_may_ask_but_only_those_of_the_list_may_read(method: str) -> No
 
 def test_without_a_list_nothing_is_said_of_other_sites() -> None:
     request = parse(b"GET / HTTP/1.1\r\nOrigin: http://home.example")
-    assert Sites(["local"], []).cors_headers(request) == {}
-    assert Sites(["local"], ["*"]).cors_headers(request)["Access-Control-Allow-Origin"] == "http://home.example"
-    assert "Access-Control-Allow-Origin" not in Sites(["local"], ["*"]).cors_headers(
+    assert HostPolicy(["local"], []).cors_headers(request) == {}
+    assert HostPolicy(["local"], ["*"]).cors_headers(request)["Access-Control-Allow-Origin"] == "http://home.example"
+    assert "Access-Control-Allow-Origin" not in HostPolicy(["local"], ["*"]).cors_headers(
         parse(b"GET / HTTP/1.1\r\nOrigin: null")
     )
 

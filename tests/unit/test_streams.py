@@ -16,7 +16,7 @@ import pytest
 import pi_cam_daemon
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.core import frame as wire
-from pi_cam_daemon.core.hub import Audience, Hub
+from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.protocol import Kind, pack
 from pi_cam_daemon.server import streams
@@ -86,9 +86,9 @@ class Watching:
 
 class Rig:
     def __init__(self) -> None:
-        self.hub = Hub()
-        self.audience = Audience(lambda: None)
-        self.streams = Streams(self.hub, self.audience, lambda: wire.part(CARD, 0.0))
+        self.latest = LatestFrame()
+        self.demand = Demand(lambda: None)
+        self.streams = Streams(self.latest, self.demand, lambda: wire.part(CARD, 0.0))
         self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ class Rig:
         """Send a frame and wait until it is published, so that no two of them merge."""
         captured_ns = time.monotonic_ns()
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
-        assert self.hub.wait(captured_ns / 1e9, patience(10))
+        assert self.latest.wait(captured_ns / 1e9, patience(10))
 
     def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
         self.streams.take_place(Client(address, address), self.limits)
@@ -165,7 +165,7 @@ def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
 def test_an_old_picture_is_shown_to_nobody(rig: Rig) -> None:
     hour_ago_ns = time.monotonic_ns() - 3_600_000_000_000
     rig.camera.sendall(pack(Kind.FRAME, picture(1), hour_ago_ns))
-    until("a picture is published", lambda: rig.hub.newest is not None)
+    until("a picture is published", lambda: rig.latest.frame is not None)
     client = rig.view()
     client.open()
     rig.frame(picture(2))
@@ -176,7 +176,7 @@ def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
     clients = [rig.view() for _ in range(5)]
     for client in clients:
         client.open()
-    until("pictures are wanted", lambda: rig.audience.wanted_until(0) == float("inf"))
+    until("pictures are wanted", lambda: rig.demand.wanted_until(0) == float("inf"))
     for number in range(20):
         rig.frame(picture(number))
         assert [client.part() for client in clients] == [picture(number)] * 5
@@ -213,14 +213,14 @@ def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one
     slow.open()
     rig.frame(picture(1, 20_000_000))
     begin = time.monotonic()
-    while rig.streams.places.taken == 2:
+    while rig.streams.quota.taken == 2:
         slow.take(50_000)
         assert time.monotonic() - begin < patience(10)
         time.sleep(0.02)
     assert 0.4 < time.monotonic() - begin < patience(4)
     for _ in range(10):
         slow.take(50_000)
-    assert rig.streams.places.taken == 1
+    assert rig.streams.quota.taken == 1
     assert dead.at_end()
 
 
@@ -342,7 +342,7 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
         nonlocal number
         number += 1
         rig.frame(picture(number))
-        return rig.streams.places.taken == 1
+        return rig.streams.quota.taken == 1
 
     until("one viewer is left", one_left)
     while stays.number() != number:
@@ -350,9 +350,9 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
 
 
 def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
-    assert rig.audience.wanted_until(0.0) < time.monotonic()
+    assert rig.demand.wanted_until(0.0) < time.monotonic()
     client = rig.view()
-    until("pictures are wanted", lambda: rig.audience.wanted_until(0.0) == float("inf"))
+    until("pictures are wanted", lambda: rig.demand.wanted_until(0.0) == float("inf"))
     client.sock.close()
     number = 0
 
@@ -360,10 +360,10 @@ def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None
         nonlocal number
         number += 1
         rig.frame(picture(number))
-        return rig.audience.wanted_until(0.0) < float("inf")
+        return rig.demand.wanted_until(0.0) < float("inf")
 
     until("no viewer is left", nobody)
-    assert rig.streams.places.taken == 0
+    assert rig.streams.quota.taken == 0
 
 
 def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
@@ -373,7 +373,7 @@ def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
         rig.view()
     first.sock.close()
     rig.frame(picture(1))
-    until("one viewer is left", lambda: rig.streams.places.taken == 1)
+    until("one viewer is left", lambda: rig.streams.quota.taken == 1)
     rig.view()
 
 
@@ -387,7 +387,7 @@ def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
     assert friend.number() == 1
     late = rig.view(address="10.0.0.1")
     assert late.at_end(), "admitted by the rules of before, and arrived behind the new ones"
-    until("one viewer is left", lambda: rig.streams.places.taken == 1)
+    until("one viewer is left", lambda: rig.streams.quota.taken == 1)
 
 
 def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -397,7 +397,7 @@ def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.Log
         viewer.open()
         viewer.sock.close()
         rig.frame(picture(number))
-        until("no viewer is left", lambda: rig.streams.places.taken == 0)
+        until("no viewer is left", lambda: rig.streams.quota.taken == 0)
     rig.view(address="10.0.0.2").open()
     told = [record.getMessage().split(" (")[0] for record in caplog.records]
     assert told == ["viewer 10.0.0.1 came, 1 now", "viewer 10.0.0.1 left", "viewer 10.0.0.2 came, 1 now"]
@@ -426,5 +426,5 @@ def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> Non
         client.close()
         rig.streams.take_place(Client("10.0.0.1", "10.0.0.1"), rig.limits)
         rig.streams.add(accepted, Client("10.0.0.1", "10.0.0.1"), OPENING, 0.0)
-    until("no viewer is left", lambda: rig.streams.places.taken == 0)
+    until("no viewer is left", lambda: rig.streams.quota.taken == 0)
     rig.view().open()

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pi_cam_daemon.core.frame import Frame
 
 
-class Hub:
+class LatestFrame:
     """The newest frame, for any number of readers. There is no queue: a slow reader skips."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting = 0
-        self.newest: Frame | None = None  # however old it may be by now
+        self.frame: Frame | None = None  # however old it may be by now
 
     def publish(self, frame: Frame) -> None:
         """Make *frame* the newest and wake whoever waits."""
-        self.newest = frame
+        self.frame = frame
         # after the frame, as `wait` looks at the frame after it is counted: one of the two sees the other
         if self._waiting:
             with self._changed:
@@ -32,19 +32,19 @@ class Hub:
         """
 
         def fresh() -> bool:
-            return self.newest is not None and self.newest.captured >= captured_since
+            return self.frame is not None and self.frame.captured >= captured_since
 
         if fresh():
-            return self.newest
+            return self.frame
         with self._changed:
             self._waiting += 1
             try:
-                return self.newest if self._changed.wait_for(fresh, timeout) else None
+                return self.frame if self._changed.wait_for(fresh, timeout) else None
             finally:
                 self._waiting -= 1
 
 
-class Audience:
+class Demand:
     """Who wants pictures: the viewers of the stream, and for a while whoever asked for a snapshot.
 
     *changed* is called, from any thread, when somebody comes or the last viewer leaves.
