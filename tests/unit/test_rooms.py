@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,8 @@ FOLDERS = [wing for wing in WINGS if (PACKAGE / wing).is_dir()]
 # A picture goes through these, from the driver to the viewer; README.md lists them.
 FRAME_PATH = (
     "camera/v4l2", "camera/usb", "camera/source", "imaging/jpeg", "camera/process", "camera/sender", "ipc/protocol",
-    "core/link", "core/frame", "core/latest", "server/streams", "server/viewer", "core/supervisor", "core/health", "daemon",
+    "core/link", "core/frame", "core/latest", "server/streams", "server/viewer", "core/supervisor", "core/health",
+    "daemon",
 )  # fmt: skip
 
 
@@ -194,11 +196,111 @@ def test_the_path_of_a_frame_can_be_read_in_one_sitting() -> None:
 
 
 def test_every_wing_is_in_the_wheel() -> None:
-    import tomllib
-
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     assert sorted(packages) == sorted(".".join(folder.relative_to(ROOT).parts) for folder in folders)
+
+
+# -- which module may use what
+
+
+def users(*libraries: str) -> set[str]:
+    """Return the modules that import one of *libraries*, which are not ours."""
+    return {
+        module
+        for module, tree in TREES.items()
+        for node in statements(tree)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        if name.partition(".")[0] in libraries
+    }
+
+
+def calls(tree: ast.AST, module: str, function: str) -> bool:
+    """Return whether *tree* uses module.function, or takes it out of the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == function:
+            if isinstance(node.value, ast.Name) and node.value.id == module:
+                return True
+        elif isinstance(node, ast.ImportFrom) and node.module == module:
+            if any(alias.name in (function, "*") for alias in node.names):
+                return True
+        elif isinstance(node, ast.Import) and any(alias.name == module and alias.asname for alias in node.names):
+            return True
+    return False
+
+
+def callers(module: str, function: str) -> set[str]:
+    return {name for name, tree in TREES.items() if calls(tree, module, function)}
+
+
+def strings(tree: ast.AST) -> Iterator[str]:
+    """Yield every string in *tree*, those in f-strings too, but no docstring."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize(
+    "text", ["signal.signal(1, f)", "x = signal.signal", "from signal import signal", "import signal as s"]
+)
+def test_the_walk_sees_every_way_to_a_function(text: str) -> None:
+    assert calls(ast.parse(text), "signal", "signal")
+    assert not calls(ast.parse("import signal; signal.pause()"), "signal", "signal")
+
+
+def test_the_walk_reads_strings_but_not_docstrings() -> None:
+    tree = ast.parse('"""LISTEN_FDS: explained."""\nx = os.environ["A"] + f"B{x}"')
+    assert set(strings(tree)) == {"A", "B"}
+
+
+def test_only_the_csi_modules_import_the_camera_stack() -> None:
+    assert users("picamera2", "libcamera") == {"camera.csi", "camera.csi_encoders"}
+
+
+def test_only_the_camera_and_what_draws_use_pixels() -> None:
+    drawing = {"imaging.no_signal", "imaging.lettering", "imaging.orientation", "imaging.overlay"}
+    assert {module for module in users("cv2", "numpy") if wing(module) != "camera"} <= drawing
+
+
+def test_only_the_server_knows_http_requests() -> None:
+    assert users("socketserver") | callers("http", "server") <= {"server.listener", "server.handler"}
+
+
+def test_only_the_mains_of_the_two_processes_install_signals() -> None:
+    assert callers("signal", "signal") == {"daemon", "camera.process"}
+
+
+def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:
+    """An age or an interval uses the monotonic clock: a Pi's wall clock may jump by years."""
+    readers = {
+        "daemon",  # X-Timestamp of the no-signal picture
+        "imaging.exif",  # when a picture was taken
+        "core.link",  # X-Timestamp of a picture
+        "imaging.overlay",  # the time in the picture
+        "server.metrics",  # when this process began
+        "camera.pattern",  # the clock in the test picture
+        "server.report",  # when the configuration was read
+        "commands.support",  # the files' dates
+    }
+    assert callers("time", "time") <= readers
+    assert not users("datetime")
+    assert not callers("time", "time_ns")
+
+
+def test_only_the_systemd_module_reads_the_variables_of_systemd() -> None:
+    names = re.compile(r"NOTIFY_SOCKET|WATCHDOG_(USEC|PID)|LISTEN_(FDS|PID|FDNAMES)|RUNTIME_DIRECTORY")
+    readers = {module for module, tree in TREES.items() if any(map(names.search, strings(tree)))}
+    assert readers == {"system.systemd"}
+
+
+# -- words
 
 
 def documented(path: Path) -> Iterator[tuple[str, str]]:
