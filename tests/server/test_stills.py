@@ -116,7 +116,7 @@ def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
     ):
-        viewer.part()
+        viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
         pid = daemon.camera_pid()
         fault(daemon, "slow")
         asking = Asking(daemon)
@@ -132,7 +132,7 @@ def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path:
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
     ):
-        daemon.wait_for_state("streaming")
+        viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
         pid = daemon.camera_pid()
         fault(daemon, "hang")
         status, _, body = take(daemon)
