@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,7 @@ def ip(*words: str) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """The namespace *name*; the empty one is this process's own."""
+    """The namespace *name*; the empty one is that of the thread which asks."""
 
     name: str
 
@@ -75,23 +73,32 @@ CAMERA = Host("")
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Let no other process wire hosts to this machine: the addresses are the same ones in each test."""
-    with (Path(tempfile.gettempdir()) / "pi-cam-daemon-hosts.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _elsewhere() -> Iterator[None]:
+    """Move this thread, with all that it starts, to a network namespace of its own.
+
+    So the tests' addresses are in nobody's way, on this machine or in another run.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open() as namespace:
+        if libc.unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            ip("link", "set", "lo", "up")
+            yield
+        finally:
+            libc.setns(namespace.fileno(), _CLONE_NEWNET)
 
 
 @contextlib.contextmanager
 def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
     """As many hosts without any wire; skips the test where that is not possible.
 
-    With *beside_us* they may be wired to this machine.
+    With *beside_us* they may be wired to `CAMERA`, which has no other network meanwhile.
     """
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("needs root and iproute2 for network namespaces of its own")
     made = [Host(f"picam{os.getpid()}-{number}") for number in range(count)]
-    with _alone() if beside_us else contextlib.nullcontext():
+    with _elsewhere() if beside_us else contextlib.nullcontext():
         try:
             for host in made:
                 ip("netns", "add", host.name)

@@ -167,6 +167,7 @@ def test_many_first_scrapes_at_once_are_all_answered(daemon: Daemon) -> None:
     assert len(answers) == 8 and all(names >= set(CONTRACT) for names in answers)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
 def test_the_process_is_told_of_where_proc_shows_nothing_but_processes(tmp_path: Path) -> None:
     """As the unit's ProcSubset=pid has it; prometheus_client's own collector then says nothing."""
     file = tmp_path / "in-the-unit.py"
