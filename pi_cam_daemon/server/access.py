@@ -1,4 +1,4 @@
-"""Who may look: the networks that are served, and who it is that a proxy asks for."""
+"""Access by network: the addresses that are served, and the clients that trusted proxies name."""
 
 from __future__ import annotations
 
@@ -27,37 +27,28 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
-# Spelled out, because `is_private` of ipaddress covers more: 0.0.0.0/8, documentation, benchmarks. Without
-# 100.64.0.0/10 (RFC 6598), which a household shares with the other customers of its provider.
-_LOCAL_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",  # RFC 1918, as are the next two
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "169.254.0.0/16",  # link-local, RFC 3927
-        "fe80::/10",  # link-local, RFC 4291
-        "fc00::/7",  # unique local, RFC 4193
-    )
-)
+# Private (RFC 1918), link-local (RFC 3927, RFC 4291) and unique local (RFC 4193). Spelled out, because `is_private` of
+# ipaddress covers more: 0.0.0.0/8, documentation, benchmarks. Without 100.64.0.0/10 (RFC 6598), which a household
+# shares with other customers of its provider.
+_LOCAL = "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7"
+_LOCAL_NETWORKS = tuple(map(ipaddress.ip_network, _LOCAL))
 
-# A site gets a /48 at the most (RFC 6177). Shorter prefixes on an interface are those of 6to4 (/16) and Teredo (/32)
-# tunnels, and behind these is the internet.
+# A site gets a /48 at most (RFC 6177). Shorter prefixes belong to 6to4 (/16) and Teredo (/32) tunnels, and behind these
+# is the internet.
 _SHORTEST_OWN_PREFIX = 48
-
 _OWN_PREFIXES_SECONDS = 10.0
 
-# what a proxy says of its client, the furthest first; the last entry of each is the proxy's own word
+# In each of these the last entry is the proxy's own; clients may have sent those before it.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 _NODE = re.compile(r"\s*(?:\[([^\]]*)\]|([0-9a-f:.%]+?))(?::\d+)?\s*", re.IGNORECASE)
 
 
 class AllowedNetworks:
-    """The networks of `http.allowed_networks`; loopback is always one of them.
+    """The networks of `http.allowed_networks`, and always loopback.
 
-    "local" stands for private, link-local and unique local addresses, and for the IPv6 prefixes of this machine's own
-    interfaces: a phone on the same network may have a global address. *read_interfaces* reads these prefixes. They are
-    believed for ten seconds, because a provider may change them any day.
+    "local" stands for private, link-local and unique local addresses, and for the IPv6 prefixes of this machine's
+    interfaces, because a phone on the same network may have a global address. *read_interfaces* gives the interfaces.
+    It is called again after ten seconds, because a provider may change the prefixes at any time.
     """
 
     def __init__(
@@ -71,14 +62,14 @@ class AllowedNetworks:
         self._clock = clock
         self._own_prefixes: list[_Network] = []
         self._own_prefixes_expire = -math.inf
-        self._networks = [*_LOOPBACK, *_in_force("http.allowed_networks", networks)]
+        self._networks = [*_LOOPBACK, *_without_host_bits("http.allowed_networks", networks)]
         if self._local:
             self._networks += _LOCAL_NETWORKS
 
     def contains(self, address: str) -> bool:
-        """Whether the peer at *address*, as accept() gives it, may be served; False for what is no address."""
+        """Return whether *address* is served; False for text that is no address."""
         try:
-            peer = _peer(address)
+            peer = _parse(address)
         except ValueError:
             return False
         if any(peer in network for network in self._networks):
@@ -94,39 +85,37 @@ class AllowedNetworks:
                     for interface in self._read_interfaces()
                     if interface.network.version == 6 and interface.network.prefixlen >= _SHORTEST_OWN_PREFIX
                 ]
-            except OSError as error:  # no descriptor left, say; the prefixes of before still hold
+            except OSError as error:  # such as no free descriptor; the last known prefixes stay valid
                 _log.warning("the addresses of this machine cannot be read: %s", error)
-            # only now: another thread that asks meanwhile reads them itself, and does not go by those of before
+            # set last: until then other threads read the interfaces too, instead of using expired prefixes
             self._own_prefixes_expire = now + _OWN_PREFIXES_SECONDS
         return self._own_prefixes
 
 
-def _in_force(key: str, networks: Networks) -> list[_Network]:
-    """Return the *networks* of the setting *key* without host bits; warn of these, which may be a slip."""
+def _without_host_bits(key: str, networks: Networks) -> list[_Network]:
+    """Return *networks*, the value of the setting *key*, without host bits; log a warning where there are any."""
     for interface in networks.interfaces:
         if interface.ip != interface.network.network_address:
             _log.warning("%s: %s has host bits set, taken as %s", key, interface, interface.network)
     return [interface.network for interface in networks.interfaces]
 
 
-def _peer(address: str) -> _Address:
-    """*address* without its zone (fe80::1%eth0), and as IPv4 where an IPv6 socket shows it as ::ffff:192.168.1.5."""
-    peer = ipaddress.ip_address(_without_zone(address))
-    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
-        return peer.ipv4_mapped
-    return peer
+def _parse(address: str) -> _Address:
+    """Return *address* without its zone (fe80::1%eth0), and IPv4-mapped IPv6 as IPv4. Raises ValueError."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, ipaddress.IPv6Address) else parsed
 
 
 def is_same_host(peer: str, here: str) -> bool:
-    """Whether a connection from *peer* to *here* never leaves this machine."""
-    return peer == here or _peer(peer).is_loopback
+    """Return whether a connection from *peer* to the local address *here* stays on this machine."""
+    return peer == here or _parse(peer).is_loopback
 
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks: the *address* that the proxy *peer* names, or the peer's own; *user* is who logged in, if anybody.
+    """The client that sent a request. *address* is the one of the connection, *peer*, or the one that a proxy names.
 
-    *encrypted* tells whether TLS is spoken with the peer.
+    *user* has logged in. *encrypted* says that the connection uses TLS.
     """
 
     peer: str
@@ -138,66 +127,67 @@ class Client:
         return self.address
 
     def is_this_machine(self, here: str) -> bool:
-        """Whether the machine asks itself, at its address *here*, and for nobody else."""
+        """Return whether a program on this machine connected to its address *here*, and not as a proxy."""
         return self.address == self.peer and is_same_host(self.peer, here)
 
 
 class Access:
-    """Judges peers at accept, and clients once the request is read, which is when a proxy has told whom it serves.
+    """Checks the addresses of peers at accept, and of clients once the request is read.
 
-    A peer in *proxies* is admitted and judged by the last address that it was told and does not trust. A
-    proxy that is not in the list would let in everybody it serves as if they sat where it does: it is refused on this
-    machine, and elsewhere when it names somebody who may not look.
+    A peer in *proxies* is a trusted proxy: its client is the last address in its headers that is no trusted proxy. Any
+    other proxy has an allowed address itself, and would open the camera to all its clients. Its requests are refused if
+    it is on this machine, and elsewhere if its headers name an address that is not allowed.
     """
 
     def __init__(self, allowed: AllowedNetworks, proxies: Networks) -> None:
         self._allowed = allowed
-        self._proxies = _in_force("http.trusted_proxies", proxies)
+        self._proxies = _without_host_bits("http.trusted_proxies", proxies)
 
     def admits(self, peer: str) -> bool:
-        """Whether the request of *peer* is read at all."""
+        """Return whether a request of *peer* is read at all."""
         return self.trusts(peer) or self._allowed.contains(peer)
 
     def trusts(self, peer: str) -> bool:
-        """Whether *peer* is a proxy whose word on its clients counts."""
-        if not self._proxies:
-            return False
+        """Return whether *peer* is a trusted proxy."""
         try:
-            address = _peer(peer)
+            return any(_parse(peer) in proxy for proxy in self._proxies)
         except ValueError:
             return False
-        return any(address in proxy for proxy in self._proxies)
 
     def judge(self, peer: str, request: Request) -> Client:
-        """Who asks; raises Refused when that is nobody who may look."""
-        said = [chain for name in _FORWARDED if (chain := request.headers.get(name))]
-        if said and self.trusts(peer):
-            client = Client(peer, self._named(said))
+        """Return the client that sent *request*. Raises Refused for one that is not allowed."""
+        chains = [chain for name in _FORWARDED if (chain := request.headers.get(name))]
+        if chains and self.trusts(peer):
+            client = Client(peer, self._named(chains))
         else:
             client = Client(peer, peer)
-            if said and (_peer(peer).is_loopback or not all(self._allowed.contains(self._origin(c)) for c in said)):
-                raise Refused(Reason.PROXY, _unknown_proxy(peer))
+            origins = map(self._origin, chains)
+            if chains and (_parse(peer).is_loopback or not all(map(self._allowed.contains, origins))):
+                setting = f'trusted_proxies = ["{peer.partition("%")[0]}"]'
+                text = f"This request came through a proxy at {peer} that the camera does not trust."
+                raise Refused.unless_set(Reason.PROXY, text, "If the proxy is yours, add its address", setting)
         if not self.still_admits(client):
-            raise Refused(Reason.NETWORK, refusal(str(client)), str(client))
+            raise refusal(client.address)
         return client
 
     def still_admits(self, client: Client) -> bool:
-        """Whether *client*, who was admitted once, would be again."""
+        """Return whether *client*, who was admitted before, would be admitted now."""
         if client.address != client.peer and not self.trusts(client.peer):
             return False
         return self._allowed.contains(client.address)
 
-    def _named(self, said: Sequence[Sequence[str]]) -> str:
-        """Whom a proxy of ours asks for; Refused when its headers differ, because one of them is its client's own."""
-        origins = [self._origin(chain) for chain in said]
-        # an inner proxy may name the outer one in one header, and the client behind both in another
+    def _named(self, chains: Sequence[Sequence[str]]) -> str:
+        """Return the client that a trusted proxy names. Raises Refused if its headers disagree: one is then forged."""
+        origins = [self._origin(chain) for chain in chains]
+        # with two proxies one header may name the outer proxy, and another the client behind both
         clients = {origin for origin in origins if not self.trusts(origin)} or {origins[0]}
         if len(clients) > 1:
-            raise Refused(Reason.PROXY, _CONTRADICTION)
+            advice = "Let it set one of X-Forwarded-For, Forwarded and X-Real-IP, and remove the others from requests"
+            raise Refused(Reason.PROXY, f"The proxy's headers name different clients.\n\n{advice}")
         return clients.pop()
 
     def _origin(self, chain: Sequence[str]) -> str:
-        """The last address in *chain* that is no proxy of ours: what is before it anybody can have written."""
+        """Return the last address in *chain* that is no trusted proxy: anybody can have written those before it."""
         entries = ",".join(chain).split(",")
         while self.trusts(origin := _node(entries.pop())) and entries:
             pass
@@ -205,7 +195,7 @@ class Access:
 
 
 def _node(entry: str) -> str:
-    """The address in `192.168.1.5:1234`, `[2001:db8::1]:1234` or `for="[2001:db8::1]";proto=http` (RFC 7239)."""
+    """Return the address in `192.168.1.5:1234`, `[2001:db8::1]:1234` or `for="[2001:db8::1]";proto=http` (RFC 7239)."""
     if "=" in entry:
         pairs = (pair.partition("=") for pair in entry.split(";"))
         entry = next((value.strip().strip('"') for name, _, value in pairs if name.strip().lower() == "for"), "")
@@ -213,36 +203,14 @@ def _node(entry: str) -> str:
     bare = entry.strip() if entry.count(":") > 1 and "[" not in entry else None
     node = _NODE.fullmatch(entry)
     try:
-        return str(_peer(bare or (node and (node[1] or node[2])) or ""))
+        return str(_parse(bare or (node and (node[1] or node[2])) or ""))
     except ValueError:
-        raise Refused(Reason.PROXY_HEADER, f"The proxy names no address: {entry[:60]!a}") from None
+        raise Refused(Reason.PROXY_HEADER, f"The proxy's header names no IP address: {entry[:60]!a}") from None
 
 
-def refusal(client: str) -> str:
-    """What *client* reads, who may not look."""
-    return (
-        f"This camera does not serve {client}.\n\n"
-        "Its owner can let you in: add your network to allowed_networks in /etc/pi-cam-daemon/config.toml, as in\n\n"
-        f'[http]\nallowed_networks = ["local", "{_without_zone(client)}"]\n\n'
-        "and reload the service: sudo systemctl reload pi-cam-daemon"
-    )
-
-
-def _unknown_proxy(peer: str) -> str:
-    return (
-        f"A proxy at {peer} asks for somebody, and the camera does not know whether to believe it.\n\n"
-        "Its owner can say so in /etc/pi-cam-daemon/config.toml, as in\n\n"
-        f'[http]\ntrusted_proxies = ["{_without_zone(peer)}"]\n\n'
-        "and reload the service: sudo systemctl reload pi-cam-daemon"
-    )
-
-
-_CONTRADICTION = (
-    "The proxy's headers do not agree on who asks.\n\n"
-    "Let it set one of X-Forwarded-For, Forwarded and X-Real-IP, and drop what its clients send of the others"
-)
-
-
-def _without_zone(address: str) -> str:
-    """*address* as the configuration takes it."""
-    return address.partition("%")[0]
+def refusal(address: str) -> Refused:
+    """Return the refusal of a client whose *address* is not allowed."""
+    text = f"This camera does not serve {address}."
+    advice = "Its owner can let you in: add your network to allowed_networks"
+    setting = f'allowed_networks = ["local", "{address.partition("%")[0]}"]'
+    return Refused.unless_set(Reason.NETWORK, text, advice, setting, address)

@@ -1,20 +1,26 @@
-"""The bytes of answers: header lines, the page's files, and what browsers may load."""
+"""Parts of answers: header bytes, the Content-Security-Policy, the files of the page, and the page for a refusal."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
+from string import Template
 
+from pi_cam_daemon.server.refused import OTHERWISE, Reason
+
+_WEB = Path(__file__).with_name("web")
 NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-PAGE_FILES = (
-    "app.js", "controls.js", "live.js", "request.js", "text.js", "wall.js", "zoom.js", "style.css", "icon.svg",
-)  # fmt: skip
+PAGE_FILES = tuple(sorted(file.name for file in _WEB.iterdir() if file.suffix != ".html"))
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def head(status: int, headers: Mapping[str, str], version: str = "HTTP/1.1", keep_alive: bool = False) -> bytes:
-    """Return the status line and the header fields of an answer, with the empty line that ends them."""
+    """Return the status line and the header fields of an answer, including the empty line at their end."""
     lines = [
         f"{version} {int(status)} {HTTPStatus(status).phrase}",
         f"Connection: {'keep-alive' if keep_alive else 'close'}",
@@ -25,17 +31,40 @@ def head(status: int, headers: Mapping[str, str], version: str = "HTTP/1.1", kee
 
 
 def content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[str]) -> str:
-    """Let the page load only its own files, and pictures and states from *origins*.
+    """Return a Content-Security-Policy: the page may load only its own files, and images and JSON from *origins*.
 
-    Other sites may not show it in a frame, where clicks could be stolen, but for *frame_ancestors*.
+    Only *frame_ancestors* may show it in a frame, where another site could steal clicks.
     """
     ancestors = " ".join(("'self'", *frame_ancestors))
-    loads = "".join(f"; {what} 'self' {' '.join(origins)}" for what in ("img-src", "connect-src") if origins)
+    loads = "".join(f"; {directive} 'self' {' '.join(origins)}" for directive in ("img-src", "connect-src") if origins)
     rest = f"base-uri 'self'; form-action 'none'; object-src 'none'; frame-ancestors {ancestors}"
     return f"default-src 'self'{loads}; {rest}"
 
 
 def read_pages() -> dict[str, tuple[str, bytes]]:
-    """Return the page's files as (content type, content), by name."""
-    web = Path(__file__).with_name("web")
-    return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in web.iterdir()}
+    """Return the files of web/ by name, each as (content type, content)."""
+    return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in _WEB.iterdir()}
+
+
+class RefusalPage:
+    """Fills in `web/refused.html`. The page loads no other files, because they would be refused, too."""
+
+    def __init__(self) -> None:
+        text = (_WEB / "refused.html").read_text("utf-8")
+        self._template = Template(text)
+        style = re.search("<style>(.*?)</style>", text, re.DOTALL)
+        assert style
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        self.headers = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": f"default-src 'self'; style-src 'sha256-{digest}'; frame-ancestors 'self'",
+        }
+
+    def body(self, text: str, reason: Reason | None) -> bytes:
+        """Return the page for *text*, a title and paragraphs separated by empty lines, and for *reason*."""
+        title, *paragraphs = html.escape(text, quote=False).split("\n\n")
+        # lines of the configuration file keep their line breaks
+        more = [f"<pre>{one}</pre>" if one.startswith("[") else f"<p>{one}</p>" for one in paragraphs]
+        korean_title, korean = (reason.korean_title, reason.korean) if reason else OTHERWISE
+        page = self._template.substitute(title=title, more="\n".join(more), korean_title=korean_title, korean=korean)
+        return page.encode()

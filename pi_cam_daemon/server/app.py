@@ -1,4 +1,4 @@
-"""What requests are answered with: the daemon's parts, and the policy that is in force."""
+"""App: the parts of the daemon that requests use, and the policy in force."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from pi_cam_daemon.config.schema import HttpConfig, WallConfig
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client
-from pi_cam_daemon.server.answers import read_pages
+from pi_cam_daemon.server.answers import RefusalPage, read_pages
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
-from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules that clients are judged by. It never changes: a reload makes another one."""
+    """The rules for connections and requests. Immutable: a reload makes a new one."""
 
     http: HttpConfig
     wall: WallConfig
@@ -39,18 +38,18 @@ class Policy:
 
     @classmethod
     def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
-        """Build the rules that are configured, and read the files that *http* names. Raises ConfigError."""
+        """Return the configured rules; reads the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
         return cls(http, wall, access, HostPolicy(http.allowed_hosts, http.cors_origins), *credentials.read(http))
 
     def may_stay(self, client: Client) -> bool:
-        """Return whether *client*, who watches, could come in now."""
+        """Return whether *client*, who is watching the stream, would be admitted now."""
         return self.access.still_admits(client) and (self.logins is None or self.logins.knows(client.user))
 
 
 @dataclass(eq=False)
 class App:
-    """Everything that a request needs, whichever connection it comes on."""
+    """The parts of the daemon that requests use; one for all connections."""
 
     policy: Policy
     latest: LatestFrame
@@ -67,18 +66,16 @@ class App:
         self.configure(self.policy)
 
     def configure(self, policy: Policy) -> None:
-        """Judge by *policy* from now on.
+        """Put *policy* into force, in one assignment: each peer and each request gets the old or the new one, no mix.
 
-        This is one assignment. Each peer and each request is judged by one policy, limits included: by the old one or
-        by the new one, never by parts of both. The stream loop has its own thread: a moment later it reviews all its
-        viewers. Whoever reaches it after that is judged by *policy*, too, though the old one let him in.
+        The stream loop then checks all its viewers, and also those that the old policy admits but that reach it later.
         """
         self.policy = policy
         self.streams.configure(policy.http.viewer_timeout_seconds, policy.may_stay)
 
     @functools.cached_property
     def metrics(self) -> Metrics:
-        """What /metrics gives; its library is loaded by the first who asks."""
+        """Return the metrics; the first call imports prometheus_client."""
         from pi_cam_daemon.server.metrics import Metrics
 
         return Metrics(self)

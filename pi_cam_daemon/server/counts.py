@@ -1,4 +1,4 @@
-"""Counters for /metrics: requests answered, clients refused, threads that failed. Refusals are logged here, too."""
+"""Counters for /metrics: requests answered, clients refused, threads that failed. Also logs refusals."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from pi_cam_daemon.system.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
-# one line for a stubborn client, however often it is refused
+# one log line per client and reason in so many seconds
 _REFUSAL_SECONDS = 60.0
-# threads that may fail without ending the process
-_THREADS = ("request", "card", "other")
 
 
 class Counts:
-    """Counts by labels that no client can choose. Any thread may count, and copy what was counted."""
+    """Counters by labels that no client can choose. Thread-safe; readers copy a counter before they iterate over it."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
-        self.failed = Counter(dict.fromkeys(_THREADS, 0))
+        self.failed = Counter({"request": 0, "card": 0, "other": 0})  # by thread; only these may fail and go on
         self._lock = threading.Lock()
-        self._told = LogThrottle(_REFUSAL_SECONDS)
+        self._logged = LogThrottle(_REFUSAL_SECONDS)
 
     def answer(self, endpoint: str, status: int) -> None:
         """Count a request to *endpoint*, one of a fixed set, that was answered with *status*."""
@@ -34,17 +32,17 @@ class Counts:
             self.answered[endpoint, status] += 1
 
     def deny(self, refused: Refused, client: str) -> None:
-        """Count and log that *client* was refused, where the reason is one that is counted."""
+        """Count and log a refusal of *client*, if its reason has a label."""
         if not (refused.reason and refused.reason.label):
             return
         client = refused.client or client
         with self._lock:
             self.denied[refused.reason.label] += 1
-            due = self._told.due((refused.reason, client), time.monotonic())
+            due = self._logged.due((refused.reason, client), time.monotonic())
         if due:
             log.warning("refused %s: %s", client, refused.text.partition("\n")[0])
 
     def fail(self, thread: str) -> None:
-        """Count an exception that nothing expected in the thread of this name."""
+        """Count an unexpected exception in the thread of this name."""
         with self._lock:
             self.failed[thread if thread in self.failed else "other"] += 1

@@ -1,4 +1,4 @@
-"""Reads the files that the configuration names: the users who may log in, and the certificate."""
+"""Loading of the files that `[http]` names: users, certificate and key."""
 
 from __future__ import annotations
 
@@ -15,29 +15,21 @@ if TYPE_CHECKING:
 
 
 def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
-    """Return what judges passwords, and what TLS needs: each None where the configuration does not ask for it.
+    """Return the users and the TLS context, each None if the configuration names no file. Raises ConfigError.
 
-    Raises ConfigError.
+    The modules are imported only where they are needed, because most cameras have neither users nor a certificate.
     """
-    return _logins(http.users_file), _tls(http.tls_certificate, http.tls_key)
+    logins = context = None
+    if http.users_file:
+        from pi_cam_daemon.config import users
+        from pi_cam_daemon.server.logins import Logins
 
-
-def _logins(file: str) -> Logins | None:
-    if not file:
-        return None
-    # loaded only where it is needed, here and below: most cameras have no users
-    from pi_cam_daemon.config import users
-    from pi_cam_daemon.server import logins
-
-    return logins.Logins(users.read(Path(file)))
-
-
-def _tls(certificate: str, key: str) -> SSLContext | None:
-    if not certificate and not key:
-        return None
-    if not (certificate and key):
-        missing = "tls_key" if certificate else "tls_certificate"
+        logins = Logins(users.read(Path(http.users_file)))
+    if bool(http.tls_certificate) != bool(http.tls_key):
+        missing = "tls_key" if http.tls_certificate else "tls_certificate"
         raise ConfigError([f"http.{missing}: is not set; tls_certificate and tls_key need each other"])
-    from pi_cam_daemon.server import tls
+    if http.tls_certificate:
+        from pi_cam_daemon.server import tls
 
-    return tls.context(Path(certificate), Path(key))
+        context = tls.context(Path(http.tls_certificate), Path(http.tls_key))
+    return logins, context

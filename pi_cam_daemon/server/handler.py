@@ -1,4 +1,4 @@
-"""The requests of one connection: reads, judges and routes them, and answers each in one write."""
+"""Requests of one connection: reads, checks and routes them, and answers each in one write."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# OctoPrint gives a snapshot 5 s
+# OctoPrint waits 5 s for a snapshot
 _SNAPSHOT_SECONDS = 4.0
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
-# the metric's label for every path that is not in the table of routes, of which there is no end
+_JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
+# label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one connection. A stream is handed to the stream loop."""
+    """Serves one connection. A stream is handed over to the stream loop."""
 
     server: CameraServer
     request: socket.socket
@@ -50,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # -- overridden parts of http.server; docs/decisions/006 says why
 
     def setup(self) -> None:
-        """Read by deadlines; the library's `rfile` would wait anew for each piece."""
+        """Set up `rfile` with one deadline per request. With the library's, each read has a timeout of its own."""
         super().setup()
         self.rfile = Reader(self.request)
         self.peer = peer_name(self.client_address)
@@ -60,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._requests_left = self.policy.http.max_requests_per_connection
 
     def handle_one_request(self) -> None:
-        """Read one request, judge it by the policy that is in force then, and answer it."""
+        """Read one request, check it by the policy that is in force then, and answer it."""
         self.client, self.endpoint = Client(self.peer, self.peer), _NO_ENDPOINT
         self.close_connection = True
         try:
@@ -75,11 +76,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             linger(self.request)
 
     def parse_request(self) -> bool:
-        """Read a request whole and strictly, by one deadline; return False when none has begun in time.
-
-        Raises Refused.
-        """
-        # the request before is nothing to one that is not understood
+        """Read a whole request; return False if none begins in time. Raises Refused."""
+        # if the request cannot be read, its answer must not depend on the one before
         self.asked, self.command = NOTHING, NOTHING.method
         limits = self.policy.http
         asked = self.rfile.next(limits, self._idle_seconds)
@@ -94,7 +92,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return True
 
     def do_GET(self) -> None:
-        """Answer what a path gives; HEAD goes the same way, and `_answer` leaves the body out."""
+        """Answer GET and HEAD; for HEAD `_answer` leaves out the body."""
         if route := _ROUTES.get(self.asked.path):
             route(self)
         elif self.asked.path in _CHANGES:
@@ -105,34 +103,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        """Make a change; nothing else changes anything."""
+        """Answer POST, the only method that changes anything."""
         _CHANGES.get(self.asked.path, Handler._refuse_method)(self)
 
     def do_OPTIONS(self) -> None:
-        """Say what may be asked, as browsers want to know before they ask for another site's page."""
+        """Send the allowed methods; browsers ask for them before they send another site's request."""
         self._answer(HTTPStatus.OK, b"", self._allow())
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer *message* as every refusal is answered."""
+        """Answer *message* in the form of a refusal."""
         self._refuse(Refused(HTTPStatus(code), message or HTTPStatus(code).phrase))
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:  # noqa: ARG002
-        """Log without the query and the authority, in which people put passwords."""
+        """Log the request without query and authority, which may hold passwords."""
         log.debug("%s: %s %s: %s", self.client, self.asked.method, self.asked.path, code)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log where all else goes; the library writes to standard error."""
-        log.debug("%s: " + format, self.client, *args)
-
-    # -- who asks, and for what
+    # -- checks
 
     def _admit(self) -> bool:
-        """Judge who asks; return False when the answer is to log in first. Raises Refused."""
+        """Check client, host and password; return False if the client has to log in first. Raises Refused."""
         policy, asked = self.policy, self.asked
         self.client = policy.access.judge(self.peer, asked)
         if isinstance(self.request, ssl.SSLSocket):
             self.client = replace(self.client, encrypted=True)
-        # what stays on this machine needs no encryption: those who care for it here know no certificate
+        # local programs need no TLS, and may not know the certificate's name
         elif policy.tls and not is_same_host(self.peer, self.here):
             raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
         policy.hosts.check(asked)
@@ -152,11 +146,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return {"Allow": ", ".join(methods)}
 
     def _refuse_method(self) -> None:
-        text = f"{self.command} is not served here"
-        self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, text), self._allow())
+        self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not served here"), self._allow())
 
     def _number(self, name: str, least: float, most: float) -> float | None:
-        """Return the argument *name*, None where it is missing."""
+        """Return the argument *name* of the query; None if it is missing. Raises Refused."""
         text = self.asked.arguments.get(name)
         if text is None:
             return None
@@ -171,7 +164,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     # -- routes
 
     def page_or_action(self) -> None:
-        """`/`, and what mjpg-streamer's clients ask of it."""
+        """Serve /, and the ?action= of mjpg-streamer's clients."""
         action = self.asked.arguments.get("action", "")
         if action.startswith("stream"):
             self.stream()
@@ -181,21 +174,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._page("index.html")
 
     def tutorial_page(self) -> None:
-        """`/mjpeg/`: the same page, whose links lead one level up."""
+        """Serve /mjpeg/: the same page with links that lead one level up."""
         self._page("index.html", ("<head>", '<base href="../">'))
 
     def wall(self) -> None:
-        """`/wall`: other cameras, which this page alone may load from."""
+        """Serve /wall, the only page that may load from other cameras."""
         cameras = self.policy.wall.cameras
         links = "".join(f'<li><a href="{camera}/">{camera}</a></li>' for camera in cameras)
         self._page("wall.html", ('<ul id="wall" class="wall">', links), cameras)
 
     def page_file(self) -> None:
-        """What the page loads."""
+        """Send a file that the pages load."""
         self._page(self.asked.path[1:])
 
     def stream(self) -> None:
-        """The live picture; `?fps=N` gives this viewer at most N pictures a second."""
+        """Send the stream; `?fps=N` limits it to N pictures per second."""
         fps = self._number("fps", 0.05, 1000.0)
         self.close_connection = True
         streams = self.app.streams
@@ -207,41 +200,39 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         try:
             streams.add(self.request, self.client, head + OPENING, 1 / fps if fps else 0.0)
-        except OSError:  # hung up already
+        except OSError:  # the client has hung up
             streams.give_back_place(self.client)
         else:
             self.server.leave_open(self.request)
 
     def snapshot(self) -> None:
-        """The newest picture; `?max_age_ms=N` asks for one no older than that."""
+        """Send the newest picture; `?max_age_ms=N` limits its age in milliseconds."""
         max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
         status = self.app.observer.camera()
         max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
-        # A camera that is known to be away is not waited for.
+        # no waiting for a camera that is known to be missing
         patience = _SNAPSHOT_SECONDS if status.state.ok or status.state is State.STARTING else 0.0
         self.app.demand.want(patience)
         frame = self.app.latest.wait(now - max_age, patience)
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
-            return
-        headers = {**NO_STORE, "Content-Type": "image/jpeg", "X-Timestamp": f"{frame.timestamp:.6f}"}
-        self._answer(HTTPStatus.OK, frame.jpeg, headers)
+        else:
+            self._answer(HTTPStatus.OK, frame.jpeg, {**_JPEG, "X-Timestamp": f"{frame.timestamp:.6f}"})
 
     def still(self) -> None:
-        """A picture of the sensor's full size; only the question costs something, so HEAD takes none."""
-        headers = {**NO_STORE, "Content-Type": "image/jpeg"}
+        """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""
         if self.command == "HEAD":
-            self.wfile.write(self._head(HTTPStatus.OK, headers))
+            self.wfile.write(self._head(HTTPStatus.OK, _JPEG))
         else:
-            self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, headers)
+            self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, _JPEG)
 
     def controls(self) -> None:
-        """What can be set on this camera."""
+        """Send the camera's controls and their values."""
         self._answer_json(HTTPStatus.OK, self.app.live_controls.table())
 
     def set_controls(self) -> None:
-        """Set what the JSON in the body names, at once."""
+        """Set the controls that the JSON object in the body names."""
         if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
         try:
@@ -254,25 +245,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer_json(*self.app.live_controls.set(wanted))
 
     def save_controls(self) -> None:
-        """Keep what was set over restarts."""
+        """Save what was set."""
         self._answer_json(HTTPStatus.OK, self.app.live_controls.save())
 
     def forget_controls(self) -> None:
-        """Take back what was set and saved."""
+        """Undo what was set and saved."""
         self._wake_camera()
         self._answer_json(HTTPStatus.OK, self.app.live_controls.forget())
 
     def _wake_camera(self) -> None:
-        """Let a camera that sleeps, or starts, come to its first picture: before that nothing can be set."""
+        """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
         if self.app.observer.camera().state in (State.IDLE, State.STARTING):
             self.app.demand.want(_SNAPSHOT_SECONDS)
             self.app.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self) -> None:
+        """Send all that is known about the daemon and its camera."""
         self._answer_json(HTTPStatus.OK, self.app.observer.table())
 
     def healthz(self) -> None:
-        """200 while there are pictures or the camera sleeps by design, else 503."""
+        """Answer 200 while there are pictures or the camera sleeps because nobody watches, else 503."""
         table = self.app.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         keys = (
@@ -282,18 +274,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer_json(status, {key: table[key] for key in keys})
 
     def livez(self) -> None:
-        """200 as long as the server answers at all, whatever the camera does."""
+        """Answer 200, whatever the camera does."""
         self._answer(HTTPStatus.OK, b"alive\n", {**NO_STORE, **_TEXT})
 
     def metrics(self) -> None:
-        """What Prometheus reads."""
+        """Send the metrics for Prometheus."""
         content_type = "text/plain; version=0.0.4; charset=utf-8"
         self._answer(HTTPStatus.OK, self.app.metrics.text(), {**NO_STORE, "Content-Type": content_type})
 
     # -- answers
 
     def _page(self, name: str, more: tuple[str, str] = ("", ""), origins: Sequence[str] = ()) -> None:
-        """Answer the file *name*, with the second text of *more* behind the first. It may load from *origins*, too."""
+        """Send the file *name*. Inserts the second text of *more* after the first; *origins* go into the CSP."""
         content_type, content = self.app.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
         if name.endswith(".html"):
@@ -307,7 +299,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(status, body, {**NO_STORE, "Content-Type": "application/json"})
 
     def _refuse(self, refused: Refused, more: Mapping[str, str] | None = None) -> None:
-        """Answer why a request is not served: as a page to a person in a browser, else as text."""
+        """Answer a refusal: as a page if the client accepts HTML, else as text."""
         body, kind = refused.text.encode() + b"\n", _TEXT
         if "text/html" in self.asked.header("accept").lower():
             page = self.app.refusal_page
@@ -316,11 +308,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
-        # head and body in ONE write: in two, Nagle's algorithm and a delayed ACK make it 44 ms
+        # ONE write: with two, Nagle's algorithm and delayed ACK cost 44 ms
         self.wfile.write(head if self.command == "HEAD" else b"".join((head, body)))
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
-        """Return the head of an answer, which counts as answered with it."""
+        """Return the head of an answer, and count the request as answered."""
         self.app.counts.answer(self.endpoint, status)
         self.log_request(status)
         headers = {**headers, **self.policy.hosts.cors_headers(self.asked)}
@@ -331,25 +323,18 @@ _ROUTES: dict[str, Callable[[Handler], None]] = {
     "/": Handler.page_or_action,
     "/wall": Handler.wall,
     **dict.fromkeys((f"/{name}" for name in PAGE_FILES), Handler.page_file),
-    "/stream": Handler.stream,
-    "/stream.mjpg": Handler.stream,
-    "/video": Handler.stream,
-    "/snapshot": Handler.snapshot,
-    "/snapshot.jpg": Handler.snapshot,
+    # /mjpeg has the addresses of the tutorial that this project grew from
+    "/mjpeg": Handler.tutorial_page,
+    **dict.fromkeys(("/stream", "/stream.mjpg", "/video", "/mjpeg/stream"), Handler.stream),
+    **dict.fromkeys(("/snapshot", "/snapshot.jpg", "/mjpeg/snapshot"), Handler.snapshot),
     "/still.jpg": Handler.still,
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,
     "/controls": Handler.controls,
     "/metrics": Handler.metrics,
-    # the addresses of the tutorial that this grew from
-    "/mjpeg": Handler.tutorial_page,
-    "/mjpeg/stream": Handler.stream,
-    "/mjpeg/snapshot": Handler.snapshot,
 }
-
-
-# what POST changes; nothing else changes anything
+# POST only
 _CHANGES: dict[str, Callable[[Handler], None]] = {
     "/controls": Handler.set_controls,
     "/controls/save": Handler.save_controls,

@@ -1,4 +1,4 @@
-"""Accept loop: judges peers by their address and the limits, and starts one thread for each connection."""
+"""Accept loop: checks the address of peers and the limits, and starts one thread per connection."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ from pi_cam_daemon.system.watchdog import Probe
 log = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN = 64
-_BUSY = "No more connections can be taken now; try again in a moment"
-# a shortage is logged once in so long
+# the same lack of resources is logged once in this time
 _SHORTAGE_SECONDS = 60.0
 
 
 class CameraServer(http.server.ThreadingHTTPServer):
-    """Serves *app* to those who may come in.
+    """HTTP server for *app*.
 
-    *listening* is a socket that listens already, and is used instead of the configured address and port. Raises OSError
-    when it cannot listen.
+    *listening*, a socket that already listens, replaces the configured address and port. Raises OSError if it cannot
+    listen.
     """
 
     request_queue_size = 128
-    allow_reuse_port = False  # a second daemon on this port has to be told that it is taken
+    allow_reuse_port = False  # otherwise a second daemon on this port would start without an error
 
     def __init__(self, app: App, listening: socket.socket | None = None) -> None:
         self.app = app
@@ -72,13 +71,13 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """Take no more connections. Requests under way end with the process; they are short."""
+        """Stop accepting connections. Requests in progress are short, and end with the process at the latest."""
         self.shutdown()
         self._thread.join(timeout)
         self.server_close()
 
     def leave_open(self, connection: socket.socket) -> None:
-        """Leave it to the stream loop to close *connection*."""
+        """Let the stream loop close *connection*."""
         self._handed_over.add(connection)
 
     def _wake(self) -> None:
@@ -87,17 +86,16 @@ class CameraServer(http.server.ThreadingHTTPServer):
     # -- overridden parts of http.server and socketserver; docs/decisions/006 says why
 
     def server_bind(self) -> None:
-        """Bind as TCPServer does; HTTPServer would ask the DNS for this machine's name."""
+        """Bind like TCPServer; HTTPServer would ask the DNS for this machine's name."""
         if self.address_family == socket.AF_INET6:
-            literal = bool(self.server_address[0])
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, literal)
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(self.server_address[0]))
         socketserver.TCPServer.server_bind(self)
 
     def serve_forever(self, poll_interval: float = -1) -> None:  # noqa: ARG002
-        """Accept until `shutdown`, and let refused peers go; the library would wake up twice a second."""
+        """Accept connections and close refused ones until `shutdown`. The library's version wakes up twice a second."""
         listener = self.socket.fileno()
         while not self._closing:
-            for fd, _ in self._epoll.poll(self._rejected.patience(time.monotonic()), 64):
+            for fd, _ in self._epoll.poll(self._rejected.timeout(time.monotonic()), 64):
                 if fd == listener:
                     self._accept()
                 elif fd == self._wake_fd:
@@ -105,17 +103,17 @@ class CameraServer(http.server.ThreadingHTTPServer):
                 else:
                     self._rejected.drain(fd)
             self.probe.answer()
-            self._rejected.end(time.monotonic())
-        self._rejected.end(math.inf)
+            self._rejected.expire(time.monotonic())
+        self._rejected.expire(math.inf)
         self._epoll.close()
 
     def shutdown(self) -> None:
-        """End `serve_forever`; the library's would wait for its own."""
+        """End `serve_forever`. The library's version waits for the library's loop."""
         self._closing = True
         self._wake()
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
-        """Serve one connection; what fails in it is logged and counted, and ends nothing else."""
+        """Serve one connection. An exception is logged and counted, and ends only this thread."""
         threading.current_thread().name = "request"
         peer = peer_name(client_address)
         connection: socket.socket | None = request
@@ -123,23 +121,23 @@ class CameraServer(http.server.ThreadingHTTPServer):
             connection = self._secured(request, peer, self.app.policy)
             if connection:
                 self.finish_request(connection, client_address)
-        except Exception:  # noqa: BLE001 - the top of this thread, whose death is nobody else's
+        except Exception:  # noqa: BLE001 - the outermost function of this thread
             self.handle_error(request, client_address)
         finally:
             self._connections.give_back(peer)
             self.shutdown_request(connection or request)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        """Close a connection, unless the stream loop has it now."""
+        """Close a connection, unless the stream loop has taken it over."""
         if request in self._handed_over:
             self._handed_over.remove(request)
         else:
             super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
-        """Log what ended a connection; a bug is counted, too."""
+        """Log the exception that ended a connection; count it if it is a bug."""
         error = sys.exc_info()[1]
-        if isinstance(error, OSError):  # the client is gone, or took its time
+        if isinstance(error, OSError):  # the client has gone, or was too slow
             log.debug("%s: %s", peer_name(client_address), error)
         else:
             self.app.counts.fail("request")
@@ -156,49 +154,49 @@ class CameraServer(http.server.ThreadingHTTPServer):
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     if self._shortages.due(error.errno, time.monotonic()):
-                        log.error("no connection can be taken: %s", error.strerror)
-                    time.sleep(0.1)  # the peer stays in the queue, and the loop would spin on it
+                        log.error("cannot accept connections: %s", error.strerror)
+                    time.sleep(0.1)  # the peer stays in the queue, and the loop would use the whole processor
                     return
-                continue  # it hung up before it was taken
+                continue  # the peer hung up before
             self._admit(connection, address, self.app.policy)
 
     def _admit(self, connection: socket.socket, address: tuple[object, ...], policy: Policy) -> None:
-        """Judge a peer by its address, before a byte is read and a thread is started."""
+        """Check address and limits before reading a byte; then start the thread, or send the refusal."""
         peer = peer_name(address)
         try:
             if not policy.access.admits(peer):
-                raise Refused(Reason.NETWORK, access.refusal(peer))
+                raise access.refusal(peer)
             most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
             self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))
             try:
                 self.process_request(connection, address)
-            except RuntimeError as error:  # no thread can be started
+            except RuntimeError as error:  # the system starts no more threads
                 self._connections.give_back(peer)
-                raise Refused(Reason.THREADS, _BUSY) from error
+                raise Refused(Reason.THREADS, "No more connections can be taken now; try again in a moment") from error
         except Refused as refused:
             self.app.counts.deny(refused, peer)
-            self._rejected.say(connection, refused, policy.tls is not None)
+            self._rejected.answer(connection, refused, policy.tls is not None)
 
     def _secured(self, connection: socket.socket, peer: str, policy: Policy) -> socket.socket | None:
-        """Return *connection* as what is spoken on it needs it; None where nothing came of it."""
+        """Return *connection*, after a TLS handshake if it is one for TLS; None if it failed."""
         if policy.tls is None:
             return connection
-        from pi_cam_daemon.server import tls  # loaded only where there is a certificate
+        from pi_cam_daemon.server import tls  # imported only if there is a certificate
 
         deadline = time.monotonic() + policy.http.request_timeout_seconds
         try:
             connection.settimeout(policy.http.request_timeout_seconds)
             if (first := connection.recv(1, socket.MSG_PEEK)) != TLS_HANDSHAKE:
-                return connection if first else None  # plain HTTP, which the handler judges
+                return connection if first else None  # plain HTTP, which the handler checks
             return tls.shake_hands(connection, policy.tls, deadline)
         except OSError as error:
-            text = f"no TLS was agreed on: {getattr(error, 'reason', None) or error}"
+            text = f"TLS handshake failed: {getattr(error, 'reason', None) or error}"
             self.app.counts.deny(Refused(Reason.TLS, text), peer)
             return None
 
 
 def cannot_listen(http_config: HttpConfig, error: OSError) -> str:
-    """Return what is wrong with the address or the port, and what to do about it."""
+    """Return a message for *error*: the setting that is wrong, and what to set instead."""
     where = f"http.port = {http_config.port}"
     if error.errno == errno.EADDRINUSE:
         return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"

@@ -1,11 +1,11 @@
-"""What people set on the camera while it runs: checked, handed to it, kept over its restarts, saved and forgotten."""
+"""Live controls: settings that are changed while the camera runs, kept over its restarts, and saved on request."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,18 +15,19 @@ from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.controls import Control, Kind, check
 from pi_cam_daemon.ipc.messages import Report
+from pi_cam_daemon.server.limits import held
 from pi_cam_daemon.server.refused import Refused
 
-# A USB camera takes some milliseconds for each value. One that hangs is found and killed by others; nobody waits here.
+# A USB camera takes some milliseconds per value. One that hangs is found and killed by the supervisor.
 _ANSWER_SECONDS = 3.0
-_NOT_RUNNING = "The camera does not run now; /state tells why"
+_NOT_RUNNING = "The camera is not running; /state tells why"
 
 
 class LiveControls:
-    """The settings of *supervisor*'s camera over those of the configuration; those saved are in the file *path*.
+    """Settings of *supervisor*'s camera that override the configuration. The saved ones are in the file *path*.
 
-    One change is made at a time, so that of two writers the last one wins and both are told what is true. Any thread
-    may call.
+    *configured* is the configuration with the saved settings, *unsaved* the one without. One change is made at a time:
+    of two clients the last one wins, and both read the true values. Thread-safe.
     """
 
     def __init__(self, supervisor: Supervisor, path: Path, configured: CameraConfig, unsaved: CameraConfig) -> None:
@@ -34,36 +35,33 @@ class LiveControls:
         self._path = path
         self._configured = configured
         self._unsaved = unsaved
-        self._live: dict[str, dict[str, Value]] = {}  # by the kind of camera
+        self._live: dict[str, dict[str, Value]] = {}  # by kind of camera
         self._lock = threading.Lock()  # for the three above
         self._turn = threading.Lock()
         self._numbers = itertools.count(1)
 
     def configure(self, configured: CameraConfig, unsaved: CameraConfig) -> CameraConfig:
-        """Another configuration, with and without what is saved; what the camera has to be set to now.
+        """Take over a new configuration, and return the settings that the camera needs now.
 
-        What was set live stays, unless the configured settings are others now: the last word wins.
+        Live settings stay, unless the configured ones have changed: the latest change counts.
         """
         with self._lock:
-            if _settings(configured) != _settings(self._configured):
+            before, self._configured, self._unsaved = self._configured, configured, unsaved
+            if (configured.controls, configured.usb.controls) != (before.controls, before.usb.controls):
                 self._live.clear()
-            self._configured, self._unsaved = configured, unsaved
             return self._adjusted()
 
     def table(self) -> dict[str, object]:
-        """What can be set, as GET /controls gives it."""
+        """Return the answer of GET /controls."""
         kind, controls = self._supervisor.controls()
         info = self._supervisor.status().info
-        return {
-            "camera": info.name if info else None,
-            "controls": _described(controls),
-            "saved": saved.read(self._path, kind),
-        }
+        camera = info.name if info else None
+        return {"camera": camera, "controls": _described(controls), "saved": saved.read(self._path, kind)}
 
     def set(self, wanted: Mapping[str, object]) -> tuple[HTTPStatus, dict[str, object]]:
-        """Set what is *wanted*, all of it or, where something of it cannot be accepted, nothing: status and answer.
+        """Set the controls in *wanted*, or none if one is invalid; return status and answer.
 
-        What the camera itself refuses is told, too; the rest is set then. Raises Refused without a camera that answers.
+        The answer names those that the camera itself refused. Raises Refused if no camera answers.
         """
         kind, controls = self._supervisor.controls()
         if not kind:
@@ -73,39 +71,32 @@ class LiveControls:
             return HTTPStatus.BAD_REQUEST, {"errors": wrong}
         report = self._ask(values)
         actions = {control.name for control in controls if control.kind is Kind.ACTION}
-        # a default stays one, also when the camera is another some day
-        kept = {name: None if values.get(name, 0) is None else value for name, value in report.applied.items()}
         with self._lock:
             live = self._live.setdefault(kind, {})
-            live |= {name: value for name, value in kept.items() if name not in actions}
+            for name, value in report.applied.items():
+                if name not in actions:  # null stays null: another camera may have a different default
+                    live[name] = None if values.get(name, 0) is None else value
             self._supervisor.adopt(self._adjusted())
         return HTTPStatus.CONFLICT if report.refused else HTTPStatus.OK, _answer(report)
 
     def save(self) -> dict[str, object]:
-        """Keep over restarts what was set. Raises Refused where that cannot be written."""
+        """Save the live settings. Raises Refused if the file cannot be written."""
         kind, _ = self._supervisor.controls()
         with self._lock:
             settings = {**saved.read(self._path, kind), **self._live.get(kind, {})}
             if settings:
-                try:
-                    saved.write(self._path, kind, settings)
-                except OSError as error:
-                    raise self._unwritable(error) from error
+                self._change_file(saved.write, kind, settings)
         return {"saved": settings}
 
     def forget(self) -> dict[str, object]:
-        """Take back what was set and saved, here and in the camera: what the files configure is in force again.
+        """Undo what was set and saved, here and in the camera, so that the configuration files count again.
 
-        Raises Refused when the file cannot be removed, or when no camera answers, which is then set right at its start.
+        Raises Refused if the file cannot be removed, or if no camera answers; it then gets its settings at its start.
         """
         kind, controls = self._supervisor.controls()
         with self._lock:
-            try:
-                saved.forget(self._path, kind)
-            except OSError as error:
-                raise self._unwritable(error) from error
-            before = self._adjusted().settings(kind)
-            after = self._unsaved.settings(kind)
+            self._change_file(saved.forget, kind)
+            before, after = self._adjusted().settings(kind), self._unsaved.settings(kind)
             self._live.pop(kind, None)
             self._configured = self._configured.replaced(kind, self._unsaved)
             self._supervisor.adopt(self._adjusted())
@@ -118,31 +109,29 @@ class LiveControls:
         return {**_answer(report), "saved": {}}
 
     def _adjusted(self) -> CameraConfig:
-        """The configuration with all that was set live; with the lock held."""
+        """Return the configuration with all live settings. The caller holds the lock."""
         adjusted = self._configured
         for kind, values in self._live.items():
             adjusted = adjusted.with_settings(kind, values)
         return adjusted
 
     def _ask(self, values: dict[str, Value]) -> Report:
-        if not self._turn.acquire(timeout=_ANSWER_SECONDS):
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera is being set by somebody else; try again")
+        busy = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera is being set by somebody else; try again")
+        with held(self._turn, _ANSWER_SECONDS, busy):
+            try:
+                return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
+            except TimeoutError:
+                text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls tells later what is set"
+                raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
+            except EOFError:
+                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING) from None
+
+    def _change_file(self, change: Callable[..., object], *arguments: object) -> None:
         try:
-            return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
-        except TimeoutError:
-            text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls tells later what is set"
-            raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
-        except EOFError:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING) from None
-        finally:
-            self._turn.release()
-
-    def _unwritable(self, error: OSError) -> Refused:
-        return Refused(HTTPStatus.INTERNAL_SERVER_ERROR, f"{self._path} cannot be written: {error.strerror}")
-
-
-def _settings(config: CameraConfig) -> tuple[object, object]:
-    return config.controls, config.usb.controls
+            change(self._path, *arguments)
+        except OSError as error:
+            text = f"{self._path} cannot be written: {error.strerror}"
+            raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, text) from error
 
 
 def _answer(report: Report) -> dict[str, object]:
@@ -151,7 +140,7 @@ def _answer(report: Report) -> dict[str, object]:
 
 
 def _described(controls: Sequence[Control]) -> dict[str, object]:
-    """Return *controls* by name, each without what it does not have."""
+    """Return *controls* by name for JSON, without empty fields."""
     described: dict[str, object] = {}
     for control in controls:
         fields = dataclasses.asdict(control).items()

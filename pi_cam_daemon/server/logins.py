@@ -1,7 +1,7 @@
-"""Log in users with HTTP's Basic (RFC 7617), one password at a time, and lock out addresses that guess.
+"""Logins with HTTP Basic (RFC 7617), and lock-outs for addresses that guess passwords.
 
-A right password is derived once and then remembered, as what a key makes of it that nobody has and that ends with the
-process: a program that fetches pictures costs one derivation, not one for each. Nothing here is kept in the clear.
+A correct password is derived once, which is slow, and then remembered as a hash with a random key of this process. So a
+program that fetches pictures costs one derivation, not one per request. No password is stored.
 """
 
 from __future__ import annotations
@@ -22,33 +22,31 @@ from dataclasses import replace
 from pi_cam_daemon.config import users as users_file
 from pi_cam_daemon.config.users import Role, User
 from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.limits import held
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import Request
 
-# Whether the server lives is nobody's secret. What it says of the camera's health shows no picture, and those who care
-# for it on this machine (installer, Ansible, the status on a card) need no password lying about.
-_FOR_EVERYBODY = ("/livez",)
+# /livez tells nothing secret. /healthz and /state show no picture, and programs on this machine (installer, Ansible,
+# status on a card) should not need a stored password.
 _FOR_THIS_MACHINE = ("/healthz", "/state")
 
-# A derivation takes most of a second on a Zero. Whoever would wait longer than people do is told to come again.
+# A derivation takes most of a second on a Zero. Clients that would wait longer than this are refused.
 _WAIT_SECONDS = 5.0
 _MOST_WAITING = 16
-# wrong credentials that were derived already; a program that repeats its old password guesses nothing
+# Wrong credentials that were derived before. Repeating them counts as no guess, as programs do with an old password.
 _MOST_WRONG = 1024
 
-# people who mistype get through; a machine that guesses gets 5 passwords and then one in five minutes
+# A person may mistype some times. A program that guesses gets 5 passwords, and in the end one in five minutes.
 _FREE_ATTEMPTS = 5
 _LONGEST_LOCKOUT_SECONDS = 300.0
-# after so long without another one, an address is as good as new
+# an address is forgotten this long after its last wrong password
 _FORGET_SECONDS = 3600.0
-# a stranger with more addresses than this could as well guess from each
+# An attacker with more addresses than this can guess from each of them anyway.
 _MOST_ADDRESSES = 1024
-
-_WRONG = "The name or the password is wrong"
 
 
 class Logins:
-    """Judges requests by the *users*, by name; for any thread."""
+    """Checks the passwords of requests. *users* is by name. Thread-safe."""
 
     def __init__(self, users: Mapping[str, User], derive: Callable[[str, bytes], bytes] = users_file.derive) -> None:
         self._users = users
@@ -62,16 +60,13 @@ class Logins:
         self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def knows(self, user: User | None) -> bool:
-        """Whether *user*, who logged in once, still could."""
+        """Return whether *user*, who logged in before, could log in now."""
         return user is not None and self._users.get(user.name) == user
 
     def judge(self, client: Client, asked: Request, here: str) -> Client | None:
-        """*client*, who asks this machine's address *here*, as who he is; None where he has to log in first.
-
-        Raises Refused.
-        """
-        # a browser asks what it may ask without saying who it is (Fetch, section 4.8)
-        if asked.path in _FOR_EVERYBODY or asked.method == "OPTIONS":
+        """Return *client* with its user; None if it has to log in first. *here* is our address. Raises Refused."""
+        # browsers send a preflight request without credentials (Fetch, section 4.8)
+        if asked.path == "/livez" or asked.method == "OPTIONS":
             return client
         reads = asked.method in ("GET", "HEAD")
         credentials = _credentials(asked)
@@ -84,24 +79,16 @@ class Logins:
         return replace(client, user=user)
 
     def _user(self, address: str, name: str, password: str) -> User:
-        # also for a right password: else whoever has to wait could still learn which one is
+        # also for a correct password: otherwise a client that is locked out could still find out which one is
         self._lockouts.check(address)
         digest = hashlib.blake2b(f"{name}:{password}".encode(), key=self._memory_key, digest_size=32).digest()
         if user := self._remembered(digest, address):
             return user
-        if not self._waiting.acquire(blocking=False):
-            raise _busy(address)
-        try:
-            if not self._deriving.acquire(timeout=_WAIT_SECONDS):
-                raise _busy(address)
-            try:
-                # others may have been first with the same, or wrong from the same address
-                self._lockouts.check(address)
-                return self._remembered(digest, address) or self._checked(digest, address, name, password)
-            finally:
-                self._deriving.release()
-        finally:
-            self._waiting.release()
+        busy = Refused(Reason.LOGINS, "Too many are logging in at this moment; try again in a moment", address)
+        with held(self._waiting, 0, busy), held(self._deriving, _WAIT_SECONDS, busy):
+            # meanwhile others may have sent the same password, or a wrong one from the same address
+            self._lockouts.check(address)
+            return self._remembered(digest, address) or self._checked(digest, address, name, password)
 
     def _remembered(self, digest: bytes, address: str) -> User | None:
         if digest in self._wrong:
@@ -110,7 +97,7 @@ class Logins:
 
     def _checked(self, digest: bytes, address: str, name: str, password: str) -> User:
         user = self._users.get(name)
-        # the same work for a name that nobody has, so that the time does not tell
+        # the same work for an unknown name, so that the time does not tell which names exist
         expected = user or self._nobody
         if hmac.compare_digest(self._derive(password, expected.salt), expected.key) and user:
             self._right[digest] = user
@@ -123,9 +110,9 @@ class Logins:
 
 
 def _credentials(asked: Request) -> tuple[str, str] | None:
-    """Name and password; None where there are none, or none that can be understood."""
-    said = asked.headers.get("authorization", ())
-    scheme, _, token = said[0].partition(" ") if len(said) == 1 else ("", "", "")
+    """Return name and password; None if there are none, or if they are malformed."""
+    fields = asked.headers.get("authorization", ())
+    scheme, _, token = fields[0].partition(" ") if len(fields) == 1 else ("", "", "")
     if scheme.lower() != "basic":
         return None
     try:
@@ -136,53 +123,46 @@ def _credentials(asked: Request) -> tuple[str, str] | None:
 
 
 def _wrong(address: str) -> Refused:
-    return Refused(Reason.PASSWORD, _WRONG, address)
-
-
-def _busy(address: str) -> Refused:
-    return Refused(Reason.LOGINS, "Too many are logging in at this moment; try again in a moment", address)
+    return Refused(Reason.PASSWORD, "The name or the password is wrong", address)
 
 
 class Lockouts:
-    """Make addresses that send wrong passwords wait, longer after each one; for any thread.
+    """Lock-outs of addresses that sent wrong passwords, longer after each one. Thread-safe.
 
-    An IPv6 address counts as its /64: who has one has all of that.
+    All IPv6 addresses of a /64 count as one, because whoever has one of them has all of them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how many, and when the last; oldest first
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # number, time of the last; oldest first
 
     def check(self, address: str) -> None:
-        """Raise Refused while *address* has to wait."""
+        """Raise Refused while *address* is locked out."""
         with self._lock:
-            count, last = self._failures.get(_block(address), (0, -math.inf))
-        wait = last + _lockout_seconds(count) - self._clock()
+            count, last = self._failures.get(_block(address), (0, 0.0))
+        wait = math.ceil(last + _lockout_seconds(count) - self._clock())
         if wait > 0:
-            raise Refused(
-                Reason.LOCKOUT,
-                f"Too many wrong passwords came from {address}; try again in {math.ceil(wait)} s",
-                address,
-                math.ceil(wait),
-            )
+            text = f"Too many wrong passwords came from {address}; try again in {wait} s"
+            raise Refused(Reason.LOCKOUT, text, address, wait)
 
     def failed(self, address: str) -> None:
         """Count a wrong password from *address*."""
         now = self._clock()
         block = _block(address)
         with self._lock:
-            count, last = self._failures.pop(block, (0, -math.inf))
+            count, last = self._failures.pop(block, (0, 0.0))
             self._failures[block] = (count if now - last < _FORGET_SECONDS else 0) + 1, now
             if len(self._failures) > _MOST_ADDRESSES:
                 self._failures.popitem(last=False)
 
 
 def _lockout_seconds(count: int) -> float:
-    """Return how long to wait after the *count*-th wrong password: 1, 2, 4 … from the fifth on."""
+    """Return the seconds to wait after the *count*-th wrong password: 1, 2, 4 … from the fifth on."""
     return 0.0 if count < _FREE_ATTEMPTS else min(2.0 ** min(count - _FREE_ATTEMPTS, 30), _LONGEST_LOCKOUT_SECONDS)
 
 
 def _block(address: str) -> str:
+    """Return an IPv4 address as it is, and the /64 of an IPv6 address."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)

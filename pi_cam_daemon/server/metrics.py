@@ -1,7 +1,7 @@
-"""What /metrics gives, read from the daemon's parts at the moment it is asked for; nothing is counted here.
+"""Metrics of the daemon and its process in Prometheus's text format, read from the daemon's parts for each scrape.
 
-Imported by the first scrape: prometheus_client costs memory that most cameras never need. The names are a contract with
-dashboards and alerts. No label holds what a client can choose: each value of a label is a series for ever.
+Imported by the first scrape, because prometheus_client needs memory. Dashboards and alerts rely on the names. No label
+has values that a client can choose, because each value makes a series that stays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """The daemon's metrics, and its process's."""
+    """Metrics of the daemon and its process."""
 
     def __init__(self, app: App) -> None:
         self._registry = CollectorRegistry()
@@ -34,13 +34,13 @@ class Metrics:
         _Process(registry=self._registry)
 
     def text(self) -> bytes:
-        """All of them now, in Prometheus's text format 0.0.4."""
+        """Return the present values in Prometheus's text format 0.0.4."""
         return generate_latest(self._registry)
 
 
 class _Process(ProcessCollector):
     def _boot_time(self) -> float:
-        # /proc/stat, where it looks, is hidden by the unit's ProcSubset=pid, and it would then say nothing at all
+        # The library reads /proc/stat, which the unit's ProcSubset=pid hides; it would then give no metrics at all.
         return round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
@@ -67,15 +67,15 @@ class _Camera(Collector):
         yield _counter("camera_restarts", about, failures, "reason")
         yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
         yield _gauge("stream_clients", "Viewers of the stream.", app.streams.quota.taken)
-        about = "Viewers turned away because all their places were taken."
+        about = "Viewers refused because of the limits on viewers."
         yield _counter("stream_clients_rejected", about, app.streams.quota.rejected)
         yield _counter("http_requests", "Requests answered.", requests, "path", "code")
         yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
         yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")
         yield _counter("watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
-        yield _counter("watchdog_withheld", "Times that it was not, because a part did not answer.", notifier.withheld)
-        yield _gauge("config_last_reload_successful", "Whether the last reload was.", not observer.reload_refused)
-        about = "Unix time at which the configuration in force was taken."
+        yield _counter("watchdog_withheld", "Times that it was not: a thread did not answer.", notifier.withheld)
+        yield _gauge("config_last_reload_successful", "Whether the last reload succeeded.", not observer.reload_refused)
+        about = "Unix time at which the configuration in force was loaded."
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
         if (celsius := machine.temperature()) is not None:
             yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
@@ -90,12 +90,9 @@ def _metric(
     value: float | Mapping[Any, float],
     *labels: str,
 ) -> Metric:
-    """Return one metric: a number, or numbers by the label or the tuple of *labels* that they have."""
-    name = f"pi_cam_{name}"
-    if not isinstance(value, Mapping):
-        return kind(name, about, value)
-    family = kind(name, about, labels=labels)
-    for label, number in value.items():
+    """Return a metric: one number, or numbers by label value, or by a tuple of them, for *labels*."""
+    family = kind(f"pi_cam_{name}", about, labels=labels)
+    for label, number in (value if isinstance(value, Mapping) else {(): value}).items():
         family.add_metric(label if isinstance(label, tuple) else (label,), number)
     return family
 

@@ -1,4 +1,4 @@
-"""Refusals: why a request is not served, and what its sender is told."""
+"""Refusals: the exception for a request that is not served, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PROXY = (
     "카메라 주인이 위의 설명대로 trusted_proxies나 프록시의 헤더를 고쳐야 합니다.",
 )
 _LATER = "잠시 뒤에 다시 열어 주세요."
-_SOMEBODY_LEAVES = "누군가 나가면 다시 열어 주세요."
+_WHEN_ONE_LEAVES = "누군가 나가면 다시 열어 주세요."
 
 
 class Reason(enum.Enum):
-    """Reasons to refuse somebody: the metric's label ("" is not counted), the status, the page's Korean title and text.
+    """Reasons for a refusal: label of the metric ("" is not counted), status, Korean title and text of the page.
 
-    The English text depends on the case, and comes with the refusal.
+    The English text is that of the exception.
     """
 
     # fmt: off
@@ -33,10 +33,10 @@ class Reason(enum.Enum):
     MAX_CONNECTIONS = "max_connections", 503, "비어 있는 연결이 없습니다", _LATER
     MAX_CONNECTIONS_PER_ADDRESS = ("max_connections_per_address", 429, "이 기기의 연결이 너무 많습니다",
                                    "다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_VIEWERS = "max_viewers", 503, "더 이상 시청자를 받을 수 없습니다", _SOMEBODY_LEAVES
+    MAX_VIEWERS = "max_viewers", 503, "더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
     MAX_VIEWERS_PER_ADDRESS = ("max_viewers_per_address", 429, "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
                                "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_TLS_VIEWERS = "max_tls_viewers", 503, "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다", _SOMEBODY_LEAVES
+    MAX_TLS_VIEWERS = "max_tls_viewers", 503, "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
     THREADS = "threads", 503, "비어 있는 연결이 없습니다", _LATER
     PASSWORD = ("password", 401, "이름과 비밀번호가 필요합니다",
                 "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.")
@@ -54,10 +54,10 @@ class Reason(enum.Enum):
 
 
 class Refused(Exception):
-    """The request is not served; *text* is what its sender reads.
+    """The request is not served, and *text* is the answer.
 
-    *why* is a reason, or only a status where a request itself is wrong. *client* is who asked, if that is not the peer.
-    After *seconds* another attempt makes sense.
+    *why* is a reason, or only a status where the request itself is wrong. *client* is the client's address if it is not
+    the peer's. *seconds* is the time after which another attempt makes sense.
     """
 
     def __init__(self, why: Reason | HTTPStatus, text: str, client: str = "", seconds: int = _RETRY_SECONDS) -> None:
@@ -68,9 +68,18 @@ class Refused(Exception):
         self.client = client
         self._seconds = seconds
 
+    @classmethod
+    def unless_set(cls, reason: Reason, wrong: str, advice: str, setting: str, client: str = "") -> Refused:
+        """Return a refusal that shows the camera's owner which *setting* of [http] would prevent it."""
+        text = (
+            f"{wrong}\n\n{advice} in /etc/pi-cam-daemon/config.toml, as in\n\n[http]\n{setting}\n\n"
+            "and reload the service: sudo systemctl reload pi-cam-daemon"
+        )
+        return cls(reason, text, client)
+
     @property
     def headers(self) -> dict[str, str]:
-        """Return the header fields that say when to come again, or how to log in."""
+        """Return the header fields that say when to try again, or how to log in."""
         if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             return {"Retry-After": str(self._seconds)}
         if self.status is HTTPStatus.UNAUTHORIZED:

@@ -1,4 +1,4 @@
-"""What the daemon knows of itself, put together for /state, /healthz and the unit's status."""
+"""State of the daemon and its camera, for /state, /healthz and the status of the systemd unit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder
 
 
 class Observer:
-    """Reads supervisor, latest, streams and notifier; changes nothing.
+    """Reports the state of the other parts, and changes nothing.
 
-    *config* is in force since *configured_at* (Unix time); *reload_refused* tells that a later one was not taken.
+    *config* is in force since *configured_at* (Unix time). *reload_refused* says that the last reload failed.
     """
 
     def __init__(
@@ -36,9 +36,8 @@ class Observer:
         self.configure(config)
 
     def configure(self, config: Config) -> None:
-        """*config* is in force from now on."""
+        """Report *config* as the one in force."""
         self.config = config
-        self.config_sha256 = config.sha256
         self.configured_at = time.time()
         self.reload_refused = False
 
@@ -46,12 +45,19 @@ class Observer:
         return self._supervisor.status()
 
     def sentence(self, status: CameraStatus | None = None) -> str:
-        """Return the state, as of *status* or else of now, in one sentence for a person."""
-        reboot = "; a reboot was asked for" if self.notifier.reboot_requested else ""
-        return _sentence(status or self.camera()) + reboot
+        """Return *status*, by default the present one, as a sentence."""
+        status = status or self.camera()
+        info, text = status.info, "The camera is starting"
+        if status.state is State.STREAMING and info:
+            text = f"Streaming {info.width}x{info.height} at {info.framerate:g} frames/s from {info.name}"
+        elif status.state is State.IDLE:
+            text = "Nobody watches, so the camera sleeps"
+        elif status.failure:
+            text = status.failure.message
+        return text + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
 
     def no_picture(self) -> str:
-        """Return why somebody who asked for a picture gets none, and what helps against it."""
+        """Return why there is no picture, and the hint, as paragraphs separated by an empty line."""
         status = self.camera()
         if status.state.ok:
             return "The camera gave no picture in time"
@@ -59,16 +65,17 @@ class Observer:
         return "\n\n".join(filter(None, (self.sentence(status), hint)))
 
     def table(self) -> dict[str, object]:
-        """Everything, as /state gives it. Seconds are ages or spans, never moments."""
+        """Return the answer of /state. All *_seconds are durations, not timestamps."""
         now = time.monotonic()
         status = self.camera()
-        newest = self.latest.frame
-        info = status.info
+        config, info, newest = self.config, status.info, self.latest.frame
+        age = round(max(0.0, now - newest.captured), 3) if newest else None
+        kind, reason = (info.kind, info.reason) if info else (None, "")
         failure = None if status.state is State.STREAMING else status.failure
         return {
             "version": __version__,
             "release": _release(),
-            "config_sha256": self.config_sha256,
+            "config_sha256": config.sha256,
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,
@@ -77,20 +84,12 @@ class Observer:
             "hint": failure.hint if failure else "",
             "since_seconds": round(now - status.since, 3),
             "reboot_requested": self.notifier.reboot_requested,
-            "source": {
-                "configured": self.config.source.kind,
-                "kind": info.kind if info else None,
-                "reason": info.reason if info else "",
-            },
+            "source": {"configured": config.source.kind, "kind": kind, "reason": reason},
             "camera": {key: getattr(info, key) for key in _CAMERA_KEYS} if info else None,
-            "frames": {
-                "captured": status.captured,
-                "rate": round(status.rate, 2),
-                "age_seconds": round(max(0.0, now - newest.captured), 3) if newest else None,
-            },
+            "frames": {"captured": status.captured, "rate": round(status.rate, 2), "age_seconds": age},
             "viewers": self.streams.quota.taken,
-            "wall_cameras": len(self.config.wall.cameras),
-            "max_viewers": self.config.http.max_viewers,
+            "wall_cameras": len(config.wall.cameras),
+            "max_viewers": config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": machine.clock_synced(),
             "uptime_seconds": round(now - self._started_at, 3),
@@ -98,17 +97,6 @@ class Observer:
 
 
 def _release() -> str | None:
-    """The installed release that this process is of, None where it runs from elsewhere."""
+    """Return the installed release of this process; None if it was not installed by the installer."""
     prefix = Path(sys.prefix)
     return prefix.name if prefix.parent == Path("/") / setup.RELEASES else None
-
-
-def _sentence(status: CameraStatus) -> str:
-    info = status.info
-    if status.state is State.STREAMING and info:
-        return f"Streaming {info.width}x{info.height} at {info.framerate:g} frames/s from {info.name}"
-    if status.state is State.IDLE:
-        return "Nobody watches, so the camera sleeps"
-    if status.failure:
-        return status.failure.message
-    return "The camera is starting"

@@ -1,4 +1,4 @@
-"""One request off a connection: bounded in bytes and in time, and read strictly, for leniency is what is abused."""
+"""Parser for requests, with limits of bytes and time. Rejects ambiguous syntax, which request smuggling relies on."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 # a method is a token, a target has neither spaces nor control characters (RFC 9112, section 3)
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
-# without white space before the colon, by which proxies and servers disagreed on who was asked for what (section 5.1)
+# no white space before the colon: proxies and servers would disagree on the field's name (section 5.1)
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
-# the first byte of a TLS handshake (RFC 8446, section 5.1): its sender waits for an answer and sends no line
+# first byte of a TLS handshake (RFC 8446, section 5.1); the client then waits for an answer and sends no request line
 TLS_HANDSHAKE = b"\x16"
 
 
 @dataclass(frozen=True)
 class Request:
-    """*headers* by name in lower case, each as often as it came; *path* decoded, without a slash at its end."""
+    """One request. *headers* holds all values by lower-case name; *path* is decoded and has no slash at its end."""
 
     method: str
     target: str
@@ -41,28 +41,28 @@ class Request:
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """The field *name*; empty where it is missing, the last where there are several."""
+        """Return the last value of the field *name*, or an empty string."""
         return self.headers.get(name, ("",))[-1]
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the client has more to ask on this connection."""
-        wishes = {wish.strip().lower() for value in self.headers.get("connection", ()) for wish in value.split(",")}
-        return "keep-alive" in wishes if self.version == "HTTP/1.0" else "close" not in wishes
+        """Return whether the client wants to keep the connection."""
+        options = {option.strip().lower() for option in ",".join(self.headers.get("connection", ())).split(",")}
+        return "keep-alive" in options if self.version == "HTTP/1.0" else "close" not in options
 
 
-# stands for a request that could not be read
+# in place of a request that could not be read
 NOTHING = Request("-", "-", "", "-", {}, "HTTP/1.1", {})
 
 
 def parse(head: bytes) -> Request:
-    """The request whose line and fields *head* holds, without the empty line behind them. Raises Refused."""
+    """Return the request whose line and fields are in *head*, without the final empty line. Raises Refused."""
     first, *rest = head.replace(b"\r\n", b"\n").split(b"\n")
     line = _LINE.fullmatch(first)
     if not line:
         raise Refused(HTTPStatus.BAD_REQUEST, "This is no HTTP request")
     if line[3] != b"1":
-        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are supported")
     fields: dict[str, list[str]] = {}
     for text in rest:
         field = _FIELD.fullmatch(text)
@@ -71,18 +71,18 @@ def parse(head: bytes) -> Request:
         fields.setdefault(field[1].decode("ascii").lower(), []).append(field[2].strip(b" \t").decode("latin-1"))
     headers = {name: tuple(values) for name, values in fields.items()}
     if len(headers.get("host", ())) > 1:
-        raise Refused(HTTPStatus.BAD_REQUEST, "There are two Host fields, and which one is meant cannot be known")
+        raise Refused(HTTPStatus.BAD_REQUEST, "There is more than one Host field")
     target = line[2].decode("utf-8", "replace")
     authority, local = "", target
     if not target.startswith("/"):
-        # absolute form, as proxies send it
+        # absolute form, which proxies send
         scheme, slashes, rest_of_target = target.partition("://")
         if not slashes or scheme.lower() not in ("http", "https"):
             raise Refused(HTTPStatus.BAD_REQUEST, "The address asked for has to begin with a slash")
         authority, slash, local = rest_of_target.partition("/")
         local = slash + local
     path, _, query = local.partition("?")
-    # People's software appends what it likes, even a second `?`: OctoPi asks for /?action=stream?nonce=1
+    # programs append a second `?`: OctoPi asks for /?action=stream?nonce=1
     arguments = urllib.parse.parse_qsl(query.replace("?", "&"), keep_blank_values=True) if query else ()
     return Request(
         method=line[1].decode("ascii"),
@@ -95,8 +95,16 @@ def parse(head: bytes) -> Request:
     )
 
 
+def set_deadline(connection: socket.socket, deadline: float) -> None:
+    """Set the timeout of *connection* to the time until *deadline* (monotonic). Raises TimeoutError if that is past."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    connection.settimeout(left)
+
+
 class _Timed(io.RawIOBase):
-    """Reads from *connection* until *deadline* (CLOCK_MONOTONIC), then raises TimeoutError."""
+    """Reads from *connection* until *deadline* (monotonic), then raises TimeoutError."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -106,25 +114,19 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
+        set_deadline(self.connection, self.deadline)
         return self.connection.recv_into(buffer)
 
 
 class Reader(io.BufferedReader):
-    """The requests of one connection, one after the other."""
+    """Reads the requests of one connection, one after the other."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._timed = _Timed(connection)
         super().__init__(self._timed)
 
     def next(self, limits: HttpConfig, idle_seconds: float) -> Request | None:
-        """Return the next request, with its body; None when none has begun within *idle_seconds*.
-
-        Raises Refused for what is too long, too slow or not understood.
-        """
+        """Return the next request and its body; None at the end or after *idle_seconds* without one. Raises Refused."""
         self._timed.deadline = time.monotonic() + idle_seconds
         try:
             first = self._first()
@@ -144,7 +146,7 @@ class Reader(io.BufferedReader):
         return replace(request, body=body) if body else request
 
     def _first(self) -> bytes:
-        """Return the first byte of a request and leave it there; nothing at the end of the connection."""
+        """Return the first byte of a request without consuming it; empty at the end of the connection."""
         while waiting := self.peek():
             # empty lines before a request are ignored (RFC 9112, section 2.2)
             begun = waiting.lstrip(b"\r\n")
@@ -154,7 +156,7 @@ class Reader(io.BufferedReader):
         return b""
 
     def _head(self, most_in_line: int, most_in_fields: int) -> bytes:
-        """Return the request line and the fields, without the empty line behind them."""
+        """Return the request line and the fields, without the final empty line."""
         status, text = HTTPStatus.REQUEST_URI_TOO_LONG, f"A request line may have {most_in_line} bytes at most"
         lines = [self._line(most_in_line + 1, status, text)]
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -170,7 +172,7 @@ class Reader(io.BufferedReader):
         if len(line) > most:
             raise Refused(status, too_long)
         if not line.endswith(b"\n"):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The request ends in its middle")
+            raise Refused(HTTPStatus.BAD_REQUEST, "The request is incomplete")
         return line
 
     def _body(self, request: Request, most: int) -> bytes:
@@ -182,7 +184,7 @@ class Reader(io.BufferedReader):
         if not lengths:
             return b""
         length = lengths.pop()
-        # isdecimal() alone takes the digits of every script
+        # isdecimal() alone accepts digits of all scripts
         if lengths or not (length.isascii() and length.isdecimal()):
             raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length has to be one number")
         if len(length) > 15 or int(length) > most:
@@ -191,5 +193,5 @@ class Reader(io.BufferedReader):
             self._timed.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = self.read(int(length))
         if len(body) < int(length):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The body ends in its middle")
+            raise Refused(HTTPStatus.BAD_REQUEST, "The body is shorter than Content-Length says")
         return body

@@ -1,4 +1,4 @@
-"""Pictures of the sensor's full size for whoever asks: one at a time, and so seldom that the stream lives on."""
+"""Pictures of the sensor's full size: one at a time, and at most 10 % of the camera's time."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from pi_cam_daemon.core.health import State
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import Still
+from pi_cam_daemon.server.limits import held
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.report import Observer
 
-# a Zero 2 W loads picamera2 for longer than this only when its card is slow
+# a Zero 2 W needs more only with a slow SD card
 _START_SECONDS = 15.0
-# exposure and white balance need about this long to settle on a sensor that was just started
+# time that exposure and white balance need after the start of a sensor
 _SETTLE_SECONDS = 1.0
-# Twice to another mode, a second to encode twelve million pixels, and as much again for a slow Pi; then three frames.
+# Two changes of mode, one second to encode 12 megapixels, and the same again for a slow Pi; three frames come on top.
 _TAKE_SECONDS = 12.0
 _LONGEST_SECONDS = 60.0
-# To take one may stop the stream: whoever asks without end gets a tenth of the camera's time.
+# The stream may stop meanwhile. A pause of 9 times the duration leaves it 90 % of the time; shortest, longest pause.
 _PAUSE_SHARE = 9
 _PAUSES = 1.0, 60.0
 
 
 class Stills:
-    """Has *supervisor*'s camera take them. Any thread may call."""
+    """Takes pictures with *supervisor*'s camera. Thread-safe."""
 
     def __init__(self, supervisor: Supervisor, latest: LatestFrame, observer: Observer) -> None:
         self._supervisor = supervisor
@@ -39,38 +40,26 @@ class Stills:
         self._turn = threading.Lock()  # for the two above
 
     def take(self) -> Still:
-        """A picture of full size, taken now. Raises Refused when there can be none, or not yet."""
-        if not self._turn.acquire(blocking=False):
-            text = "A picture of full size is being taken for somebody else; try again in a moment"
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text)
-        try:
+        """Return a picture that is taken now. Raises Refused if that is not possible, or not yet."""
+        busy = "A picture of full size is being taken for somebody else; try again in a moment"
+        with held(self._turn, 0, Refused(HTTPStatus.SERVICE_UNAVAILABLE, busy)):
             pause = math.ceil(self._next_at - time.monotonic())
             if pause > 0:
                 text = f"The stream comes first: the next picture of full size may be taken in {pause} s"
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, seconds=pause)
             self._supervisor.demand.want(_START_SECONDS)
             self._wake()
-            seconds = self._seconds()
+            seconds = min(_TAKE_SECONDS + 3 / self._observer.camera().framerate, _LONGEST_SECONDS)
             self._supervisor.demand.want(seconds)
             return self._ask(seconds)
-        finally:
-            self._turn.release()
-
-    def _seconds(self) -> float:
-        """How long the camera may take."""
-        return min(_TAKE_SECONDS + 3 / self._observer.camera().framerate, _LONGEST_SECONDS)
 
     def _wake(self) -> None:
-        """Let a camera that sleeps or starts come to good pictures; Refused when it is away."""
+        """Wait until a camera that sleeps or starts gives good pictures. Raises Refused if it is missing."""
         state = self._observer.camera().state
-        if state is State.STREAMING:
-            return
-        if state in (State.IDLE, State.STARTING):
-            first = self._latest.wait(time.monotonic(), _START_SECONDS)
-            if first:
-                self._latest.wait(first.captured + _SETTLE_SECONDS, 2 * _SETTLE_SECONDS)
-                return
-        raise Refused(Reason.PICTURE, self._observer.no_picture())
+        if state in (State.IDLE, State.STARTING) and (first := self._latest.wait(time.monotonic(), _START_SECONDS)):
+            self._latest.wait(first.captured + _SETTLE_SECONDS, 2 * _SETTLE_SECONDS)
+        elif state is not State.STREAMING:
+            raise Refused(Reason.PICTURE, self._observer.no_picture())
 
     def _ask(self, seconds: float) -> Still:
         begun = time.monotonic()
@@ -80,11 +69,11 @@ class Stills:
             text = f"The camera gave no picture of full size within {seconds:.0f} s and is started again"
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
         except EOFError:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera was lost meanwhile; /state tells why") from None
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera was lost; /state tells why") from None
         finally:
             now = time.monotonic()
-            least, most = _PAUSES
-            self._next_at = now + min(max(_PAUSE_SHARE * (now - begun), least), most)
+            shortest, longest = _PAUSES
+            self._next_at = now + min(max(_PAUSE_SHARE * (now - begun), shortest), longest)
         if still.refused:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, still.refused)
         return still

@@ -1,8 +1,8 @@
-"""The stream loop: ONE thread that reads the camera's socket and sends the newest part to every viewer.
+"""Stream loop: ONE thread reads frames from the camera's socket and sends the newest one to every viewer.
 
-It reads the camera's socket itself, since a hand-over between threads costs more than everything else at one viewer.
-A viewer has no queue: it finishes the part it began and goes on with the newest one, so a slow one sees fewer
-pictures, never older ones, and is dropped only for taking no byte at all.
+It reads the socket itself, because a hand-over between threads would cost more than all else with one viewer. A viewer
+has no queue: after each part it gets the newest one. So a slow viewer sees fewer pictures, but no older ones. It is
+disconnected only if it takes no byte for `http.viewer_timeout_seconds`.
 """
 
 from __future__ import annotations
@@ -28,32 +28,29 @@ from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 
-# How long the last picture is shown before the card says why there is none: short enough not to deceive.
+# The last picture is shown for so long; then the no-signal picture, so that nobody takes an old picture for a live one.
 HOLD_SECONDS = 2.0
-# A picture that stands still is sent again this often: Home Assistant hangs up after 10 s without a byte.
+# Without a new frame the last part is sent again after this time; Home Assistant hangs up after 10 s without a byte.
 REPEAT_SECONDS = 1.0
-# somebody who comes and goes without end fills no journal
-_TOLD_SECONDS = 10.0
+# arrivals of one client are logged once in this time
+_ARRIVAL_SECONDS = 10.0
 
 
 class Streams:
-    """All viewers. *card* gives the part to show while there is no picture.
+    """All viewers of the stream. *no_signal* returns the part to show while there is no picture."""
 
-    `watch` and `add` may be called from any thread; everything else happens on the loop's own.
-    """
-
-    def __init__(self, latest: LatestFrame, demand: Demand, card: Callable[[], bytes]) -> None:
+    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
         self._tls_quota = Quota("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
         self._viewer_timeout_seconds = 0.0
         self._latest = latest
         self._demand = demand
-        self._card = card
+        self._no_signal = no_signal
         self._viewers: dict[int, Viewer] = {}
-        self._comings = LogThrottle(_TOLD_SECONDS)
+        self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
-        self._lock = threading.Lock()  # guards the three below, which other threads write
+        self._lock = threading.Lock()  # for the three below
         self._reviewed = True
         self._arrivals: list[Viewer] = []
         self._next_camera: CameraLink | None = None
@@ -61,11 +58,11 @@ class Streams:
         self._camera: CameraLink | None = None
         self._camera_fd = -1
         self._hold_seconds = HOLD_SECONDS
-        # what everybody is shown now (None: nothing yet), when that was sent, and when it was last a new picture
+        # the part shown now (None: none yet), when it was sent, and when the last new picture was
         self._shown: bytes | None = None
         self._shown_at = 0.0
         self._fresh_at = float("-inf")
-        self._sweep_at = 0.0
+        self._stalled_check_at = 0.0
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
@@ -74,7 +71,7 @@ class Streams:
     # -- from any thread
 
     def configure(self, viewer_timeout_seconds: float, may_stay: Callable[[Client], bool]) -> None:
-        """End the streams of those who may not stay, and of those who take nothing for so long."""
+        """Disconnect viewers that *may_stay* rejects, and from now on those that take nothing for the time."""
         self._viewer_timeout_seconds = viewer_timeout_seconds
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False
@@ -84,13 +81,13 @@ class Streams:
         self._thread.start()
 
     def close(self, timeout: float) -> None:
-        """End every stream and the loop."""
+        """End all streams and the loop; wait up to *timeout* seconds."""
         self._closing = True
         self._wake()
         self._thread.join(timeout)
 
     def take_place(self, client: Client, limits: HttpConfig) -> None:
-        """Take a place for *client*, which has to be given back. Raises Refused."""
+        """Take a place for *client*; the caller has to give it back, or to call `add`. Raises Refused."""
         self.quota.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
         if client.encrypted:
             try:
@@ -105,7 +102,7 @@ class Streams:
             self._tls_quota.give_back(str(client))
 
     def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
-        """Take over *sock*, whose *client* has taken one of the `places`, for good and stream to it.
+        """Take over *sock*, whose *client* has taken a place, and stream to it. Raises OSError.
 
         *opening* is the HTTP answer up to the first boundary, *interval* the seconds between two pictures, on average.
         """
@@ -115,7 +112,7 @@ class Streams:
         self._wake()
 
     def watch(self, camera: CameraLink) -> None:
-        """Read frames from *camera*, and close it when it ends or another takes its place."""
+        """Read frames from *camera* until it ends or is replaced; then close it."""
         with self._lock:
             self._next_camera = camera
         self._wake()
@@ -128,10 +125,11 @@ class Streams:
     def _run(self) -> None:
         while not self._closing:
             fresh = None
-            for fd, event in self._epoll.poll(self._patience(time.monotonic()), 64):
+            timeout = max(0.0, self._due() - time.monotonic()) if self._viewers else -1
+            for fd, event in self._epoll.poll(timeout, 64):
                 if fd == self._wake_fd:
                     os.eventfd_read(fd)
-                    self._take_in()
+                    self._handle_wake()
                 elif fd == self._camera_fd:
                     fresh = self._read_camera() or fresh
                 elif viewer := self._viewers.get(fd):
@@ -143,30 +141,27 @@ class Streams:
                 self._fresh_at = now
                 self._show(fresh.part, now)
             elif self._viewers and now >= self._due():
-                self._stand_still(now)
-            if now >= self._sweep_at:
-                self._sweep(now)
+                self._repeat(now)
+            if now >= self._stalled_check_at:
+                self._drop_stalled(now)
         for viewer in list(self._viewers.values()):
             self._drop(viewer, "the daemon stops")
         for viewer in self._arrivals:
             viewer.sock.close()
         self._epoll.close()
 
-    def _patience(self, now: float) -> float:
-        return max(0.0, self._due() - now) if self._viewers else -1
-
     def _due(self) -> float:
-        """When something must be sent even if no frame comes: a repetition, or the card in place of the picture."""
-        repeat_at, card_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + self._hold_seconds
-        return min(repeat_at, card_at) if card_at > self._shown_at else repeat_at
+        """Return when `_repeat` is needed if no frame comes: to repeat the picture, or to replace it by no-signal."""
+        repeat_at, replace_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + self._hold_seconds
+        return min(repeat_at, replace_at) if replace_at > self._shown_at else repeat_at
 
-    def _take_in(self) -> None:
+    def _handle_wake(self) -> None:
         with self._lock:
             arrivals, self._arrivals = self._arrivals, []
             camera, self._next_camera = self._next_camera, None
             may_stay, reviewed, self._reviewed = self._may_stay, self._reviewed, True
         if camera is not None and camera is not self._camera:
-            self._forget_camera()
+            self._close_camera()
             self._camera, self._camera_fd = camera, camera.fileno()
             self._epoll.register(self._camera_fd, select.EPOLLIN)
         now = time.monotonic()
@@ -175,16 +170,16 @@ class Streams:
             if newest is not None and now - newest.captured <= self._hold_seconds:
                 self._shown = newest.part
             else:
-                # An old picture is shown to nobody; the camera has a moment to give a new one before the card.
+                # Old pictures are not shown. The camera has some time for a new one before the no-signal picture comes.
                 self._shown = None
                 self._fresh_at = now
             self._shown_at = now
         for viewer in arrivals:
             self._welcome(viewer, now)
-        # who was admitted by the rules of before may arrive behind the new ones, and may have hung up meanwhile
+        # Clients admitted by the old policy may arrive after the new one. `_welcome` may have dropped some of them.
         for viewer in arrivals if reviewed else list(self._viewers.values()):
             if viewer.sock.fileno() in self._viewers and not may_stay(viewer.client):
-                self._drop(viewer, "may not look any more")
+                self._drop(viewer, "no longer allowed")
         if arrivals:
             self._demand.viewers(len(self._viewers))
 
@@ -192,10 +187,10 @@ class Streams:
         fd = viewer.sock.fileno()
         self._viewers[fd] = viewer
         if not viewer.client.encrypted and self._tls_quota.taken:
-            # who needs no encryption is served first: it takes a Pi 4 a millisecond and more for each picture
+            # viewers without TLS are served first, because encryption takes a Pi 4 over a millisecond per picture
             self._viewers = dict(sorted(self._viewers.items(), key=lambda entry: entry[1].client.encrypted))
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
-        viewer.told = self._comings.due(str(viewer.client), now)
+        viewer.told = self._arrivals_logged.due(str(viewer.client), now)
         if viewer.told:
             log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
         try:
@@ -209,21 +204,21 @@ class Streams:
         try:
             frame = camera.read()
         except EOFError:
-            self._forget_camera()
+            self._close_camera()
             return None
-        # at one frame in 5 s a picture of 5 s is no old one
+        # with one frame in 5 s, a picture that is 5 s old is not outdated
         self._hold_seconds = max(HOLD_SECONDS, 3 / camera.framerate)
         return frame
 
-    def _forget_camera(self) -> None:
+    def _close_camera(self) -> None:
         if self._camera is not None:
-            # closed here and nowhere else: a number closed by another thread may be a new viewer's by now
+            # Only this thread closes it. Otherwise a new viewer could get the number of a descriptor still in use here.
             self._epoll.unregister(self._camera_fd)
             self._camera.close()
             self._camera, self._camera_fd = None, -1
 
     def _show(self, part: bytes, now: float) -> None:
-        """Send *part* to every viewer that is free for it; the hot path."""
+        """Send *part* to every viewer that is ready for it. This is the hot path."""
         self._shown, self._shown_at = part, now
         gone = []
         for viewer in self._viewers.values():
@@ -235,20 +230,20 @@ class Streams:
         for viewer, why in gone:
             self._drop(viewer, why)
 
-    def _stand_still(self, now: float) -> None:
-        """Nothing new has come: show the last picture again, or the card."""
+    def _repeat(self, now: float) -> None:
+        """Show the last picture again, or the no-signal picture if it is too old."""
         if now - self._fresh_at >= self._hold_seconds:
-            self._show(self._card(), now)
+            self._show(self._no_signal(), now)
             return
-        self._card()  # has it drawn, so that it is there in the right size when it is needed
+        self._no_signal()  # starts the drawing, so that it is ready in the right size when it is needed
         if self._shown is not None:
             self._show(self._shown, now)
         else:
             self._shown_at = now
 
-    def _sweep(self, now: float) -> None:
-        """Drop who takes nothing any more."""
-        self._sweep_at = now + REPEAT_SECONDS
+    def _drop_stalled(self, now: float) -> None:
+        """Disconnect viewers that have taken nothing for the configured time."""
+        self._stalled_check_at = now + REPEAT_SECONDS
         for viewer in list(self._viewers.values()):
             if viewer.part is not None and now - viewer.moved_at > self._viewer_timeout_seconds:
                 self._drop(viewer, f"took nothing for {self._viewer_timeout_seconds:g} s")

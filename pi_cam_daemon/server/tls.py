@@ -1,7 +1,4 @@
-"""TLS for those who look: the certificate, the handshake, and a socket that the stream loop uses like any other.
-
-Loaded only where there is a certificate.
-"""
+"""TLS: context, handshake, and a socket that behaves like a plain one. Imported only if there is a certificate."""
 
 from __future__ import annotations
 
@@ -14,21 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.server.request import set_deadline
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 log = logging.getLogger(__name__)
 
-# For TLS 1.2; those of 1.3 are all sound. Keys that are forgotten, and authenticated encryption.
+# For TLS 1.2: only ephemeral keys and authenticated encryption. Those of TLS 1.3 are all good.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class TlsSocket(ssl.SSLSocket):
-    """Behaves as a plain socket does where `ssl`'s would not."""
+    """Behaves like a plain socket where SSLSocket does not."""
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        """As much of *data* as goes at once; BlockingIOError if that is nothing. OpenSSL takes 16 KiB at a time."""
+        """Send as much of *data* as possible; OpenSSL takes 16 KiB at a time. Raises BlockingIOError for none."""
         view = memoryview(data)
         sent = 0
         try:
@@ -40,23 +38,20 @@ class TlsSocket(ssl.SSLSocket):
         return sent
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
-        """All of *data* within the timeout, which `ssl` grants anew for each record of 16 KiB."""
+        """Send all of *data* within one timeout. SSLSocket would start it again for each record of 16 KiB."""
         timeout = self.gettimeout()
         deadline = None if timeout is None else time.monotonic() + timeout
         view = memoryview(data)
         try:
             while view:
                 if deadline is not None:
-                    left = deadline - time.monotonic()
-                    if left <= 0:
-                        raise TimeoutError("timed out")
-                    self.settimeout(left)
+                    set_deadline(self, deadline)
                 view = view[super().send(view, flags) :]
         finally:
             self.settimeout(timeout)
 
     def shutdown(self, how: int) -> None:
-        """Also say by TLS that nothing more comes, without waiting for what the other says to that."""
+        """Also send TLS's close_notify, without waiting for the answer."""
         self.settimeout(0)
         with contextlib.suppress(OSError, ValueError):
             self.unwrap()
@@ -64,11 +59,10 @@ class TlsSocket(ssl.SSLSocket):
 
 
 def context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What handshakes need: *certificate* with those that lead to its root, and its *key*. Raises ConfigError."""
+    """Return the TLS context for *certificate*, a chain in PEM form, and its *key*. Raises ConfigError."""
     for name, path in (("tls_certificate", certificate), ("tls_key", key)):
         try:
-            with path.open("rb"):
-                pass
+            path.open("rb").close()
         except OSError as error:
             raise ConfigError([f"http.{name}: {path}: {error.strerror}"]) from None
     if key.stat().st_mode & 0o007:
@@ -76,12 +70,12 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     made.set_ciphers(_CIPHERS)
-    # the client knows what is quick on a phone; and nobody makes the server shake hands without end
+    # The client chooses the cipher that is fast on its processor. It must not renegotiate, which costs the server.
     made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     made.options |= ssl.OP_NO_RENEGOTIATION
     made.sslsocket_class = TlsSocket
     try:
-        # without an answer here OpenSSL would ask for the key's password at a terminal, and wait
+        # without a password here OpenSSL would ask for it at the terminal
         made.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError([f"http.tls_certificate, http.tls_key: {_reason(certificate, key, error)}"]) from None
@@ -90,7 +84,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _reason(certificate: Path, key: Path, error: Exception) -> str:
     reason = getattr(error, "reason", "") or ""
-    # what OpenSSL says of another key of the same kind, and of one of another kind
+    # OpenSSL's reasons for another key of the same type, and of another type
     if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return f"{key} is not the key of {certificate}"
     if b"ENCRYPTED" in key.read_bytes():
@@ -99,14 +93,11 @@ def _reason(certificate: Path, key: Path, error: Exception) -> str:
 
 
 def shake_hands(connection: socket.socket, made: ssl.SSLContext, deadline: float) -> TlsSocket:
-    """Take *connection* over and agree on keys with the other side, before *deadline*. Raises OSError."""
+    """Take over *connection*, and finish the handshake before *deadline* (monotonic). Raises OSError."""
     secured = made.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
     assert isinstance(secured, TlsSocket)
     try:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        secured.settimeout(left)
+        set_deadline(secured, deadline)
         secured.do_handshake()
     except BaseException:
         secured.close()

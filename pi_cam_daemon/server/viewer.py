@@ -1,4 +1,4 @@
-"""Send the stream to one connection: one part at a time, as much of it as the socket takes."""
+"""One connection that gets the stream: sends one part at a time, as much of it as the socket takes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import socket
 
 from pi_cam_daemon.server.access import Client
 
-# Unsent bytes the kernel may hold for a viewer. Without it up to 4 MiB of old pictures queue there: a reader of
-# 0.5 MB/s sees what happened 6 s ago; with it, 0.4 s.
+# Unsent bytes that the kernel may hold for a viewer. Without a limit up to 4 MiB of old pictures queue there, and a
+# client that reads 0.5 MB/s sees pictures 6 s late; with it 0.4 s.
 _UNSENT_BYTES = 16 * 1024
 _TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
 
 
 class Viewer:
-    """One connection that gets the stream; *part* is what it is in the middle of, from *offset* on."""
+    """One connection that gets the stream: *part* is being sent, from *offset* on, and *last* was begun last."""
 
     __slots__ = (
         "client", "due", "interval", "last", "moved_at", "offset", "opening", "part", "pictures", "since", "sock",
@@ -33,22 +33,22 @@ class Viewer:
         self.offset = 0
         self.due = 0.0
         self.pictures = 0
-        self.told = True  # its coming was logged, and so its leaving will be
+        self.told = True  # its arrival was logged, so its departure will be, too
         self.since = self.moved_at = now
 
     def welcome(self, shown: bytes | None, now: float) -> None:
-        """Send the opening, and what is *shown* in the same write: the first paint needs no further wait."""
+        """Send the opening and the part *shown* in one write, so that the first picture appears at once."""
         if shown is None:
             self._write(self.opening, now)
         else:
             self.begin(shown, now, self.opening)
 
     def begin(self, part: bytes, now: float, head: bytes = b"") -> None:
-        """Send *part* behind *head*, as much of it as goes; raises OSError when the viewer is gone."""
+        """Begin to send *head* and *part*. Raises OSError if the connection is lost."""
         self.last = part
         self.pictures += 1
         if self.interval:
-            # by due time, so that the rate holds on average however the camera's frames fall
+            # counted from the time due, so that the average rate is right for any frame rate of the camera
             self.due += self.interval
             if self.due <= now:
                 self.due = now + self.interval
@@ -63,7 +63,7 @@ class Viewer:
             self.part, self.offset, self.moved_at = part, sent, now
 
     def push(self, now: float) -> None:
-        """Go on with what was begun; raises OSError when the viewer is gone."""
+        """Send more of the part that was begun. Raises OSError if the connection is lost."""
         part = self.part
         if part is None:
             return

@@ -1,0 +1,23 @@
+"""HTTP server: accepts connections, answers requests, sends the stream. Only daemon, cli and commands may import it.
+
+app.py             App, which every request uses, and Policy, the rules in force
+listener.py        accept loop: checks address and limits, starts one thread per connection
+handler.py         requests of one connection: reads, checks, routes and answers them
+request.py         parser for requests, with limits of bytes and time
+answers.py         parts of answers: header bytes, Content-Security-Policy, files of the page, page for a refusal
+refused.py         Refused, the exception for a request that is not served, and its reasons
+lingering.py       lingering close: refused clients get their answer before the connection ends
+access.py          access by network, and trusted proxies
+hosts.py           check of Host and Origin, CORS
+credentials.py     loading of users, certificate and key
+logins.py          passwords (HTTP Basic) and lock-outs
+tls.py             TLS context, handshake and socket
+limits.py          limits on connections and viewers
+counts.py          counters for /metrics, log of refusals
+metrics.py         /metrics
+report.py          /state and /healthz
+streams.py         stream loop: one thread sends the stream to all viewers
+viewer.py          one connection that gets the stream
+stills.py          /still.jpg
+live_controls.py   /controls: settings changed while the camera runs
+"""
