@@ -1,7 +1,4 @@
-"""Writes the Exif segment of a JPEG (CIPA DC-008, version 2.32), without a thumbnail.
-
-Programs that search a stream for the next start marker (FFD8) would take a thumbnail for a picture.
-"""
+"""Writes Exif segments (CIPA DC-008 2.32), without thumbnails: programs that search for FFD8 take them for pictures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Parses the header of a JPEG, checks that the picture is whole, and repairs the usual faults of cameras.
 
-Python code reads the header segments only, so a frame of any size takes microseconds. The markers are those of ITU-T
-T.81, annex B.
+Only the header segments are read, so a frame of any size takes microseconds. The markers are those of ITU-T T.81.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ Header = tuple[int, int, bool, list[tuple[int, int]], int, int]
 def parse(jpeg: Bytes) -> Header:
     """Parse the segments of *jpeg* up to its picture data; JpegError if one of them is invalid.
 
-    It runs once per frame, and by then the processor's caches hold nothing of it any more: short code is what makes it
-    fast, more than few iterations.
+    It runs once per frame, with cold processor caches: the amount of code matters more than the number of iterations.
     """
     if jpeg[:2] != b"\xff\xd8":
         raise JpegError("it does not start with FFD8")

@@ -1,7 +1,4 @@
-"""Turns and mirrors pictures by the cheapest exact method (docs/decisions/003-rotation.md).
-
-OpenCV is imported inside functions: the pictures of most cameras do not need it.
-"""
+"""Turns and mirrors pictures by the cheapest exact method (docs/decisions/003-rotation.md); loads OpenCV if needed."""
 
 from __future__ import annotations
 

@@ -20,10 +20,7 @@ class _TjTransform(ctypes.Structure):
 
 
 class Lossless:
-    """Turns JPEGs without loss: it moves and turns their blocks and decodes no pixels. *op* is a TJXOP.
-
-    OSError if the library is not installed.
-    """
+    """Turns the blocks of JPEGs without decoding pixels. *op* is a TJXOP; OSError if the library is not installed."""
 
     def __init__(self, op: int) -> None:
         # None of the bindings on PyPI turns pictures with the libjpeg-turbo 2 of Raspberry Pi OS. These functions have

@@ -26,9 +26,8 @@ class Kind(enum.StrEnum):
 class Control:
     """One setting of a camera that can be changed while it runs.
 
-    *value* is the last value that was set. None, in *default* too, means that the camera decides. *zero* says what 0
-    means where it is accepted although it lies outside the limits. An *inactive* control has no effect at the moment,
-    because of the value of another one.
+    *value* is the last one that was set; None, in *default* too, means that the camera decides. If *zero* is given, 0
+    is accepted outside the limits too, and that is its meaning. Another control makes an *inactive* one ineffective.
     """
 
     name: str
@@ -51,14 +50,14 @@ class Control:
         limits = f"from {toml(self.minimum)} to {toml(self.maximum)}" if self.minimum is not None else ""
         zero = f"0 ({self.zero}) or " if self.zero else ""
         unit = f" {self.unit}" if self.unit else ""
-        what = {
+        values = {
             Kind.NUMBER: f"{zero}a number {limits}{unit}",
             Kind.INTEGER: f"{zero}an integer {limits}{unit}",
             Kind.BOOLEAN: "true or false",
             Kind.CHOICE: " or ".join(map(toml, self.choices)),
             Kind.RECTANGLE: RECTANGLE_ACCEPTED,
         }[self.kind]
-        return f"{what}, or null for the default"
+        return f"{values}, or null for the default"
 
     def check(self, raw: object) -> Value:
         """Return *raw* as it is stored. ValueError says what is wrong and what is accepted."""

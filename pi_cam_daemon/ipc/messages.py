@@ -1,4 +1,7 @@
-"""Payloads of the messages between the camera process and the server; protocol.py frames them."""
+"""Payloads of the messages between the camera process and the server; protocol.py frames them.
+
+The server does not trust the camera process: `from_json` and `from_message` raise ProtocolError for an invalid payload.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,7 @@ _LONGEST = 2000
 class CameraInfo:
     """HELLO: the settings that the camera really uses, read back after it was opened.
 
-    *framerate* is in frames per second. *encoder* names the JPEG encoder. *reason* says why this camera was chosen; it
-    is empty if the configuration names the camera.
+    *framerate* is in frames per second. *reason* says why `auto` chose this camera; else it is empty.
     """
 
     kind: str
@@ -41,7 +43,6 @@ class CameraInfo:
 
     @classmethod
     def from_json(cls, text: bytes) -> CameraInfo:
-        """Parse a message of the camera process; ProtocolError if it is invalid."""
         try:
             info = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
@@ -57,8 +58,7 @@ class CameraInfo:
 class Report:
     """CONTROLS: the answer to the SetControls with this *number*, which is 0 when the camera opens.
 
-    *applied* holds every control that was set, those too that had to change with another one. *refused* gives the
-    reason for each that was not set.
+    *applied* includes controls that had to change with another one. *refused* gives the reason for each control.
     """
 
     number: int
@@ -71,7 +71,6 @@ class Report:
 
     @classmethod
     def from_json(cls, text: bytes) -> Report:
-        """Parse a message of the camera process; ProtocolError if it is invalid."""
         try:
             fields = json.loads(text)
             controls = tuple(
@@ -100,7 +99,6 @@ class Still:
 
     @classmethod
     def from_message(cls, message: Message) -> Still:
-        """Parse a message of the camera process; ProtocolError if it is invalid."""
         if len(message.view) <= COUNT.size:
             raise ProtocolError("a STILL message without content")
         (number,) = COUNT.unpack_from(message.view)
@@ -122,7 +120,6 @@ class ErrorMessage:
 
     @classmethod
     def from_json(cls, text: bytes) -> ErrorMessage:
-        """Parse a message of the camera process; ProtocolError if it is invalid."""
         try:
             fields = json.loads(text)
             return cls(SourceError(str(fields["message"]), Cause(fields["cause"]), str(fields["hint"])))
