@@ -172,7 +172,7 @@ class Picture(NamedTuple):
 
 
 class Capture:
-    """Configures an open camera and reads its pictures. Its attributes are the real settings; JPEGs have 0 *row_bytes*."""
+    """Configures an open camera and reads its pictures. Attributes: the real settings (*row_bytes* is 0 for JPEGs)."""
 
     def __init__(self, fd: int, pixel_format: str, width: int, height: int, framerate: float) -> None:
         self._fd = fd

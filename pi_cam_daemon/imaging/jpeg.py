@@ -57,8 +57,8 @@ _STANDARD_DHT = bytes.fromhex(
 )
 
 
-# Width and height in pixels; has Huffman tables; start and end of each segment of application data or comment; offset
-# of the marker SOS and of the picture data behind it. A class would take 5 % of the time of `repair`.
+# Width and height in pixels; True if there are Huffman tables; start and end of each segment of application data or
+# comment; offset of the marker SOS, and of the picture data. A class would take 5 % of the time of `repair`.
 Header = tuple[int, int, bool, list[tuple[int, int]], int, int]
 
 
