@@ -1,6 +1,6 @@
-"""Chooses the source that the configuration asks for.
+"""Creates the source that the configuration asks for.
 
-Each kind's module is imported only where it is needed: OpenCV, TLS and videodev2 cost a Pi Zero seconds and megabytes.
+Each kind's module is imported only if it is needed: OpenCV, TLS and videodev2 cost a Pi Zero seconds and megabytes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
 
-# how often a USB camera is looked for while the test picture takes its place
+# interval of the search for a USB camera while the test picture is shown
 _LOOK_SECONDS = 3.0
 
 
 def choose(config: CameraConfig) -> tuple[Source, str]:
-    """Return the source that *config* asks for, and why it was taken (empty unless `auto` decided)."""
+    """Return the source that *config* asks for, and the reason for the choice if source.kind is "auto"."""
     return _auto(config) if config.kind == "auto" else (_build(config.kind, config), "")
 
 
@@ -43,7 +43,7 @@ def _build(kind: str, config: CameraConfig) -> Source:
 
 
 def _auto(config: CameraConfig) -> tuple[Source, str]:
-    """Return the CSI camera, else a USB camera, else the test picture until there is one."""
+    """Return the CSI camera, else a USB camera, else the test picture until there is a USB camera."""
     from pi_cam_daemon.camera import csi, usb
 
     try:
@@ -62,7 +62,7 @@ def _auto(config: CameraConfig) -> tuple[Source, str]:
 
 
 class _Stopgap:
-    """The test *picture* until *find* finds a USB camera: then SourceError, so that the next process takes that one."""
+    """Delivers the test *picture* until *find* finds a USB camera; then SourceError, and the next process uses it."""
 
     def __init__(self, picture: Source, find: Callable[[], object]) -> None:
         self._picture = picture
@@ -76,7 +76,7 @@ class _Stopgap:
 
 
 class _Lookout:
-    """Passes pictures on and looks for a USB camera now and then; stops the pictures when there is one."""
+    """Passes pictures on and searches for a USB camera meanwhile; stops the pictures once there is one."""
 
     def __init__(self, sink: Sink, commands: Commands, find: Callable[[], object]) -> None:
         self.found: object = None

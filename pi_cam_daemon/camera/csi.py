@@ -1,7 +1,6 @@
-"""The Raspberry Pi's own camera, through picamera2.
+"""Source for CSI cameras, through picamera2.
 
-picamera2 and libcamera are imported inside functions: they come from apt, exist on a Pi only, and take seconds to load
-on a Zero.
+picamera2 and libcamera are imported inside functions: they come from apt, on a Pi only, and load for seconds on a Zero.
 """
 
 from __future__ import annotations
@@ -29,20 +28,17 @@ from pi_cam_daemon.system import machine, setup
 
 log = logging.getLogger(__name__)
 
-# where libcamera looks for its own tuning files; one made from source comes first
+# libcamera's folders of tuning files; a libcamera built from source comes first
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
-# how soon a command is obeyed
+# interval of the check for commands while no picture arrives
 _CHECK_SECONDS = 0.2
-# from the camera's start to a picture of full size; the server's patience is a little longer (stills.py)
+# from the camera's start to a picture of full size; the server's deadline is a little longer (stills.py)
 _STILL_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A CSI camera.
-
-    *index* counts as `rpicam-hello --list-cameras` does, *name* is the sensor, *id* its place on the board.
-    """
+    """A CSI camera: its number in `rpicam-hello --list-cameras`, the sensor's name, and libcamera's id for its port."""
 
     index: int
     name: str
@@ -50,38 +46,32 @@ class Camera:
 
 
 def cameras() -> list[Camera]:
-    """The CSI cameras, in picamera2's order; SourceError without picamera2 or without permission to look."""
+    """Return the CSI cameras, in picamera2's order; SourceError without picamera2 or without permission."""
     Picamera2 = _import_picamera2()
     with _explained():
-        # libcamera looks for cameras, and reads the tuning file, only when its manager is made; picamera2 keeps one.
+        # libcamera searches and reads the tuning file only when its manager is created; picamera2 keeps the manager.
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
     if not found and (nodes := machine.forbidden_nodes(Path("/dev"))):
         raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
-    # webcams come last in the list, so that leaving them out changes no index
+    # USB cameras come last in the list, so omitting them changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
 
 
 def choose_camera(found: list[Camera], wanted: str) -> Camera:
-    """The camera with the index or Id *wanted*, the first one if that is empty; SourceError if it is not there."""
+    """Return the camera with the index or id *wanted*, or the first one if that is empty; SourceError if none fits."""
     for camera in found:
         if wanted in ("", str(camera.index), camera.id):
             return camera
     if not found:
-        raise SourceError(
-            "picamera2 finds no CSI camera",
-            Cause.MISSING,
-            "Check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay",
-        )
-    there = "; ".join(f"{camera.index} is {camera.name}, {camera.id}" for camera in found)
-    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, f"Set csi.camera to one of these: {there}")
+        hint = "Check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay"
+        raise SourceError("picamera2 finds no CSI camera", Cause.MISSING, hint)
+    choices = "; ".join(f"{camera.index} is {camera.name}, {camera.id}" for camera in found)
+    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, f"Set csi.camera to one of these: {choices}")
 
 
 class CsiSource:
-    """One CSI camera, its controls set to *settings* from the start.
-
-    *allocator*, *encoder* and *still_encoder* stand in for picamera2's buffers and for the choice of encoders.
-    """
+    """Delivers the pictures of one CSI camera. *settings* are its first controls; tests set the other arguments."""
 
     def __init__(
         self,
@@ -99,7 +89,7 @@ class CsiSource:
         self._allocator = allocator
         self._make_encoder = encoder
         self._make_still_encoder = still_encoder
-        self._applied: dict[str, Any] = {}  # libcamera's controls as they were set last
+        self._applied: dict[str, Any] = {}  # the last values of libcamera's controls
 
     def run(self, sink: Sink, commands: Commands) -> None:
         with _explained():
@@ -123,47 +113,48 @@ class CsiSource:
         tuning = None
         if self._csi.tuning_file:
             tuning = str(find_tuning_file(self._csi.tuning_file, Picamera2.platform.name.lower(), _TUNING_FOLDERS))
-            # Picamera2() sets it too, but libcamera reads it when cameras() makes its manager.
+            # Picamera2() sets it too, but too late: libcamera reads it in cameras().
             os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
         camera = choose_camera(cameras(), self._csi.camera)
         return Picamera2(camera.index, tuning=tuning, allocator=self._allocator), camera.name
 
     def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
-        """Configure the camera, tell *sink* what it gives and let it run; its frames' output, and its controls."""
+        """Configure and start the camera, and report it to *sink*; return the output and the controls."""
         framerate = self._configure(picam2)
         self._applied.clear()
 
         def apply(values: dict[str, Any]) -> None:
             picam2.set_controls(values)
             self._applied.update(values)
+            self._applied.pop("AfTrigger", None)  # an action, not a value
 
         controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), apply)
         report = controls.start(self._settings)
-        given = picam2.camera_configuration()["main"]
-        width, height = given["size"]
+        main = picam2.camera_configuration()["main"]
+        width, height = main["size"]
         self._draw_overlay(picam2)
         if (width, height) != (self._video.width, self._video.height):
             log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
         if framerate != self._video.framerate:
             log.warning("%s gives %.2f frames a second, not %g", name, framerate, self._video.framerate)
-        # Before the camera: no frame comes ahead of the announcement, and an encoder that fails is not announced.
+        # The camera starts last: no frame precedes the report, and an encoder that fails is not reported.
         output, encoder_name = self._start_encoder(picam2, sink)
-        size = self._rest(picam2).size(width, height)
-        sink.opened(CameraInfo("csi", name, *size, framerate, given["format"], encoder_name))
+        size = self._orientation(picam2).size(width, height)
+        sink.opened(CameraInfo("csi", name, *size, framerate, main["format"], encoder_name))
         sink.controls(report)
         picam2.start()
         return output, controls
 
     def _start_encoder(self, picam2: Any, sink: Sink) -> tuple[Any, str]:
-        """What hands its pictures to *sink*, and its name."""
+        """Start an encoder that passes its pictures to *sink*; return its output and the name to show for it."""
         width, height = picam2.camera_configuration()["main"]["size"]
         encoder, name = self._make_encoder(width, height, self._video.quality)
-        output = output_to(sink, encoder, self._rest(picam2))
+        output = output_to(sink, encoder, self._orientation(picam2))
         picam2.start_encoder(encoder, output)
         return output, name
 
     def _draw_overlay(self, picam2: Any) -> None:
-        """Have the overlay drawn on the luma of each picture, before the encoder gets it."""
+        """Draw the overlay into the luma of each picture, before the encoder gets it."""
         overlay = overlay_of(self._video)
         if overlay is None:
             return
@@ -172,35 +163,34 @@ class CsiSource:
         def draw(request: Any) -> None:
             width, height = request.config["main"]["size"]
             with MappedArray(request, "main") as mapped:
-                overlay.draw(self._rest(picam2).view(mapped.array[:height, :width]))
+                overlay.draw(self._orientation(picam2).view(mapped.array[:height, :width]))
 
         picam2.pre_callback = draw
 
     def _take_still(self, picam2: Any, name: str, number: int, sink: Sink) -> Any:
-        """Switch the sensor to its full size for one picture, and back; the output of the stream from now on."""
+        """Switch the sensor to its full size for one picture, and back; return the new output of the stream."""
         picam2.stop_recording()
         still = self._full_size(picam2, name, number)
         self._configure(picam2)
-        # configuring forgets them
-        picam2.set_controls(self._lasting())
+        picam2.set_controls(self._applied)  # configuring resets them
         output, _ = self._start_encoder(picam2, sink)
         picam2.start()
         sink.still(still)
         return output
 
     def _full_size(self, picam2: Any, name: str, number: int) -> Still:
-        # what is zoomed at has fewer pixels, and what is left out of the stream on purpose stays out of the still
+        """Take the still *number*: the region of the stream, with all its pixels."""
         size = self._applied.get("ScalerCrop", (0, 0, *picam2.sensor_resolution))[2:]
         sensor = {"output_size": tuple(picam2.sensor_resolution)}
         try:
-            # one buffer, for twelve million pixels take 18 MB of CMA memory
+            # one buffer: twelve million pixels take 18 MB of CMA memory
             picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, buffer_count=1))
         except (RuntimeError, OSError) as error:
             why = explain(error)
             return Still(number, refused=f"No picture of full size: {why.message}{f'. {why.hint}' if why.hint else ''}")
         self._hold_rate(picam2)
-        picam2.set_controls(self._lasting())
-        orientation = self._rest(picam2)
+        picam2.set_controls(self._applied)
+        orientation = self._orientation(picam2)
         width, height = picam2.camera_configuration()["main"]["size"]
         encoder, _ = self._make_still_encoder(width, height, self._video.quality)
         picam2.start()
@@ -214,15 +204,8 @@ class CsiSource:
         photo = _photo(name, metadata)
         return Still(number, orientation.described(orientation.jpeg(jpeg), photo), photo.captured_ns)
 
-    def _lasting(self) -> dict[str, Any]:
-        """What was set, without what only happens once."""
-        return {control: value for control, value in self._applied.items() if control != "AfTrigger"}
-
     def _configure(self, picam2: Any) -> float:
-        """Set size, flips and frame rate, and return the frame rate that the camera will keep.
-
-        libcamera replaces what it cannot give: a picture of another size is worth more than none.
-        """
+        """Set size, flips and frame rate; return the real frame rate. libcamera replaces a size that it cannot give."""
         size = self._video.width, self._video.height
         for sensor in self._sensor_modes(picam2):
             picam2.configure(self._configuration(picam2, size, sensor, self._csi.buffer_count))
@@ -234,51 +217,43 @@ class CsiSource:
         import libcamera
 
         video = self._video
-        # Flips are free in the sensor, and half a turn is both. A quarter turn it cannot do: it flips so that what is
-        # left is to transpose, which is lossless with a JPEG of any size.
+        # Flips in the sensor are free, and half a turn is both. For a quarter turn the sensor flips so that only a
+        # transposition is left, which is lossless for a JPEG of any size.
         transform = libcamera.Transform(
             hflip=video.hflip != (video.rotation in (180, 270)), vflip=video.vflip != (video.rotation in (90, 180))
         )
         return picam2.create_video_configuration(
-            # what all encoders take as it is, at 1.5 bytes a pixel instead of 4
+            # every encoder takes it without conversion; it has 1.5 bytes per pixel instead of 4
             main={"size": size, "format": "YUV420"},
-            # A raw stream costs another buffer_count frames of the sensor's size in the CMA memory, which a Zero has
-            # little of. It once was needed to choose the sensor's mode; now `sensor` does that.
-            raw=None,
+            raw=None,  # a raw stream takes buffer_count frames of the sensor's size in the scarce CMA memory
             sensor=sensor,
             transform=transform,
-            # JPEG's colours: BT.601, full range. Video's default would look pale.
+            # JPEG's colours: BT.601, full range. The default for video would look pale.
             colour_space=libcamera.ColorSpace.Sycc(),
             buffer_count=buffer_count,
         )
 
     def _hold_rate(self, picam2: Any) -> float:
-        """Have frames come at the rate that is configured, or the nearest to it, which is returned."""
+        """Set the configured frame rate, or the nearest possible one, and return it."""
         wanted_us = round(1e6 / self._video.framerate)
         shortest_us, longest_us, _ = picam2.camera_controls["FrameDurationLimits"]
         frame_us = int(min(max(wanted_us, shortest_us), longest_us))
-        # picamera2's FrameRate sets this same control, without regard to the limits
+        # picamera2's FrameRate sets the same control, but ignores the limits
         picam2.set_controls({"FrameDurationLimits": (frame_us, frame_us)})
         return self._video.framerate if frame_us == wanted_us else 1e6 / frame_us
 
-    def _rest(self, picam2: Any) -> Orientation:
-        """What is left to do after the flips that the camera does."""
-        video = self._video
-        done = picam2.camera_configuration()["transform"]
-        return Orientation(
-            video.rotation,
-            video.hflip != bool(done.hflip),
-            video.vflip != bool(done.vflip),
-            video.rotation_method,
-            video.quality,
-        )
+    def _orientation(self, picam2: Any) -> Orientation:
+        """Return the orientation that is left to do after the camera's own flips."""
+        video, done = self._video, picam2.camera_configuration()["transform"]
+        hflip, vflip = video.hflip != bool(done.hflip), video.vflip != bool(done.vflip)
+        return Orientation(video.rotation, hflip, vflip, video.rotation_method, video.quality)
 
     def _sensor_modes(self, picam2: Any) -> list[dict[str, Any]]:
-        """The sensor modes to try, best first.
+        """Return the sensor modes to try, best first.
 
-        picamera2 takes the mode nearest to the picture's size, and the small modes of many sensors see only the middle:
-        at 640x480 an IMX219 shows two fifths of the width. The mode of half the full resolution is binned, sees all of
-        it, and gives 40 frames a second and more on the usual sensors. Faster or larger is picamera2's choice.
+        picamera2 takes the mode nearest to the picture's size, but the small modes of many sensors see only the middle:
+        at 640x480 an IMX219 shows two fifths of the width. The mode of half the full size is binned, sees everything,
+        and gives at least 40 frames per second on the usual sensors. For faster or larger ones picamera2 chooses.
         """
         half = tuple(side // 2 for side in picam2.sensor_resolution)
         if self._video.width <= half[0] and self._video.height <= half[1]:
@@ -287,47 +262,39 @@ class CsiSource:
 
 
 def _photo(name: str, metadata: Mapping[str, Any]) -> Photo:
-    """What libcamera says of a picture; webcams and the like tell neither exposure nor gains."""
+    """Convert libcamera's metadata of a picture; some cameras have neither exposure nor gains."""
     now_ns = time.monotonic_ns()
-    exposure_us, gain = metadata.get("ExposureTime"), metadata.get("AnalogueGain")
-    return Photo(
-        min(metadata.get("SensorTimestamp", now_ns), now_ns),
-        name,
-        exposure_us,
-        # a gain of 1 is called ISO 100, as in rpicam-apps
-        None if gain is None else round(100 * gain * metadata.get("DigitalGain", 1.0)),
-    )
+    captured_ns, gain = min(metadata.get("SensorTimestamp", now_ns), now_ns), metadata.get("AnalogueGain")
+    # a gain of 1 is ISO 100, as in rpicam-apps
+    iso = None if gain is None else round(100 * gain * metadata.get("DigitalGain", 1.0))
+    return Photo(captured_ns, name, metadata.get("ExposureTime"), iso)
 
 
 def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
-    """The path of libcamera's tuning file *name* for *platform* (vc4 or pisp), or *name* itself if that is a path."""
+    """Return the path of libcamera's tuning file *name* for *platform* (vc4 or pisp); *name* may be a path itself."""
     candidates = [Path(name)] if "/" in name else [folder / platform / name for folder in folders]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise SourceError(
-        f"There is no tuning file {name}", Cause.SETTINGS, f"Looked for {' and '.join(map(str, candidates))}"
-    )
+    hint = f"Looked for {' and '.join(map(str, candidates))}"
+    raise SourceError(f"There is no tuning file {name}", Cause.SETTINGS, hint)
 
 
 def _import_picamera2() -> Any:
     try:
         from picamera2 import Picamera2
-    # ValueError: "numpy.dtype size changed", when pip's numpy does not suit apt's simplejpeg
+    # ValueError: "numpy.dtype size changed", if pip's numpy does not fit apt's simplejpeg
     except (ImportError, ValueError) as error:
-        raise SourceError(
-            f"picamera2 cannot be loaded: {error}",
-            Cause.MISSING,
-            setup.progress()
-            or "Run sudo apt install python3-picamera2 --no-install-recommends; a virtual environment needs "
-            "--system-site-packages, and no numpy of its own",
-        ) from error
+        install = "Run sudo apt install python3-picamera2 --no-install-recommends"
+        venv = "a virtual environment needs --system-site-packages, and no numpy of its own"
+        hint = setup.progress() or f"{install}; {venv}"
+        raise SourceError(f"picamera2 cannot be loaded: {error}", Cause.MISSING, hint) from error
     return Picamera2
 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turns what picamera2 raises for a camera that fails into SourceError."""
+    """Convert the exceptions that picamera2 raises for a failed camera to SourceError."""
     try:
         yield
     except SourceError:
@@ -337,27 +304,23 @@ def _explained() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> SourceError:
-    """The SourceError for an exception out of picamera2, which wraps libcamera's and the kernel's in its own."""
+    """Return the SourceError for an exception of picamera2, which may wrap one of libcamera or of the kernel."""
     chain = [error]
-    while deeper := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(deeper)
-    said = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
+    while wrapped := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(wrapped)
+    texts = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
     for link in chain:
         if isinstance(link, PermissionError):
             return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
-            return SourceError(
-                f"No memory for the camera's buffers: {link}",
-                Cause.LOST,
+            hint = (
                 "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
-                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt",
+                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt"
             )
-    if any(busy in said for busy in ("resource busy", "in use by another process", "did not complete")):
-        return SourceError(
-            f"The camera does not open: {said}",
-            Cause.BUSY,
-            "Another program may hold it; `sudo fuser /dev/media*` tells which",
-        )
-    if any(refused in said for refused in ("Invalid camera configuration", "Configuration failed")):
-        return SourceError(f"The camera refuses its settings: {said}", Cause.SETTINGS)
-    return SourceError(f"The camera failed: {said}")
+            return SourceError(f"No memory for the camera's buffers: {link}", Cause.LOST, hint)
+    if any(busy in texts for busy in ("resource busy", "in use by another process", "did not complete")):
+        hint = "Another program may use it; `sudo fuser /dev/media*` tells which"
+        return SourceError(f"The camera does not open: {texts}", Cause.BUSY, hint)
+    if any(refused in texts for refused in ("Invalid camera configuration", "Configuration failed")):
+        return SourceError(f"The camera refuses its settings: {texts}", Cause.SETTINGS)
+    return SourceError(f"The camera failed: {texts}")

@@ -1,7 +1,6 @@
-"""The controls of a CSI camera: rpicam-apps' words for what libcamera lists of it.
+"""Controls of a CSI camera: libcamera's controls, under the names of rpicam-apps' options.
 
-libcamera's numbers are those of its control_ids_core.yaml and control_ids_draft.yaml, rpicam-apps' words those of its
-options.
+libcamera's numbers are those of its control_ids_core.yaml and control_ids_draft.yaml.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _NUMBERS = {
     "saturation": "Saturation",
     "sharpness": "Sharpness",
 }
-# custom modes are left out: they need numbers of their own
+# without the custom modes: they need parameters of their own
 _CHOICES = {
     "awb": (
         "AwbMode",
@@ -36,40 +35,35 @@ _CHOICES = {
     "autofocus_mode": ("AfMode", {"manual": 0, "auto": 1, "continuous": 2}),
     "autofocus_range": ("AfRange", {"normal": 0, "macro": 1, "full": 2}),
     "autofocus_speed": ("AfSpeed", {"normal": 0, "fast": 1}),
-    # that of the ISP; a sensor's own has to be switched on before the camera is opened
+    # the ISP's HDR; a sensor's own has to be switched on before the camera is opened
     "hdr": ("HdrMode", {"off": 0, "single-exp": 3}),
 }
-# what rpicam-vid starts with, where libcamera's default is another: it would leave a lens where it happens to be
+# rpicam-vid's defaults where they differ from libcamera's, which would leave the lens where it is
 _DEFAULTS = {"autofocus_mode": "continuous", "denoise": "cdn_fast"}
-# exposure and gain: 0 gives them back to libcamera; its newer versions have a switch for it (0 automatic, 1 manual)
+# the limits of ScalerCrop in a camera that lacks it
+_NO_CROP = (None, (0, 0, 0, 0), None)
+# 0 makes exposure or gain automatic; newer versions of libcamera have a mode for that (0 automatic, 1 manual)
 _AUTOMATIC = {"shutter": ("ExposureTime", "ExposureTimeMode"), "gain": ("AnalogueGain", "AnalogueGainMode")}
 
 
 class CsiControls:
-    """What a camera with these *limits* (picamera2's camera_controls) at *frame_us* a frame lets people set.
+    """Lists, sets and remembers the controls of a camera with these *limits* (picamera2's camera_controls).
 
-    *apply* takes libcamera's controls and raises RuntimeError for those that it does not know. libcamera does not tell
-    what is set, so that is remembered here.
+    *frame_us* is the length of a frame. *apply* sets libcamera's controls; RuntimeError for unknown ones.
     """
 
     def __init__(self, limits: Limits, frame_us: int, apply: Callable[[dict[str, Any]], None]) -> None:
         self._limits = limits
+        self._whole: Rectangle = limits.get("ScalerCrop", _NO_CROP)[1]
         self._apply = apply
-        found = (
-            *_automatic(limits, frame_us),
-            *_numbers(limits),
-            *_choices(limits),
-            *_rectangles(limits),
-            *_focus(limits),
-        )
-        self._controls = {control.name: control for control in found}
+        self._controls = {control.name: control for control in _offered(limits, frame_us)}
 
     @property
     def controls(self) -> tuple[Control, ...]:
         return tuple(self._controls.values())
 
     def start(self, wanted: Mapping[str, object]) -> Report:
-        """Set what is *wanted*, and our own defaults where they are not libcamera's."""
+        """Set the values *wanted*, and those of our defaults that differ from libcamera's."""
         own = {name: None for name in _DEFAULTS if name in self._controls}
         if wanted.get("lens_position") is not None:
             own.pop("autofocus_mode", None)
@@ -78,11 +72,11 @@ class CsiControls:
         return dataclasses.replace(report, applied=applied)
 
     def set(self, number: int, wanted: Mapping[str, object]) -> Report:
-        """Set what is *wanted*: all that is accepted, or nothing if picamera2 refuses some of that."""
+        """Set every value *wanted* that is accepted; none if picamera2 refuses one of these."""
         taken, wrong = check(self.controls, wanted)
         wrong |= self._contradictions(taken)
-        values = {name: self._settled(name, value) for name, value in taken.items() if name not in wrong}
-        values |= self._taken_along(values)
+        values = {name: self._resolved(name, value) for name, value in taken.items() if name not in wrong}
+        values |= self._focus_changes(values)
         try:
             translated: dict[str, Any] = {}
             for name, value in values.items():
@@ -106,8 +100,8 @@ class CsiControls:
             wrong["autofocus_trigger"] = f'It works in autofocus_mode "auto" only, and that is "{mode}"'
         return wrong
 
-    def _taken_along(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """The lens is either moved by the autofocus or by hand."""
+    def _focus_changes(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return the focus control that changes with *values*: the lens is moved either by the autofocus or by hand."""
         if "lens_position" in values and "autofocus_mode" not in values and "autofocus_mode" in self._controls:
             if values["lens_position"] is not None:
                 return {"autofocus_mode": "manual"}
@@ -123,8 +117,8 @@ class CsiControls:
     def _default(self, name: str) -> Value:
         return self._controls[name].default if name in self._controls else None
 
-    def _settled(self, name: str, value: Value) -> Value:
-        """The value that is really set: the default for None, and a region in whole pixels of the sensor."""
+    def _resolved(self, name: str, value: Value) -> Value:
+        """Return the value that is really set: the default for None, and a region in whole pixels of the sensor."""
         if value is None:
             return self._default(name)
         if name == "roi":
@@ -132,7 +126,7 @@ class CsiControls:
         return value
 
     def _translated(self, name: str, value: Value) -> dict[str, Any]:
-        """libcamera's controls for one of ours."""
+        """Return libcamera's controls for one of ours."""
         if name in _NUMBERS:
             return {_NUMBERS[name]: value}
         if name in _CHOICES:
@@ -156,13 +150,8 @@ class CsiControls:
         assert name == "autofocus_trigger"
         return {"AfTrigger": 0}
 
-    @property
-    def _whole(self) -> Rectangle:
-        whole: Rectangle = self._limits["ScalerCrop"][1]
-        return whole
-
     def _pixels(self, fractions: Value, smallest: Rectangle = (0, 0, 1, 1)) -> Rectangle:
-        """A rectangle in fractions of the whole sensor as one in its pixels, no smaller than libcamera takes it."""
+        """Convert *fractions* of the whole sensor to pixels, not smaller than libcamera accepts."""
         assert isinstance(fractions, list)
         left, top, width, height = self._whole
         wide = min(max(round(fractions[2] * width), smallest[2]), width)
@@ -173,16 +162,18 @@ class CsiControls:
 
 
 def _fractions(pixels: Rectangle, whole: Rectangle) -> list[float]:
+    """Convert *pixels* to fractions of the *whole* sensor."""
     left, top, width, height = whole
     x, y, wide, high = pixels
     shares = ((x - left) / width, (y - top) / height, wide / width, high / height)
     return [round(share, 6) for share in shares]
 
 
-def _automatic(limits: Limits, frame_us: int) -> Iterator[Control]:
+def _offered(limits: Limits, frame_us: int) -> Iterator[Control]:
+    """Yield the controls that a camera with these *limits* has."""
     if "ExposureTime" in limits:
         shortest, longest, _ = limits["ExposureTime"]
-        # it cannot be longer than a frame, whose length is that of video.framerate
+        # an exposure cannot be longer than a frame
         longest = max(min(longest, frame_us), shortest, 1) if longest else frame_us
         yield _zero("shutter", Kind.INTEGER, max(1, shortest), longest, "automatic", "µs")
     if "AnalogueGain" in limits:
@@ -191,22 +182,11 @@ def _automatic(limits: Limits, frame_us: int) -> Iterator[Control]:
     if "AeFlickerPeriod" in limits and "AeFlickerMode" in limits:
         shortest, longest, _ = limits["AeFlickerPeriod"]
         yield _zero("flicker_period", Kind.INTEGER, max(1, shortest), longest, "off", "µs")
-
-
-def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit: str = "") -> Control:
-    off = 0 if kind is Kind.INTEGER else 0.0
-    return Control(name, kind, off, off, minimum, maximum, zero=zero, unit=unit)
-
-
-def _numbers(limits: Limits) -> Iterator[Control]:
     for name, control in _NUMBERS.items():
         if control in limits:
             least, most, default = limits[control]
             default = float(default or 0)
             yield Control(name, Kind.NUMBER, default, default, float(least), float(most))
-
-
-def _choices(limits: Limits) -> Iterator[Control]:
     for name, (control, numbers) in _CHOICES.items():
         if control in limits:
             least, most, default = (int(limit or 0) for limit in limits[control])
@@ -216,22 +196,20 @@ def _choices(limits: Limits) -> Iterator[Control]:
             start = ours if ours in words else theirs
             if len(words) > 1:
                 yield Control(name, Kind.CHOICE, start, start, choices=words)
-
-
-def _rectangles(limits: Limits) -> Iterator[Control]:
-    if "ScalerCrop" not in limits:
-        return
-    _, whole, usual = limits["ScalerCrop"]
+    _, whole, usual = limits.get("ScalerCrop", _NO_CROP)
     if whole[2] and whole[3]:
-        default = _fractions(usual, whole)
-        yield Control("roi", Kind.RECTANGLE, default, default)
+        region = _fractions(usual, whole)
+        yield Control("roi", Kind.RECTANGLE, region, region)
         if "AfWindows" in limits and "AfMetering" in limits:
             yield Control("autofocus_window", Kind.RECTANGLE)
-
-
-def _focus(limits: Limits) -> Iterator[Control]:
     if "LensPosition" in limits:
         least, most, _ = limits["LensPosition"]
         yield Control("lens_position", Kind.NUMBER, None, None, float(least), float(most), unit="dioptres")
     if "AfMode" in limits and "AfTrigger" in limits:
         yield Control("autofocus_trigger", Kind.ACTION)
+
+
+def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit: str = "") -> Control:
+    """Return a control that accepts 0 outside its limits and has it as default; *zero* says what 0 means."""
+    off = 0 if kind is Kind.INTEGER else 0.0
+    return Control(name, kind, off, off, minimum, maximum, zero=zero, unit=unit)

@@ -1,4 +1,4 @@
-"""picamera2's encoders: which one makes the JPEGs, and what hands them on."""
+"""Chooses one of picamera2's JPEG encoders and passes its pictures on."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pi_cam_daemon.imaging.orientation import Orientation
 
 log = logging.getLogger(__name__)
 
-# (width, height, quality 1..100) to a picamera2 encoder and its name for people
+# (width, height, quality 1 to 100) → a picamera2 encoder, the name to show for it
 MakeEncoder = Callable[[int, int, int], tuple[Any, str]]
 
-# The VideoCore's codec: larger pictures fail with EINVAL or crash it (picamera2 #473).
+# Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
-# picamera2's five levels: quality for JpegEncoder, and for MJPEGEncoder Mbit/s at 1920x1080 and 30 frames a second
+# picamera2's quality levels: JpegEncoder's quality, MJPEGEncoder's Mbit/s at 1920x1080 and 30 frames per second
 _LEVELS = ((25, 16), (35, 20), (50, 30), (65, 40), (80, 50))
-# The range of the control in the kernel's bcm2835-v4l2-codec, which clamps silently.
+# Limits of the kernel's bcm2835-v4l2-codec. It silently replaces values outside.
 _BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
 
 
 def has_hardware_encoder(vc4: bool, width: int, height: int) -> bool:
-    """Whether the hardware can encode this: *vc4* is a Pi 0 to 4, a Pi 5 has no encoder."""
+    """Return True if the hardware can encode this size. *vc4* means a Pi 0 to 4; a Pi 5 has no encoder."""
     return vc4 and max(width, height) <= _HARDWARE_MAX_SIDE
 
 
 def bitrate(quality: int, width: int, height: int) -> int:
-    """Bits a second that give the hardware encoder's pictures about the *quality* (1..100) of the software's.
+    """Return the bits per second at which the hardware encoder has about this *quality* (1 to 100).
 
-    The driver assumes 30 frames a second whatever the camera delivers, so this sets the size of one picture.
+    The driver always assumes 30 frames per second, so this sets the size of one picture.
     """
-    segments = itertools.pairwise(_LEVELS)  # the outer ones go on beyond their ends
+    segments = itertools.pairwise(_LEVELS)  # the first and the last are extrapolated
     segment = next((segment for segment in segments if quality <= segment[1][0]), _LEVELS[-2:])
     (low, low_megabits), (high, high_megabits) = segment
     megabits = low_megabits + (quality - low) * (high_megabits - low_megabits) / (high - low)
@@ -45,28 +45,27 @@ def bitrate(quality: int, width: int, height: int) -> int:
 
 
 def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
-    """The encoder for pictures of this size on this machine, and its name for people."""
+    """Return the encoder for pictures of this size on this machine, and the name to show for it."""
     from picamera2.encoders import MJPEGEncoder
     from picamera2.platform import Platform, get_platform
 
     if has_hardware_encoder(get_platform() is Platform.VC4, width, height):
         return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
-    # On a Pi 5 MJPEGEncoder is FFmpeg's, whose eight threads hold back eight frames.
+    # On a Pi 5 MJPEGEncoder is FFmpeg's: its eight threads delay the stream by eight frames.
     return software_encoder(width, height, quality)
 
 
 def software_encoder(_width: int, _height: int, quality: int) -> tuple[Any, str]:
-    """The one for pictures of any size."""
+    """Return the encoder for pictures of any size, and the name to show for it."""
     from picamera2.encoders import JpegEncoder
 
     return JpegEncoder(q=quality), "software JPEG (simplejpeg)"
 
 
 def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
-    """What hands the encoder's pictures to *sink*, upright.
+    """Return a picamera2 output that passes the encoder's pictures to *sink*, upright.
 
-    To turn one takes milliseconds, in which the encoder's thread would queue frames without limit (picamera2's
-    software encoder): so that is done by the thread that calls `wait`, with the newest one.
+    Only the newest picture is turned, by the thread that calls `wait`: in its own thread an encoder's queue would grow.
     """
     from picamera2.outputs import Output
 
@@ -78,7 +77,7 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
             self._error: Exception | None = None
 
         def wait(self, seconds: float) -> None:
-            """Turn the next picture, if one comes in time; raises the first error of the encoder's thread."""
+            """Wait for a picture, turn it and pass it on. Raises the first error of the encoder's thread."""
             with self._changed:
                 self._changed.wait_for(lambda: self._newest or self._error, seconds)
                 if self._error:
@@ -90,26 +89,17 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
                 frame, captured = newest
                 try:
                     sink.frame(orientation.jpeg(frame), captured)
-                except JpegError as error:  # the next one may do; should none, the camera counts as stalled
-                    log.debug("left out a picture of %d bytes: %s", len(frame), error)
+                except JpegError as error:  # if no later picture is better, the camera counts as stalled
+                    log.debug("skipped a picture of %d bytes: %s", len(frame), error)
 
-        def outputframe(
-            self,
-            frame: bytes,
-            keyframe: bool = True,  # noqa: ARG002
-            timestamp: int | None = None,
-            packet: Any = None,  # noqa: ARG002
-            audio: bool = False,  # noqa: ARG002
-        ) -> None:
+        def outputframe(self, frame: bytes, _keyframe: bool, timestamp: int | None, *_: Any) -> None:
             if self._error:
                 return
             try:
                 if not frame.startswith(b"\xff\xd8"):
-                    # without the MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
-                    raise SourceError(
-                        "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec",
-                        hint="Run sudo apt full-upgrade, then reboot",
-                    )
+                    # without an MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
+                    message = "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec"
+                    raise SourceError(message, hint="Run sudo apt full-upgrade, then reboot")
                 captured = captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns())
                 if orientation.identity:
                     sink.frame(frame, captured)
@@ -117,7 +107,7 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
                 with self._changed:
                     self._newest = (frame, captured)
                     self._changed.notify()
-            except Exception as error:  # noqa: BLE001 - the top of the encoder's thread, which would die without a word
+            except Exception as error:  # noqa: BLE001 - the top of the encoder's thread: `wait` raises it again
                 with self._changed:
                     self._error = error
                     self._changed.notify()
@@ -126,11 +116,9 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
 
 
 def captured_ns(first_us: int | None, since_first_us: int | None, now_ns: int) -> int:
-    """When the sensor took a frame, on CLOCK_MONOTONIC.
+    """Return the time at which the sensor took a frame, on CLOCK_MONOTONIC, never later than now.
 
-    An encoder's timestamps count from its first frame, and it keeps that one's SensorTimestamp. libcamera says
-    CLOCK_BOOTTIME, the kernel's buffers carry CLOCK_MONOTONIC, and the two agree on a Pi, which never suspends.
-    Elsewhere a frame is at least never from the future.
+    An encoder counts from its first SensorTimestamp. That is on CLOCK_BOOTTIME: the same, as a Pi never suspends.
     """
     if first_us is None or since_first_us is None:
         return now_ns

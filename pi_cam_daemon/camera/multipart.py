@@ -1,22 +1,18 @@
-"""Takes the pictures out of another server's MJPEG stream (multipart/x-mixed-replace), whatever that makes of it.
+"""Reads the pictures out of another server's MJPEG stream (multipart/x-mixed-replace).
 
-The format is RFC 2046's, and hardly a camera keeps to it. Boundaries come quoted, with their dashes in the header
-already, doubled, with an end marker in the middle, or first after the first part; lines end in LF alone; lengths are
-missing, padded or wrong. So nothing is believed but the boundary: a length only ends a part earlier, so that a picture
-need not wait for the next one, and only where a picture does end.
-
-A part with a header line X-No-Picture is none: so pi_cam_daemon marks the cards that it shows without a camera. Servers
-whose boundary lines lack the two dashes are not understood.
+Most cameras break RFC 2046: in the header, boundaries have quotes or dashes; in the body they come twice, as an end
+marker, or only after the first part; lines end in LF alone; lengths are missing, padded or wrong. So the reader relies
+on boundaries. A length only ends a part earlier, and only at the end of a JPEG. Boundary lines without dashes are not
+supported. A part with the header X-No-Picture is skipped: that is how pi_cam_daemon marks its no-signal pictures.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
 
-# A picture of 4096x3072 at the best quality has about 6 MiB, and 8 MiB ten times a second fill two thirds of a gigabit
-# network. It is less than what the two processes pass on, for this sender is the one that is not ours.
+# A picture of 4096x3072 in the best quality has about 6 MiB. The limit is lower than that of ipc/protocol.py, because
+# this sender is not ours.
 LONGEST_PICTURE = 8 * 1024 * 1024
 LONGEST_HEADER = 64 * 1024
 # RFC 2046 allows 70
@@ -29,129 +25,116 @@ _LENGTH = re.compile(rb"\d{1,8}")
 _JPEG = (b"image/jpeg", b"image/jpg")
 _SOI = b"\xff\xd8"
 _EOI = b"\xff\xd9"
-# behind the end of a picture some servers count zeros or the line end into its length
+# Some servers include zeros or the line end behind the picture in its length.
 _LONGEST_TAIL = 64
 
 
 class MultipartError(ValueError):
-    """What comes is no stream of pictures, or none of a bearable size."""
+    """The data is no stream of pictures, or exceeds a limit."""
 
 
 class Reader:
-    """Is fed the body of an answer, split anywhere, and gives the pictures in it, which need not be sound ones.
+    """Splits the body of a response into pictures, which are not checked. Raises MultipartError, the constructor too.
 
-    *boundary* is the parameter of that answer's Content-Type, unquoted. What makes no sense is skipped up to the next
-    boundary. At most one picture of LONGEST_PICTURE is held. Raises MultipartError, the constructor too.
+    *boundary* is the parameter of the Content-Type, unquoted. Data that makes no sense is skipped up to the next
+    boundary. At most one picture of LONGEST_PICTURE bytes is held.
     """
 
     def __init__(self, boundary: str) -> None:
         token = boundary.encode("latin-1", "replace")
         if not 0 < len(token) <= LONGEST_BOUNDARY:
             raise MultipartError(f"its boundary has {len(token)} characters; 1 to {LONGEST_BOUNDARY} are accepted")
-        # two dashes go before the token; cameras that name them in the header do or do not send them twice
+        # The delimiter is two dashes and the boundary. If the boundary has the dashes already, they may come twice.
         dashed = token.startswith(b"--")
         self._token = token if dashed else b"--" + token
         self._before = re.compile(rb"(?:\r?\n)?(?:--)?\Z" if dashed else rb"(?:\r?\n)?\Z")
         self._buffer = bytearray()
         self._scanned = 0  # no delimiter begins before this
-        self._begin_header()  # a stream without its first boundary begins like that, too
+        self._begin_header()  # the stream may begin without its first boundary
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The pictures that *data* completes; it is read as they are asked for, so ask for all."""
+        """Yield the pictures that *data* completes. Parsing happens during the iteration."""
         self._buffer += data
-        while True:
-            if self._within == "header":
-                if not self._read_header_line():
-                    return
-            elif self._within == "picture":
-                picture = self._read_picture()
-                if picture is None:
-                    return
-                if picture:
-                    yield picture
-            elif not self._skip():
-                return
+        while (picture := self._step()) is not None:
+            if picture:
+                yield picture
+
+    # Each step returns None if it needs more data, else a picture or nothing.
 
     def _begin_header(self) -> None:
-        self._within: Literal["header", "picture", "rubbish"] = "header"
+        self._step: Callable[[], bytes | None] = self._read_header_line
         self._header_length = 0
         self._type: bytes | None = None
         self._length: int | None = None
-        self._is_card = False
+        self._no_signal = False
 
-    def _read_header_line(self) -> bool:
-        """False if it is not there yet."""
+    def _read_header_line(self) -> bytes | None:
         room = LONGEST_HEADER - self._header_length
         end = self._buffer.find(b"\n", 0, room) + 1
         if not end:
             if len(self._buffer) >= room:
                 raise MultipartError(f"the header of a part is longer than {LONGEST_HEADER // 1024} KiB")
-            return False
+            return None
         line = bytes(self._buffer[:end])
         self._drop(end)
         self._header_length += end
-        if self._delimiter(line, 0, end):  # the first boundary, or another one
+        if self._delimiter(line, 0, end):  # the first boundary, or a repeated one
             self._begin_header()
         elif line.strip():
             name, _, value = line.partition(b":")
+            value = value.strip()
             match name.strip().lower():
                 case b"content-type":
                     self._type = value.partition(b";")[0].strip().lower()
                 case b"content-length":
-                    self._length = _length(value.strip())
+                    is_valid = _LENGTH.fullmatch(value) and int(value) <= LONGEST_PICTURE
+                    self._length = int(value) if is_valid else None
                 case b"x-no-picture":
-                    self._is_card = True
+                    self._no_signal = True
         else:
-            is_picture = not self._is_card and (self._type is None or self._type in _JPEG)
-            self._within = "picture" if is_picture else "rubbish"
-        return True
+            is_picture = not self._no_signal and (self._type is None or self._type in _JPEG)
+            self._step = self._read_picture if is_picture else self._skip
+        return b""
 
     def _read_picture(self) -> bytes | None:
-        """None if it is not there yet, nothing if it is none."""
         length = self._length
-        if length is not None:
-            # a delimiter within the length says that it is too long, and pictures would be lost in it
-            if found := self._find_delimiter(length):
-                return self._end_picture(*found)
-            if len(self._buffer) < length:
-                return None
-            tail = self._buffer[max(0, length - _LONGEST_TAIL) : length]
-            padding = len(tail) - len(tail.rstrip(b"\0\r\n"))
-            if tail.endswith(_EOI, 0, len(tail) - padding):
-                picture = self._untyped(self._head(length - padding))
-                self._drop(length)
-                self._within = "rubbish"
-                return picture
-            self._length = None
-        most = LONGEST_PICTURE + _LONGEST_DELIMITER
-        if found := self._find_delimiter(most):
-            return self._end_picture(*found)
-        if len(self._buffer) >= most:
+        end = LONGEST_PICTURE + _LONGEST_DELIMITER if length is None else length
+        # A delimiter within the length shows that the length is too large.
+        if found := self._find_delimiter(end):
+            picture = self._take(*found)
+            self._begin_header()
+            return picture
+        if len(self._buffer) < end:
+            return None
+        if length is None:
             raise MultipartError(f"a picture is larger than {LONGEST_PICTURE // 1024**2} MiB")
-        return None
+        tail = self._buffer[max(0, length - _LONGEST_TAIL) : length]
+        padding = len(tail) - len(tail.rstrip(b"\0\r\n"))
+        if tail.endswith(_EOI, 0, len(tail) - padding):
+            self._step = self._skip
+            return self._take(length - padding, length)
+        self._length = None
+        return b""
 
-    def _end_picture(self, start: int, end: int) -> bytes:
-        picture = self._untyped(self._head(start))
-        self._drop(end)
-        self._begin_header()
-        return picture
-
-    def _untyped(self, picture: bytes) -> bytes:
-        """*picture*, or nothing where neither its header nor its beginning says that it is one."""
+    def _take(self, end: int, drop: int) -> bytes:
+        """Drop the first *drop* bytes. Return them up to *end*, or nothing if nothing says that they are a JPEG."""
+        # copied once: a bytearray's slice is a copy too, and a picture may have megabytes
+        with memoryview(self._buffer) as buffer:
+            picture = bytes(buffer[:end])
+        self._drop(drop)
         return picture if self._type or picture.startswith(_SOI) else b""
 
-    def _skip(self) -> bool:
-        """Drop all up to the next part's header; False if that is not there yet."""
+    def _skip(self) -> bytes | None:
+        """Drop everything up to the header of the next part."""
         found = self._find_delimiter(len(self._buffer))
+        self._drop(found[1] if found else self._scanned)
         if not found:
-            self._drop(self._scanned)
-            return False
-        self._drop(found[1])
+            return None
         self._begin_header()
-        return True
+        return b""
 
     def _find_delimiter(self, end: int) -> tuple[int, int] | None:
-        """Where the first delimiter within the first *end* bytes is, as far as these are there."""
+        """Return start and end of the first delimiter in the first *end* bytes; None if it is not there yet."""
         end = min(end, len(self._buffer))
         found = self._delimiter(self._buffer, self._scanned, end)
         if not found:
@@ -159,7 +142,7 @@ class Reader:
         return found
 
     def _delimiter(self, data: bytes | bytearray, start: int, end: int) -> tuple[int, int] | None:
-        # find() first: a regular expression that begins with what may be missing takes a hundred times as long
+        # find() first: a regular expression with an optional beginning takes a hundred times as long
         while (at := data.find(self._token, start, end)) >= 0:
             start = at + 1
             if after := _AFTER.match(data, at + len(self._token), end):
@@ -167,17 +150,6 @@ class Reader:
                 return at - (len(before[0]) if before else 0), after.end()
         return None
 
-    def _head(self, count: int) -> bytes:
-        # copied once: a bytearray's slice is a copy, too, and pictures may have megabytes
-        with memoryview(self._buffer) as buffer:
-            return bytes(buffer[:count])
-
     def _drop(self, count: int) -> None:
         del self._buffer[:count]
         self._scanned = 0
-
-
-def _length(value: bytes) -> int | None:
-    """What a Content-Length says, None if it cannot be true."""
-    length = int(value) if _LENGTH.fullmatch(value) else LONGEST_PICTURE + 1
-    return length if length <= LONGEST_PICTURE else None

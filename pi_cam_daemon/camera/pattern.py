@@ -1,7 +1,6 @@
-"""A test picture, drawn live: for trying the daemon without a camera and for seeing what its viewers see.
+"""Source for the test picture: colour bars over a grey ramp over a dark panel.
 
-Colour bars over a grey ramp over a dark panel, so that up and down, left and right differ at any size. What moves
-betrays a frozen or stuttering stream: a mark crosses the ramp every two seconds, and the panel counts time and frames.
+Up, down, left and right differ at any size. A mark that crosses the ramp, a clock and a counter show that it is live.
 """
 
 from __future__ import annotations
@@ -22,34 +21,27 @@ from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
 # 75 % bars in the order of SMPTE RP 219, from bright to dark
 _BARS: tuple[Colour, ...] = (
-    (191, 191, 191),
-    (0, 191, 191),
-    (191, 191, 0),
-    (0, 191, 0),
-    (191, 0, 191),
-    (0, 0, 191),
-    (191, 0, 0),
-)
+    (191, 191, 191), (0, 191, 191), (191, 191, 0), (0, 191, 0), (191, 0, 191), (0, 0, 191), (191, 0, 0),
+)  # fmt: skip
 _DARK: Colour = (30, 26, 24)
 _LIGHT: Colour = (240, 240, 240)
 _GREY: Colour = (170, 170, 170)
 _MARK: Colour = (0, 140, 255)
 _CROSSING_NS = 2_000_000_000
-# what stands for the sensor's full size: that of a Camera Module 2
+# the size of a still: that of a Camera Module 2
 _STILL = (3280, 2464)
 
 
 class PatternSource:
-    """Delivers test pictures of the size, rate, orientation and quality that *video* asks for."""
+    """Delivers test pictures with the size, rate, orientation and quality of *video*."""
 
     def __init__(self, video: VideoConfig) -> None:
         self._video = video
 
     def run(self, sink: Sink, commands: Commands) -> None:
-        """Draw and deliver until told to stop; SourceError if OpenCV cannot encode pictures of this size.
+        """Draw and deliver frames until a Stop; SourceError if OpenCV cannot encode pictures of this size.
 
-        Frame n is due at start + n / framerate, so the rate never drifts. What could not be drawn in time is
-        skipped, never caught up with.
+        Frame n is due at start + n / framerate, so the rate never drifts. A frame that is late is skipped.
         """
         video = self._video
         picture = _Picture(video)
@@ -88,12 +80,12 @@ def _still(number: int, video: VideoConfig, orientation: Orientation) -> Still:
 
 
 def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:
-    """The slot to draw in after *slot*: the following one, or the first that is not past yet."""
+    """Return the number of the next frame that is due: *slot* + 1, or the first one that is not late."""
     return max(slot + 1, -int(-elapsed_ns // period_ns))
 
 
 class _Picture:
-    """The picture as it is drawn. What stands still is drawn once; each frame touches only what moves."""
+    """Draws the test picture: everything once, then only the parts that move."""
 
     def __init__(self, video: VideoConfig) -> None:
         width, height = video.width, video.height
@@ -116,7 +108,7 @@ class _Picture:
         _Text(lower, size_and_rate, _GREY).show(size_and_rate)
 
     def draw(self, number: int, now_ns: int) -> Pixels:
-        """Frame *number* at *now_ns* of the monotonic clock; the next one is drawn over it."""
+        """Draw frame *number* at *now_ns* of the monotonic clock. The next call reuses the returned array."""
         self._strip[:, self._mark] = self._ramp[self._mark]
         mark_width = self._mark.stop - self._mark.start
         left = (len(self._ramp) - mark_width) * (now_ns % _CROSSING_NS) // _CROSSING_NS
@@ -129,7 +121,7 @@ class _Picture:
 
 
 class _Text:
-    """One line in a box of its own, as large as *sample* fits in there; nothing at all where that is unreadable."""
+    """A line of text in a box, as large as *sample* fits; empty if that would be unreadable."""
 
     def __init__(self, box: Pixels, sample: str, colour: Colour) -> None:
         self._box = box
@@ -145,7 +137,7 @@ class _Text:
             self._letters = Letters(self._letters.scale * 0.97)
 
     def show(self, text: str) -> None:
-        """Replace what the box shows."""
+        """Replace the text in the box."""
         if text == self._shown or self._letters.scale < SMALLEST_SCALE:
             return
         self._shown = text
@@ -154,17 +146,17 @@ class _Text:
 
 
 def _inner(box: Pixels, horizontal: float, vertical: float) -> Pixels:
-    """*box* without these shares of its width and height on either side."""
+    """Return *box* without these shares of its width and height on either side."""
     height, width = box.shape[:2]
     x, y = round(width * horizontal), round(height * vertical)
     return box[y : height - y, x : width - x]
 
 
 def _draw_top(bars: Pixels) -> None:
-    """An arrow and the word TOP on a plate in the upper middle: which way is up."""
+    """Draw an arrow and the word TOP in the upper middle."""
     height, width = bars.shape[:2]
     unit = min(height * 0.3, width * 0.16)
-    with_word = unit >= 12  # pixels: where the word is readable
+    with_word = unit >= 12  # pixels; the word is readable
     plate_width = unit * (2.6 if with_word else 1.0)
     left, top = (width - plate_width) / 2, height * 0.1
     plate = bars[round(top) : round(top + unit), round(left) : round(left + plate_width)]

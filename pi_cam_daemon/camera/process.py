@@ -1,9 +1,8 @@
-"""The camera process: runs one source and hands its newest frame to the server.
+"""Main function of the camera process: runs one source and sends its frames to the server.
 
     python -m pi_cam_daemon.camera FD LOG_LEVEL
 
-FD is this process's end of the socketpair (protocol.py); the first message on it is the configuration. It is a
-process of its own because camera stacks hang in ways no thread recovers from: this one can be killed.
+FD is this process's end of the socketpair (ipc/protocol.py). Unlike a thread, a process that hangs can be killed.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ Create = Callable[[CameraConfig], tuple[Source, str]]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CONFIGURE_SECONDS = 10.0
-# how long a source has to close its camera once the server is gone; then nobody is left to kill us
+# time to close the camera after the server has ended, which then cannot kill this process
 _ORPHAN_SECONDS = 3.0
-# room for a frame of usual size, so that one write hands it over; the kernel caps it at its own limit
+# enough for a usual frame, so that one write sends it; the kernel may set a lower limit
 _SEND_BUFFER_BYTES = 512 * 1024
 
 
 def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
-    """Obey the server; without one, end."""
+    """Execute the server's commands; end this process when the server has ended."""
     try:
         while True:
             message = reader.read()
@@ -58,18 +57,14 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
         os._exit(os.EX_UNAVAILABLE)
 
 
-def _die_with_server() -> None:
-    # Without this, a server killed by SIGKILL would leave behind a hung driver call that holds the camera.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def main(argv: list[str], create: Create = choose) -> int:
-    """Run the camera that the server asks for; the exit status. *create* makes the source from its configuration."""
+    """Run the camera that the server configures, with the source that *create* returns; return the exit status."""
     descriptor, level = argv
-    _die_with_server()
+    # The kernel kills this process when the server ends, even if a call into the driver hangs.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     logs.setup(level)
     sock = socket.socket(fileno=int(descriptor))
-    sock.set_inheritable(False)  # libcamera starts helpers; one that outlives us would pass for us
+    sock.set_inheritable(False)  # libcamera's helper processes must not keep it open after this process
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     commands = Commands()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
@@ -86,14 +81,13 @@ def main(argv: list[str], create: Create = choose) -> int:
     sender = FrameSender(sock)
     sender.start()
     threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()
-    failure = None
-    status = os.EX_OK
+    failure, status = None, os.EX_OK
     try:
         source, sender.reason = create(config)
         source.run(sender, commands)
     except SourceError as error:
         failure, status = error, os.EX_TEMPFAIL
-    except Exception as error:  # the top of this process: the server is told, the journal has it all
+    except Exception as error:  # the top of this process: reported to the server, with the traceback in the log
         log.exception("the camera process has a bug")
         failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
     sender.end(failure, timeout=1.0)

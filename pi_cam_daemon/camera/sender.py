@@ -16,29 +16,29 @@ _QUIET_SECONDS = 1.0
 
 
 class FrameSender:
-    """Holds ONE newest frame and sends it: a driver's callback never waits for the socket.
+    """Sends the newest frame, and only that one; the caller, often a driver's callback, never waits for the socket.
 
-    A frame that finds room in the socket goes at once, for handing it to another thread costs more than to send it.
-    The thread here sends what found none, and everything that is not a frame.
+    If the socket has room, a frame is sent at once, which is cheaper than a switch to another thread. A thread of its
+    own sends the rest of a frame, and all other messages.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.reason = ""  # why this camera was chosen
         self._sock = sock
         self._changed = threading.Condition()
-        self._messages: list[bytes] = []  # one for each order of the server, which has one at a time
+        self._messages: list[bytes] = []  # few: the server waits for the answer to each command
         self._newest: tuple[bytes, int] | None = None
-        self._rest = b""  # of a message that was begun
-        self._sending = False  # the thread here has the socket
+        self._rest = b""  # of a message that was sent in part
+        self._sending = False  # the thread is using the socket
         self._quiet_until = 0.0
         self._captured = 0
         self._live = False
-        self._last = b""  # the message that says why it ends
+        self._last = b""  # the message with the reason for the end
         self._ending = False
         self._thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the thread."""
         self._thread.start()
 
     def opened(self, info: CameraInfo) -> None:
@@ -68,22 +68,22 @@ class FrameSender:
 
     @property
     def wanted(self) -> bool:
-        # Until a frame was good enough to be sent: those that are passed over count as pictures, too.
+        # True until a frame was really sent: skipped frames count as captured, although they may be bad.
         return self._live or time.monotonic() >= self._quiet_until
 
     def passed(self) -> None:
         with self._changed:
             self._captured += 1
-            self._newest = None  # it is not the newest any more
+            self._newest = None  # a newer one was skipped
 
     def live(self, wanted: bool) -> None:
-        """Send every frame, or one a second."""
+        """Send every frame if *wanted*, else one a second."""
         with self._changed:
             self._live = wanted
             self._changed.notify()
 
     def end(self, error: SourceError | None, timeout: float) -> None:
-        """Say why, if there is anything to say, and stop sending."""
+        """Send *error*, if there is one, and end the thread; wait for that at most *timeout* seconds."""
         with self._changed:
             self._last = pack(Kind.ERROR, ErrorMessage(error).to_json()) if error else b""
             self._ending = True
@@ -91,7 +91,7 @@ class FrameSender:
         self._thread.join(timeout)
 
     def _send_newest(self) -> None:
-        """Send the newest frame, as much of it as there is room for; with the lock held."""
+        """Send as much of the newest frame as the socket has room for. The caller holds the lock."""
         assert self._newest
         jpeg, captured_ns = self._newest
         header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
@@ -99,7 +99,7 @@ class FrameSender:
             sent = self._sock.sendmsg((header, jpeg), (), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
-        except ConnectionError:  # the server is gone: the thread that listens to it acts on that
+        except ConnectionError:  # the server has ended; the thread that reads from it handles that
             sent = len(header) + len(jpeg)
         self._newest = None
         self._quiet_until = time.monotonic() + _QUIET_SECONDS
@@ -133,6 +133,6 @@ class FrameSender:
             try:
                 self._sock.sendall(b"".join(messages))
             except ConnectionError:
-                return  # the server is gone: the thread that listens to it acts on that
+                return  # as above
             if ending:
                 return

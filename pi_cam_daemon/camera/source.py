@@ -1,7 +1,4 @@
-"""The interface of a source: a camera, or something that behaves like one.
-
-A source knows neither HTTP nor the hub; it runs in the camera process, in one blocking call.
-"""
+"""Interfaces of a source (a camera, or something that behaves like one) and of the sink that takes its pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 log = logging.getLogger(__name__)
 
 VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
-# how often bad pictures are worth a log line
+# least time between two log lines about bad pictures
 _WARN_SECONDS = 60.0
 
 
@@ -27,7 +24,7 @@ class Stop:
 
 @dataclass(frozen=True)
 class TakeStill:
-    """Deliver one picture of the sensor's full size; the stream may pause for it."""
+    """Take one picture of the sensor's full size. The stream may pause meanwhile."""
 
     number: int
 
@@ -42,41 +39,40 @@ def next_command(commands: Commands) -> Command | None:
 
 
 class Sink(Protocol):
-    """Takes what a source delivers. No method ever blocks or raises; any thread may call them."""
+    """Receives everything that a source delivers. No method blocks or raises; any thread may call it."""
 
     def opened(self, info: CameraInfo) -> None:
-        """The camera is open and about to deliver."""
+        """Report that the camera is open; frames follow."""
 
     def controls(self, report: Report) -> None:
-        """The controls, once the camera is open, and the answer to each SetControls."""
+        """Report the controls: once when the camera is open, and in answer to each SetControls."""
 
     def still(self, still: Still) -> None:
-        """The answer to each TakeStill."""
+        """Answer a TakeStill."""
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
-        """One whole, upright JPEG, given away for good; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
+        """Take one whole, upright JPEG; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
 
     @property
     def wanted(self) -> bool:
-        """True if the next frame will be sent. If not, a source may skip its work on it and call `passed`."""
+        """True if the next frame will be sent. If it is False, a source may skip the frame and call `passed`."""
 
     def passed(self) -> None:
-        """One more frame was captured and skipped, because it is not wanted."""
+        """Count one frame that was captured and skipped."""
 
 
 class Source(Protocol):
     """A camera, or something that behaves like one."""
 
     def run(self, sink: Sink, commands: Commands) -> None:
-        """Deliver frames to *sink* until a Stop comes out of *commands*; then close the camera and return.
+        """Open the camera, deliver frames to *sink* until *commands* holds a Stop, and close the camera.
 
-        Opens and closes the camera in this one call and can be called again afterwards. Never retries:
-        raises SourceError when the camera is missing, refuses its settings or is lost.
+        SourceError if the camera is missing, refuses its settings or is lost. A later call may succeed.
         """
 
 
 class BadFrameCounter:
-    """Counts the bad pictures of the camera called *name*, and logs the count now and then."""
+    """Counts the bad pictures of the camera *name* and logs the count, at most once in _WARN_SECONDS."""
 
     def __init__(self, name: object) -> None:
         self._name = name

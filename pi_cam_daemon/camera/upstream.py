@@ -1,6 +1,6 @@
-"""Another server's MJPEG stream as a camera: a phone, a network camera, another pi_cam_daemon.
+"""Source for the MJPEG stream of another server: a phone, a network camera, another pi_cam_daemon.
 
-The other side is not ours: every answer is bounded and every wait has a deadline.
+The other server is not trusted: every answer has a size limit and every wait a deadline.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.system.redaction import without_secrets
 
-# how soon a Stop is obeyed and a deadline noticed
+# interval of the check for commands and deadlines while no picture arrives
 _LOOK_SECONDS = 0.2
-# how long the thread that reads may take to end once its connection is cut
+# time for the receiving thread to end after its connection was shut down
 _CLOSE_SECONDS = 0.5
-# a frame of usual size takes one or two
+# a usual frame takes one or two reads
 _READ_BYTES = 64 * 1024
 
 
 class UpstreamSource:
-    """Passes on the stream of *upstream*, its pictures turned as *video* asks for and otherwise untouched."""
+    """Delivers the pictures of the stream *upstream*, turned as *video* asks for, otherwise unchanged."""
 
     def __init__(self, video: VideoConfig, upstream: UpstreamConfig) -> None:
         self._video = video
@@ -40,24 +40,22 @@ class UpstreamSource:
         self._orientation = Orientation.of(video)
 
     def run(self, sink: Sink, commands: Commands) -> None:
-        """Connect and deliver until told to stop; SourceError when there is no stream, or none any more.
+        """Connect and deliver frames until a Stop; SourceError if there is no stream, or it ends.
 
-        A server that talks on without a whole picture, for twice as long as it may be silent or for ten frame periods,
-        is given up, too: it sends rubbish for ever, or pictures so slowly that they show nobody what happens now. How
-        long the first picture may take is for source.start_timeout_seconds to say.
+        It also ends if data arrives, but no whole picture for twice the read timeout and for ten frame periods. The
+        first picture has until source.start_timeout_seconds instead, which the server watches.
         """
         if not self._upstream.url:
             raise SourceError("No upstream is set", Cause.SETTINGS, "upstream.url takes the address of an MJPEG stream")
         url = urlsplit(self._upstream.url)
         patience = max(2 * self._upstream.read_timeout_seconds, 10 / self._video.framerate)
         name = without_secrets(f"{place(url)}{url.path}")
-        dropped = BadFrameCounter(name)
+        bad_frames = BadFrameCounter(name)
         delivered_at = 0.0
         opened = False
-        still = 0  # the number of the one that is wanted
+        still = 0  # the number of the still that is wanted
         wrong = ""
         receiver = _Receiver(self._upstream)
-        receiver.start()
         try:
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
@@ -67,20 +65,20 @@ class UpstreamSource:
                     try:
                         picture = self._orientation.jpeg(jpeg.repair(picture))
                         if not opened:
-                            # No server tells its rate, and it can be measured only after many frames, while stalls
-                            # are judged by it from the second one on: the owner knows how slow this camera may be.
+                            # Servers do not send their rate, and measuring takes many frames. It sets the deadline
+                            # of the next frame already, so the configured rate is reported.
                             size, rate = jpeg.size(picture), self._video.framerate
                             sink.opened(CameraInfo("upstream", name, *size, rate, "MJPG", "passed through"))
                             opened = True
                         sink.frame(picture, captured_ns)
                         if still:
-                            jpeg_with_time = self._orientation.described(picture, Photo(captured_ns))
-                            sink.still(Still(still, jpeg_with_time, captured_ns))
+                            described = self._orientation.described(picture, Photo(captured_ns))
+                            sink.still(Still(still, described, captured_ns))
                             still = 0
                         delivered_at = time.monotonic()
                     except JpegError as error:
                         wrong = f"; the last one is refused: {error}"
-                        dropped.add(str(error))
+                        bad_frames.add(str(error))
                     del picture
                 if opened and time.monotonic() - delivered_at > patience:
                     raise SourceError(f"{place(url)} has sent no whole picture for {patience:g} s{wrong}")
@@ -89,10 +87,9 @@ class UpstreamSource:
 
 
 class _Receiver:
-    """Reads the stream in a thread of its own and holds ONE newest picture.
+    """Reads the stream in a thread and keeps the newest picture only, so that pictures never queue up.
 
-    So nothing that blocks, such as the look-up of a name, keeps a Stop waiting; and of pictures that come faster than
-    they can be turned some are left out, instead of all growing old in the kernel's buffers.
+    Blocking calls, such as a name lookup, so do not delay a Stop.
     """
 
     def __init__(self, upstream: UpstreamConfig) -> None:
@@ -104,14 +101,12 @@ class _Receiver:
         self._socket: socket.socket | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
-
-    def start(self) -> None:
         self._thread.start()
 
     def newest(self, timeout: float) -> tuple[bytes, int]:
-        """The newest picture, each one once, and when it had arrived (CLOCK_MONOTONIC in ns).
+        """Return the newest picture, each only once, and its time of arrival (CLOCK_MONOTONIC in ns).
 
-        No bytes if none comes within *timeout* seconds. Raises what ended the stream.
+        The picture is empty if none arrives within *timeout* seconds. Raises the error that ended the stream.
         """
         with self._changed:
             if not self._newest[0] and not self._error:
@@ -122,19 +117,17 @@ class _Receiver:
             return newest
 
     def close(self) -> None:
-        """Cut the connection. A name that is still being looked up is left to its own deadline."""
+        """Shut the connection down. A name lookup in progress ends at its own deadline."""
         with self._changed:
             self._closing = True
-            self._cut()
+            self._shut_down()
         self._thread.join(_CLOSE_SECONDS)
-
-    # -- the thread
 
     def _run(self) -> None:
         try:
             with open_stream(self._upstream, self._connected) as response:
                 self._receive(response)
-        except Exception as error:  # noqa: BLE001 - the top of this thread: raised again in the source's
+        except Exception as error:  # noqa: BLE001 - the top of the thread: `newest` raises it again
             with self._changed:
                 self._error = error
                 self._changed.notify()
@@ -143,15 +136,16 @@ class _Receiver:
                 self._socket.close()
 
     def _connected(self, connection: socket.socket) -> None:
+        """Replace the socket of the connection before, from a redirect or a login."""
         with self._changed:
             if self._socket:
                 self._socket.close()
             self._socket = connection
-            self._cut()
+            self._shut_down()
 
-    def _cut(self) -> None:
+    def _shut_down(self) -> None:
         if self._socket and self._closing:
-            with contextlib.suppress(OSError):  # the other side was faster
+            with contextlib.suppress(OSError):  # the other side has closed it
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _receive(self, response: http.client.HTTPResponse) -> None:
@@ -163,7 +157,7 @@ class _Receiver:
                     with self._changed:
                         self._newest = picture, time.monotonic_ns()
                         self._changed.notify()
-                    del picture  # it may have megabytes, and the next one is long in coming
+                    del picture  # it may have megabytes, and the next one may be late
         except TimeoutError:
             seconds = self._upstream.read_timeout_seconds
             raise SourceError(f"{self._place} has sent nothing for {seconds:g} s", hint=CHECK_SERVER) from None

@@ -1,6 +1,6 @@
-"""Asks another server for its MJPEG stream: redirects, passwords, and what it says instead.
+"""HTTP client for the MJPEG stream of another server: redirects, logins, and errors in plain words.
 
-A password goes to the server that the configuration names and to nobody else, and is in no message.
+The password goes only to the server that the configuration names, and into no message.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.config.schema import UpstreamConfig
 from pi_cam_daemon.errors import Cause, SourceError
 
-# a parameter of a challenge; what is none begins the next challenge
+# a parameter of a challenge; anything else begins the next challenge
 _PARAMETER = re.compile(r"([^\s=]+)\s*=\s*(.*)", re.DOTALL)
-# redirects and the one demand for a password; a server that wants more goes in circles
+# redirects, and one login; more of them are a loop
 _MOST_REQUESTS = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
-# how much of a web page is looked at to say what it is
+# how much of a web page is read to describe it
 _PAGE_BYTES = 64 * 1024
-# DroidCam serves one viewer, and tells the next one on a page of status 200
+# DroidCam serves one viewer; the next one gets this page, with status 200
 _BUSY = re.compile(rb"DroidCam\s+is\s+busy", re.IGNORECASE)
 _TAG = re.compile(rb"<[^<>]*>")
 _TITLE = re.compile(rb"<title[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
@@ -39,9 +39,9 @@ _CHECK_URL = "Check upstream.url"
 
 
 def open_stream(upstream: UpstreamConfig, connected: Callable[[socket.socket], None]) -> http.client.HTTPResponse:
-    """Return the answer with the stream, after redirects and, once, the password; SourceError if there is none.
+    """Follow redirects, log in once if asked to, and return the response with status 200; SourceError if there is none.
 
-    *connected* is called with the socket of each connection, so that another thread can cut it.
+    *connected* is called with the socket of each connection, so that another thread can shut it down.
     """
     url = urlsplit(quote(upstream.url, safe=string.punctuation))
     home = url
@@ -59,13 +59,13 @@ def open_stream(upstream: UpstreamConfig, connected: Callable[[socket.socket], N
                 authorization = _authorization(home, url, response.headers)
             else:
                 raise _refusal(response.status, place(url), bool(authorization), at_home)
-    raise SourceError(f"{place(home)} sends its visitors in circles", Cause.SETTINGS, _CHECK_URL)
+    raise SourceError(f"{place(home)} redirects in circles", Cause.SETTINGS, _CHECK_URL)
 
 
 def _ask(
     url: SplitResult, authorization: str, timeout: float, connected: Callable[[socket.socket], None]
 ) -> http.client.HTTPResponse:
-    """Return the answer to a GET of *url* once its header is there."""
+    """Send GET *url*; return the response as soon as its header is there."""
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     headers = {"User-Agent": f"pi-cam-daemon/{__version__}", "Connection": "close"}
     if authorization:
@@ -80,19 +80,18 @@ def _ask(
         raise _unreachable(error, place(url), url.hostname or "") from None
     except http.client.HTTPException:
         raise SourceError(f"{place(url)} does not speak HTTP", Cause.SETTINGS, _CHECK_URL) from None
-    except ValueError:  # a header that cannot be sent; the error shows it
-        message = f"{place(url)} cannot be asked with this user and password"
+    except ValueError:  # invalid characters in a header; the error would show the password
+        message = f"User or password for {place(url)} contain characters that HTTP cannot send"
         raise SourceError(message, Cause.SETTINGS, _CHECK_URL) from None
 
 
 def boundary_of(response: http.client.HTTPResponse, place: str) -> str:
-    """Return the boundary of the stream from *place*; SourceError says what the answer is if it is no stream."""
+    """Return the boundary of the stream from *place*; SourceError describes a response that is no stream."""
     headers = response.headers
     coding = headers.get("Content-Encoding", "identity").strip().lower()
     kind = headers.get_content_type() if "Content-Type" in headers else "data of no stated type"
     if kind.startswith("multipart/") and coding == "identity":
-        boundary = headers.get_boundary("")
-        if boundary:
+        if boundary := headers.get_boundary(""):
             return boundary
         what = "a stream without a boundary"
     elif kind == "text/html":
@@ -118,7 +117,7 @@ def place(url: SplitResult) -> str:
 
 
 def _port(url: SplitResult) -> int:
-    # never left to http.client, which takes the last group of an IPv6 address for one
+    # http.client would take the last group of an IPv6 address for the port
     return url.port or (443 if url.scheme == "https" else 80)
 
 
@@ -131,9 +130,9 @@ def _selector(url: SplitResult) -> str:
 
 
 def _redirected(url: SplitResult, location: str) -> SplitResult:
-    """Resolve *location*, from a server's answer to *url*."""
+    """Resolve the header Location of a response to *url*."""
     try:
-        # urllib's own reading: servers send bytes that belong into no URL
+        # as urllib does: servers send bytes that are not allowed in a URL
         target = urlsplit(quote(urljoin(url.geturl(), location), encoding="iso-8859-1", safe=string.punctuation))
         if target.scheme in ("http", "https") and target.hostname and target.port != 0:
             return target
@@ -143,7 +142,7 @@ def _redirected(url: SplitResult, location: str) -> SplitResult:
 
 
 def _authorization(home: SplitResult, url: SplitResult, headers: Message) -> str:
-    """Return the answer to the demand for a password in *headers*; Digest first, it does not send the password."""
+    """Return the header Authorization for the challenges in *headers*; Digest first: it does not send the password."""
     user, password = unquote(home.username or ""), unquote(home.password or "")
     challenges = _challenges(headers)
     bare = url._replace(netloc=place(url))
@@ -151,27 +150,24 @@ def _authorization(home: SplitResult, url: SplitResult, headers: Message) -> str
     passwords.add_password(None, bare.geturl(), user, password)
     digest = urllib.request.AbstractDigestAuthHandler(passwords)
     request = urllib.request.Request(bare.geturl())
-    request.selector = _selector(url)  # what is signed is what is asked for
+    request.selector = _selector(url)  # exactly what the request line will have
     for scheme, parameters in challenges:
         if scheme == "digest":
-            # an algorithm that urllib does not know, a letter that it cannot code
+            # an unknown algorithm, or a character that urllib cannot encode
             with contextlib.suppress(ValueError, OSError):
                 if answer := digest.get_authorization(request, parameters):
                     return f"Digest {answer}"
     if any(scheme == "basic" for scheme, _ in challenges):
         return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
     schemes = ", ".join(scheme[:20] for scheme, _ in challenges) or "nothing known"
-    raise SourceError(
-        f"{place(url)} wants a way to log in that is not known here ({schemes})",
-        Cause.PERMISSION,
-        "Set it to Basic or to Digest with MD5",
-    )
+    message = f"{place(url)} requires a login method that is not supported ({schemes})"
+    raise SourceError(message, Cause.PERMISSION, "Set it to Basic or to Digest with MD5")
 
 
 def _challenges(headers: Message) -> list[tuple[str, dict[str, str]]]:
-    """Parse WWW-Authenticate: the schemes in lower case, and their parameters as urllib knows them.
+    """Parse WWW-Authenticate: return each scheme in lower case, and its parameters in the form that urllib expects.
 
-    Commas are between challenges and between the parameters of one.
+    Commas separate both challenges and the parameters of one.
     """
     challenges: list[tuple[str, dict[str, str]]] = []
     for line in headers.get_all("WWW-Authenticate", []):
@@ -192,36 +188,37 @@ def _challenges(headers: Message) -> list[tuple[str, dict[str, str]]]:
 
 
 def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> SourceError:
-    """Explain a *status* other than 200."""
+    """Return the SourceError for a *status* other than 200."""
     try:
         named = f"{status} {http.HTTPStatus(status).phrase}"
     except ValueError:
         named = str(status)
-    message = f"{place} answers {named}"
     match status:
         case 401 | 403 | 407:
+            cause = Cause.PERMISSION
             if authorized:
                 hint = "Check user and password in upstream.url"
             elif at_home:
                 hint = "Write user and password into upstream.url: http://user:password@host/path"
             else:
                 hint = "The server in upstream.url redirected there, where its password is not sent: set this address"
-            return SourceError(message, Cause.PERMISSION, hint)
         case 404 | 410:
+            cause = Cause.MISSING
             hint = "Check the path in upstream.url; DroidCam's is /video, other servers' often /stream"
-            return SourceError(message, Cause.MISSING, hint)
         case 429 | 503:
-            return SourceError(message, Cause.BUSY, "It may have as many viewers as it serves")
-    return SourceError(message, Cause.LOST, _CHECK_URL)
+            cause, hint = Cause.BUSY, "It may have reached its limit of viewers"
+        case _:
+            cause, hint = Cause.LOST, _CHECK_URL
+    return SourceError(f"{place} answers {named}", cause, hint)
 
 
 def _unreachable(error: Exception, place: str, host: str) -> SourceError:
-    """Explain why there is no answer from *place*."""
+    """Return the SourceError for a request to *place* that got no response."""
     if isinstance(error, socket.gaierror | UnicodeError):
         message, hint = f'The name "{host}" is not found', f"{_CHECK_URL}, and the network"
         return SourceError(message, Cause.MISSING, hint)
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = "Install the certificate of who signed it on this machine, or use http:// where that is there"
+        hint = "Install the certificate of its CA on this machine, or use http:// if the server offers it"
         message = f"{place}: its certificate is not trusted: {error.verify_message}"
         return SourceError(message, Cause.PERMISSION, hint)
     if isinstance(error, ssl.SSLError):
@@ -238,12 +235,9 @@ def _unreachable(error: Exception, place: str, host: str) -> SourceError:
 
 
 def _page(response: http.client.HTTPResponse) -> bytes:
-    """Read the beginning of a web page; less of it where the server does not end its answer."""
+    """Read the beginning of a web page, or what arrives of it."""
     page = b""
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        while len(page) < _PAGE_BYTES and b"</html" not in page.lower():
-            data = response.read1(_PAGE_BYTES)
-            if not data:
-                break
+        while len(page) < _PAGE_BYTES and b"</html" not in page.lower() and (data := response.read1(_PAGE_BYTES)):
             page += data
     return page

@@ -1,4 +1,4 @@
-"""A USB camera: its own JPEGs, or its raw pictures encoded here."""
+"""Source for USB cameras: takes their JPEGs, or encodes their raw pictures."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ log = logging.getLogger(__name__)
 DEV = Path("/dev")
 SYSFS = Path("/sys/class/video4linux")
 
-# JPEGs have two names in the kernel: UVC cameras say MJPG, drivers of older cameras JPEG
+# The kernel has two codes for JPEGs: UVC cameras use MJPG, drivers of older cameras JPEG.
 _FORMATS = {"MJPG": ("MJPG", "JPEG"), "YUYV": ("YUYV",), "auto": ("MJPG", "JPEG", "YUYV")}
-# how soon a Stop is seen when no picture comes
+# interval of the check for commands while no picture arrives
 _CHECK_MS = 200
-# A camera that was just switched to another size needs about this long to find its exposure.
+# A camera needs about this long to adjust its exposure after a change of size.
 _SETTLE_SECONDS = 1.0
-# the server's patience is a little longer (stills.py)
+# the server's deadline is a little longer (stills.py)
 _STILL_SECONDS = 8.0
-# so many pictures without their end marker more than with it are a camera's habit, not accidents
-_ENDLESS_BY_HABIT = 10
+# after this many more pictures without an end marker than with one, the camera is assumed to omit it always
+_MISSING_END_LIMIT = 10
 
 _LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
-
 
 _Mode = tuple[str, int, int]  # pixel format, width, height
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A USB camera. *path* is where udev's name for it, made of its serial number, stays; *node* may change."""
+    """A USB camera. *path* is udev's stable name, made of the serial number; *node* may change."""
 
     path: Path
     node: Path
@@ -55,28 +54,29 @@ class Camera:
 
 
 def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
-    """The USB cameras, in the kernel's order; SourceError if there is none but nodes that may not be opened."""
+    """Return the USB cameras, in the kernel's order; SourceError if none is found and a node may not be opened."""
     found = []
     forbidden = None
-    for node in _nodes(dev, sysfs):
+    numbers = (path.name[5:] for path in sysfs.glob("video*"))
+    for number in sorted(int(number) for number in numbers if number.isdecimal()):
+        node = dev / f"video{number}"
         try:
             device = v4l2.device(node)
         except PermissionError as error:
             forbidden = explain(error, node)
-        except OSError as error:  # unplugged meanwhile, or of a driver that is broken: others may work
+        except OSError as error:  # it was just unplugged, or its driver is broken; others may work
             log.debug("%s: %s", node, error.strerror)
         else:
-            # what is on the Pi's own chip says "platform:", be it a codec or the receiver of a CSI camera
-            # A depth camera's node has formats that are no pictures for people.
+            # The bus of the Pi's codecs and CSI receivers is "platform:…". A depth camera's formats are no pictures.
             if device.bus.startswith("usb") and not set(_FORMATS["auto"]).isdisjoint(device.pixel_formats):
-                found.append(Camera(_lasting_name(node, dev), node, device.name))
+                found.append(Camera(_stable_path(node, dev), node, device.name))
     if forbidden and not found:
         raise forbidden
     return found
 
 
 def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
-    """The camera at the path *wanted*, the first USB camera if that is empty; SourceError if it is not there."""
+    """Return the camera at the path *wanted*, or the first one if that is empty; SourceError if there is none."""
     if not wanted:
         if found := cameras(dev, sysfs):
             return found[0]
@@ -88,11 +88,11 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
         raise explain(error, path) from error
     if not device.captures:
         raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT)
-    return Camera(path if path.is_symlink() else _lasting_name(path, dev), path.resolve(), device.name)
+    return Camera(path if path.is_symlink() else _stable_path(path, dev), path.resolve(), device.name)
 
 
 class UsbSource:
-    """One USB camera, its controls set to *settings* from the start; *dev* and *sysfs* are where it is looked for."""
+    """Delivers the pictures of one USB camera, found in *dev* and *sysfs*; *settings* are its first controls."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class UsbSource:
                 while True:
                     with capture.streaming():
                         if not announced:
-                            self._announce(camera, capture, sink)
+                            sink.opened(self._info(camera, capture))
                             sink.controls(report)
                             announced = True
                         number = self._deliver(camera, capture, largest, controls, sink, commands)
@@ -135,34 +135,42 @@ class UsbSource:
             raise explain(error, camera.path) from error
 
     def _configure(self, fd: int) -> v4l2.Capture:
+        """Set the camera to the stream's format, size and rate; SourceError if it lacks the format."""
         video = self._video
-        there = v4l2.pixel_formats(fd)
+        offered = v4l2.pixel_formats(fd)
         wanted = self._usb.pixel_format
-        chosen = next((name for name in _FORMATS[wanted] if name in there), None)
+        chosen = next((name for name in _FORMATS[wanted] if name in offered), None)
         if chosen:
             capture = v4l2.Capture(fd, chosen, video.width, video.height, video.framerate)
             if capture.pixel_format == chosen:
                 return capture
         lacks = "neither MJPG nor YUYV" if wanted == "auto" else f"no {wanted}"
-        raise SourceError(f"The camera has {lacks}", Cause.SETTINGS, f"It has {', '.join(there) or 'nothing'}")
+        raise SourceError(f"The camera has {lacks}", Cause.SETTINGS, f"It has {', '.join(offered) or 'nothing'}")
 
-    def _announce(self, camera: Camera, capture: v4l2.Capture, sink: Sink) -> None:
-        self._warn_of_differences(camera, capture)
-        width, height = Orientation.of(self._video).size(capture.width, capture.height)
+    def _info(self, camera: Camera, capture: v4l2.Capture) -> CameraInfo:
+        """Describe the camera's real settings; log how they differ from those that were configured."""
+        video = self._video
+        width, height, rate = capture.width, capture.height, capture.framerate
+        if (width, height) != (video.width, video.height):
+            sizes = width, height, video.width, video.height
+            log.warning("%s gives %dx%d, not %dx%d; `v4l2-ctl --list-formats-ext` shows its sizes", camera.path, *sizes)
+        if abs(rate - video.framerate) > 0.01 * video.framerate:
+            log.warning("%s gives %.4g frames a second, not %g", camera.path, rate, video.framerate)
+        size = Orientation.of(video).size(width, height)
         encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
-        sink.opened(CameraInfo("usb", str(camera), width, height, capture.framerate, capture.pixel_format, encoder))
+        return CameraInfo("usb", str(camera), *size, rate, capture.pixel_format, encoder)
 
     def _largest(self, fd: int, capture: v4l2.Capture) -> _Mode:
-        """What a still is taken with: the largest size of any format that may be used, or that of the stream."""
-        there = v4l2.pixel_formats(fd)
-        names = [name for name in _FORMATS[self._usb.pixel_format] if name in there]
+        """Return the mode for stills: the largest size of the formats that may be used, at least the stream's."""
+        offered = v4l2.pixel_formats(fd)
+        names = [name for name in _FORMATS[self._usb.pixel_format] if name in offered]
         modes = [(name, *v4l2.largest_size(fd, name, jpeg.MOST_PIXELS)) for name in names]
-        # of two formats with that size the first is the better one
+        # of two formats with the same size, max() returns the first, which is the better one
         streamed: _Mode = capture.pixel_format, capture.width, capture.height
         return max(streamed, *modes, key=lambda mode: mode[1] * mode[2])
 
     def _take_still(self, fd: int, camera: Camera, mode: _Mode, number: int) -> Still:
-        """The still of that *number*; it has no picture where the camera does not do what it listed."""
+        """Take the still *number* in *mode*. If the camera fails at a mode that it listed, the still says so."""
         try:
             capture = v4l2.Capture(fd, *mode, self._video.framerate)
             with capture.streaming():
@@ -173,6 +181,7 @@ class UsbSource:
             return Still(number, refused=f"No picture of full size: {explain(error, camera.path).message}")
 
     def _first_settled(self, camera: Camera, capture: v4l2.Capture, number: int) -> Still:
+        """Return the first valid picture after _SETTLE_SECONDS as the still *number*."""
         begun = time.monotonic()
         orientation = Orientation.of(self._video)
         upright_jpeg = _converter(capture, orientation)
@@ -190,25 +199,19 @@ class UsbSource:
         return Still(number, refused=f"The camera gave no picture of {size} within {_STILL_SECONDS:g} s: {why}")
 
     def _deliver(
-        self,
-        camera: Camera,
-        capture: v4l2.Capture,
-        largest: _Mode,
-        controls: UsbControls,
-        sink: Sink,
-        commands: Commands,
+        self, camera: Camera, capture: v4l2.Capture, mode: _Mode, controls: UsbControls, sink: Sink, commands: Commands
     ) -> int | None:
-        """Deliver until there is something else to do: a still of that number, or, with None, nothing more."""
+        """Deliver frames. Return the number of a still that needs *mode*, or None after a Stop."""
         orientation = Orientation.of(self._video)
         upright_jpeg = _converter(capture, orientation)
-        dropped = BadFrameCounter(camera.path)
+        bad_frames = BadFrameCounter(camera.path)
         captured_ns = time.monotonic_ns()
         still = None
         while not isinstance(command := next_command(commands), Stop):
             if isinstance(command, TakeStill):
-                if (capture.width, capture.height) != largest[1:]:
+                if (capture.width, capture.height) != mode[1:]:
                     return command.number
-                still = command.number  # it streams in full size: the next picture is it
+                still = command.number  # the stream has the full size: its next picture is the still
             elif command:
                 sink.controls(controls.set(command.number, command.values))
             if not capture.wait(_CHECK_MS):
@@ -222,13 +225,13 @@ class UsbSource:
                 continue
             try:
                 if picture.damaged:
-                    raise JpegError("the driver says that it is damaged")
+                    raise JpegError("the driver reports it as damaged")
                 data = upright_jpeg(picture.data)
             except JpegError as error:
-                dropped.add(str(error))
+                bad_frames.add(str(error))
                 continue
             now_ns = time.monotonic_ns()
-            # some drivers give no time, or one of another clock
+            # some drivers give no timestamp, or one of another clock
             captured_ns = picture.timestamp_ns if captured_ns < picture.timestamp_ns <= now_ns else now_ns
             if still is not None:
                 sink.still(_still(still, data, orientation, camera, captured_ns))
@@ -236,33 +239,23 @@ class UsbSource:
             sink.frame(data, captured_ns)
         return None
 
-    def _warn_of_differences(self, camera: Camera, capture: v4l2.Capture) -> None:
-        video = self._video
-        if (capture.width, capture.height) != (video.width, video.height):
-            sizes = capture.width, capture.height, video.width, video.height
-            log.warning("%s gives %dx%d, not %dx%d; `v4l2-ctl --list-formats-ext` shows its sizes", camera.path, *sizes)
-        if abs(capture.framerate - video.framerate) > 0.01 * video.framerate:
-            log.warning("%s gives %.4g frames a second, not %g", camera.path, capture.framerate, video.framerate)
-
 
 def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera, captured_ns: int) -> Still:
     return Still(number, orientation.described(upright, Photo(captured_ns, camera.name)), captured_ns)
 
 
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
-    """What makes a whole, upright JPEG of the camera's bytes; it raises JpegError."""
+    """Return a function that converts the camera's data to a whole, upright JPEG, or raises JpegError."""
     if capture.pixel_format != "YUYV":
-        mender = _JpegRepairer()
-        if orientation.identity:
-            return mender.mended
-        return lambda data: orientation.jpeg(mender.mended(data))
+        repair = _JpegRepairer().repair
+        return repair if orientation.identity else lambda data: orientation.jpeg(repair(data))
 
-    # 30 MB and, on a Zero 2 W, a second that a camera with JPEGs of its own does not cost
+    # imported only for raw pictures: they take 30 MB and, on a Zero 2 W, a second
     import cv2
     import numpy as np
 
     rows, columns = capture.height, capture.width
-    row_bytes = capture.row_bytes or columns * 2  # a driver that leaves it to us
+    row_bytes = capture.row_bytes or columns * 2  # 0 if the driver does not say
 
     def encode(data: bytes) -> bytes:
         if len(data) < rows * row_bytes:
@@ -275,44 +268,37 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
 
 
 class _JpegRepairer:
-    """Makes whole JPEGs of what a camera gives.
+    """Repairs a camera's JPEGs. One without an end marker was cut short, unless the camera usually omits the marker.
 
-    A picture without its end marker was cut short, except from a camera that mostly leaves it out: a C920 on a Pi 5
-    was down to one frame a second in µStreamer (its issue 313).
+    A C920 on a Pi 5 does (µStreamer's issue 313).
     """
 
     def __init__(self) -> None:
-        self._endless = 0  # how many more pictures came without it than with it, lately
+        self._missing_ends = 0  # recent pictures without an end marker, minus those with one
 
-    def mended(self, data: bytes) -> bytes:
-        """The whole JPEG in *data*; JpegError without one."""
+    def repair(self, data: bytes) -> bytes:
+        """Return the whole JPEG in *data*; JpegError if there is none."""
         try:
             picture = jpeg.repair(data)
         except JpegError:
             picture = jpeg.repair(data, end_required=False)
-            self._endless = min(self._endless + 1, _ENDLESS_BY_HABIT)
-            if self._endless < _ENDLESS_BY_HABIT:
+            self._missing_ends = min(self._missing_ends + 1, _MISSING_END_LIMIT)
+            if self._missing_ends < _MISSING_END_LIMIT:
                 raise
             return picture
-        if self._endless:
-            self._endless -= 1
+        if self._missing_ends:
+            self._missing_ends -= 1
         return picture
 
 
-def _nodes(dev: Path, sysfs: Path) -> list[Path]:
-    """The nodes in *dev* of the video devices in *sysfs*, by their numbers."""
-    names = (path.name for path in sysfs.glob("video*") if path.name[5:].isdecimal())
-    return [dev / name for name in sorted(names, key=lambda name: int(name[5:]))]
-
-
-def _lasting_name(node: Path, dev: Path) -> Path:
-    """The link to *node* that is named after the camera's serial number, else *node* itself."""
+def _stable_path(node: Path, dev: Path) -> Path:
+    """Return udev's link to *node* that contains the camera's serial number, or *node* itself if there is none."""
     links = sorted((dev / "v4l" / "by-id").glob("*"))
     return next((link for link in links if link.resolve() == node.resolve()), node)
 
 
 def explain(error: OSError, path: Path) -> SourceError:
-    """The SourceError for what the kernel says of the camera at *path*."""
+    """Return the SourceError for the kernel's *error* about the camera at *path*."""
     match error.errno:
         case errno.EACCES | errno.EPERM:
             return SourceError(f"No permission to open {path}", Cause.PERMISSION, VIDEO_GROUP_HINT)
@@ -325,9 +311,6 @@ def explain(error: OSError, path: Path) -> SourceError:
         case errno.ENOTTY | errno.EISDIR:
             return SourceError(f"{path} is no camera", Cause.SETTINGS, _LIST_HINT)
         case errno.ENOSPC:
-            return SourceError(
-                f"The USB bus has no room for the pictures of {path}",
-                Cause.SETTINGS,
-                "Lower video.width, video.height or video.framerate, or plug it in apart from other cameras",
-            )
+            hint = "Lower video.width, video.height or video.framerate, or use another USB bus than the other cameras"
+            return SourceError(f"The USB bus has no bandwidth left for {path}", Cause.SETTINGS, hint)
     return SourceError(f"The camera failed: {error.strerror} ({path})", Cause.LOST, "Check its cable and its power")

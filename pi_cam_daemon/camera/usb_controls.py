@@ -1,4 +1,4 @@
-"""The controls of a USB camera, under V4L2's own names, written as `v4l2-ctl --list-ctrls` writes them."""
+"""Controls of a USB camera, under the names that `v4l2-ctl --list-ctrls` shows."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ _KINDS = {
     api.V4L2_CTRL_TYPE_INTEGER_MENU: Kind.CHOICE,
     api.V4L2_CTRL_TYPE_BUTTON: Kind.ACTION,
 }
-_HIDDEN = api.V4L2_CTRL_FLAG_DISABLED | api.V4L2_CTRL_FLAG_READ_ONLY | api.V4L2_CTRL_FLAG_WRITE_ONLY
+_UNUSABLE = api.V4L2_CTRL_FLAG_DISABLED | api.V4L2_CTRL_FLAG_READ_ONLY | api.V4L2_CTRL_FLAG_WRITE_ONLY
+_UNUSABLE_BUTTON = api.V4L2_CTRL_FLAG_DISABLED  # buttons are always write-only
 _LOCKED = api.V4L2_CTRL_FLAG_INACTIVE | api.V4L2_CTRL_FLAG_GRABBED
-# far beyond any camera; all of them have to fit into one message
+# More than any camera has. All of them have to fit into one message.
 _MOST_CONTROLS = 48
 _MOST_CHOICES = 24
 
 
 class UsbControls:
-    """What the camera behind *fd* lets people set. OSError that is about the camera, not about a value, passes."""
+    """Lists and sets the controls of the open camera *fd*. Raises OSError if the camera itself fails."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def set(self, number: int, wanted: Mapping[str, object]) -> Report:
-        """Set what is *wanted*, one after the other as V4L2 has it: what is refused does not keep the rest from it."""
+        """Set the values *wanted*, one by one; one that is refused does not affect the others."""
         listed = self._listed()
-        # switches come first: they decide whether the numbers behind them have any effect
+        # switches first: they decide which numbers have an effect
         order = {name: control.type == api.V4L2_CTRL_TYPE_INTEGER for name, control in listed.items()}
         taken, wrong = check(self._controls(listed), wanted)
         for name in sorted(taken, key=order.__getitem__):
@@ -47,14 +48,14 @@ class UsbControls:
                 wrong[name] = str(error)
         controls = self._controls(self._listed())
         values = {control.name: control.value for control in controls}
-        # what the driver made of it
+        # the values that the driver really set
         applied = {name: values.get(name, taken[name]) for name in taken if name not in wrong}
         return Report(number, applied, wrong, controls)
 
     def _set(self, name: str, value: Value) -> None:
-        control = self._listed().get(name)  # anew: the one before may have changed it
+        control = self._listed().get(name)  # listed again: setting the control before may have changed it
         if control is None:
-            raise ValueError("It went away")
+            raise ValueError("The camera does not have it any more")
         if control.flags & _LOCKED:
             raise ValueError("It has no effect now: another control decides it, most likely an automatic one")
         try:
@@ -65,8 +66,12 @@ class UsbControls:
             raise ValueError(f"The camera refuses it: {error.strerror}") from None
 
     def _listed(self) -> dict[str, v4l2.Control]:
-        every = v4l2.controls(self._fd)
-        usable = (control for control in every if control.type in _KINDS and not _is_hidden(control))
+        usable = (
+            control
+            for control in v4l2.controls(self._fd)
+            if control.type in _KINDS
+            and not control.flags & (_UNUSABLE_BUTTON if _KINDS[control.type] is Kind.ACTION else _UNUSABLE)
+        )
         return {_name(control): control for control in itertools.islice(usable, _MOST_CONTROLS)}
 
     def _controls(self, listed: Mapping[str, v4l2.Control]) -> tuple[Control, ...]:
@@ -78,15 +83,9 @@ class UsbControls:
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     raise
-                continue  # listed, and not to be read: firmware has such things
+                continue  # some firmware lists controls that cannot be read
             found.append(_described(name, kind, control, now))
         return tuple(found)
-
-
-def _is_hidden(control: v4l2.Control) -> bool:
-    if control.type == api.V4L2_CTRL_TYPE_BUTTON:  # those can only be written
-        return bool(control.flags & api.V4L2_CTRL_FLAG_DISABLED)
-    return bool(control.flags & _HIDDEN)
 
 
 def _name(control: v4l2.Control) -> str:
@@ -107,7 +106,7 @@ def _described(name: str, kind: Kind, control: v4l2.Control, now: int | None) ->
 
 
 def _number(control: v4l2.Control, value: Value) -> int:
-    """What the kernel is told for *value*."""
+    """Return the kernel's number for *value*."""
     if value is None:
         return control.default
     if isinstance(value, str):

@@ -1,6 +1,6 @@
-"""A camera through V4L2, the kernel's own interface to it. Everything here raises OSError as the kernel has it.
+"""Access to a camera through V4L2, the kernel's video interface. Every function raises the kernel's OSError.
 
-docs/decisions/001-v4l2-capture.md says why neither linuxpy nor OpenCV does this.
+docs/decisions/001-v4l2-capture.md gives the reasons against linuxpy and OpenCV.
 """
 
 from __future__ import annotations
@@ -21,23 +21,20 @@ from typing import Any, NamedTuple
 import videodev2 as api
 
 _CAPTURES = api.V4L2_CAP_VIDEO_CAPTURE | api.V4L2_CAP_STREAMING
-# one is being filled, one waits to be, one is read; one more for a busy processor
+# one is being filled, one is next, one is read, and one is in reserve for a busy processor
 _BUFFERS = 4
-# beyond any camera: a list that never ends must end
+# More than any camera has. Faulty firmware may list entries without end.
 _MOST_FORMATS = 64
 _MOST_CONTROLS = 256
 
-# what the module videodev2 leaves out
-_VIDIOC_ENUM_FRAMESIZES = 0xC02C564A
+_VIDIOC_ENUM_FRAMESIZES = 0xC02C564A  # videodev2 lacks it
 
 
 class _FrameSize(ctypes.Structure):
-    """v4l2_frmsizeenum; *numbers* are width and height, or least, most and step of each."""
+    """struct v4l2_frmsizeenum. *numbers* are width and height, or minimum, maximum and step of each."""
 
     _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("pixel_format", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
+        *((name, ctypes.c_uint32) for name in ("index", "pixel_format", "type")),
         ("numbers", ctypes.c_uint32 * 6),
         ("reserved", ctypes.c_uint32 * 2),
     )
@@ -45,7 +42,7 @@ class _FrameSize(ctypes.Structure):
 
 @contextlib.contextmanager
 def opened(node: Path) -> Iterator[int]:
-    """The file descriptor of the device at *node*, for as long as the block lasts."""
+    """Open the device at *node*; yield its file descriptor and close it after the block."""
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         yield fd
@@ -55,10 +52,7 @@ def opened(node: Path) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Device:
-    """What a node says of itself; *bus* is where it is attached, *captures* whether pictures come out of it.
-
-    *pixel_formats* are those it has, by their four characters.
-    """
+    """Description of a device node. *captures* is True for a camera; *pixel_formats* are four-character codes."""
 
     name: str
     bus: str
@@ -67,25 +61,25 @@ class Device:
 
 
 def device(node: Path) -> Device:
-    """What *node* says of itself."""
+    """Return the description of the device at *node*."""
     capability = api.v4l2_capability()
     with opened(node) as fd:
         fcntl.ioctl(fd, api.VIDIOC_QUERYCAP, capability)
-        # `capabilities` is about all nodes of a device: a webcam's metadata node has pictures there, too
+        # not `capabilities`, which covers all nodes of a device: a webcam's metadata node has capture there too
         captures = capability.device_caps & _CAPTURES == _CAPTURES
         formats = tuple(pixel_formats(fd)) if captures else ()
     return Device(_text(capability.card), _text(capability.bus_info), captures, formats)
 
 
 def pixel_formats(fd: int) -> list[str]:
-    """The pixel formats that a camera has, by their four characters, in its own order."""
+    """Return the pixel formats of a camera as four-character codes, in the camera's order."""
     found: list[str] = []
     while len(found) < _MOST_FORMATS:
         entry = api.v4l2_fmtdesc(index=len(found), type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
         try:
             fcntl.ioctl(fd, api.VIDIOC_ENUM_FMT, entry)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # how the kernel ends a list
+            if error.errno == errno.EINVAL:  # the end of the list
                 break
             raise
         found.append(entry.pixelformat.to_bytes(4, "little").decode("latin-1"))
@@ -93,7 +87,7 @@ def pixel_formats(fd: int) -> list[str]:
 
 
 def largest_size(fd: int, pixel_format: str, most_pixels: int) -> tuple[int, int]:
-    """The largest (width, height) listed for *pixel_format*, of no more than *most_pixels*; (0, 0) without any."""
+    """Return the largest (width, height) of at most *most_pixels* listed for *pixel_format*; (0, 0) if none is."""
     found = [(0, 0)]
     for index in range(_MOST_FORMATS):
         entry = _FrameSize(index=index, pixel_format=int.from_bytes(pixel_format.encode(), "little"))
@@ -108,9 +102,9 @@ def largest_size(fd: int, pixel_format: str, most_pixels: int) -> tuple[int, int
 
 @dataclass(frozen=True)
 class Control:
-    """A control as the driver lists it; *type* and *flags* are the kernel's V4L2_CTRL_TYPE_* and V4L2_CTRL_FLAG_*.
+    """A control as the driver lists it. *type* is a V4L2_CTRL_TYPE_*, *flags* are V4L2_CTRL_FLAG_*.
 
-    *menu* holds the entries that can be chosen: names, or numbers as text.
+    *menu* maps the numbers that can be chosen to their names.
     """
 
     id: int
@@ -125,7 +119,7 @@ class Control:
 
 
 def controls(fd: int) -> Iterator[Control]:
-    """List the controls of a camera, in the order of their ids."""
+    """Yield the controls of a camera, sorted by id."""
     last = 0
     for _ in range(_MOST_CONTROLS):
         entry = api.v4l2_queryctrl(id=last | api.V4L2_CTRL_FLAG_NEXT_CTRL)
@@ -141,13 +135,13 @@ def _menu(fd: int, control: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     for index in range(control.minimum, min(control.maximum, control.minimum + _MOST_FORMATS) + 1):
         entry = api.v4l2_querymenu(id=control.id, index=index)
-        if _has(fd, api.VIDIOC_QUERYMENU, entry):  # not every number of the range has to be there
+        if _has(fd, api.VIDIOC_QUERYMENU, entry):  # numbers may be missing in the range
             found[index] = _text(entry.name) if control.type == api.V4L2_CTRL_TYPE_MENU else str(entry.value)
     return found
 
 
 def _has(fd: int, request: int, entry: Any) -> bool:
-    """Have the kernel fill in *entry* of a list; False at its end, without a list, or if firmware fails at it."""
+    """Let the kernel fill in *entry* of a list; False at the end of the list, without one, or if firmware fails."""
     try:
         fcntl.ioctl(fd, request, entry)
     except OSError as error:
@@ -158,22 +152,19 @@ def _has(fd: int, request: int, entry: Any) -> bool:
 
 
 def get_control(fd: int, control: Control) -> int:
-    """What *control* is set to."""
-    asked = api.v4l2_control(id=control.id)
-    fcntl.ioctl(fd, api.VIDIOC_G_CTRL, asked)
-    return int(asked.value)
+    """Return the value of *control*."""
+    entry = api.v4l2_control(id=control.id)
+    fcntl.ioctl(fd, api.VIDIOC_G_CTRL, entry)
+    return int(entry.value)
 
 
 def set_control(fd: int, control: Control, value: int) -> None:
-    """Set *control*; a driver may take the nearest value that it has, which `get_control` then tells."""
+    """Set *control*. A driver may use the nearest value that it supports; `get_control` returns that."""
     fcntl.ioctl(fd, api.VIDIOC_S_CTRL, api.v4l2_control(id=control.id, value=value))
 
 
 class Picture(NamedTuple):
-    """What was in one of the driver's buffers.
-
-    *timestamp_ns* is CLOCK_MONOTONIC, 0 if the driver does not say; *damaged* is what it knows to be incomplete.
-    """
+    """Content of one buffer. *timestamp_ns* is CLOCK_MONOTONIC, or 0; *damaged* is the driver's error flag."""
 
     data: bytes
     timestamp_ns: int
@@ -181,32 +172,28 @@ class Picture(NamedTuple):
 
 
 class Capture:
-    """An open camera that was asked for these settings.
-
-    *width*, *height*, *row_bytes*, *framerate* and *pixel_format* are its answer: what it will really give.
-    *row_bytes* is 0 for JPEGs.
-    """
+    """Configures an open camera and reads its pictures. Attributes: the real settings (*row_bytes* is 0 for JPEGs)."""
 
     def __init__(self, fd: int, pixel_format: str, width: int, height: int, framerate: float) -> None:
         self._fd = fd
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._memory: list[mmap.mmap] = []
-        # used again and again: a new one takes longer than the call that it is for
+        # used again for each picture: creating one takes longer than the ioctl that it is for
         self._dequeued, self._newer = _buffer(), _buffer()
-        asked = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
-        pixels = asked.fmt.pix
+        request = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        pixels = request.fmt.pix
         pixels.width, pixels.height = width, height
         pixels.pixelformat = int.from_bytes(pixel_format.encode(), "little")
         pixels.field = api.V4L2_FIELD_ANY
-        fcntl.ioctl(fd, api.VIDIOC_S_FMT, asked)
+        fcntl.ioctl(fd, api.VIDIOC_S_FMT, request)
         self.pixel_format = pixels.pixelformat.to_bytes(4, "little").decode("latin-1")
         self.width, self.height, self.row_bytes = pixels.width, pixels.height, pixels.bytesperline
         self.framerate = self._set_framerate(framerate)
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
-        """Let the camera deliver for as long as the block lasts."""
+        """Start the camera; stop it after the block."""
         request = api.v4l2_requestbuffers(
             count=_BUFFERS, type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP
         )
@@ -224,38 +211,41 @@ class Capture:
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):  # it may be gone, and why the block ended is the news
+                with contextlib.suppress(OSError):  # the camera may be gone; this must not hide the block's own error
                     fcntl.ioctl(self._fd, api.VIDIOC_STREAMOFF, kind)
 
     def _free(self) -> None:
-        """Give the buffers back: while there are any, the camera takes no other size."""
+        """Return the buffers to the driver, which accepts no other size before that."""
         self._memory.clear()
         request = api.v4l2_requestbuffers(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP)
         with contextlib.suppress(OSError):  # as above
             fcntl.ioctl(self._fd, api.VIDIOC_REQBUFS, request)
 
     def wait(self, milliseconds: int) -> bool:
-        """Whether there is news in that time: a picture, or the error that ends them. `newest` has it."""
+        """Wait for a picture or an error, which `newest` then returns or raises; False after *milliseconds*."""
         return bool(self._poll.poll(milliseconds))
 
     def skip(self) -> bool:
-        """Leave the oldest picture that has come to the driver again; whether there was one."""
+        """Return the oldest picture to the driver unread; False if there is none."""
         if not self._dequeue(self._dequeued):
             return False
         fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
         return True
 
     def newest(self) -> Picture | None:
-        """The newest picture that has come, older ones are skipped; None if there is none."""
+        """Return the newest picture, and skip older ones; None if there is none."""
         if not self._dequeue(self._dequeued):
             return None
-        # poll() first: an attempt that fails costs as much as all the rest here
+        # poll() first: a failed ioctl takes as long as all the rest here
         while self._poll.poll(0) and self._dequeue(self._newer):
             fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
             self._dequeued, self._newer = self._newer, self._dequeued
         newest = self._dequeued
         data = self._memory[newest.index][: newest.bytesused]
-        picture = Picture(data, _timestamp_ns(newest), bool(newest.flags & api.V4L2_BUF_FLAG_ERROR))
+        is_monotonic = newest.flags & api.V4L2_BUF_FLAG_TIMESTAMP_MASK == api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC
+        time = newest.timestamp
+        timestamp_ns = time.tv_sec * 1_000_000_000 + time.tv_usec * 1000 if is_monotonic else 0
+        picture = Picture(data, timestamp_ns, bool(newest.flags & api.V4L2_BUF_FLAG_ERROR))
         fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
         return picture
 
@@ -267,31 +257,23 @@ class Capture:
         return True
 
     def _set_framerate(self, framerate: float) -> float:
-        """Ask for *framerate*; the answer, which is taken to be the same where a camera gives none."""
+        """Request *framerate* and return the driver's answer; without an answer, *framerate* itself."""
         wanted = 1 / Fraction(framerate).limit_denominator(1001)
-        asked = api.v4l2_streamparm(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
-        period = asked.parm.capture.timeperframe
+        request = api.v4l2_streamparm(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
+        period = request.parm.capture.timeperframe
         period.numerator, period.denominator = wanted.numerator, wanted.denominator
         try:
-            fcntl.ioctl(self._fd, api.VIDIOC_S_PARM, asked)
+            fcntl.ioctl(self._fd, api.VIDIOC_S_PARM, request)
         except OSError as error:
             if error.errno not in (errno.ENOTTY, errno.EINVAL):
                 raise
             return framerate
-        if not period.numerator or not period.denominator:
-            return framerate
-        return float(period.denominator / period.numerator)
+        answered = period.numerator and period.denominator
+        return float(period.denominator / period.numerator) if answered else framerate
 
 
 def _buffer(index: int = 0) -> Any:
     return api.v4l2_buffer(index=index, type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE, memory=api.V4L2_MEMORY_MMAP)
-
-
-def _timestamp_ns(buffer: Any) -> int:
-    if buffer.flags & api.V4L2_BUF_FLAG_TIMESTAMP_MASK != api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC:
-        return 0
-    timestamp = buffer.timestamp
-    return int(timestamp.tv_sec * 1_000_000_000 + timestamp.tv_usec * 1000)
 
 
 def _text(field: ctypes.Array[ctypes.c_uint8]) -> str:

@@ -1,7 +1,4 @@
-"""What a picture's Exif segment says: CIPA DC-008, version 2.32. Written here, never read.
-
-There is no thumbnail: programs that look for the next FFD8 stumble on those.
-"""
+"""Writes Exif segments (CIPA DC-008 2.32), without thumbnails: programs that search for FFD8 take them for pictures."""
 
 from __future__ import annotations
 
@@ -10,20 +7,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# how a value is stored, by Exif's number for it
+# Exif's types of a value, and the size of each in bytes
 _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
 _SIZES = {_ASCII: 1, _SHORT: 2, _LONG: 4, _RATIONAL: 8, _UNDEFINED: 1}
-_START = 8  # the first directory follows the header of the TIFF file that all this is
+_START = 8  # offset of the first directory, behind the TIFF header
 
-_Entry = tuple[int, int, bytes]  # tag, how it is stored, value
+_Entry = tuple[int, int, bytes]  # tag, type, value
 
 
 @dataclass(frozen=True)
 class Photo:
-    """How a picture was taken: by which *camera*, and when (CLOCK_MONOTONIC in ns).
-
-    *exposure_us* and *iso* are None, and *camera* is empty, where they are not known.
-    """
+    """Facts about how a picture was taken: the time (CLOCK_MONOTONIC in ns), and what else is known."""
 
     captured_ns: int
     camera: str = ""
@@ -32,7 +26,7 @@ class Photo:
 
 
 def segment(orientation: int, photo: Photo | None = None) -> bytes:
-    """The APP1 segment for a picture of this *orientation* (1 to 8, 1 is upright) and, if given, all about *photo*."""
+    """Return the APP1 segment with this *orientation* (1 to 8; 1 is upright) and, if given, the facts of *photo*."""
     main: list[_Entry] = [(0x0112, _SHORT, struct.pack(">H", orientation))]
     details = b""
     if photo:
@@ -63,10 +57,7 @@ def _details(photo: Photo, taken: bytes, offset: str, milliseconds: int) -> Iter
 
 
 def _directory(entries: list[_Entry], at: int) -> bytes:
-    """The directory of *entries*, which have to be in the order of their tags, and behind it what is too long for it.
-
-    *at* is where it will stand.
-    """
+    """Return the directory of *entries* (sorted by tag) at the offset *at*, and behind it the values over 4 bytes."""
     heap_at = at + 2 + 12 * len(entries) + 4
     table, heap = struct.pack(">H", len(entries)), b""
     for tag, kind, value in entries:

@@ -1,7 +1,6 @@
-"""Parses the header of a JPEG, checks that the picture is whole, and repairs what can be repaired.
+"""Parses the header of a JPEG, checks that the picture is whole, and repairs the usual faults of cameras.
 
-Only the header segments are walked in Python, so that a frame of any size costs microseconds. The markers are those of
-ITU-T T.81, annex B.
+Only the header segments are read, so a frame of any size takes microseconds. The markers are those of ITU-T T.81.
 """
 
 from __future__ import annotations
@@ -12,31 +11,31 @@ from pi_cam_daemon.errors import JpegError
 
 Bytes = bytes | bytearray | memoryview
 
-_SOF = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive: what browsers show
-_PROGRESSIVE = 0xC2  # it has no standard tables
+_SOF = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive: the kinds that browsers show
+_PROGRESSIVE = 0xC2  # the standard Huffman tables do not apply to it
 _OTHER_SOF = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _DHT = 0xC4
 _SOI = 0xD8
 _SOS = 0xDA
-_DQT = 0xDB  # from here on to _APP0: quantization, restart interval and the like
-_APP0 = 0xE0  # from here on: application data, and comments
+_DQT = 0xDB  # from here up to _APP0: quantization tables, restart interval and the like
+_APP0 = 0xE0  # from here up: application data and comments
 _FILL = 0xFF  # any number of these bytes may precede a marker
 _EOI = re.compile(rb"\xff\xd9")
 _SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
 
-# cameras write about ten; the bound keeps a hostile header from costing seconds
+# Cameras write about ten. The limit keeps a hostile header from taking seconds.
 _MAX_SEGMENTS = 256
-# below this no real picture exists: µStreamer drops such frames of USB cameras, too
+# No real picture is smaller. µStreamer drops such frames of USB cameras, too.
 _MIN_LENGTH = 125
-# A header may claim any size, and turning takes 6 bytes a pixel on a Pi that may have 512 MB; cameras have 12 million.
+# A header may claim any size. Turning a picture takes 6 bytes per pixel, and a Pi may have 512 MB.
 MOST_PIXELS = 1 << 24
-# the least that picture data can say is one bit for each block of 8x8 pixels
+# Picture data has at least one bit per block of 8x8 pixels.
 _MAX_PIXELS_PER_BYTE = 8 * 64
-# how many of one buffer's pictures are looked at
+# how many pictures of one buffer are examined
 _MAX_PICTURES = 4
 
-# The Huffman tables of T.81 annex K.3, which cameras leave out as Motion JPEG in AVI files does: luminance DC and AC,
-# chrominance DC and AC; of each how many codes have 1..16 bits, then the values.
+# The Huffman tables of T.81 annex K.3. Cameras omit them, as Motion JPEG in AVI files does. Luminance DC and AC, then
+# chrominance DC and AC: for each the number of codes of 1 to 16 bits, then the values.
 _STANDARD_DHT = bytes.fromhex(
     """
     ffc4 01a2
@@ -58,16 +57,15 @@ _STANDARD_DHT = bytes.fromhex(
 )
 
 
-# width and height in pixels, has Huffman tables, where each segment of application data or comment starts and ends,
-# where the marker SOS is and where the picture data behind it begins; a class for them takes 5 % of repair's time
+# Width and height in pixels; True if there are Huffman tables; start and end of each segment of application data or
+# comment; offset of the marker SOS, and of the picture data. A class would take 5 % of the time of `repair`.
 Header = tuple[int, int, bool, list[tuple[int, int]], int, int]
 
 
 def parse(jpeg: Bytes) -> Header:
-    """Parse the segments of *jpeg* up to its picture data; JpegError if one of them is unsound.
+    """Parse the segments of *jpeg* up to its picture data; JpegError if one of them is invalid.
 
-    Every frame of a camera comes through here, 30 ms after the last one and with nothing left of it in the processor's
-    caches: how much code runs counts for more than how often.
+    It runs once per frame, with cold processor caches: the amount of code matters more than the number of iterations.
     """
     if jpeg[:2] != b"\xff\xd8":
         raise JpegError("it does not start with FFD8")
@@ -75,7 +73,7 @@ def parse(jpeg: Bytes) -> Header:
     has_tables = False
     metadata = []
     at = 2
-    last = len(jpeg) - 4  # where a segment can begin
+    last = len(jpeg) - 4  # the last offset at which a segment can begin
     for _ in range(_MAX_SEGMENTS):
         if at > last:
             raise JpegError("it ends within its headers")
@@ -87,7 +85,7 @@ def parse(jpeg: Bytes) -> Header:
             continue
         end = at + 2 + (jpeg[at + 2] << 8 | jpeg[at + 3])
         if end < at + 4 or end > last:
-            raise _unsound(marker, at)
+            raise _invalid(marker, at)
         if marker == _DHT:
             has_tables = True
         elif marker >= _APP0:
@@ -107,12 +105,12 @@ def parse(jpeg: Bytes) -> Header:
                 raise JpegError(f"its size is {width}x{height}")
             has_tables = has_tables or marker == _PROGRESSIVE
         elif marker < _DQT:
-            raise _unsound(marker, at)
+            raise _invalid(marker, at)
         at = end
     raise JpegError(f"it has more than {_MAX_SEGMENTS} header segments")
 
 
-def _unsound(marker: int, at: int) -> JpegError:
+def _invalid(marker: int, at: int) -> JpegError:
     if marker in _OTHER_SOF:
         return JpegError(f"its coding (marker FF{marker:02X}) is neither baseline nor progressive")
     if marker >= _DQT or marker in (*_SOF, _DHT, _SOS):
@@ -121,19 +119,19 @@ def _unsound(marker: int, at: int) -> JpegError:
 
 
 def size(jpeg: Bytes) -> tuple[int, int]:
-    """Return the width and height of *jpeg* in pixels; JpegError if its header is unsound."""
+    """Return the width and height of *jpeg* in pixels; JpegError if its header is invalid."""
     return parse(jpeg)[:2]
 
 
 def check(jpeg: Bytes) -> None:
-    """Raise JpegError unless *jpeg* is one whole picture: sound headers, picture data, one end marker.
+    """Raise JpegError unless *jpeg* is one whole picture: valid headers, picture data, one end marker.
 
-    Zeros after the end are let through: USB cameras pad their buffers (FFD9 00, FFD9 00 00).
+    Zeros may follow the end marker, since USB cameras pad their buffers.
     """
     if len(jpeg) < _MIN_LENGTH:
         raise JpegError(f"{len(jpeg)} bytes are too few for a picture")
     *_, data = parse(jpeg)
-    # picture data never holds FFD9: a real FF is followed by 00 there
+    # picture data never contains FFD9: each FF in it is followed by 00
     eoi = _EOI.search(jpeg, data)
     if eoi is None:
         raise JpegError("it is cut short: no end marker (FFD9)")
@@ -143,13 +141,12 @@ def check(jpeg: Bytes) -> None:
 
 
 def repair(data: Bytes, *, end_required: bool = True) -> bytes:
-    """Return one whole plain JPEG from a camera's *data*: the same object if it is one; JpegError if there is none.
+    """Return the newest whole picture in a camera's *data* as a plain JPEG; JpegError if there is none.
 
-    Standard Huffman tables are added where they are missing. Exif is removed, because only some viewers obey its
-    orientation, and video.rotation is for all. Thumbnails are removed, because programs that look for FFD8 and FFD9
-    take them for the picture. What follows the end marker is removed, too. Of several pictures in one buffer it is the
-    newest whole one. Without *end_required* a picture that lacks its end marker gets one: no cheap test can tell
-    whether all of it came.
+    Missing Huffman tables are added. Exif is removed: only some viewers follow its orientation, while video.rotation is
+    for all. Thumbnails are removed: programs that search for FFD8 and FFD9 take them for the picture. Data behind the
+    end marker is removed. Without *end_required* a missing end marker is added, although data may be missing too.
+    If nothing has to be changed, the result is *data* itself.
     """
     rest, newest = bytes(data), None
     for _ in range(_MAX_PICTURES):
@@ -169,7 +166,7 @@ def repair(data: Bytes, *, end_required: bool = True) -> bytes:
 
 
 def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
-    """Return the first picture in *jpeg*, repaired, or None if the next one cuts it short; and what follows it."""
+    """Return the first picture in *jpeg*, repaired, and the data behind it. A picture cut short by the next is None."""
     width, height, has_tables, metadata, scan, data = parse(jpeg)
     pixels = width * height
     if pixels > MOST_PIXELS:

@@ -1,8 +1,8 @@
-"""Draws the picture that viewers see where the camera gives none.
+"""Draws the no-signal picture, which viewers see while the camera delivers none.
 
-`python -m pi_cam_daemon.imaging.no_signal CAUSE WIDTH HEIGHT` writes one JPEG of exactly this size to stdout.
-CAUSE is a word of errors.Cause, or `unknown`. The packaged no-signal.jpg is the output of `unknown 640 480`, made with
-OpenCV 5, whose letters are finer than those of OpenCV 4.
+`python -m pi_cam_daemon.imaging.no_signal CAUSE WIDTH HEIGHT` writes a JPEG of this size in pixels to stdout. CAUSE is
+a value of errors.Cause, or `unknown`. The packaged no-signal.jpg was made with `unknown 640 480` and OpenCV 5, whose
+letters are finer than those of OpenCV 4.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pix
 
 _UNKNOWN = "unknown"
 
-# a title, and one line that says what it means or what to do; ASCII, for the letters of OpenCV 4 have no more
+# A title, and a sentence on what happened or what to do. ASCII only: the font of OpenCV 4 has no other letters.
 _TEXTS: dict[Cause | None, tuple[str, str]] = {
     None: ("No picture", "The camera gives no picture at the moment. It comes back by itself."),
     Cause.STARTING: ("Camera is starting", "The first picture comes in a few seconds."),
@@ -33,40 +33,40 @@ _TEXTS: dict[Cause | None, tuple[str, str]] = {
     Cause.WEDGED: ("Driver hangs", "The camera cannot be started again. Reboot the Raspberry Pi."),
 }
 
-_GROUND: Colour = (34, 29, 26)
+_BACKGROUND: Colour = (34, 29, 26)
 _TITLE: Colour = (235, 232, 230)
 _DETAIL: Colour = (165, 158, 152)
 _SYMBOL: Colour = (125, 115, 108)
 _STRIKE: Colour = (70, 150, 235)
 
-_CAPITAL = 22  # pixels, the height of a capital of the font at scale 1
-_LINE = 1.8  # from one line to the next, in capitals
-_DETAIL_SHARE = 0.65  # of the title's letters
+_CAPITAL = 22  # height of a capital at scale 1, in pixels
+_LINE = 1.8  # distance of two lines, in heights of a capital
+_DETAIL_SHARE = 0.65  # size of the detail's letters, relative to the title's
 
-_LONGEST = 65500  # pixels a side that OpenCV's JPEG writer takes
-_MOST_PIXELS = 1 << 24  # 50 MB of memory: a header may claim any size, and the Pi may have 512 MB
+_LONGEST = 65500  # longest side that OpenCV's JPEG writer accepts, in pixels
+_MOST_PIXELS = 1 << 24  # 50 MB of memory; the Pi may have 512 MB
 _QUALITY = 85
 
 
 def draw(cause: Cause | None, width: int, height: int) -> Pixels:
-    """The card for *cause* (None: an unknown one), as height x width x 3 bytes of blue, green and red."""
-    card: Pixels = np.full((height, width, 3), _GROUND, np.uint8)
+    """Return the picture for *cause* (None if it is unknown): height x width x 3 bytes of blue, green and red."""
+    picture: Pixels = np.full((height, width, 3), _BACKGROUND, np.uint8)
     lines = _fit(*_TEXTS[cause], round(width * 0.88), height * 0.55)
     # the symbol stands above the text, or alone in the middle
     size = min(height, width) * (0.3 if lines else 0.7)
     gap = size * 0.2 if lines else 0.0
     top = (height - size - gap - _height(lines)) / 2
-    _draw_symbol(card, width / 2, top + size / 2, size, crossed_out=cause is not Cause.STARTING)
+    _draw_symbol(picture, width / 2, top + size / 2, size, crossed_out=cause is not Cause.STARTING)
     top += size + gap
     for line in lines:
-        line.draw(card, top)
+        line.draw(picture, top)
         top += line.height
-    return card
+    return picture
 
 
 @dataclass(frozen=True)
 class _Line:
-    """One line of text, to be centred."""
+    """One line of text, drawn centred."""
 
     text: str
     scale: float
@@ -80,14 +80,14 @@ class _Line:
     def height(self) -> float:
         return self.scale * _CAPITAL * _LINE
 
-    def draw(self, card: Pixels, top: float) -> None:
+    def draw(self, picture: Pixels, top: float) -> None:
         baseline = top + (self.height + self.scale * _CAPITAL) / 2
-        left = round((card.shape[1] - self.width) / 2)
-        Letters(self.scale).draw(card, self.text, left, round(baseline), self.colour)
+        left = round((picture.shape[1] - self.width) / 2)
+        Letters(self.scale).draw(picture, self.text, left, round(baseline), self.colour)
 
 
 def _fit(title: str, detail: str, width: int, height: float) -> list[_Line]:
-    """Both texts, wrapped, as large as they fit; without the detail, or nothing, where they would be unreadable."""
+    """Return both texts wrapped, as large as they fit; the title alone, or nothing, if they would be unreadable."""
     scale = max(SMALLEST_SCALE, min(height * 0.13, width * 0.06) / _CAPITAL)
     titles: list[_Line] = []
     while scale >= SMALLEST_SCALE:
@@ -102,7 +102,7 @@ def _fit(title: str, detail: str, width: int, height: float) -> list[_Line]:
 
 
 def _wrap(text: str, scale: float, colour: Colour, width: int) -> list[_Line]:
-    """*text* in as few lines of at most *width* pixels as possible, of similar length; none if a word is wider."""
+    """Wrap *text* to as few lines of at most *width* pixels as possible, of similar length; [] if a word is wider."""
     lines = best = _break(text, scale, colour, width)
     while lines and len(lines) == len(best):
         best = lines
@@ -128,30 +128,30 @@ def _height(lines: list[_Line]) -> float:
     return sum(line.height for line in lines)
 
 
-def _draw_symbol(card: Pixels, x: float, y: float, size: float, crossed_out: bool) -> None:
-    """A camera in a square of *size* pixels around (x, y)."""
+def _draw_symbol(picture: Pixels, x: float, y: float, size: float, crossed_out: bool) -> None:
+    """Draw a camera in a square of *size* pixels around (x, y)."""
     stroke = max(1, round(size * 0.05))
 
     def at(right: float, down: float) -> tuple[int, int]:
-        """In pixels; the square reaches from -0.5 to 0.5."""
+        """Return the pixel at this place in the square, which reaches from -0.5 to 0.5."""
         return round(x + right * size), round(y + down * size)
 
     def line(points: tuple[tuple[float, float], ...], colour: Colour, thickness: int, closed: bool) -> None:
         corners = np.array([at(*point) for point in points], np.int32)
-        cv2.polylines(card, [corners], closed, colour, thickness, cv2.LINE_AA)
+        cv2.polylines(picture, [corners], closed, colour, thickness, cv2.LINE_AA)
 
     half = ((0.0, -0.36), (0.12, -0.36), (0.2, -0.22), (0.48, -0.22), (0.48, 0.36))
     body = half + tuple((-right, down) for right, down in reversed(half))
     line(body, _SYMBOL, stroke, closed=True)
-    cv2.circle(card, at(0, 0.06), round(size * 0.19), _SYMBOL, stroke, cv2.LINE_AA)
+    cv2.circle(picture, at(0, 0.06), round(size * 0.19), _SYMBOL, stroke, cv2.LINE_AA)
     if crossed_out:
         diagonal = ((-0.42, -0.46), (0.42, 0.46))
-        line(diagonal, _GROUND, stroke * 3, closed=False)
+        line(diagonal, _BACKGROUND, stroke * 3, closed=False)
         line(diagonal, _STRIKE, stroke, closed=False)
 
 
 def main(argv: list[str]) -> int:
-    """Draw what *argv* (cause, width, height) asks for; 2 and one line on stderr if it asks for what cannot be."""
+    """Write the picture for *argv* (cause, width, height) to stdout; 2 and a usage line if an argument is invalid."""
     try:
         word, width, height = argv[0], int(argv[1]), int(argv[2])
         cause = None if word == _UNKNOWN else Cause(word)
@@ -159,7 +159,7 @@ def main(argv: list[str]) -> int:
             raise ValueError
     except (IndexError, ValueError):
         causes = ", ".join((_UNKNOWN, *Cause))
-        print(f"usage: card CAUSE WIDTH HEIGHT (cause: {causes}; at most {_MOST_PIXELS} pixels)", file=sys.stderr)
+        print(f"usage: no_signal CAUSE WIDTH HEIGHT (cause: {causes}; at most {_MOST_PIXELS} pixels)", file=sys.stderr)
         return 2
     _, jpeg = cv2.imencode(".jpg", draw(cause, width, height), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     sys.stdout.buffer.write(jpeg.tobytes())

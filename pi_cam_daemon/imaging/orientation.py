@@ -1,12 +1,9 @@
-"""Which way up a picture is, and the cheapest exact way to turn it: see docs/decisions/003-rotation.md.
-
-OpenCV is imported where it is needed only: most cameras' pictures are turned without it.
-"""
+"""Turns and mirrors pictures by the cheapest exact method (docs/decisions/003-rotation.md); loads OpenCV if needed."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,8 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# flips first, then the quarter turn, as (hflip, vflip, quarter turn clockwise) →
-# libjpeg-turbo's name for it (TJXOP in turbojpeg.h), and Exif's value of the tag Orientation
+# (hflip, vflip, then a quarter turn clockwise) →
+# operation of libjpeg-turbo (TJXOP in turbojpeg.h), value of Exif's tag Orientation
 _TURNS = {
     (False, False, False): (0, 1),
     (True, False, False): (1, 2),
@@ -36,7 +33,7 @@ _TURNS = {
     (True, True, True): (7, 8),
 }
 _IDENTITY = (False, False, False)
-# a progressive JPEG has about ten
+# A progressive JPEG has about ten. OpenCV has no limit: a file of 100 kB could keep it busy for a minute.
 _MOST_SCANS = 64
 
 
@@ -44,8 +41,8 @@ _MOST_SCANS = 64
 class Orientation:
     """Mirrors pictures left to right (*hflip*) and top to bottom (*vflip*), then turns them clockwise by *rotation*.
 
-    *rotation* is 0, 90, 180 or 270 degrees; *method* is "pixels" or "exif", as in video.rotation_method; *quality*
-    (1 to 100) is for pictures that have to be encoded anew, as all are that get an *overlay*. For one thread at a time.
+    *rotation* is 0, 90, 180 or 270 degrees. *method* is "pixels" or "exif", as in video.rotation_method. *quality* (1
+    to 100) is used if a picture has to be encoded again; an *overlay* always needs that. Not thread-safe.
     """
 
     rotation: int
@@ -57,42 +54,37 @@ class Orientation:
 
     @classmethod
     def of(cls, video: VideoConfig) -> Orientation:
-        """The orientation that the configuration asks for, with the overlay."""
-        orientation = cls(video.rotation, video.hflip, video.vflip, video.rotation_method, video.quality)
-        return replace(orientation, overlay=overlay_of(video))
+        """Return the orientation that the configuration asks for, with the overlay."""
+        method, overlay = video.rotation_method, overlay_of(video)
+        return cls(video.rotation, video.hflip, video.vflip, method, video.quality, overlay)
 
     @property
     def identity(self) -> bool:
-        """Whether nothing is to do."""
+        """True if pictures stay as they are."""
         return self._turn == _IDENTITY and not self.overlay
 
-    @property
-    def quarter(self) -> bool:
-        """Whether the sides swap."""
-        return self._turn[2]
-
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) that a picture of this size has afterwards, as its JPEG header says it."""
-        return (height, width) if self.quarter and self.method == "pixels" else (width, height)
+        """Return the (width, height) in the JPEG header that a picture of this size gets."""
+        return (height, width) if self._turn[2] and self.method == "pixels" else (width, height)
 
     def jpeg(self, jpeg: bytes) -> bytes:
-        """The whole picture *jpeg*, which has no Exif segment, upright; JpegError if it cannot be decoded."""
+        """Return *jpeg*, a whole picture without Exif, upright; JpegError if it cannot be decoded."""
         if self.identity:
             return jpeg
         if self.overlay:
-            return self._anew(jpeg)
+            return self._reencode(jpeg)
         if self.method == "exif":
-            return self._marked(jpeg)
-        return (self._lossless and self._lossless(jpeg)) or self._anew(jpeg)
+            return self._tagged(jpeg)
+        return (self._lossless and self._lossless(jpeg)) or self._reencode(jpeg)
 
     def described(self, upright: bytes, photo: exif.Photo) -> bytes:
-        """*upright*, which came out of `jpeg` or `encode`, with all that is known of *photo*."""
-        marked = self.method == "exif" and self._turn != _IDENTITY
-        rest = 4 + int.from_bytes(upright[4:6]) if marked else 2  # behind the mark that it has already
-        return upright[:2] + exif.segment(_TURNS[self._turn][1] if marked else 1, photo) + upright[rest:]
+        """Return *upright*, a result of `jpeg` or `encode`, with the facts of *photo* as Exif."""
+        tagged = self.method == "exif" and self._turn != _IDENTITY
+        rest = 4 + int.from_bytes(upright[4:6]) if tagged else 2  # behind the Exif segment that it has already
+        return upright[:2] + exif.segment(_TURNS[self._turn][1] if tagged else 1, photo) + upright[rest:]
 
     def encode(self, bgr: npt.NDArray[np.uint8]) -> bytes:
-        """The pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if no JPEG can be of that size."""
+        """Return the pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if the size is impossible."""
         import cv2
 
         pixels = self.array(bgr) if self.method == "pixels" else bgr
@@ -104,10 +96,10 @@ class Orientation:
             height, width = bgr.shape[:2]
             raise SourceError(f"OpenCV cannot make a JPEG of {width}x{height}", Cause.SETTINGS)
         jpeg = data.tobytes()
-        return self._marked(jpeg) if self.method == "exif" else jpeg
+        return self._tagged(jpeg) if self.method == "exif" else jpeg
 
     def view(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The same memory (height x width, or x 3) as it will be seen, the right way up."""
+        """Return an upright view of *pixels* (height x width, or x 3); it shares their memory."""
         import numpy as np
 
         hflip, vflip, quarter = self._turn
@@ -115,27 +107,28 @@ class Orientation:
         return np.rot90(flipped, -1) if quarter else flipped
 
     def array(self, bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The pixels *bgr* (height x width x 3) upright, whatever the method is; not copied if nothing is to do."""
+        """Return the pixels *bgr* (height x width x 3) upright, for either method; not copied if they are already."""
         import cv2
 
         hflip, vflip, quarter = self._turn
         pixels = bgr
         if quarter:
-            # a quarter turn clockwise is to transpose, then to mirror; flips from before it change places
+            # a quarter turn clockwise is a transposition, then a flip; flips from before it swap their axes
             pixels = cv2.transpose(pixels)  # type: ignore[assignment]
             hflip, vflip = not vflip, hflip
         if hflip or vflip:
             pixels = cv2.flip(pixels, -1 if hflip and vflip else int(hflip))  # type: ignore[assignment]
         return pixels
 
-    def _marked(self, jpeg: bytes) -> bytes:
+    def _tagged(self, jpeg: bytes) -> bytes:
+        """Return *jpeg* with an Exif segment that tells viewers to turn it."""
         if self._turn == _IDENTITY:
             return jpeg
         return jpeg[:2] + exif.segment(_TURNS[self._turn][1]) + jpeg[2:]
 
     @cached_property
     def _turn(self) -> tuple[bool, bool, bool]:
-        """The same as a key of _TURNS: half a turn is both flips."""
+        """Return the orientation as a key of _TURNS: half a turn is both flips."""
         half = self.rotation >= 180
         return (self.hflip != half, self.vflip != half, self.rotation % 180 == 90)
 
@@ -151,17 +144,16 @@ class Orientation:
             )
             return None
 
-    def _anew(self, jpeg: bytes) -> bytes:
+    def _reencode(self, jpeg: bytes) -> bytes:
         import cv2
         import numpy as np
 
-        # OpenCV has no such limit: a file of 100 kB could keep it busy for a minute
         if jpeg.count(b"\xff\xda") > _MOST_SCANS:
             raise JpegError("it has more scans than any camera makes")
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         try:
             pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
-        except cv2.error as error:  # it is empty, or too large for OpenCV
+        except cv2.error as error:  # the data is empty, or the picture too large for OpenCV
             raise JpegError(f"OpenCV cannot decode it: {error}") from None
         if pixels is None:
             raise JpegError("OpenCV cannot decode it")
@@ -169,7 +161,7 @@ class Orientation:
 
 
 def overlay_of(video: VideoConfig) -> Overlay | None:
-    """The overlay that the configuration asks for; what draws it is loaded for it only."""
+    """Return the overlay that the configuration asks for; OpenCV is loaded only if there is one."""
     if not video.overlay:
         return None
     from pi_cam_daemon.imaging.overlay import Overlay

@@ -1,5 +1,4 @@
-"""A line of text in the upper left corner of every picture, such as the time: light on dark, so that it is readable on
-whatever is behind it."""
+"""Draws a line of text, such as the time, into the upper left corner of every picture: light letters in a dark box."""
 
 from __future__ import annotations
 
@@ -12,16 +11,16 @@ import numpy as np
 
 from pi_cam_daemon.imaging.lettering import Letters, Pixels
 
-_CAPITAL = 21  # pixels, the height of a capital of the font at scale 1
-_SHARE = 1 / 30  # of the picture's height, for a capital
-_SMALLEST = 8  # pixels of a capital that can still be read in a JPEG
+_CAPITAL = 21  # height of a capital at scale 1, in pixels
+_SHARE = 1 / 30  # height of a capital, relative to the picture's
+_SMALLEST = 8  # height of a capital that can still be read in a JPEG, in pixels
 _DARK, _LIGHT = 16, 235
 
 
 class Overlay:
-    """Draws *template*, in which {time}, {host} and {rate} stand for themselves. For one thread at a time.
+    """Draws *template* with its fields {time}, {host} and {rate} filled in. Not thread-safe.
 
-    The text changes once a second; between that a picture costs no more than to copy it in.
+    The text is drawn once a second; each picture gets a copy of it.
     """
 
     def __init__(self, template: str) -> None:
@@ -34,7 +33,7 @@ class Overlay:
         self._drawn_for: tuple[int, int, int] | None = None
 
     def draw(self, picture: Pixels) -> None:
-        """Draw into *picture*, height x width of grey or x 3 of colours; a view of it the right way up will do."""
+        """Draw into *picture*: an upright view of height x width (grey) or height x width x 3 (colour)."""
         height, width = picture.shape[:2]
         self._count()
         if self._drawn_for != (self._second, height, width):
@@ -44,7 +43,7 @@ class Overlay:
         corner[:] = self._drawn if picture.ndim == 2 else self._drawn[:, :, np.newaxis]
 
     def _count(self) -> None:
-        """Measure the rate, anew in each second."""
+        """Count one frame; once a second, calculate the rate."""
         self._frames += 1
         second = int(time.time())
         if second == self._second:
@@ -61,7 +60,7 @@ class Overlay:
 
 
 def _line(text: str, height: int, width: int) -> Pixels:
-    """*text* in a box, as wide as that but not wider than *width*."""
+    """Return a box with *text*, of at most *height* x *width* pixels."""
     letters = Letters(max(height * _SHARE, _SMALLEST) / _CAPITAL, cv2.FONT_HERSHEY_SIMPLEX, 1.5)
     wide, high, below = letters.measure(text)
     if wide > width * 0.98:

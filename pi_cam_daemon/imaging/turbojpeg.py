@@ -1,4 +1,4 @@
-"""Calls libjpeg-turbo's lossless transform through ctypes; the names and numbers are those of turbojpeg.h."""
+"""Calls libjpeg-turbo's lossless transform through ctypes; names and numbers are those of turbojpeg.h."""
 
 from __future__ import annotations
 
@@ -20,26 +20,16 @@ class _TjTransform(ctypes.Structure):
 
 
 class Lossless:
-    """Turns JPEGs without loss: their blocks are moved and turned, never decoded to pixels. *op* is a TJXOP.
-
-    OSError if the library is not installed.
-    """
+    """Turns the blocks of JPEGs without decoding pixels. *op* is a TJXOP; OSError if the library is not installed."""
 
     def __init__(self, op: int) -> None:
         # None of the bindings on PyPI turns pictures with the libjpeg-turbo 2 of Raspberry Pi OS. These functions have
         # been the same since 1.2.
         library = ctypes.CDLL("libturbojpeg.so.0")
         self._transform, self._error_code, self._free = library.tjTransform, library.tjGetErrorCode, library.tjFree
-        self._transform.argtypes = (
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_ulong,
-            ctypes.c_int,
-            ctypes.POINTER(ctypes.c_void_p),
-            ctypes.POINTER(ctypes.c_ulong),
-            ctypes.POINTER(_TjTransform),
-            ctypes.c_int,
-        )
+        source = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_int  # handle, JPEG, its size, 1 picture
+        result = ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_ulong)
+        self._transform.argtypes = (*source, *result, ctypes.POINTER(_TjTransform), ctypes.c_int)
         self._error_code.argtypes = self._free.argtypes = library.tjDestroy.argtypes = (ctypes.c_void_p,)
         self._free.restype = None
         library.tjInitTransform.restype = ctypes.c_void_p
@@ -50,11 +40,11 @@ class Lossless:
         self._operation = _TjTransform(op=op, options=_PERFECT | _COPY_NO_MARKERS)
 
     def __call__(self, jpeg: bytes) -> bytes | None:
-        """*jpeg* turned, or None where that is not possible: a block that the picture cuts would change its edge."""
+        """Return *jpeg* turned, or None if its size is no multiple of the block size at an edge that would move."""
         buffer, length = ctypes.c_void_p(), ctypes.c_ulong()
         try:
             failed = self._transform(self._handle, jpeg, len(jpeg), 1, buffer, length, self._operation, _LIMIT_SCANS)
-            # a warning is about a flaw in the picture that any decoder shows, too
+            # a warning is about a flaw of the picture itself, which any decoder shows
             if failed and (self._error_code(self._handle) != _WARNING or not buffer):
                 return None
             return ctypes.string_at(buffer, length.value)

@@ -1,4 +1,7 @@
-"""Payloads of the messages between the camera process and the server; protocol.py frames them."""
+"""Payloads of the messages between the camera process and the server; protocol.py frames them.
+
+The server does not trust the camera process: `from_json` and `from_message` raise ProtocolError for an invalid payload.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control, Kind
 from pi_cam_daemon.ipc.protocol import COUNT, Message
 
-# characters of a sentence for a person; a camera stack's message may hold a whole dump
+# limit of a text in characters: an error message of a camera library may hold a whole dump
 _LONGEST = 2000
 
 
@@ -20,8 +23,7 @@ _LONGEST = 2000
 class CameraInfo:
     """HELLO: the settings that the camera really uses, read back after it was opened.
 
-    *framerate* is in frames a second; *encoder* names who makes the JPEGs; *reason* says why this camera was taken,
-    empty where the configuration names it.
+    *framerate* is in frames per second. *reason* says why `auto` chose this camera; else it is empty.
     """
 
     kind: str
@@ -41,7 +43,6 @@ class CameraInfo:
 
     @classmethod
     def from_json(cls, text: bytes) -> CameraInfo:
-        """Parse the message of the camera process; ProtocolError if it is invalid."""
         try:
             info = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
@@ -55,9 +56,9 @@ class CameraInfo:
 
 @dataclass(frozen=True)
 class Report:
-    """CONTROLS: the answer to the SetControls of that *number*; 0 when the camera opens.
+    """CONTROLS: the answer to the SetControls with this *number*, which is 0 when the camera opens.
 
-    *applied* is what is set now, also where that took along another control; *refused* says why something is not.
+    *applied* includes controls that had to change with another one. *refused* gives the reason for each control.
     """
 
     number: int
@@ -70,18 +71,20 @@ class Report:
 
     @classmethod
     def from_json(cls, text: bytes) -> Report:
-        """Parse the message of the camera process; ProtocolError if it is invalid."""
         try:
-            said = json.loads(text)
-            controls = tuple(_control(entry) for entry in said["controls"])
-            return cls(int(said["number"]), dict(said["applied"]), dict(said["refused"]), controls)
+            fields = json.loads(text)
+            controls = tuple(
+                Control(**{**entry, "kind": Kind(entry["kind"]), "choices": tuple(entry["choices"])})
+                for entry in fields["controls"]
+            )
+            return cls(int(fields["number"]), dict(fields["applied"]), dict(fields["refused"]), controls)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ProtocolError(f"no report on controls: {error!r}") from None
+            raise ProtocolError(f"not a report on controls: {error!r}") from None
 
 
 @dataclass(frozen=True)
 class Still:
-    """STILL: the answer to the TakeStill of that *number*: one whole JPEG, or in *refused* why there is none.
+    """STILL: the answer to the TakeStill with this *number*: one whole JPEG, or in *refused* the reason for none.
 
     *captured_ns* is CLOCK_MONOTONIC in nanoseconds.
     """
@@ -96,9 +99,8 @@ class Still:
 
     @classmethod
     def from_message(cls, message: Message) -> Still:
-        """Parse the message of the camera process; ProtocolError if it is invalid."""
         if len(message.view) <= COUNT.size:
-            raise ProtocolError("an answer without a still")
+            raise ProtocolError("a STILL message without content")
         (number,) = COUNT.unpack_from(message.view)
         answer = bytes(message.view[COUNT.size :])
         if answer.startswith(b"\xff\xd8"):
@@ -118,17 +120,16 @@ class ErrorMessage:
 
     @classmethod
     def from_json(cls, text: bytes) -> ErrorMessage:
-        """Parse the message of the camera process; ProtocolError if it is invalid."""
         try:
-            said = json.loads(text)
-            return cls(SourceError(str(said["message"]), Cause(said["cause"]), str(said["hint"])))
+            fields = json.loads(text)
+            return cls(SourceError(str(fields["message"]), Cause(fields["cause"]), str(fields["hint"])))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ProtocolError(f"no reason for the end of the camera process: {error!r}") from None
+            raise ProtocolError(f"not an error message of the camera process: {error!r}") from None
 
 
 @dataclass(frozen=True)
 class SetControls:
-    """SET: a command to set these *values*, which the server has checked."""
+    """SET: the command to set these *values*, which the server has checked."""
 
     number: int
     values: dict[str, Value]
@@ -143,7 +144,3 @@ class SetControls:
 
 def _json(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _control(entry: dict[str, Any]) -> Control:
-    return Control(**{**entry, "kind": Kind(entry["kind"]), "choices": tuple(entry["choices"])})

@@ -1,20 +1,20 @@
-"""The messages between the camera process and the server, over one socketpair.
+"""Framing of the messages between the camera process and the server, over one socketpair.
 
-    kind (u8), 3 zero bytes, payload length (u32), capture time (i64), payload; little-endian
+    kind (u8), 3 zero bytes, payload length (u32), time (i64), payload; all little-endian
 
-The capture time is CLOCK_MONOTONIC in nanoseconds; of a beat, when it was counted; else 0.
+The time is CLOCK_MONOTONIC in nanoseconds: the capture time of a picture, the time at which a BEAT was counted, else 0.
 
-    camera → server   HELLO   JSON: CameraInfo, what the camera really gives
-                      FRAME   one whole JPEG
-                      BEAT    u64: frames captured so far, once a second
-                      CONTROLS  JSON: Report, what can be set, when the camera opens and in answer to each SET
-                      STILL   u64: the number of the TAKE_STILL answered, then one whole JPEG, or why there is none
-                      ERROR   JSON: cause, message, hint; the process ends after it
-    server → camera   CONFIGURE  JSON: CameraConfig; the first message of all
-                      LIVE, QUIET  somebody watches (every frame), nobody does (one frame a second)
-                      SET     JSON: SetControls
-                      TAKE_STILL  u64: its number; one picture of the sensor's full size is wanted
-                      STOP    close the camera and exit
+    camera → server   HELLO        JSON: CameraInfo, the settings that the camera really uses
+                      FRAME        one whole JPEG
+                      BEAT         u64: number of frames captured so far; sent once a second
+                      CONTROLS     JSON: Report; sent when the camera opens, and as the answer to each SET
+                      STILL        u64: number of the TAKE_STILL, then one whole JPEG or the reason for none
+                      ERROR        JSON: ErrorMessage; the process ends after it
+    server → camera   CONFIGURE    JSON: CameraConfig; the first message of all
+                      LIVE, QUIET  send every frame (somebody watches), send one frame a second (nobody does)
+                      SET          JSON: SetControls
+                      TAKE_STILL   u64: its number; take one picture of the sensor's full size
+                      STOP         close the camera and exit
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COUNT = struct.Struct("<Q")
 
 
 class Kind(enum.IntEnum):
-    """What a message is; the names say who sends it in the table above."""
+    """Kind of a message. The table above says who sends it."""
 
     HELLO = 1
     FRAME = 2
@@ -47,17 +47,18 @@ class Kind(enum.IntEnum):
     TAKE_STILL = 21
 
 
-# A 64-megapixel still at good quality stays below 32 MiB; anything longer is a broken sender, not a picture.
+# A still of 64 megapixels in good quality is smaller. Anything longer comes from a broken sender.
 LONGEST_FRAME = 32 * 1024 * 1024
-# most of it would be the menus of a USB camera's controls
+# The longest are the menus of a USB camera's controls.
 LONGEST_OTHER = 256 * 1024
-_LEAST_ROOM = 16 * 1024
-_MOST_ROOM = 1024 * 1024
-_KINDS = {kind.value: kind for kind in Kind}  # looked up five times as fast as Kind(number)
+# limits of how much one recv() asks for
+_MIN_RECEIVE = 16 * 1024
+_MAX_RECEIVE = 1024 * 1024
+_KINDS = {kind.value: kind for kind in Kind}  # five times as fast as Kind(number)
 
 
 class Message(NamedTuple):
-    """One message; *view* is its payload where it was received."""
+    """One message. *view* is its payload, in the buffer that it was received into."""
 
     kind: Kind
     captured_ns: int
@@ -69,30 +70,27 @@ class Message(NamedTuple):
 
 
 def pack(kind: Kind, payload: bytes = b"", captured_ns: int = 0) -> bytes:
-    """One whole message."""
+    """Return one whole message, header included."""
     return HEADER.pack(kind, len(payload), captured_ns) + payload
 
 
 class Reader:
-    """Puts the messages of one socket together, however they are split; the socket may be blocking or not.
-
-    A frame and its header come in one call, into memory that nobody has to clear before.
-    """
+    """Reads messages from a socket, which may be blocking or not. One recv() usually returns a whole frame."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.drained = False  # all that had come has been given out
+        self.drained = False  # every message that had arrived has been returned
         self._sock = sock
         self._chunks: list[bytes] = []
-        self._at = 0  # where in the first chunk the next message begins
-        self._have = 0  # bytes from there on
+        self._at = 0  # offset of the next message in the first chunk
+        self._have = 0  # number of bytes from that offset on
         self._needed = HEADER.size
-        self._room = _LEAST_ROOM
-        self._emptied = False  # the socket, when it was last received from
+        self._room = _MIN_RECEIVE
+        self._emptied = False  # the last recv() left nothing in the socket
 
     def read(self) -> Message | None:
-        """The next message, or None while it is not there as a whole.
+        """Return the next message, or None if the socket does not block and the message is not complete yet.
 
-        Raises ProtocolError for what is no message of ours and EOFError when the other side is gone.
+        Raises ProtocolError for an invalid message and EOFError when the other side has closed the socket.
         """
         self.drained = False
         while True:
@@ -130,6 +128,6 @@ class Reader:
                 self.drained = self._emptied and not self._have
                 return Message(kind, captured_ns, memoryview(data)[begin : self._at])
             if kind is Kind.STILL:
-                continue  # the next one is far off, and all that comes until then far smaller
-            # for the rest, and for the next one, which may be somewhat larger
-            self._room = max(self._room, min(self._needed + self._needed // 4, _MOST_ROOM))
+                continue  # stills are rare, and the messages after one are far smaller
+            # enough for the rest of this frame, and for the next one, which may be somewhat larger
+            self._room = max(self._room, min(self._needed + self._needed // 4, _MAX_RECEIVE))

@@ -128,7 +128,7 @@ def test_what_changes_nothing_is_known_and_touches_nothing(rotation: int, hflip:
     orientation = Orientation(rotation, hflip, vflip)
     after = turned(pixels, rotation, hflip, vflip)
     assert orientation.identity is np.array_equal(after, pixels)
-    assert orientation.quarter is (after.shape != pixels.shape)
+    assert orientation.size(33, 20) == (after.shape[1], after.shape[0])
     if orientation.identity:
         data = encoded(pixels)
         assert orientation.jpeg(data) is data

@@ -1,0 +1,18 @@
+"""The camera process, which opens the camera and sends its pictures; only `commands` and above may import this wing.
+
+process.py         main function of the process; executes the server's commands
+sender.py          sends frames and answers to the server
+source.py          interfaces of a source and of the sink that takes its pictures
+choose.py          creates the source that the configuration asks for
+usb.py             source: USB cameras
+usb_controls.py    controls of a USB camera
+v4l2.py            access to a camera through V4L2
+csi.py             source: CSI cameras, through picamera2
+csi_controls.py    controls of a CSI camera
+csi_encoders.py    JPEG encoders for a CSI camera
+upstream.py        source: the MJPEG stream of another server
+upstream_http.py   HTTP client for that stream
+multipart.py       reads pictures out of multipart/x-mixed-replace
+pattern.py         source: the test picture
+__main__.py        starts the process: python -m pi_cam_daemon.camera
+"""

@@ -1,0 +1,10 @@
+"""Pictures as data: JPEG, Exif, orientation and drawing; `camera`, `core` and `commands` may import it.
+
+jpeg.py          parses, checks and repairs JPEGs
+orientation.py   turns and mirrors pictures
+turbojpeg.py     libjpeg-turbo's lossless transform
+exif.py          writes the Exif segment of a still
+overlay.py       draws a line of text into each picture
+no_signal.py     draws the picture shown while the camera delivers none
+lettering.py     measures and draws text with OpenCV
+"""

@@ -1,0 +1,6 @@
+"""The messages between the camera process and the server; `camera`, `core` and the wings above may import it.
+
+protocol.py   framing: header, kinds, limits; reads messages from the socketpair
+messages.py   payloads: camera info, control reports, stills, errors, commands
+controls.py   a camera's control: its type and limits; checks values for it
+"""
