@@ -25,7 +25,7 @@ PROGRAM = """
 import os, queue, subprocess, sys, time
 from pi_cam_daemon import camera
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.ipc.messages import CameraInfo
 
 INFO = CameraInfo("test", "Test camera", 16, 16, 100.0, "none", "by hand")
 
