@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import logging
 import shlex
 import tomllib
@@ -229,6 +230,7 @@ def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return accepted, wrong
 
 
+@functools.cache
 def _converters() -> dict[str, dict[str, Converter]]:
     """Return the converter of each key in each section, from the annotations of the schema."""
 
