@@ -233,7 +233,7 @@ def test_a_reload_to_a_camera_that_is_not_there_says_nothing_of_the_one_before(d
 
 
 def test_every_reload_warns_of_an_address_that_is_not_in_force(daemon: Daemon) -> None:
-    warning = "http.listen_address and http.port change with the next restart"
+    warning = "the new http.listen_address and http.port need a restart"
     daemon.write_config({"http.port": 9})
     for turn in (1, 2):
         daemon.process.send_signal(signal.SIGHUP)
