@@ -23,7 +23,7 @@ ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 
 PROGRAM = """
 import os, queue, subprocess, sys, time
-from pi_cam_daemon import camera
+from pi_cam_daemon.camera import process
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
 
@@ -55,7 +55,7 @@ class Source:
 
 {source}
 
-os._exit(camera.main(sys.argv[1:], create))
+os._exit(process.main(sys.argv[1:], create))
 """
 
 HANGING = """
