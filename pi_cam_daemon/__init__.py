@@ -1,3 +1,3 @@
-"""A headless daemon that turns a Raspberry Pi with a camera into a camera on the LAN."""
+"""A headless camera daemon for the Raspberry Pi: MJPEG stream, snapshots and a web page over HTTP."""
 
 __version__ = "0.1.0"

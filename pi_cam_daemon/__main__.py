@@ -1,4 +1,4 @@
-"""`python -m pi_cam_daemon` is `pi-cam-daemon`."""
+"""Run `pi-cam-daemon` as `python -m pi_cam_daemon`."""
 
 import sys
 

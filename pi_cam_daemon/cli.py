@@ -1,4 +1,4 @@
-"""The command `pi-cam-daemon`: reads the command line, runs one command and turns errors into lines and exit codes."""
+"""The command line: parse it, run one command, and turn expected errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pi_cam_daemon.errors import ConfigError, SourceError
 
 _AFTER_HELP = f"""\
 examples:
-  pi-cam-daemon run --set 'source.kind="pattern"'       a test picture, without any camera
+  pi-cam-daemon run --set 'source.kind="pattern"'       a test picture, without a camera
   pi-cam-daemon run --set http.port=8080 --set video.rotation=180
   pi-cam-daemon snapshot --config garden.toml garden.jpg
   pi-cam-daemon snapshot - | ssh desk 'cat > now.jpg'
@@ -26,15 +26,15 @@ examples:
   sudo pi-cam-daemon add-user alice --admin
   pi-cam-daemon check-config /etc/pi-cam-daemon/config.toml
 
-files, later ones win, key by key:
+files; later ones win, key by key:
   {loading.DEFAULTS}  every setting, explained
   {loading.ETC}/config.toml
   {loading.ETC}/conf.d/*.toml
-  {saved.file()}  the controls that were saved on request
+  {saved.file()}  the saved controls
 
 exit status:
   {OK:3}  done
-  {FAILED:3}  no camera, a port that is taken, or a file that cannot be written
+  {FAILED:3}  no camera, a port in use, or a file that cannot be written
   {USAGE:3}  wrong command line
   {os.EX_SOFTWARE:3}  a bug; its traceback is in the log
   {BAD_CONFIG:3}  wrong configuration
@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command in *argv*, the process's own unless given, and return the exit code."""
+    """Run the command in *argv*, by default sys.argv, and return the exit status."""
     try:
         code = _run_command(argv)
         sys.stdout.flush()
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has seen enough (head, a closed pager). The interpreter flushes once more at its end.
+        # the reader has ended, such as head or a pager; the interpreter would flush once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -85,14 +85,8 @@ def _parser() -> _Parser:
     shared = _Parser(add_help=False)
     group = shared.add_argument_group("configuration")
     group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {loading.ETC}")
-    group.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="set one key over all files, the value in TOML: --set video.width=1280; may be repeated",
-    )
+    help = "set one key, such as video.width=1280, stronger than all files; VALUE is TOML; may be repeated"
+    group.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help=help)
 
     parser = _Parser(
         prog="pi-cam-daemon",
@@ -105,42 +99,39 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="pi-cam-daemon", dest="command")
 
     def add(name: str, help: str, configured: bool) -> _Parser:
-        added: _Parser = commands.add_parser(
-            name, help=help, description=help, parents=[shared] if configured else [], allow_abbrev=False
-        )
-        return added
+        parents = [shared] if configured else []
+        return commands.add_parser(name, help=help, description=help, parents=parents, allow_abbrev=False)
 
     add("run", "serve the camera until a signal ends it", configured=True)
     snapshot = add("snapshot", "take one picture and write it to a file", configured=True)
-    snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced in one step; - is standard output")
+    snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced atomically; - is standard output")
     add("list-cameras", "show the cameras that can be used", configured=False)
-    check = add("check-config", "tell all that is wrong in a configuration", configured=False)
+    check = add("check-config", "report all errors in a configuration", configured=False)
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {loading.ETC}")
     show = add("config", "show the configuration in force, as TOML", configured=True)
     form = show.add_mutually_exclusive_group()
     form.add_argument("--origin", action="store_true", help="also show which layer set each key")
-    form.add_argument("--sha256", action="store_true", help="show its hash, by which /healthz names what is in force")
-    support = add("support-bundle", "collect what helps others to help, without passwords and addresses", True)
+    form.add_argument("--sha256", action="store_true", help="show only its hash, which /healthz shows as well")
+    support = add("support-bundle", "collect logs and settings for a bug report, without passwords and addresses", True)
     support.add_argument("out", metavar="OUT.tar.gz", nargs="?", default="pi-cam-daemon-support.tar.gz")
-    add_user = add("add-user", "let somebody log in, or give him another password and role", configured=True)
+    add_user = add("add-user", "add or change a user", configured=True)
     add_user.add_argument("name", metavar="NAME", help="the password is asked for, or read from standard input")
-    add_user.add_argument("--admin", action="store_true", help="also change controls, not only look")
-    remove_user = add("remove-user", "let somebody log in no more", configured=True)
+    add_user.add_argument("--admin", action="store_true", help="the user may also change controls")
+    remove_user = add("remove-user", "remove a user", configured=True)
     remove_user.add_argument("name", metavar="NAME")
-    update = add("update", "install an artefact that somebody trusted has signed", configured=False)
-    update.add_argument("source", metavar="FILE|URL", help="the artefact; its signature lies beside it as .sig")
-    update.add_argument("--allow-downgrade", action="store_true", help="also one that is older than what serves")
-    announce = add("announce", "tell avahi, and so the network, where the page is", configured=False)
-    announce.add_argument("--withdraw", action="store_true", help="tell it no more")
-    add("boot", "put pi-cam.toml of the boot partition in force, and name the machine", configured=False)
-    add("boot-status", "write pi-cam-status.txt beside it", configured=False)
-    add("first-boot", "install what a card's image lacks", configured=False)
+    update = add("update", "install a release with a trusted signature", configured=False)
+    update.add_argument("source", metavar="FILE|URL", help="the release; its signature is beside it, with .sig added")
+    update.add_argument("--allow-downgrade", action="store_true", help="also install an older release")
+    announce = add("announce", "announce the page on the network by mDNS, with avahi", configured=False)
+    announce.add_argument("--withdraw", action="store_true", help="stop announcing it")
+    add("boot", "apply pi-cam.toml of the boot partition, and set the host name", configured=False)
+    add("boot-status", "write pi-cam-status.txt to the boot partition", configured=False)
+    add("first-boot", "install the packages that the image lacks", configured=False)
     return parser
 
 
 def _dispatch(options: argparse.Namespace) -> int:
-    """Run the command. Most are imported only when they are asked for, so that `run` loads no more than it needs."""
-    root = Path("/")
+    """Run the command. Imports only what it needs: memory and time are scarce on a Zero."""
     match options.command:
         case "run":
             from pi_cam_daemon import daemon
@@ -170,22 +161,18 @@ def _dispatch(options: argparse.Namespace) -> int:
             from pi_cam_daemon.commands import update
 
             return update.run(options)
-        case "announce":
-            from pi_cam_daemon.system import avahi
+    from pi_cam_daemon.boot import first_boot, start, status_file
+    from pi_cam_daemon.system import avahi
 
-            if options.withdraw:
-                return written(partial(avahi.withdraw, root))
+    root = Path("/")
+    match options.command:
+        case "announce" if options.withdraw:
+            return written(partial(avahi.withdraw, root))
+        case "announce":
             http = loading.in_force(root).http
             return written(partial(avahi.announce, root, http.scheme, http.port))
         case "boot":
-            from pi_cam_daemon.boot import start
-
             return written(partial(start.run, root))
         case "boot-status":
-            from pi_cam_daemon.boot import status_file
-
             return written(partial(status_file.write, root))
-        case _:
-            from pi_cam_daemon.boot import first_boot
-
-            return OK if first_boot.run() else FAILED
+    return OK if first_boot.run() else FAILED

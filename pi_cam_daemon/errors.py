@@ -1,4 +1,4 @@
-"""The failures we expect. Anything else is a bug and ends the process with a traceback."""
+"""Expected failures. Every other exception is a bug."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Cause(enum.StrEnum):
-    """Why there is no picture, in one word: it chooses the card that viewers see."""
+    """The reason why there is no picture. Each has a no-signal picture of its own."""
 
     STARTING = "starting"
     MISSING = "missing"
@@ -21,10 +21,7 @@ class Cause(enum.StrEnum):
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used.
-
-    *problems* holds every one of them, each a sentence `file: key: what is wrong, what is accepted`.
-    """
+    """The configuration is wrong. *problems* lists each mistake: `file: key: what is wrong; what is accepted`."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -32,10 +29,7 @@ class ConfigError(ValueError):
 
 
 class SourceError(OSError):
-    """A camera is missing, refuses its settings or was lost; trying again later may help.
-
-    *message* is one sentence for a person; *hint*, where there is one, says what that person can do.
-    """
+    """A camera is missing, lost or refuses its settings. *message* says so to a person, *hint* what to do, if known."""
 
     def __init__(self, message: str, cause: Cause = Cause.LOST, hint: str = "") -> None:
         super().__init__(message)
@@ -45,7 +39,7 @@ class SourceError(OSError):
 
 
 class ProtocolError(ValueError):
-    """What came from the other process is not a message of ours."""
+    """The other process sent an invalid message."""
 
 
 class JpegError(ValueError):

@@ -12,7 +12,7 @@ LOCAL = "local"
 ANY = "*"
 ADDRESSES_ACCEPTED = 'IP addresses ("192.168.1.5") and networks ("192.168.1.0/24", "2001:db8::/48")'
 NETWORKS_ACCEPTED = f'{ADDRESSES_ACCEPTED} and "{LOCAL}"'
-HOSTS_ACCEPTED = 'names ("camera.example.org"), names with all below them (".example.org"), "local" and "*"'
+HOSTS_ACCEPTED = 'names ("camera.example.org"), domains with all subdomains (".example.org"), "local" and "*"'
 ORIGINS_ACCEPTED = 'origins ("http://octopi.local", "https://home.example.org:8123") and "*"'
 CAMERAS_ACCEPTED = 'addresses of cameras ("http://picam-2.local:8000")'
 
@@ -24,8 +24,8 @@ _ORIGIN = re.compile(rf"https?://({_NAME}|\[[0-9a-f:.]+\])(:\d{{1,5}})?", re.IGN
 class Networks(tuple[str, ...]):
     """A list of addresses and networks, parsed; as a tuple it holds the entries as they were written.
 
-    *local* tells whether "local" is one of them, if it *may_be_local*; *interfaces* are all others, with their host
-    bits. Raises ValueError.
+    *local*: "local" is one of them, which *may_be_local* permits. *interfaces* are the others, with their host bits.
+    Raises ValueError.
     """
 
     interfaces: tuple[_Interface, ...]
@@ -39,20 +39,17 @@ class Networks(tuple[str, ...]):
 
 
 def _interface(entry: str) -> _Interface:
-    """Parse an address or a network in CIDR form; IPv4 written as IPv6 becomes IPv4, as the addresses of peers do."""
+    """Parse an address or a network in CIDR form. An IPv4-mapped one becomes IPv4, as for the addresses of peers."""
     _, slash, prefix_length = entry.partition("/")
-    # ipaddress also reads netmasks and host masks, where 0.0.0.0 means everybody or a single one, and zones
-    if "%" in entry or (slash and not prefix_length.isdecimal()):
-        raise ValueError(f'"{entry}" is neither an address nor a network')
     try:
+        # refuse zones, and masks such as /0.0.0.0, which ipaddress reads as a netmask or as a host mask
+        if "%" in entry or (slash and not prefix_length.isdecimal()):
+            raise ValueError
         interface = ipaddress.ip_interface(entry)
     except ValueError:
         raise ValueError(f'"{entry}" is neither an address nor a network') from None
-    if isinstance(interface, ipaddress.IPv6Interface) and interface.network.prefixlen >= 96:
-        mapped = interface.ip.ipv4_mapped
-        if mapped is not None:
-            return ipaddress.IPv4Interface((mapped, interface.network.prefixlen - 96))
-    return interface
+    mapped, prefix = getattr(interface.ip, "ipv4_mapped", None), interface.network.prefixlen
+    return ipaddress.IPv4Interface((mapped, prefix - 96)) if mapped and prefix >= 96 else interface
 
 
 def is_host(entry: str) -> bool:

@@ -1,7 +1,8 @@
-"""Converters: one for each kind of key of the configuration, which checks a value of TOML and returns what is kept."""
+"""Converters: each checks a value from TOML and returns it as the configuration keeps it, or raises ValueError."""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -13,11 +14,10 @@ from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.text import DEFAULT, short, shown, toml
 
 _ZERO = "0 or "
-# OpenCV's letters are those of ASCII
-_OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")
+_OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")  # OpenCV's font is ASCII
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
-# A converter is named after what it returns. It raises ValueError with what is wrong and what is accepted.
+# named after what it returns; its ValueError says what is wrong and what is accepted
 Converter = Callable[[Any], Any]
 
 
@@ -28,10 +28,9 @@ def boolean(raw: Any) -> bool:
 
 
 def integer(low: int, high: int, step: int = 1, zero: bool = False) -> Converter:
-    """*zero* is accepted beside the range, where it stands for "automatic" or "off"."""
+    """Return a converter for integers from *low* to *high*. With *zero*, 0 is accepted too: "automatic" or "off"."""
 
     def integer(raw: Any) -> int:
-        # a bool is an int, too
         if type(raw) is int and (raw in range(low, high + 1, step) or (zero and raw == 0)):
             return raw
         raise refused(raw, f"{_ZERO * zero}an {'even ' if step == 2 else ''}integer from {low} to {high}")
@@ -40,10 +39,9 @@ def integer(low: int, high: int, step: int = 1, zero: bool = False) -> Converter
 
 
 def number(low: float, high: float, zero: bool = False) -> Converter:
-    """*zero* as for `integer`."""
+    """Return a converter for numbers from *low* to *high*; *zero* as for `integer`."""
 
     def number(raw: Any) -> float:
-        # not-a-number is in no range
         if type(raw) in (int, float) and (low <= raw <= high or (zero and raw == 0)):
             return float(raw)
         raise refused(raw, f"{_ZERO * zero}a number from {low} to {high}")
@@ -61,7 +59,7 @@ def choice(*choices: str | int) -> Converter:
 
 
 def or_default(converter: Converter) -> Converter:
-    """Also takes the word that leaves it to the camera, which becomes None."""
+    """Return *converter*, extended by the word "default", which becomes None: the camera decides."""
 
     def or_default(raw: Any) -> Any:
         if raw == DEFAULT:
@@ -75,30 +73,28 @@ def or_default(converter: Converter) -> Converter:
 
 
 def rectangle(raw: Any) -> list[float]:
-    """[x, y, width, height], in fractions of the whole; it has an area and lies within."""
+    """Return [x, y, width, height] in fractions of the whole, if it has an area and lies within."""
     if isinstance(raw, list) and len(raw) == 4 and all(type(side) in (int, float) for side in raw):
         x, y, width, height = raw
-        # a sum of two fractions that make one may be a hair above it
+        # two fractions that should add up to 1 may be slightly above it
         if min(x, y) >= 0 and width > 0 and height > 0 and max(x + width, y + height) <= 1 + 1e-9:
             return raw
     raise refused(raw, RECTANGLE_ACCEPTED)
 
 
 def by_name(raw: Any) -> dict[str, bool | int | str | None]:
-    """A table of settings for what a camera names itself; None leaves one to the camera."""
+    """Return a table of settings whose names are the camera's own; None is the camera's default."""
     if not isinstance(raw, dict):
         raise refused(raw, 'a table, such as { brightness = 10, power_line_frequency = "50 Hz" }')
     for name, value in raw.items():
         if type(value) not in (bool, int, str) or not re.fullmatch("[a-z0-9_]{1,40}", name):
-            raise ValueError(
-                f"{short(name)}: {shown(value)} cannot be used; accepted: true or false, an integer or text in quotes, "
-                "for a name of a-z, 0-9 and _"
-            )
+            accepted = "true or false, an integer or text in quotes, for a name of a-z, 0-9 and _"
+            raise ValueError(f"{short(name)}: {shown(value)} cannot be used; accepted: {accepted}")
     return {name: None if value == DEFAULT else value for name, value in raw.items()}
 
 
 def text(raw: Any) -> str:
-    # no NUL and no line break gets into a path or a log
+    # keeps NUL and line breaks out of paths and logs
     if isinstance(raw, str) and raw.isprintable():
         return raw
     raise refused(raw, "text in quotes, without control characters")
@@ -107,13 +103,13 @@ def text(raw: Any) -> str:
 def overlay(raw: Any) -> str:
     if isinstance(raw, str) and len(raw) <= 100 and _OVERLAY.fullmatch(raw):
         return raw
-    raise refused(raw, 'up to 100 ASCII characters, in which {time}, {host} and {rate} are filled in, or "" for none')
+    raise refused(raw, 'up to 100 ASCII characters, with {time}, {host} and {rate} as placeholders, or "" for none')
 
 
 def path(raw: Any) -> str:
-    # the service's own folder is in memory and changes with each start
+    # not relative: the service's working directory is in memory and new at each start
     if text(raw) and not raw.startswith("/"):
-        raise refused(raw, "the whole path of a file, which begins with /")
+        raise refused(raw, "an absolute path, which begins with /")
     return str(raw)
 
 
@@ -123,11 +119,9 @@ def camera(raw: Any) -> str:
 
 def address(raw: Any) -> str:
     if isinstance(raw, str) and raw.isprintable():
-        try:
+        with contextlib.suppress(ValueError):
             return raw and str(ipaddress.ip_address(raw))
-        except ValueError:
-            pass
-    raise refused(raw, 'an IPv4 or IPv6 address, or "" for all of this machine')
+    raise refused(raw, 'an IPv4 or IPv6 address, or "" for all addresses of this machine')
 
 
 def url(raw: Any) -> str:
@@ -137,15 +131,15 @@ def url(raw: Any) -> str:
         host = (parts.hostname or "").encode("idna")
         sound = parts.scheme in ("http", "https") and host and parts.port != 0
         sound = sound and address.isascii() and " " not in address
-        # an @ further back is most likely that of a password with a / or ? in it
+        # a later @ most likely belongs to a password with / or ? in it
         sound = sound and "@" not in parts.path + parts.query + parts.fragment and len(address) <= 2000
-        # a line break would end the header that they are sent in
+        # a line break would end the header Authorization
         sound = sound and not re.search(r"[\0-\x1f\x7f]", unquote(f"{parts.username}{parts.password}"))
-    except ValueError:  # a port that is no number, half an IPv6 address, a name that no host can have
+    except ValueError:  # invalid port, IPv6 address or host name
         sound = False
     if address and not sound:
         accepted = 'an address such as "http://192.168.1.20:4747/video" or "http://user:password@camera.local/stream"'
-        raise refused(raw, f"{accepted}, where other than letters and digits in user and password are written as %XX")
+        raise refused(raw, f"{accepted}, with %XX for all but letters and digits in user and password")
     return address
 
 
@@ -162,23 +156,24 @@ def proxies(raw: Any) -> Networks:
     return networks(raw, may_be_local=False)
 
 
-def hosts(raw: Any) -> tuple[str, ...]:
-    return _each(raw, addresses.HOSTS_ACCEPTED, addresses.is_host)
+def texts(accepted: str, is_valid: Callable[[str], bool]) -> Converter:
+    """Return a converter for lists of texts for which *is_valid* is true; *accepted* describes them."""
+
+    def texts(raw: Any) -> tuple[str, ...]:
+        for entry in _texts(raw, accepted):
+            if not is_valid(entry):
+                raise refused(entry, accepted)
+        return tuple(raw)
+
+    return texts
 
 
-def origins(raw: Any) -> tuple[str, ...]:
-    return _each(raw, addresses.ORIGINS_ACCEPTED, addresses.is_origin)
+hosts = texts(addresses.HOSTS_ACCEPTED, addresses.is_host)
+origins = texts(addresses.ORIGINS_ACCEPTED, addresses.is_origin)
 
 
 def cameras(raw: Any) -> tuple[str, ...]:
-    return tuple(entry.removesuffix("/") for entry in _each(raw, addresses.CAMERAS_ACCEPTED, addresses.is_camera))
-
-
-def _each(raw: Any, accepted: str, is_sound: Callable[[str], bool]) -> tuple[str, ...]:
-    for entry in _texts(raw, accepted):
-        if not is_sound(entry):
-            raise refused(entry, accepted)
-    return tuple(raw)
+    return tuple(entry.removesuffix("/") for entry in texts(addresses.CAMERAS_ACCEPTED, addresses.is_camera)(raw))
 
 
 def _texts(raw: Any, accepted: str) -> list[str]:
@@ -188,4 +183,5 @@ def _texts(raw: Any, accepted: str) -> list[str]:
 
 
 def refused(raw: Any, accepted: str) -> ValueError:
+    """Return the error for the value *raw*; *accepted* lists what may stand there."""
     return ValueError(f"{shown(raw)} cannot be used; accepted: {accepted}")

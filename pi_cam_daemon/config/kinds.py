@@ -1,4 +1,4 @@
-"""Kinds of cameras: the words of `source.kind` and what each of them means."""
+"""The kinds of cameras: the values of `source.kind`, and the properties of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SourceKind(NamedTuple):
-    """*has_driver* tells whether a driver may be stuck; *controls* is the key of its controls in this *section*."""
+    """Properties of a kind. *has_driver*: its driver may hang. Its controls are the key *controls*, in *section*."""
 
     has_driver: bool
     section: str = ""
@@ -23,5 +23,5 @@ KINDS = {
 
 
 def of(kind: str) -> SourceKind:
-    """Return what *kind* means; a camera that has not told its kind yet is taken for "auto"."""
+    """Return the properties of *kind*; of "auto" while the kind is unknown."""
     return KINDS.get(kind, KINDS["auto"])

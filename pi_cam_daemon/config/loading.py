@@ -1,21 +1,22 @@
-"""Reads the configuration, layer over layer, and tells every mistake in all of them at once.
+"""Read the configuration from its layers, and report every problem in all of them at once.
 
-Later wins, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name, the
-controls that were saved, `--set section.key=value`. Every value of every layer is checked, also one that a later layer
-replaces.
+Later layers win, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name,
+the saved controls, `--set section.key=value`. Every value of every layer is checked, even if a later one replaces it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
 import logging
 import shlex
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 from pi_cam_daemon.config import converters
 from pi_cam_daemon.config.converters import Converter
@@ -30,45 +31,32 @@ ETC = Path("/etc/pi-cam-daemon")
 
 log = logging.getLogger(__name__)
 
-# some fifty times default.toml: what is larger is not a configuration (/dev/zero has no end)
-_MOST_BYTES = 256 * 1024
+_MOST_BYTES = 256 * 1024  # about fifty times default.toml; refuses /dev/zero, too
 
-# where the annotation says no more than the type
+# for annotations that are only a type
 _CONVERTERS: dict[Any, Converter] = {bool: converters.boolean, str: converters.text}
 
-
-# its name, and what it accepts by `section.key`
-_Layer = tuple[str, dict[str, Any]]
-
-
-class Origin(NamedTuple):
-    """A value that is in force, and the layer that set it: a file's name, `default` or `--set`."""
-
-    value: Any
-    layer: str
+_Layer = tuple[str, dict[str, Any]]  # its name, and its valid values by `section.key`
 
 
 def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None) -> Config:
     """Return the configuration in force: default.toml, *file* or the files in *etc*, *saved*, *settings*; later wins.
 
-    *settings* are of the form `section.key=value`, the value in TOML. *saved* is a file of controls that the daemon
-    wrote itself; what is wrong in it is left out, with a warning. Files in *etc* may be missing, *file* may not.
-    Raises ConfigError with every problem in every other layer.
+    *settings* are of the form `section.key=value`, the value in TOML. *saved* is the daemon's own file of controls;
+    wrong values in it are ignored with a warning. Files in *etc* may be missing, *file* may not. Raises ConfigError
+    with every problem in every other layer.
     """
     return _config(_layers(file, settings, etc, saved))
 
 
 def load_both(file: Path | None, settings: Sequence[str], saved: Path) -> tuple[Config, CameraConfig]:
-    """Read all files once; return the configuration without *saved*, and the camera's part of it with *saved*.
-
-    Arguments and errors are those of `load`.
-    """
+    """Return the configuration without *saved*, and the camera's part of it with *saved*. The rest is as for `load`."""
     layers = _layers(file, settings, ETC, saved)
     return _config([layer for layer in layers if layer[0] != str(saved)]), _config(layers).camera
 
 
 def _config(layers: list[_Layer]) -> Config:
-    kept = {key: origin.value for key, origin in _merged(layers).items()}
+    kept = {key: value for key, (value, _) in _merged(layers).items()}
     return Config(
         **{
             section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
@@ -78,7 +66,7 @@ def _config(layers: list[_Layer]) -> Config:
 
 
 def in_force(root: Path) -> Config:
-    """Return the configuration below *root*, or the defaults where that is wrong, which the daemon tells."""
+    """Return the configuration below *root*, or the defaults if it has problems, which the daemon reports."""
     try:
         return load(etc=root / ETC.relative_to("/"))
     except ConfigError:
@@ -86,7 +74,7 @@ def in_force(root: Path) -> Config:
 
 
 def _value(kept: dict[str, Any], key: str) -> Any:
-    """Return the value of *key*, put together if it is a table whose entries are kept one by one."""
+    """Return the value of *key*. The entries of a table of the camera's controls are kept one by one."""
     if key in kept:
         return kept[key]
     return {name.removeprefix(f"{key}."): value for name, value in kept.items() if name.startswith(f"{key}.")}
@@ -94,56 +82,53 @@ def _value(kept: dict[str, Any], key: str) -> Any:
 
 def origins(
     file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None
-) -> dict[str, Origin]:
-    """Return for each `section.key` the value in force and the layer that set it. Arguments and errors: see `load`."""
+) -> dict[str, tuple[Any, str]]:
+    """Return for each `section.key` the value in force, and its layer: a path, "default" or "--set". Else as `load`."""
     return _merged(_layers(file, settings, etc, saved))
 
 
 def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path | None) -> list[_Layer]:
-    """Read and check all layers, the first one first."""
+    """Read and check all layers, in their order."""
     problems: list[str] = []
-    paths = [DEFAULTS]
+    readers = [("default", partial(_read, DEFAULTS))]
     try:
-        paths += _files(etc) if file is None else [file]
+        readers += [(str(path), partial(_read, path)) for path in ([file] if file else _files(etc))]
     except OSError as error:
         problems.append(f"{error.filename}: {error.strerror}")
-    readers: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-        *(("default" if path is DEFAULTS else str(path), partial(_read, path)) for path in paths),
-        *([(str(saved), partial(_read, saved))] if saved and saved.exists() else []),
-        *(("--set", partial(_setting, setting)) for setting in settings),
-    ]
+    if saved and saved.exists():
+        readers.append((str(saved), partial(_read, saved)))
+    readers += [("--set", partial(_setting, setting)) for setting in settings]
     layers: list[_Layer] = []
     for layer, read in readers:
         try:
             accepted, wrong = _checked(read())
         except ValueError as error:
             accepted, wrong = {}, [str(error)]
-        if saved and layer == str(saved):
-            # machine-written: a camera that does not start because of it would be worse than a warning
-            for problem in wrong:
-                log.warning("%s: %s; left out", layer, problem)
-            wrong = []
         layers.append((layer, accepted))
-        problems += [f"{layer}: {problem}" for problem in wrong]
+        for problem in wrong:
+            if saved and layer == str(saved):  # the daemon wrote it: the camera must start all the same
+                log.warning("%s: %s; ignored", layer, problem)
+            else:
+                problems.append(f"{layer}: {problem}")
     if problems:
         raise ConfigError(problems)
     return layers
 
 
-def _merged(layers: list[_Layer]) -> dict[str, Origin]:
-    found: dict[str, Origin] = {}
+def _merged(layers: list[_Layer]) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
     for layer, accepted in layers:
         for key, value in accepted.items():
             if isinstance(value, dict) and value:
-                found.pop(key, None)  # the empty table of default.toml
-                found |= {f"{key}.{name}": Origin(entry, layer) for name, entry in value.items()}
+                found.pop(key, None)  # an empty table
+                found |= {f"{key}.{name}": (entry, layer) for name, entry in value.items()}
             elif value != {} or not any(name.startswith(f"{key}.") for name in found):
-                found[key] = Origin(value, layer)
+                found[key] = value, layer
     return found
 
 
 def accepted_in(path: Path, key: str) -> Any:
-    """Return the value of *key* that the file at *path* has; of a table, the entries that are accepted, maybe none."""
+    """Return the table *key* in the file at *path*, without its wrong entries; {} if the file cannot be read."""
     try:
         return _value(_checked(_read(path))[0], key)
     except ValueError:
@@ -151,9 +136,9 @@ def accepted_in(path: Path, key: str) -> Any:
 
 
 def _files(etc: Path) -> list[Path]:
-    """The files in *etc*, in the order in which they are layers. Hidden ones are half-written ones, of Ansible for one.
+    """Return the files in *etc*, in the order of the layers, without hidden ones: Ansible's half-written files.
 
-    They are listed, not tried: a dangling link or a folder that may not be read is an OSError, not a missing file.
+    Lists the folders instead of trying to open files: a dangling link must be an error, not a missing file.
     """
     try:
         names = [path.name for path in etc.iterdir()]
@@ -167,16 +152,13 @@ def _files(etc: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The tables in the file at *path*; ValueError says why there are none."""
+    """Return the tables in the file at *path*. Raises ValueError."""
     try:
-        data = files.read(path, _MOST_BYTES, "configuration")
+        text = files.read(path, _MOST_BYTES, "configuration").decode("utf-8-sig")
     except OSError as error:
         raise ValueError(error.strerror) from None
-    try:
-        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = error.object[error.start]
+        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
         raise ValueError(f"line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
     try:
         return parsed(text)
@@ -185,7 +167,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _setting(setting: str) -> dict[str, Any]:
-    """The table of one `section.key=value`; ValueError says why there is none, and how to quote it for the shell."""
+    """Return the table in one `section.key=value`. Raises ValueError, which also says how to quote it in a shell."""
     key, equals, value = setting.partition("=")
     if not equals:
         raise ValueError(f"{short(key)}: no value; accepted: section.key=value")
@@ -196,17 +178,14 @@ def _setting(setting: str) -> dict[str, Any]:
 
 
 def _advice(key: str, value: str) -> str:
-    """What to write instead of a value that is not TOML: mostly its quotes are missing, or the shell ate them."""
+    """Return a correction of a value that is not TOML. Mostly its quotes are missing, or the shell removed them."""
     value = without_secrets(value)
     quoted = toml(value)
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
-        try:
-            _, wrong = _checked(parsed(meant))
-        except ValueError:
-            continue
-        if not wrong:
-            return f"did you mean {shlex.quote(meant)}?"
+        with contextlib.suppress(ValueError):
+            if not problems(parsed(meant)):
+                return f"did you mean {shlex.quote(meant)}?"
     return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
 
 
@@ -217,19 +196,19 @@ def parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
         raise ValueError(f"{error}{hint}") from None
-    except ValueError:  # int() refuses thousands of digits
+    except ValueError:  # int() accepts at most 4300 digits
         raise ValueError("a number is too long") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def problems(tables: dict[str, Any]) -> list[str]:
-    """What is wrong with *tables*, as a file has them."""
+    """Return what is wrong with the parsed TOML *tables*."""
     return _checked(tables)[1]
 
 
 def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What of *tables* is accepted, by `section.key`, and what is wrong with the others."""
+    """Return the valid values in *tables*, by `section.key`, and the problems of the others."""
     known = _converters()
     accepted: dict[str, Any] = {}
     wrong: list[str] = []
@@ -251,8 +230,9 @@ def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return accepted, wrong
 
 
+@functools.cache
 def _converters() -> dict[str, dict[str, Converter]]:
-    """For each section and key, what its annotation says."""
+    """Return the converter of each key in each section, from the annotations of the schema."""
 
     def converter(hint: Any) -> Any:
         return hint.__metadata__[0] if hasattr(hint, "__metadata__") else _CONVERTERS[hint]
@@ -264,12 +244,12 @@ def _converters() -> dict[str, dict[str, Converter]]:
 
 
 def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]]) -> str:
-    """What may have been meant by *name*, which is none of the *nearby* ones: a key in the wrong section, or a slip."""
+    """Return a hint for *name*, which is none of *nearby*: maybe a key of another section, or a typing error."""
     elsewhere = [f"{section}.{name}" for section, keys in known.items() if name in keys]
     guesses = elsewhere or difflib.get_close_matches(name, nearby, n=1)
     return f"did you mean {guesses[0]}?" if guesses else f"accepted: {', '.join(nearby)}"
 
 
 def _name(key: str) -> str:
-    """*key* on one line, whatever is in it."""
+    """Return *key* on one line, whatever it contains."""
     return key if key.replace("-", "_").isidentifier() and len(key) <= 60 else short(toml(key))

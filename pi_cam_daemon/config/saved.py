@@ -1,4 +1,4 @@
-"""Controls that were saved on request: a file in the state directory, which is a layer of the configuration."""
+"""The controls that were saved on request: a file in the state directory, one of the layers of the configuration."""
 
 from __future__ import annotations
 
@@ -10,35 +10,31 @@ from pi_cam_daemon.config import kinds, loading
 from pi_cam_daemon.config.text import Value, toml
 from pi_cam_daemon.system import files
 
-_HEAD = (
-    "# Saved by pi-cam-daemon on request; it writes this file anew each time, and removes it when it is to forget.\n"
-)
+_HEAD = '# Saved controls. pi-cam-daemon writes this file whenever controls are saved, and removes it on "forget".\n'
 _KINDS = [name for name, kind in kinds.KINDS.items() if kind.controls]
 
 
 def file() -> Path:
-    """Return the path of the file: in the unit's StateDirectory, or where that usually is."""
+    """Return the path of the file: in the StateDirectory of the unit, or in its usual place."""
     return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/pi-cam-daemon", "controls.toml")
 
 
 def read(path: Path, kind: str) -> dict[str, Value]:
-    """Return what is saved for a camera of *kind*."""
+    """Return the saved controls for a camera of *kind*."""
     return dict(loading.accepted_in(path, kinds.of(kind).controls))
 
 
 def write(path: Path, kind: str, settings: Mapping[str, Value]) -> None:
     """Save *settings* for a camera of *kind*, and leave those of the other kinds. Raises OSError."""
-    every = {other: read(path, other) for other in _KINDS} | {kind: dict(settings)}
-    lines = [
-        f"{kinds.of(other).controls}.{name} = {toml(value)}\n"
-        for other, kept in every.items()
-        for name, value in kept.items()
-    ]
-    files.replace(path, (_HEAD + "".join(lines)).encode(), 0o600)
+    text = _HEAD
+    for other in _KINDS:
+        controls = settings if other == kind else read(path, other)
+        text += "".join(f"{kinds.of(other).controls}.{name} = {toml(value)}\n" for name, value in controls.items())
+    files.replace(path, text.encode(), 0o600)
 
 
 def forget(path: Path, kind: str) -> None:
-    """Remove what is saved for a camera of *kind*. Raises OSError."""
+    """Remove the saved controls of a camera of *kind*. Raises OSError."""
     if any(read(path, other) for other in _KINDS if other != kind):
         write(path, kind, {})
     else:

@@ -1,4 +1,4 @@
-"""The configuration: what may be set is in these dataclasses, what it means and its defaults are in default.toml."""
+"""The sections and keys of the configuration, with types and ranges. default.toml has their meanings and defaults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _number(low: float, high: float) -> converters.Converter:
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """Which camera, and when it runs."""
+    """[source]: the camera, and when it runs."""
 
     kind: Annotated[str, converters.choice(*kinds.KINDS)]
     capture: Annotated[str, converters.choice("always", "on-demand")]
@@ -34,13 +34,13 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """The picture, whatever camera it comes from."""
+    """[video]: the picture, for every kind of camera."""
 
-    # even, because JPEG halves the colours (4:2:0), whose blocks are 16 pixels; 8192 is beyond what anyone streams,
-    # and a slip such as 64000 is told here instead of by a camera that finds no memory
+    # Even, because JPEG halves the colour resolution (4:2:0); its blocks are 16 pixels. Nobody streams more than 8192,
+    # and a typing error such as 64000 would end in a camera without memory.
     width: Annotated[int, converters.integer(16, 8192, step=2)]
     height: Annotated[int, converters.integer(16, 8192, step=2)]
-    # a hundred seconds are a frame of an astronomer; without a floor, the length of a frame is no number
+    # astronomers expose for up to 100 s; 0 would make a frame endless
     framerate: Annotated[float, converters.number(0.01, 240)]
     rotation: Annotated[int, converters.choice(0, 90, 180, 270)]
     rotation_method: Annotated[str, converters.choice("pixels", "exif")]
@@ -52,17 +52,17 @@ class VideoConfig:
 
 @dataclass(frozen=True)
 class CsiConfig:
-    """What only a camera on the ribbon connector has."""
+    """[csi]: settings of cameras on the ribbon connector only."""
 
     camera: Annotated[str, converters.camera]
     tuning_file: str
-    # picamera2's hardware encoder has 16 slots and waits for ever, locks held, when it is handed more frames
+    # picamera2's hardware encoder has 16 slots; with more frames it blocks for ever, holding its locks
     buffer_count: Annotated[int, converters.integer(2, 8)]
 
 
 @dataclass(frozen=True)
 class ControlsConfig:
-    """What a CSI camera starts with, in rpicam-apps' words; None leaves it to the camera. Its limits may be closer."""
+    """[controls]: initial controls of a CSI camera, named as in rpicam-apps. None is the camera's default."""
 
     awb: Annotated[str | None, _word("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy")]
     ev: Annotated[float | None, _number(-8, 8)]
@@ -94,7 +94,7 @@ class ControlsConfig:
 
 @dataclass(frozen=True)
 class UsbConfig:
-    """What only a USB (V4L2) camera has."""
+    """[usb]: settings of USB (V4L2) cameras only."""
 
     device: str
     pixel_format: Annotated[str, converters.choice("auto", "MJPG", "YUYV")]
@@ -109,7 +109,7 @@ class UsbConfig:
 
 @dataclass(frozen=True)
 class UpstreamConfig:
-    """Another server's MJPEG stream."""
+    """[upstream]: the MJPEG stream of another server."""
 
     url: Annotated[str, converters.url]
     read_timeout_seconds: Annotated[float, converters.number(1, 600)]
@@ -117,7 +117,7 @@ class UpstreamConfig:
 
 @dataclass(frozen=True)
 class HttpConfig:
-    """Where the server listens, whom it serves, and for how long it waits."""
+    """[http]: the listening address, access rules, limits and time-outs."""
 
     listen_address: Annotated[str, converters.address]
     port: Annotated[int, converters.integer(0, 65535)]
@@ -129,13 +129,13 @@ class HttpConfig:
     tls_key: Annotated[str, converters.path]
     cors_origins: Annotated[tuple[str, ...], converters.origins]
     frame_ancestors: Annotated[tuple[str, ...], converters.origins]
-    # a connection is a file, and one outside the stream loop a thread: the unit's TasksMax stands above them
+    # a connection takes a file descriptor, and outside the stream loop a thread: the unit's TasksMax is higher
     max_viewers: Annotated[int, converters.integer(1, 1000)]
     max_viewers_per_address: Annotated[int, converters.integer(1, 1000)]
     max_tls_viewers: Annotated[int, converters.integer(1, 1000)]
     max_connections: Annotated[int, converters.integer(1, 1000)]
     max_connections_per_address: Annotated[int, converters.integer(1, 1000)]
-    # browsers and programs stay far below these floors; a request has to be possible at all
+    # the minima are far above the requests of browsers and programs, so that no setting refuses them all
     max_request_line_bytes: Annotated[int, converters.integer(256, 65536)]
     max_header_bytes: Annotated[int, converters.integer(1024, 262144)]
     max_body_bytes: Annotated[int, converters.integer(1024, 1048576)]
@@ -146,34 +146,34 @@ class HttpConfig:
 
     @property
     def scheme(self) -> str:
-        """What the page's address begins with."""
+        """Return the scheme of the page's address."""
         return "https" if self.tls_certificate else "http"
 
 
 @dataclass(frozen=True)
 class WallConfig:
-    """The cameras that are shown together."""
+    """[wall]: the cameras that are shown together."""
 
     cameras: Annotated[tuple[str, ...], converters.cameras]
 
 
 @dataclass(frozen=True)
 class HealthConfig:
-    """The last resort."""
+    """[health]: the reboot, the last resort."""
 
     reboot_after_minutes: Annotated[float, converters.number(0, 10080)]
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """How much is logged."""
+    """[log]: how much is logged."""
 
     level: Annotated[str, converters.choice("debug", "info", "warning", "error")]
 
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """The part that the camera process gets, as JSON; a change of it restarts that process."""
+    """The part for the camera process, sent as JSON. A change restarts that process."""
 
     kind: str
     video: VideoConfig
@@ -183,17 +183,17 @@ class CameraConfig:
     upstream: UpstreamConfig
 
     def settings(self, kind: str) -> dict[str, Any]:
-        """Return what the controls of a camera of *kind* shall be set to; None is the camera's default."""
+        """Return the configured controls for a camera of *kind*; None is the camera's default."""
         section = kinds.of(kind).section
         return getattr(self, section).settings() if section else {}
 
     def with_settings(self, kind: str, settings: Mapping[str, Any]) -> CameraConfig:
-        """Return the same with other *settings* over these for a camera of *kind*."""
+        """Return a copy in which *settings* replace controls for a camera of *kind*."""
         section = kinds.of(kind).section
         return replace(self, **{section: getattr(self, section).with_settings(settings)}) if section else self
 
     def replaced(self, kind: str, other: CameraConfig) -> CameraConfig:
-        """Return the same with the settings that *other* has for a camera of *kind*."""
+        """Return a copy with the controls that *other* has for a camera of *kind*."""
         section = kinds.of(kind).section
         return replace(self, **{section: getattr(other, section)}) if section else self
 
@@ -202,7 +202,7 @@ class CameraConfig:
 
     @classmethod
     def from_json(cls, data: bytes) -> CameraConfig:
-        """Return what `to_json` was made of, without checking it again."""
+        """Parse the result of `to_json`, without checking the values again."""
         types = get_type_hints(cls)
         parts = json.loads(data)
         return cls(**{name: types[name](**part) if isinstance(part, dict) else part for name, part in parts.items()})
@@ -210,7 +210,7 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All of it; each part goes to whom it concerns."""
+    """The whole configuration: one attribute for each section."""
 
     source: SourceConfig
     video: VideoConfig
@@ -229,7 +229,7 @@ class Config:
 
     @property
     def sha256(self) -> str:
-        """What is the same for the same settings, and tells nobody a password: those in URLs are left out."""
+        """Return a hash of all settings, without the passwords in URLs."""
         tables = asdict(self)
         tables["upstream"]["url"] = without_secrets(self.upstream.url)
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Values of the configuration as text for a person."""
+"""Values of the configuration, as text for a person."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ from typing import Any
 
 from pi_cam_daemon.system.redaction import without_secrets
 
-# a control's value; a rectangle is [x, y, width, height] in fractions of the whole; None asks for the default
+# of a control; a list is a rectangle [x, y, width, height] in fractions of the whole; None is the camera's default
 Value = bool | int | float | str | list[float] | None
-# the word for None in TOML: the camera decides
-DEFAULT = "default"
+DEFAULT = "default"  # the word for None in TOML
 
 
 def toml(value: bool | int | float | str | Sequence[Any] | Mapping[str, Any] | None) -> str:
-    """Return *value* as TOML writes it; None, which TOML does not have, becomes the word that stands for it."""
+    """Return *value* in TOML; None, which TOML lacks, becomes "default"."""
     if value is None:
         return f'"{DEFAULT}"'
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{toml(name)} = {toml(entry)}' for name, entry in value.items())}}}"
-    if isinstance(value, str):
+    if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, int | float):
         return str(value)
     return f"[{', '.join(toml(entry) for entry in value)}]"
 
 
 def shown(raw: Any) -> str:
-    """Return a value from a file as short text on one line, however strange it is."""
+    """Return any value of a TOML file as short text on one line."""
     if isinstance(raw, dict):
         return "a table"
     if isinstance(raw, list):

@@ -1,7 +1,6 @@
-"""The users of `http.users_file`: one to a line as name:role:hash, in which no password can be read.
+"""The file of users, `http.users_file`: one user a line, as name:role:hash.
 
-The hash is scrypt's in the form of PHC strings, $scrypt$ln=14,r=8,p=1$salt$key. Empty lines and such as begin with a #
-are nobody.
+The hash is a PHC string, $scrypt$ln=14,r=8,p=1$salt$key. Empty lines and lines that begin with # are ignored.
 """
 
 from __future__ import annotations
@@ -26,17 +25,11 @@ log = logging.getLogger(__name__)
 
 USUAL_FILE = Path("/etc/pi-cam-daemon/users")
 _LEAST_LENGTH = 8  # NIST SP 800-63B, 5.1.1.2
-NAMES_ACCEPTED = (
-    "up to 64 characters without a colon, none of them a control character, the first neither # nor a space"
-)
-PASSWORDS_ACCEPTED = f"{_LEAST_LENGTH} characters or more, none of them a control character"
-# the group of the service, as sysusers.d makes it
-_GROUP = "pi-cam-daemon"
-# 16 MiB, which is what a Zero can spare for one at a time; 74 ms on a PC's core
-_COST = {"n": 1 << 14, "r": 8, "p": 1}
+NAMES_ACCEPTED = "up to 64 characters, no colon or control character, neither # nor a space at the start"
+PASSWORDS_ACCEPTED = f"{_LEAST_LENGTH} characters or more, no control character"
+_GROUP = "pi-cam-daemon"  # of the service, made by sysusers.d
+_COST = {"n": 1 << 14, "r": 8, "p": 1}  # 16 MiB, as much as a Zero can spare at a time; 74 ms on a PC
 _PARAMETERS = "$scrypt$ln=14,r=8,p=1$"
-_SALT_BYTES = 16
-_KEY_BYTES = 32
 _NAME = re.compile(r"[^\s:#](?:[^:]{0,62}[^\s:])?")
 _LINE = re.compile(
     rf"(?P<name>[^:]+):(?P<role>[a-z]+):{re.escape(_PARAMETERS)}(?P<salt>[A-Za-z0-9+/]{{22}})\$(?P<key>[A-Za-z0-9+/]{{43}})"
@@ -45,7 +38,7 @@ _MOST_BYTES = 256 * 1024
 
 
 class Role(enum.StrEnum):
-    """A viewer looks, an admin may also change."""
+    """The role of a user: an admin may also change controls."""
 
     VIEWER = "viewer"
     ADMIN = "admin"
@@ -53,7 +46,7 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who may log in; another password makes another one, another role does not."""
+    """A user who may log in. Users are equal if name and password hash are, whatever their roles."""
 
     name: str
     role: Role = field(compare=False)
@@ -62,22 +55,22 @@ class User:
 
 
 def normal(text: str) -> str:
-    """*text* as it is compared: one keyboard composes what another sends as letter and accent (RFC 8265)."""
+    """Return *text* in NFC, for comparison: keyboards differ in how they send accents (RFC 8265)."""
     return unicodedata.normalize("NFC", text)
 
 
 def derive(password: str, salt: bytes) -> bytes:
-    """The key that *password* gives with *salt*. Takes a processor and 16 MiB for a while, without the interpreter."""
-    return hashlib.scrypt(normal(password).encode(), salt=salt, dklen=_KEY_BYTES, **_COST)
+    """Return the scrypt key of *password* with *salt*. Takes 16 MiB and some CPU time, without holding the GIL."""
+    return hashlib.scrypt(normal(password).encode(), salt=salt, dklen=32, **_COST)
 
 
 def read(path: Path) -> dict[str, User]:
-    """The users in the file at *path*, by name. Raises ConfigError with all that is wrong in it."""
+    """Return the users in the file at *path*, by name. Raises ConfigError with every problem in it."""
     try:
         mode = path.stat().st_mode
         text = files.read(path, _MOST_BYTES, "file of users").decode()
     except FileNotFoundError:
-        raise _error(path, "there is no such file; pi-cam-daemon add-user makes it") from None
+        raise _error(path, "there is no such file; create it with pi-cam-daemon add-user") from None
     except PermissionError:
         hint = f"the service must be able to read it: chgrp {_GROUP} {path}; chmod 640 {path}"
         raise _error(path, f"permission denied; {hint}") from None
@@ -92,16 +85,16 @@ def read(path: Path) -> dict[str, User]:
             continue
         user = _user(line)
         if user is None:
-            # the line itself is not told: it may hold a password that somebody wrote there as it is
-            problems.append(f"http.users_file: {path}: line {number} is no user; pi-cam-daemon add-user writes them")
+            # the line is not shown: somebody may have written a password there as plain text
+            problems.append(f"line {number} is not a user; write it with pi-cam-daemon add-user")
         elif user.name in users:
-            problems.append(f"http.users_file: {path}: line {number}: {user.name} is there twice")
+            problems.append(f"line {number}: {user.name} is there twice")
         else:
             users[user.name] = user
     if problems:
-        raise ConfigError(problems)
+        raise _error(path, *problems)
     if not users:
-        log.warning("%s names nobody, so nobody can look", path)
+        log.warning("%s has no users, so nobody can log in", path)
     return users
 
 
@@ -113,22 +106,22 @@ def _user(line: str) -> User | None:
     return User(normal(found["name"]), Role(found["role"]), salt, key)
 
 
-def _error(path: Path, what: str) -> ConfigError:
-    return ConfigError([f"http.users_file: {path}: {what}"])
+def _error(path: Path, *problems: str) -> ConfigError:
+    return ConfigError([f"http.users_file: {path}: {problem}" for problem in problems])
 
 
 def is_name(name: str) -> bool:
-    """Whether somebody can be called *name*: Basic ends it at a colon."""
+    """Return whether *name* can be a user name: HTTP Basic authentication ends it at a colon."""
     return name.isprintable() and _NAME.fullmatch(name) is not None
 
 
 def is_password(password: str) -> bool:
-    """Whether *password* is long enough, and can be typed."""
+    """Return whether *password* is long enough and has no control characters."""
     return len(password) >= _LEAST_LENGTH and password.isprintable()
 
 
 def add(path: Path, name: str, role: Role, password: str) -> None:
-    """Let *name* log in with *password*, anew if he could before. Raises ConfigError where there are strange lines."""
+    """Add the user *name*, or replace role and password. Raises ConfigError if a line of the file is wrong."""
     others = []
     if path.exists():
         read(path)
@@ -137,8 +130,8 @@ def add(path: Path, name: str, role: Role, password: str) -> None:
 
 
 def entry(name: str, role: Role, password: str) -> str:
-    """The line of somebody."""
-    salt = os.urandom(_SALT_BYTES)
+    """Return the line of a user."""
+    salt = os.urandom(16)
     salted = base64.b64encode(salt).decode().rstrip("=")
     key = base64.b64encode(derive(password, salt)).decode().rstrip("=")
     return f"{normal(name)}:{role}:{_PARAMETERS}{salted}${key}"
@@ -149,18 +142,17 @@ def is_entry(line: str) -> bool:
 
 
 def remove(path: Path, name: str) -> None:
-    """Let *name* log in no more. Raises OSError."""
+    """Remove the user *name*. Raises OSError."""
     write(path, _lines_without(path, name))
 
 
 def _lines_without(path: Path, name: str) -> list[str]:
-    return [
-        line for line in path.read_text("utf-8").splitlines() if normal(line.strip().partition(":")[0]) != normal(name)
-    ]
+    lines = path.read_text("utf-8").splitlines()
+    return [line for line in lines if normal(line.strip().partition(":")[0]) != normal(name)]
 
 
 def write(path: Path, lines: Iterable[str]) -> None:
-    """For its owner, and for the group that it has or that the service has."""
+    """Write the file, readable by its owner and by its present group, or else by the group of the service."""
     group = -1
     with contextlib.suppress(KeyError):
         group = path.stat().st_gid if path.exists() else grp.getgrnam(_GROUP).gr_gid if os.geteuid() == 0 else -1

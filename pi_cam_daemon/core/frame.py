@@ -1,4 +1,4 @@
-"""One picture on its way to the viewers, and the wire format of the stream: multipart/x-mixed-replace.
+"""One frame as a ready-made part of the stream, and the wire format of the stream: multipart/x-mixed-replace.
 
 The boundary goes out AFTER each picture. Browsers, VLC and the JavaScript parsers of Mainsail and Fluidd show a part
 only when what follows it arrives. The boundary is unquoted, because Fluidd takes quotes for part of it. It is
@@ -14,19 +14,15 @@ from pi_cam_daemon.imaging import jpeg
 BOUNDARY = "picamdaemonboundary7Mq2vX"
 CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
-# what a stream begins with, right after its HTTP header and before any picture
-# (no CRLF before it: FFmpeg's probe, which mpv and pipes depend on, looks for the dashes in the very first byte)
+# The first bytes of a stream, right after the HTTP header. No CRLF before them: FFmpeg's probe, which mpv and pipes
+# depend on, looks for the dashes in the very first byte.
 OPENING = f"--{BOUNDARY}\r\n".encode()
-# what ends every part, in the same write as the picture
-CLOSING = b"\r\n" + OPENING
+CLOSING = b"\r\n" + OPENING  # the end of every part, sent in the same write as the picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One whole JPEG inside the ready-made part that every viewer is sent; never changed once it is published.
-
-    *captured* is CLOCK_MONOTONIC in seconds, *timestamp* the same moment as Unix time.
-    """
+    """One whole JPEG in its part of the stream. *captured* is CLOCK_MONOTONIC, *timestamp* Unix time, in seconds."""
 
     part: bytes
     start: int
@@ -36,11 +32,11 @@ class Frame:
 
     @property
     def jpeg(self) -> memoryview:
-        """The picture alone, not copied."""
+        """Return the JPEG alone, not copied."""
         return memoryview(self.part)[self.start : self.end]
 
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels; JpegError when this is no JPEG after all."""
+        """Return (width, height) in pixels. Raises JpegError."""
         return jpeg.size(self.jpeg)
 
 
@@ -50,10 +46,7 @@ def part_header(length: int, timestamp: float) -> bytes:
 
 
 def part(jpeg: bytes, timestamp: float, no_picture: str = "") -> bytes:
-    """Return one whole part: header, picture, boundary.
-
-    With *no_picture*, *jpeg* is a card and this is its cause; a header line tells programs so.
-    """
+    """Return one whole part: header, JPEG, boundary. *no_picture* is the cause when *jpeg* is a no-signal picture."""
     header = part_header(len(jpeg), timestamp)
     if no_picture:
         header = b"%sX-No-Picture: %s\r\n\r\n" % (header[:-2], no_picture.encode())

@@ -1,4 +1,4 @@
-"""Pure judgement: from what was observed to one state word. The supervisor acts on it, /healthz and systemd tell it."""
+"""The state of the camera, derived from observations: pure functions without a clock or threads of their own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pi_cam_daemon.config.schema import SourceConfig
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.ipc.messages import CameraInfo
 
-# What a reboot may cure. A camera that is not there, not permitted, badly set or in use it does not.
+# A reboot may cure these. It cures no camera that is missing, in use, forbidden or wrongly configured.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
 
 
 class State(enum.StrEnum):
-    """What the camera is doing, as /state, /healthz and the unit's status say it."""
+    """The state of the camera, in the words of /state, /healthz and the status of the unit."""
 
     STARTING = "starting"
     STREAMING = "streaming"
@@ -28,13 +28,13 @@ class State(enum.StrEnum):
 
     @property
     def ok(self) -> bool:
-        """Whether this is how it should be: pictures, or sleep by design."""
+        """Return whether this is a healthy state: the camera gives frames, or nobody needs any."""
         return self in (State.STREAMING, State.IDLE)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the last camera process ended or is being ended; forgotten with the next picture."""
+    """The reason why the last camera process ended or is being ended; dropped at the next frame."""
 
     state: State
     cause: Cause
@@ -44,11 +44,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class CameraStatus:
-    """The camera at one moment. *info* is the camera's own word, None before it was opened.
+    """A snapshot of the camera. *info* is the camera's own report, None before it was opened.
 
-    *captured* counts the frames of all its processes so far, *restarts* how often one was started again, by cause.
-    *needs_reboot* tells that nothing else has helped for as long as the owner set, *takes_still* that a picture of full
-    size is being taken.
+    *captured* counts the frames and *starts* the starts of all its processes, *restarts* the restarts by cause. *since*
+    is when *state* began (CLOCK_MONOTONIC). *needs_reboot*: restarts have not helped for the configured time.
     """
 
     state: State
@@ -65,24 +64,22 @@ class CameraStatus:
 
     @property
     def framerate(self) -> float:
-        """Return the frames a second that the camera announced, 1 before it did."""
+        """Return the announced rate in frames a second, 1 while it is unknown."""
         return self.info.framerate if self.info else 1.0
 
     @property
     def cause(self) -> Cause:
-        """Why there is no picture, for the moments when there is none."""
-        if self.failure and self.state is not State.STREAMING:
+        """Return why there is no new frame, if there is none."""
+        if self.state is State.STREAMING:
+            return Cause.STILL if self.takes_still else Cause.STALLED
+        if self.failure:
             return self.failure.cause
-        if self.state in (State.WEDGED, State.STALLED):
-            return Cause(self.state.value)
-        if self.state is not State.STREAMING:
-            return Cause.STARTING
-        return Cause.STILL if self.takes_still else Cause.STALLED
+        return Cause(self.state.value) if self.state in (State.WEDGED, State.STALLED) else Cause.STARTING
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Input of `judge`. *pictures* and *silent_at* are those of the camera process that runs."""
+    """Observations for `judge`. *pictures*: the process that runs has given frames. *silent_at*: see `silent_at`."""
 
     wanted: bool
     running: bool
@@ -93,7 +90,7 @@ class Facts:
 
 
 def judge(now: float, facts: Facts) -> State:
-    """Return the one state that these facts add up to."""
+    """Return the state that follows from *facts* at *now* (CLOCK_MONOTONIC)."""
     if facts.unkillable:
         return State.WEDGED
     if not facts.wanted and not facts.running:
@@ -112,10 +109,10 @@ def silent_at(
     progressed_at: float | None = None,
     stall_grace_until: float = 0.0,
 ) -> float:
-    """Return when a camera process of *rate* frames a second becomes too silent. Times are CLOCK_MONOTONIC in seconds.
+    """Return when a camera process of *rate* frames a second counts as stalled. Times are CLOCK_MONOTONIC in seconds.
 
-    It captured its last frame at *progressed_at*, None before its first, and takes a still until *stall_grace_until*.
-    Long shutters exist: ten frame periods are no stall.
+    Its last frame came at *progressed_at*, None before the first. Until *stall_grace_until* it takes a still and may be
+    silent. A pause of up to ten frame periods is no stall, because exposures may be long.
     """
     if progressed_at is None:
         return started_at + limits.start_timeout_seconds + 2 / rate
@@ -123,10 +120,10 @@ def silent_at(
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:
-    """Whether a camera of *kind* that was last well at *well_at* is past everything but a reboot; 0 is never.
+    """Return whether only a reboot may still help a camera of *kind* that was last well at *well_at*.
 
-    CLOCK_MONOTONIC begins with the boot, so a machine has always been up for *after_seconds* when this comes true:
-    reboots that do not help are at least that far apart.
+    True after *after_seconds*; 0 means never. CLOCK_MONOTONIC begins at boot, so the machine has been up for at least
+    that time: reboots that do not help are that far apart.
     """
     if not after_seconds or now - well_at < after_seconds or cause not in _REBOOT_MAY_CURE:
         return False

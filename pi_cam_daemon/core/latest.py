@@ -1,4 +1,4 @@
-"""Where cameras and viewers meet: the newest frame, and who wants pictures."""
+"""The newest frame, and the demand for frames: here the camera's side and the viewers' side meet."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pi_cam_daemon.core.frame import Frame
 
 
 class LatestFrame:
-    """The newest frame, for any number of readers. There is no queue: a slow reader skips."""
+    """The newest frame, for any number of readers. There is no queue: a slow reader skips frames."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting = 0
-        self.frame: Frame | None = None  # however old it may be by now
+        self.frame: Frame | None = None  # may be old
 
     def publish(self, frame: Frame) -> None:
-        """Make *frame* the newest and wake whoever waits."""
+        """Make *frame* the newest and wake every thread in `wait`."""
         self.frame = frame
         # after the frame, as `wait` looks at the frame after it is counted: one of the two sees the other
         if self._waiting:
@@ -26,10 +26,7 @@ class LatestFrame:
                 self._changed.notify_all()
 
     def wait(self, captured_since: float, timeout: float) -> Frame | None:
-        """The newest frame, once it was captured at *captured_since* (CLOCK_MONOTONIC) or later.
-
-        None when no such frame has come within *timeout* seconds.
-        """
+        """Return the newest frame since *captured_since* (CLOCK_MONOTONIC), None if none comes in *timeout* seconds."""
 
         def fresh() -> bool:
             return self.frame is not None and self.frame.captured >= captured_since
@@ -45,29 +42,29 @@ class LatestFrame:
 
 
 class Demand:
-    """Who wants pictures: the viewers of the stream, and for a while whoever asked for a snapshot.
+    """The demand for frames: viewers of the stream, and for a while everybody who asked for a snapshot.
 
-    *changed* is called, from any thread, when somebody comes or the last viewer leaves.
+    *changed* is called, from any thread, when somebody asks, the first viewer comes or the last one leaves.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._viewers = 0
-        self._left_at = self._wish_until = float("-inf")
+        self._left_at = self._snapshot_until = float("-inf")
 
     def want(self, seconds: float) -> None:
-        """Somebody asked for a picture just now and waits for it for so long."""
+        """Count a request for one picture, which is waited for during *seconds*."""
         self._left_at = time.monotonic()
-        self._wish_until = max(self._wish_until, self._left_at + seconds)
+        self._snapshot_until = max(self._snapshot_until, self._left_at + seconds)
         self._changed()
 
     def viewers(self, count: int) -> None:
-        """*count* viewers watch the stream from now on."""
+        """Set the number of viewers of the stream."""
         before, self._viewers = self._viewers, count
         if bool(before) != bool(count):
             self._left_at = time.monotonic()
             self._changed()
 
     def wanted_until(self, linger_seconds: float) -> float:
-        """When the last wish ends, on the monotonic clock: infinity while somebody watches."""
-        return float("inf") if self._viewers else max(self._left_at + linger_seconds, self._wish_until)
+        """Return when the demand ends (CLOCK_MONOTONIC); infinity while there are viewers."""
+        return float("inf") if self._viewers else max(self._left_at + linger_seconds, self._snapshot_until)

@@ -1,7 +1,8 @@
-"""The server's end of the camera process's socket: what was heard from it, and what it is told."""
+"""The server's end of the socket to the camera process: receives its messages and sends it commands."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import struct
@@ -21,20 +22,18 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", Report, Still)
 
-# A camera process that talks without end is left alone for a turn, so that it cannot starve the viewers.
+# read at a time; a camera process that sends without end must not keep the stream loop from the viewers
 _MESSAGES_PER_TURN = 16
-# the span over which the camera's rate is measured; beats come once a second
-_RATE_SECONDS = 3.0
+_RATE_SECONDS = 3.0  # the frame rate is measured over these; BEAT messages come once a second
 
 
 class CameraLink:
-    """Read by the stream loop alone; its attributes may be looked at from any thread.
+    """The connection to one camera process. Only the stream loop calls `read`; any thread may read the attributes.
 
-    *framerate* is what was asked for, and holds until the camera says what it gives. *info* is what the camera said of
-    itself, *controls* what can be set on it, *captured* how many frames it has taken, *first_at* and *progressed_at*
-    when (CLOCK_MONOTONIC) that was first and last seen to grow. *error* is its own word on why it ends, *ended* that
-    nothing more will come of it, *protocol_error* the invalid message that it sent. *changed* is called when one of
-    these or the first frame arrives. Until *stall_grace_until* a still is being taken, for which its frames may pause.
+    *info* describes the camera, *controls* what can be set on it, *captured* counts its frames. The first and the last
+    progress was seen at *first_at* and *progressed_at* (CLOCK_MONOTONIC). *error* is the camera's own reason for its
+    end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
+    of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -59,7 +58,7 @@ class CameraLink:
 
     @property
     def framerate(self) -> float:
-        """Frames a second, as the camera announced them or else as they were asked for."""
+        """Return the rate in frames a second that the camera announced, or else the configured one."""
         return self.info.framerate if self.info else self._framerate
 
     def fileno(self) -> int:
@@ -68,25 +67,23 @@ class CameraLink:
     def close(self) -> None:
         self._sock.close()
 
-    # -- told
+    # -- sending
 
     def tell(self, kind: Kind, payload: bytes = b"") -> None:
-        """Send a command. A process that does not read is not waited for: its silence is seen elsewhere."""
-        try:
+        """Send a command, without waiting: a process that does not read is found by its silence."""
+        with contextlib.suppress(OSError):
             self._sock.send(pack(kind, payload))
-        except OSError:
-            pass
 
     def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
-        """Have these *values* set; the camera's answer. For one thread at a time, each time with another *number*.
+        """Set *values* on the camera and return its answer. For one thread at a time; *number* differs for each call.
 
-        Raises TimeoutError when it does not come within *seconds*, and EOFError when it never will.
+        Raises TimeoutError after *seconds* without an answer, and EOFError when the camera process has ended.
         """
         self.tell(Kind.SET, SetControls(number, values).to_json())
         return self._answer(lambda: self._report, number, seconds)
 
     def take_still(self, number: int, seconds: float) -> Still:
-        """Have a picture of full size taken; as `adjust` otherwise."""
+        """Take a still, a picture at the full size of the sensor. Arguments and errors: see `adjust`."""
         self.stall_grace_until = time.monotonic() + seconds
         try:
             self.tell(Kind.TAKE_STILL, COUNT.pack(number))
@@ -104,15 +101,14 @@ class CameraLink:
         with self._answered:
             if not self._answered.wait_for(lambda: answer() or self.ended, seconds):
                 raise TimeoutError
-            answered = answer()
-        if answered is None:
-            raise EOFError
-        return answered
+            if found := answer():
+                return found
+        raise EOFError
 
-    # -- heard
+    # -- receiving
 
     def read(self) -> Frame | None:
-        """Take in what has arrived; the newest whole frame of it, if any. EOFError when nothing more will come."""
+        """Read what has arrived and return the newest whole frame in it, if any. Raises EOFError at the end."""
         newest = None
         try:
             for _ in range(_MESSAGES_PER_TURN):
@@ -122,22 +118,22 @@ class CameraLink:
                 if message.kind is Kind.FRAME:
                     newest = self._frame(message)
                 else:
-                    self._hear(message)
-                if self._reader.drained:  # to ask the socket once more costs as much as to read a frame
+                    self._handle(message)
+                if self._reader.drained:  # another recv() would cost as much as reading a frame
                     break
         except EOFError:
-            if newest:  # it comes before the end, which will be met again
+            if newest:  # the next call meets the end again
                 return newest
             self._end()
             raise
         except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
-            self.protocol_error = f"The camera process sent nonsense: {error}"
+            self.protocol_error = f"The camera process sent an invalid message: {error}"
             self._end()
             raise EOFError from error
         return newest
 
     def rate(self, now: float) -> float:
-        """Frames a second over the last seconds; 0 when none were captured."""
+        """Return the measured rate in frames a second; 0 without recent frames."""
         beats = [beat for beat in self._beats if now - beat[0] <= _RATE_SECONDS + 1.5]
         if len(beats) < 2:
             return 0.0
@@ -168,7 +164,7 @@ class CameraLink:
             self.first_at = now
             self._changed()
 
-    def _hear(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         if message.kind is Kind.BEAT:
             (captured,) = COUNT.unpack(message.payload)
             counted_at = message.captured_ns / 1e9
@@ -176,7 +172,7 @@ class CameraLink:
                 self.captured = captured
                 self._progress(time.monotonic())
             self._beats = [beat for beat in self._beats if 0 < counted_at - beat[0] <= _RATE_SECONDS]
-            if captured:  # the time before the first frame belongs to no rate
+            if captured:  # the start-up time is no part of the rate
                 self._beats.append((counted_at, captured))
         elif message.kind is Kind.HELLO:
             self.info = CameraInfo.from_json(message.payload)
@@ -193,11 +189,11 @@ class CameraLink:
             still = Still.from_message(message)
             self._progress(time.monotonic())
             with self._answered:
-                if self.stall_grace_until:  # else it comes too late for whoever asked
+                if self.stall_grace_until:  # else it is too late: nobody waits any more
                     self._still = still
                 self._answered.notify_all()
         elif message.kind is Kind.ERROR:
             self.error = ErrorMessage.from_json(message.payload).error
             self._changed()
         else:
-            raise ProtocolError(f"{message.kind.name} is for the camera process to hear, not to say")
+            raise ProtocolError(f"{message.kind.name} is not a message of a camera process")

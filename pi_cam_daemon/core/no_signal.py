@@ -1,4 +1,4 @@
-"""The pictures that viewers see where there is none."""
+"""The no-signal pictures ("cards"), which viewers see while the camera gives none."""
 
 from __future__ import annotations
 
@@ -14,39 +14,35 @@ from pi_cam_daemon.system import children
 log = logging.getLogger(__name__)
 
 _DRAWING_SECONDS = 30.0  # OpenCV alone takes seconds to import on a Zero
-# what hindered it, a busy or exhausted machine, may pass
-_RETRY_SECONDS = 60.0
-# A camera that changes its size again and again must not fill the memory with cards.
-_MOST_CARDS = 24
+_RETRY_SECONDS = 60.0  # after a failure, such as on a busy machine
+_MOST_CARDS = 24  # a camera that keeps changing its size must not fill the memory
 
 _Key = tuple[Cause, tuple[int, int]]
 
 
 class Cards:
-    """Cards by cause and size, each drawn once by a short-lived process.
+    """Cards by cause and size, each drawn once by a short-lived process: the server itself never loads OpenCV.
 
-    Until it is there, the last drawn one of this size serves, for a stream that changes its size loses pictures at
-    recorders (ffmpeg builds its filters anew and drops what they held); else a packaged one.
-
-    Drawing takes OpenCV, which the server never loads, and the camera process may be dead.
+    Until a card is drawn, the last one of the same size is shown, or else the packaged one. A change of size would make
+    recorders lose pictures: ffmpeg builds its filters anew and drops what they held.
     """
 
     def __init__(self) -> None:
         self._packaged = Path(__file__).with_name("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
-        self._cards: dict[_Key, tuple[bytes, float]] = {}  # and until when each holds
-        self._last_drawn = (0, 0), self._packaged  # its size and itself
+        self._cards: dict[_Key, tuple[bytes, float]] = {}  # the JPEG, and until when it is valid
+        self._last_drawn = (0, 0), self._packaged  # size and JPEG
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def get(self, cause: Cause, size: tuple[int, int]) -> bytes:
-        """The JPEG to show for *cause*, at *size* (width, height) as soon as it is drawn. Never waits."""
+        """Return the JPEG for *cause*, in *size* (width, height) once it is drawn. Never waits."""
         key = (cause, size)
         with self._lock:
             last_size, last = self._last_drawn
-            card, holds_until = self._cards.get(key, (last if last_size == size else self._packaged, 0.0))
-            if time.monotonic() >= holds_until and self._thread is None and not self._closed:
+            card, valid_until = self._cards.get(key, (last if last_size == size else self._packaged, 0.0))
+            if time.monotonic() >= valid_until and self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._draw, args=key, name="card", daemon=True)
                 try:
                     thread.start()
@@ -56,7 +52,7 @@ class Cards:
         return card
 
     def close(self, timeout: float) -> None:
-        """Leave no process behind."""
+        """Kill the drawing process, and wait for its thread for at most *timeout* seconds."""
         with self._lock:
             self._closed = True
             thread, process = self._thread, self._process
@@ -69,9 +65,8 @@ class Cards:
         card, failure = b"", ""
         try:
             argv = [*children.command("imaging.no_signal"), cause, *map(str, size)]
-            with subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **children.options()
-            ) as process:
+            options = {**children.options(), "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+            with subprocess.Popen(argv, **options) as process:
                 with self._lock:
                     self._process = process
                     if self._closed:
@@ -95,10 +90,10 @@ class Cards:
 
     def _put_off(self, key: _Key, why: str) -> None:
         if not self._closed:
-            log.warning("the card for '%s' cannot be drawn now, the packaged one serves: %s", key[0], why)
+            log.warning("the picture for '%s' cannot be drawn now, the packaged one is shown: %s", key[0], why)
         self._keep(key, self._packaged, time.monotonic() + _RETRY_SECONDS)
 
-    def _keep(self, key: _Key, card: bytes, holds_until: float) -> None:
+    def _keep(self, key: _Key, card: bytes, valid_until: float) -> None:
         if len(self._cards) >= _MOST_CARDS:
             self._cards.pop(next(iter(self._cards)))
-        self._cards[key] = card, holds_until
+        self._cards[key] = card, valid_until

@@ -1,4 +1,4 @@
-"""Starts, times, kills and restarts the camera process: the only place with back-off."""
+"""Supervisor of the camera process: starts it on demand, checks its progress, kills and restarts it with back-off."""
 
 from __future__ import annotations
 
@@ -26,26 +26,20 @@ from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 
-# waits before the first, second, … attempt after a failure, in seconds; the last one goes on for ever
+# seconds before the first, second, … attempt after a failure; the last one repeats
 _BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-# a camera that gave pictures for this long has earned an attempt at once
-_LASTED_SECONDS = 5.0
-# a process that was asked to end gets this long before SIGKILL
-_STOP_SECONDS = 1.0
-# One that lives on this long after SIGKILL is held by the kernel: a driver that sleeps uninterruptibly.
-_KILL_SECONDS = 2.0
-# what a dead one has said reaches the stream loop in far less
-_LAST_WORDS_SECONDS = 0.5
-# never blind for longer: what has changed meanwhile is seen; without a process there is nothing to look at
-_LOOK_SECONDS = 1.0
-# while one is dying; SIGCHLD cannot be waited for in a thread
-_REAP_SECONDS = 0.02
+_LASTED_SECONDS = 5.0  # a process that gave frames for this long is restarted without a wait
+_STOP_SECONDS = 1.0  # from the request to stop until SIGKILL
+_KILL_SECONDS = 2.0  # a process that lives on this long after SIGKILL hangs in a driver, in uninterruptible sleep
+_LAST_WORDS_SECONDS = 0.5  # after the end of a process, for its last messages to be read
+_LOOK_SECONDS = 1.0  # between two checks of a process
+_REAP_SECONDS = 0.02  # the same while it ends; a thread cannot wait for SIGCHLD
 
 Watch = Callable[[CameraLink], None]
 
 
 class _Camera:
-    """One camera process and how far its end has come."""
+    """One camera process, and the steps towards its end."""
 
     def __init__(self, process: subprocess.Popen[bytes], link: CameraLink, now: float) -> None:
         self.process = process
@@ -53,23 +47,16 @@ class _Camera:
         self.started_at = now
         self.live: bool | None = None
         self.greeted = False
-        # when the supervisor takes the next step; set with each of the steps below
-        self.deadline = math.inf
-        # its end is expected: it was asked to end, or was found silent
-        self.stopped = False
-        self.stalled = False
-        # the steps towards its end
-        self.ending = False
-        self.killed = False
-        self.unkillable = False
-        self.dead = False
+        self.deadline = math.inf  # of the next step below; each step sets it anew
+        self.stopped = self.stalled = False  # its exit is expected, not a failure
+        self.ending = self.killed = self.unkillable = self.dead = False
 
 
 class Supervisor:
-    """Keeps a camera process running while pictures are wanted.
+    """Keeps a camera process running while there is demand for frames.
 
-    *camera* is what the camera process gets: the camera's part of *config* with the controls that were saved or set.
-    *changed* is called when the state does. *popen* starts a process; tests hand in one that no signal reaches.
+    The camera process gets *camera*: the camera's part of *config*, with the controls that were saved or set.
+    *changed* is called at each change of the state. *argv* and *popen* start the process; tests pass their own.
     """
 
     def __init__(
@@ -82,37 +69,32 @@ class Supervisor:
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
         self.demand = Demand(self.wake)
-        self._changed = changed
-        self._argv = argv
-        self._popen = popen
+        self._changed, self._argv, self._popen = changed, argv, popen
         self._wakeup = threading.Event()
-        # guards the settings, which a reload replaces, and the sum of frames, which must not count any twice
+        # guards the settings, which a reload replaces, and the sum of frames, which must count each once
         self._lock = threading.Lock()
-        self._config = config
-        self._settings = camera
-        self._restart = False
-        self._closing = False
+        self._config, self._settings = config, camera
+        self._restart = self._closing = False
         self._watch: Watch
         self._camera: _Camera | None = None
         self._info: CameraInfo | None = None
         self._controls: tuple[Control, ...] = ()  # of the process that ended last
         self._failure: Failure | None = None
-        self._failures = 0
+        self._failures = self._starts = 0
         self._next_start = 0.0
-        self._starts = 0
         self._restarts = Counter(dict.fromkeys(Cause, 0))
         self._captured_before = 0  # by the processes that have ended
         self._state = State.STARTING
         self._since = self._well_at = time.monotonic()
         self._needs_reboot = False
         self._told: tuple[State, Failure | None, bool] = (State.STARTING, None, False)
-        # It lives as long as the daemon does: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
+        # It lives as long as the daemon: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     # -- from any thread
 
     def start(self, watch: Watch) -> None:
-        """Begin; *watch(link)* hands a camera's socket to the stream loop."""
+        """Start the thread. *watch(link)* gives the socket of each new camera process to the stream loop."""
         self._watch = watch
         self._thread.start()
 
@@ -120,25 +102,25 @@ class Supervisor:
         self._wakeup.set()
 
     def close(self, timeout: float) -> None:
-        """Stop the camera process, by force if need be, and the loop."""
+        """Stop the camera process, with SIGKILL if need be, and the thread; wait for at most *timeout* seconds."""
         self._closing = True
         self.wake()
         self._thread.join(timeout)
 
     def configure(self, config: Config, camera: CameraConfig) -> None:
-        """Use these settings from now on; start a camera process that runs with others anew."""
+        """Use these settings from now on; restart a camera process that has others."""
         with self._lock:
             self._restart |= (camera, config.log.level) != (self._settings, self._config.log.level)
             self._config, self._settings = config, camera
         self.wake()
 
     def adopt(self, camera: CameraConfig) -> None:
-        """Keep the settings that the camera process has already, for the next one."""
+        """Start the next camera process with the controls of *camera*, which the present one has already."""
         with self._lock:
             self._settings = dataclasses.replace(self._settings, controls=camera.controls, usb=camera.usb)
 
     def controls(self) -> tuple[str, tuple[Control, ...]]:
-        """Return the kind of the camera and its controls, as of its last run; "" and nothing before the first."""
+        """Return the kind of the camera and its controls, as it last announced them; at first "" and ()."""
         with self._lock:
             camera, info, controls = self._camera, self._info, self._controls
         if camera and camera.link.info:
@@ -146,7 +128,7 @@ class Supervisor:
         return (info.kind, controls) if info else ("", ())
 
     def link(self) -> CameraLink:
-        """Return the link to the camera that runs, which adjusts it and takes stills. Raises EOFError without one."""
+        """Return the link to the camera process. Raises EOFError if no camera is open."""
         camera = self._camera
         if camera is None or not camera.link.info:
             raise EOFError
@@ -191,23 +173,23 @@ class Supervisor:
     def _wanted(self, now: float) -> bool:
         if self._closing:
             return False
-        # A camera that failed is tried until it works again, also when nobody looks: asleep it would pass for well.
+        # A camera that failed is tried until it works again, even without demand: idle, it would be reported healthy.
         return self._config.source.capture == "always" or self._failure is not None or self._watched(now)
 
     def _watched(self, now: float) -> bool:
         return self.demand.wanted_until(self._config.source.idle_seconds) > now
 
     def step(self, now: float) -> None:
-        """Do what is due at *now*, and answer the probe; tests call it with a clock of their own."""
+        """Do what is due at *now* (CLOCK_MONOTONIC), and answer the probe; tests call it with a clock of their own."""
         camera = self._camera
         if camera is None:
-            if self._restart:  # other settings may cure what failed
+            if self._restart:  # the new settings may cure the failure
                 self._failures, self._next_start, self._failure = 0, now, None
             if self._wanted(now) and now >= self._next_start:
                 self._spawn(now)
         elif camera.process.poll() is not None:
-            # Its last words are read by the stream loop: they are all known when that has come to their end, which
-            # something that the camera stack left behind may hold open.
+            # The stream loop reads its last messages, up to the end of the socket. A child that the camera stack left
+            # behind may hold the socket open.
             if not camera.dead:
                 camera.dead, camera.deadline = True, now + _LAST_WORDS_SECONDS
             if camera.link.ended or now >= camera.deadline:
@@ -217,23 +199,23 @@ class Supervisor:
         elif now >= camera.deadline:
             self._insist(camera, now)
         self._judge(now)
-        # A loop that turns and lets a deadline pass is no more alive than one that stands.
+        # A loop that misses its deadlines counts as hanging, even if it turns.
         if now <= self._deadline(now):
             self.probe.answer()
 
     def _deadline(self, now: float) -> float:
-        """Return the time of the next step; infinity when there is none to take."""
+        """Return when the next step is due; infinity if none is."""
         if self._camera:
             return self._camera.deadline
         return self._next_start if self._wanted(now) else math.inf
 
     def _spawn(self, now: float) -> None:
         with self._lock:
-            if self._restart:  # what was said of the camera before does not hold
+            if self._restart:  # the description of the camera is outdated
                 self._info = None
             settings, level, self._restart = self._settings, self._config.log.level, False
         if settings.kind == "auto" and self._info and self._info.kind != "pattern":
-            # A camera that was found is waited for: a test picture in its place would pass for well.
+            # wait for the camera that was found before: the test picture in its place would be reported healthy
             settings = dataclasses.replace(settings, kind=self._info.kind)
         try:
             process, link = start_camera(settings, level, self.wake, self._argv, self._popen)
@@ -251,23 +233,23 @@ class Supervisor:
         if link.info and not camera.greeted:
             camera.greeted = True
             before, self._info = self._info, link.info
-            if before and before.kind == link.info.kind:  # `auto` chose it once, and for this reason still
+            if before and before.kind == link.info.kind:  # keep the reason why `auto` chose it
                 self._info = dataclasses.replace(link.info, reason=link.info.reason or before.reason)
             log.info("camera: %s%s", link.info, f" ({link.info.reason})" if link.info.reason else "")
         if link.progressed_at is not None and self._failure:
-            log.info("pictures again")
+            log.info("the camera gives pictures again")
             self._failure = None
         camera.deadline = self._silent_at(camera)
         watched = self._watched(now)
         if watched != camera.live:
             camera.live = watched
             link.tell(Kind.LIVE if watched else Kind.QUIET)
-        # A camera that was started for somebody gives its first picture, however late: the next one to ask is sooner.
+        # A camera that was started may give its first frame even if nobody waits any more: the next one may ask soon.
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
             link.tell(Kind.STOP)
         elif link.error or link.ended:
-            pass  # it may end by itself, within the same time
+            pass  # it ends by itself, or is killed after the same time
         elif now > camera.deadline:
             camera.stalled = True
             seconds = now - (link.progressed_at or camera.started_at)
@@ -294,14 +276,14 @@ class Supervisor:
             self._captured_before += link.captured
             if link.info:
                 self._controls = link.controls
-        # SIGINT is Ctrl-C at the terminal, met before the new process was in its own group: the server stops, too
+        # SIGINT is Ctrl-C at the terminal, before the new process was in its own group: the server stops, too
         if camera.stopped or camera.process.returncode == -signal.SIGINT:
             self._failures, self._next_start = 0, now
             return
         if link.error:
             self._fail(Failure(State.NO_CAMERA, link.error.cause, link.error.message, link.error.hint))
         elif not camera.stalled or camera.unkillable:
-            # the first time it may be back before anybody notices
+            # after the first failure it may be back before a viewer notices
             state = State.NO_CAMERA if self._failures else State.STARTING
             what = link.protocol_error or f"The camera process died ({manner(camera.process.returncode)})"
             self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
@@ -314,7 +296,7 @@ class Supervisor:
         self._failures += 1
         if self._failure:
             self._restarts[self._failure.cause] += 1
-        # jitter, so that many Pis at one power strip do not all ask the same upstream at the same moment
+        # jitter: many Pis that were switched on together must not ask the same upstream at the same moment
         self._next_start = now + wait * random.uniform(0.8, 1.2)  # nosec B311  # no secret
 
     def _fail(self, failure: Failure) -> None:

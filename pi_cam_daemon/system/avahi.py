@@ -1,7 +1,6 @@
-"""Announce the camera's page by mDNS, with a file for avahi.
+"""Announce the camera by mDNS, with a service file for avahi.
 
-The file holds no more than everybody on the network may know: neither a serial number nor who may look. *root* is
-where the file system begins.
+The file holds only what everybody on the network may know: no serial number, no users. *root* is the root directory.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _TEXTS = ("txtvers=1", f"version={__version__}", "path=/", "stream=/stream", "sn
 
 
 def announce(root: Path, scheme: str, port: int) -> None:
-    """Write the file, which avahi then reads by itself; do nothing where there is no avahi."""
+    """Write the file, which avahi notices by itself; do nothing if avahi is not installed."""
     if not (root / _FILE).parent.is_dir():
         return
     records = "".join(f"    <txt-record>{text}</txt-record>\n" for text in (*_TEXTS, f"scheme={scheme}"))

@@ -1,4 +1,4 @@
-"""How the package's other processes are started: the camera's, and the one that draws cards."""
+"""Command line and options of the package's other processes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import Any
 
 
 def command(module: str) -> tuple[str, ...]:
-    """The command that runs *module* of this package.
-
-    -P: where the caller happens to stand there may be a cv2.py of a beginner's own, and `-m` alone would import it.
-    """
+    """Return the command that runs *module* of this package. -P keeps a cv2.py in the working directory out."""
     return (sys.executable, "-P", "-m", f"pi_cam_daemon.{module}")
 
 
 def options() -> dict[str, Any]:
-    """What every Popen of ours takes."""
+    """Return the options that all calls of Popen share."""
     environment = os.environ.copy()
     package = Path(__file__).parents[2]
     if package == Path.cwd():  # run from a checkout, not installed
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(package))))
-    # A group of its own: Ctrl-C at the terminal is for the server, which stops its children in order.
+    # a process group of its own: Ctrl-C at the terminal is for the server, which stops its children in order
     return {"env": environment, "process_group": 0}

@@ -1,9 +1,8 @@
-"""What wakes the main thread: signals, and the word of other threads."""
+"""Queue of the events that wake the main thread: signals, and messages of other threads."""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import select
 import signal
 import socket
@@ -13,8 +12,8 @@ from collections import deque
 class Events:
     """A queue for ONE reader, the main thread, whose signal handlers may put into it.
 
-    In a `queue` a signal can be lost: one that comes when Python has looked for signals last, and does not wait yet,
-    interrupts nothing. Here Python itself writes a byte for each signal, which ends a wait that begins later, too.
+    `queue.Queue` can miss a signal that arrives after Python's last check for signals and before the wait. Here Python
+    itself writes a byte for each signal (`set_wakeup_fd`), which also ends a wait that begins later.
     """
 
     def __init__(self) -> None:
@@ -25,15 +24,15 @@ class Events:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
     def put(self, event: int | str) -> None:
-        """From any thread, and from a signal handler."""
+        """Add an event. Any thread and any signal handler may call this."""
         self._found.append(event)
-        with contextlib.suppress(BlockingIOError):  # full: whoever reads is awake
+        with contextlib.suppress(BlockingIOError):  # full: the reader is awake
             self._writer.send(b"\0")
 
-    def get(self, timeout: float | None) -> int | str:
-        """The oldest event; queue.Empty when none has come within *timeout* seconds."""
+    def get(self, timeout: float | None) -> int | str | None:
+        """Return the oldest event, or None when none has come within *timeout* seconds."""
         while not self._found:
             if not select.select([self._reader], [], [], timeout)[0]:
-                raise queue.Empty
+                return None
             self._reader.recv(4096)
         return self._found.popleft()

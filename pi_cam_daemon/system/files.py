@@ -1,4 +1,4 @@
-"""Files that a power cut leaves either as they were or as they are to be, and that reading does not wear."""
+"""Read and replace files: replacing survives a power cut, and reading writes no access time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def read(path: Path, most: int = -1, what: str = "file") -> bytes:
-    """Return the content of *path*, a *what*. Raises ValueError if it is longer than *most* bytes; -1 is no limit.
+    """Return the content of *path*. Raises OSError, and ValueError if it exceeds *most* bytes; -1 is no limit.
 
-    The time of reading is not noted on the disk: a FAT knows the day only, so the kernel would note it each time.
+    *what* names the kind of file in that error. O_NOATIME saves writes to the SD card: FAT stores only the day of the
+    access, so the kernel would update it at each reading.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOATIME)
-    except PermissionError:
-        # only its owner, and root, may read so
+    except PermissionError:  # O_NOATIME is for the owner and root only
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(most + 1 if most >= 0 else -1)
@@ -24,7 +24,7 @@ def read(path: Path, most: int = -1, what: str = "file") -> bytes:
 
 
 def text(path: Path) -> str:
-    """Return the stripped text of *path*, empty if it cannot be read: such as sysfs, or a note of another program."""
+    """Return the stripped text of *path*, "" if it cannot be read."""
     try:
         return path.read_text("utf-8", "replace").strip()
     except OSError:
@@ -32,9 +32,9 @@ def text(path: Path) -> str:
 
 
 def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool:
-    """Make *path* hold *data*, in one step and down to the disk; False if it does already, and nothing is written.
+    """Replace the content of *path* by *data*, atomically and synced to the disk. Return False if it was the same.
 
-    The file is of *group* (-1: the writer's), and of *mode* whatever the umask is.
+    The file gets *mode*, whatever the umask, and *group* (-1: the group of this process). Raises OSError.
     """
     try:
         if read(path) == data:
@@ -42,8 +42,7 @@ def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.new")
-    # whatever an interrupted attempt has left there, perhaps with another mode
-    part.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)  # left by an interrupted attempt, maybe with another mode
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         if group != -1:  # the service's sandbox refuses even a call that changes nothing

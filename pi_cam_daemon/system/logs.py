@@ -1,4 +1,4 @@
-"""One line per event, for people and for the journal."""
+"""Logging: one line for each event, for people and for the journal."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from collections.abc import Hashable
 
 # sd-daemon(3): the journal takes a priority from the start of a line
 _PRIORITIES = {logging.DEBUG: "<7>", logging.INFO: "<6>", logging.WARNING: "<4>", logging.ERROR: "<3>"}
-
-
-# Different things that are remembered as told: with an IPv6 network behind him, one stranger has addresses without end.
-_MOST_TOLD = 1024
+_MOST_TOLD = 1024  # remembered messages: one stranger may have endless IPv6 addresses
 
 
 class LogThrottle:
-    """Tells which messages are due, so that the same one comes once in *seconds*, however often there is cause."""
+    """Limits log messages: the same one at most once in *seconds*."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._told: dict[Hashable, float] = {}
 
     def due(self, message: Hashable, now: float) -> bool:
-        """Whether *message* is to be told at *now*; it then counts as told."""
+        """Return whether *message* is to be logged at *now* (CLOCK_MONOTONIC), and remember it if so."""
         if len(self._told) >= _MOST_TOLD:
             self._told = {told: at for told, at in self._told.items() if now - at < self._seconds}
         if now - self._told.get(message, -math.inf) < self._seconds or len(self._told) >= _MOST_TOLD:
@@ -48,28 +45,24 @@ class _Formatter(logging.Formatter):
         return "\n".join(priority + _printable(line) for line in super().format(record).split("\n"))
 
 
-def _is_journal(fd: int) -> bool:
-    """Whether *fd* leads to the journal itself; the variable alone is inherited by shells and survives redirection."""
-    status = os.fstat(fd)
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
 def _printable(text: str) -> str:
-    """Names, paths and addresses come from strangers: no line feed or escape sequence of theirs gets through."""
+    """Escape line feeds and control characters: names, paths and addresses in messages come from strangers."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def setup(level: str) -> None:
-    """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's form under systemd.
+    """Log to standard error at *level* (debug, info, warning, error) and above; in the journal's format under systemd.
 
-    A crash, and SIGABRT, with which systemd's watchdog ends a service, leaves the stacks of all threads there.
+    A crash, or SIGABRT by systemd's watchdog, also writes the stacks of all threads there.
     """
+    stderr = os.fstat(sys.stderr.fileno())
+    # the variable alone does not tell: shells inherit it, and redirect
+    is_journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(_is_journal(sys.stderr.fileno())))
+    handler.setFormatter(_Formatter(is_journal))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # picamera2 tells every step of its life at INFO
-    logging.getLogger("picamera2").setLevel(logging.WARNING)
-    # from a signal handler in C: it needs neither the main thread nor the interpreter's lock
+    logging.getLogger("picamera2").setLevel(logging.WARNING)  # it logs every step at INFO
+    # a signal handler in C: works without the main thread and without the GIL
     faulthandler.enable(sys.stderr, all_threads=True)

@@ -1,7 +1,7 @@
-"""Facts about the machine: its board, its clock and the device nodes of cameras. None or "" stand for unknown.
+"""Facts about the machine: board, libcamera, temperature, power, clock, device nodes. None or "" mean unknown.
 
-They come from files: the service sees nothing but processes in /proc (ProcSubset=pid), and may not open the device of
-vcgencmd. *root* is where the file system begins; tests give one of their own.
+They come from files in /sys, /run and /dev: the unit hides all but the processes in /proc (ProcSubset=pid) and the
+device of vcgencmd. *root* is the root directory; tests pass their own.
 """
 
 from __future__ import annotations
@@ -14,32 +14,30 @@ from pathlib import Path
 
 from pi_cam_daemon.system import files
 
-# stat(2) shows this group where a user namespace does not map the real one, as with the unit's PrivateUsers=.
-# linux/highuid.h
-_HIDDEN_GROUP = 65534
+_HIDDEN_GROUP = 65534  # linux/highuid.h: shown for a group that the user namespace does not map (PrivateUsers=)
 
 
 def model(root: Path = Path("/")) -> str:
-    """The board's name, "Raspberry Pi 4 Model B Rev 1.5"."""
+    """Return the name of the board, such as "Raspberry Pi 4 Model B Rev 1.5"."""
     return files.text(root / "sys/firmware/devicetree/base/model").rstrip("\0")
 
 
 def libcamera(root: Path = Path("/")) -> str:
-    """The version of the libcamera that is installed, told by its file's name: to load it would cost megabytes."""
+    """Return the version of the installed libcamera, from its file name: loading it would take megabytes."""
     found = [file for prefix in ("usr", "usr/local") for file in root.glob(f"{prefix}/lib/*/libcamera.so.*.*.*")]
     return found[-1].name.removeprefix("libcamera.so.") if found else ""
 
 
 def temperature(root: Path = Path("/")) -> float | None:
-    """Of the processor, in degrees Celsius."""
+    """Return the temperature of the processor in degrees Celsius."""
     text = files.text(root / "sys/class/thermal/thermal_zone0/temp")
     return int(text) / 1000 if text else None
 
 
 def undervoltage(root: Path = Path("/")) -> bool | None:
-    """Whether the supply was below 4.63 V within the last two seconds, in which the kernel looks.
+    """Return whether the supply was below 4.63 V at the kernel's last check, at most two seconds ago.
 
-    The firmware's own file, get_throttled, says more, but reading it puts a warning with a stack into the kernel's log.
+    The firmware's file get_throttled says more, but reading it puts a warning with a stack trace into the kernel's log.
     """
     for folder in root.glob("sys/class/hwmon/hwmon*"):
         if files.text(folder / "name") == "rpi_volt":
@@ -48,25 +46,24 @@ def undervoltage(root: Path = Path("/")) -> bool | None:
 
 
 def clock_synced(root: Path = Path("/")) -> bool | None:
-    """Return whether the clock was set since the boot; without a battery a Pi starts at the time of its last shutdown.
+    """Return whether systemd-timesyncd has set the clock since boot; None if it does not run.
 
-    systemd-timesyncd touches a file when it has set the clock; None where it does not run. The kernel would know for
-    every time service, but the unit's ProtectClock=yes closes adjtimex(2), for reading too.
+    adjtimex(2) would answer for every time service, but the unit's ProtectClock=yes forbids it, even for reading.
     """
     folder = root / "run/systemd/timesync"
     return (folder / "synchronized").exists() if folder.is_dir() else None
 
 
 def forbidden_nodes(dev: Path) -> list[Path]:
-    """Return the device nodes of cameras in *dev* that this process may not open; libcamera finds no camera then."""
+    """Return the camera nodes in *dev* that this process may not open; libcamera finds no camera behind these."""
     nodes = itertools.chain(dev.glob("media*"), dev.glob("video*"), dev.glob("dma_heap/*"))
     return sorted(node for node in nodes if not os.access(node, os.R_OK | os.W_OK))
 
 
 def needed_groups(nodes: Iterable[Path]) -> str:
-    """Return *nodes*, which may not be opened, each with the group that opens it: "/dev/video0 (group video), …".
+    """Return forbidden *nodes* as text, each with the group that may open it: "/dev/video0 (group video), …".
 
-    A node that only root may open is told as such: a udev rule is missing, and nobody should join the group root.
+    For the group root it names the missing udev rule instead: nobody should join that group.
     """
     return ", ".join(f"{node} ({_key(node)})" for node in nodes)
 

@@ -1,7 +1,7 @@
-"""Addresses of this machine, of its page, and of peers.
+"""Addresses of this machine, of its page, and of peers. Linux only.
 
-Linux only: IPv4 through the ioctls of netdevice(7), IPv6 from /proc/self/net/if_inet6. No netlink, so that the
-service needs no socket families but AF_INET, AF_INET6 and AF_UNIX.
+IPv4 comes from the ioctls of netdevice(7), IPv6 from /proc/self/net/if_inet6. Without netlink the sandbox of the
+service can do with AF_INET, AF_INET6 and AF_UNIX.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# /proc/net is missing where systemd's ProcSubset=pid hides everything but the processes; this one stays
-_IF_INET6 = Path("/proc/self/net/if_inet6")
+from pi_cam_daemon.system import files
 
-# linux/sockios.h
-_SIOCGIFCONF = 0x8912
-_SIOCGIFNETMASK = 0x891B
+_IF_INET6 = Path("/proc/self/net/if_inet6")  # unlike /proc/net, visible with systemd's ProcSubset=pid
 
-# sizeof(struct ifreq), a name of 16 bytes and a union whose largest member is struct ifmap: 40, or 32 on a 32-bit Pi
+_SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B  # linux/sockios.h
+
+# sizeof(struct ifreq): a name of 16 bytes and a union, whose largest member is struct ifmap; 40, or 32 on a 32-bit Pi
 _IFREQ_SIZE = struct.calcsize("16sLLHBBB0L")
 _MOST_ADDRESSES = 256
 
@@ -33,7 +32,7 @@ _PASSING_FLAGS = 0x01 | 0x08 | 0x40
 
 @dataclass(frozen=True)
 class Interface:
-    """One address of a network interface, and the network that is reached directly through it."""
+    """One address of a network interface, and the network that it reaches directly."""
 
     name: str
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -41,19 +40,12 @@ class Interface:
 
 
 def read() -> list[Interface]:
-    """Every address of this machine, IPv4 first; an interface with several is there several times.
-
-    Temporary, tentative and duplicate IPv6 addresses are left out. A kernel without IPv6 is no error.
-    """
-    try:
-        table = _IF_INET6.read_text("ascii")
-    except FileNotFoundError:
-        table = ""
-    return [*_ipv4(), *parse_if_inet6(table)]
+    """Return every address of this machine, IPv4 first, but no temporary, tentative or duplicate IPv6 address."""
+    return [*_ipv4(), *parse_if_inet6(files.text(_IF_INET6))]  # a kernel without IPv6 has no such file
 
 
 def parse_if_inet6(table: str) -> Iterator[Interface]:
-    """The lines of if_inet6: address, interface number, prefix length, scope and flags in hexadecimal, name."""
+    """Parse if_inet6. Its columns: address, interface number, prefix length, scope and flags in hexadecimal, name."""
     for line in table.splitlines():
         address, _, prefix_length, _, flags, name = line.split()
         if not int(flags, 16) & _PASSING_FLAGS:
@@ -65,13 +57,13 @@ def _ipv4() -> Iterator[Interface]:
     requests = array.array("B", bytes(_MOST_ADDRESSES * _IFREQ_SIZE))
     place, size = requests.buffer_info()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        # struct ifconf: the size of the buffer, which comes back as the size used, and where it is
+        # struct ifconf: the size of the buffer, replaced by the size used, and its address
         answer = fcntl.ioctl(control, _SIOCGIFCONF, struct.pack("iP", size, place))
         used, _ = struct.unpack("iP", answer)
         for start in range(0, used, _IFREQ_SIZE):
             request = requests[start : start + _IFREQ_SIZE].tobytes()
             try:
-                # the request already bears name and address, so the kernel answers for exactly this address
+                # the request has name and address, so the kernel answers for exactly this address
                 mask = _sockaddr_in(fcntl.ioctl(control, _SIOCGIFNETMASK, request))
             except OSError as error:
                 if error.errno in (errno.ENODEV, errno.EADDRNOTAVAIL):  # gone since the list was made
@@ -83,14 +75,14 @@ def _ipv4() -> Iterator[Interface]:
 
 
 def _sockaddr_in(request: bytes) -> int:
-    """The IPv4 address in a struct ifreq, which follows the name, the address family and the port."""
+    """Return the IPv4 address in a struct ifreq, after the name, the address family and the port."""
     return int.from_bytes(request[20:24], "big")
 
 
 def page_addresses(
     scheme: str, port: int, interfaces: Iterable[Interface], hostname: Callable[[], str] = socket.gethostname
 ) -> list[str]:
-    """Return the addresses to type into a browser on the same network, the mDNS name last."""
+    """Return the URLs of the page for a browser on the same network, the one with the mDNS name last."""
     hosts = [
         f"[{interface.address}]" if interface.address.version == 6 else str(interface.address)
         for interface in interfaces
@@ -103,7 +95,7 @@ def page_addresses(
 
 
 def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
-    """Return where the page is found; "" listens on both families, "0.0.0.0" and "::" on one each."""
+    """Return the URLs of the page. "" listens on both families, "0.0.0.0" on IPv4, "::" on IPv6."""
     if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
         host = f"[{listen_address}]" if ":" in listen_address else listen_address
         return [f"{scheme}://{host}:{port}/"]
@@ -113,5 +105,5 @@ def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str
 
 
 def peer_name(address: tuple[object, ...]) -> str:
-    """Return the address of a peer; an IPv4 one as such, also where an IPv6 socket accepted it."""
+    """Return the address of a peer; an IPv4-mapped one, from an IPv6 socket, as IPv4."""
     return str(address[0]).removeprefix("::ffff:")

@@ -1,4 +1,4 @@
-"""Remove passwords, and the addresses of people and machines, from a text."""
+"""Remove passwords and addresses from texts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import re
 _SECRET = re.compile(
     r"""((?:pass|pwd|psk|secret|token|authorization|cookie|api[-_]?key)[\w-]{0,40}["']?\s{0,9}[=:]).+""", re.IGNORECASE
 )
-# up to the last @, for a password may hold one
+# up to the last @: a password may contain one
 _USER = re.compile(r"""(://)[^\s"'<>]*@""")
 _QUERY = re.compile(r"""(://[^\s"'<>?]*\?)[^\s"'<>]+""")
 _MAC = re.compile(r"\b[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}\b", re.IGNORECASE)
-# whatever may be an address; ipaddress then tells which is one, and which is a time or C++
+# candidates; ipaddress then tells addresses from times and C++ names
 _IPV6 = re.compile(r"[0-9a-f:.]+(?:%[\w.-]+)?", re.IGNORECASE)
 _LONGEST_PUNCTUATION = 3  # "::" of the address and ":" of the sentence
 _IPV4 = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)")
@@ -21,16 +21,13 @@ _REDACTED = "[redacted]"
 
 
 class Redactor:
-    """Replaces secrets for good, and each address by the same number wherever it is met: who did what stays readable.
-
-    Loopback and unspecified addresses stay; they are nobody's.
-    """
+    """Removes secrets, and replaces each address by a number of its own. Loopback and unspecified addresses stay."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def redact(self, text: str) -> str:
-        """*text* without secrets and addresses."""
+        """Return *text* without secrets and addresses."""
         text = _USER.sub(rf"\1{_REDACTED}@", text)
         text = _QUERY.sub(rf"\1{_REDACTED}", text)
         text = _SECRET.sub(rf"\1 {_REDACTED}", text)
@@ -43,7 +40,7 @@ class Redactor:
         before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
         if run.count(":") < 2:
             return run
-        # punctuation at its ends may belong to the sentence: "fe80::1: hung up."
+        # punctuation at its ends may belong to the sentence, as in "fe80::1: hung up."
         leading = min(len(run) - len(run.lstrip(":.")), _LONGEST_PUNCTUATION)
         trailing = min(len(run) - len(run.rstrip(":.")), _LONGEST_PUNCTUATION)
         for cut in sorted(itertools.product(range(leading + 1), range(trailing + 1)), key=sum):
@@ -54,7 +51,7 @@ class Redactor:
         return run
 
     def _address(self, text: str) -> str | None:
-        """What stands for the address *text*; None if it is none."""
+        """Return the replacement for the address *text*; None if it is no address."""
         try:
             address = ipaddress.ip_address(text.partition("%")[0])
         except ValueError:
@@ -69,9 +66,9 @@ class Redactor:
 
 
 def without_secrets(text: str) -> str:
-    """Return *text*, which may be a URL, without user, password and parameters: many cameras take passwords in these.
+    """Return *text*, maybe a URL, without user, password and query: many cameras take passwords there.
 
-    Less is left of what is hardly a URL, because the part that makes it invalid is often the password.
+    More is removed from an invalid URL, because the invalid part is often the password.
     """
     scheme = re.match(r"\W*\w+://|", text)
     start = scheme.end() if scheme else 0

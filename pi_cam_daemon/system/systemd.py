@@ -1,4 +1,4 @@
-"""What systemd is told. Outside systemd nobody hears it."""
+"""The service's side of systemd: sd_notify(3), the watchdog and socket activation. Outside systemd it does nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from pathlib import Path
 from sdnotify import SystemdNotifier
 
 log = logging.getLogger(__name__)
-
-
-# sd_listen_fds(3): where the sockets begin that systemd hands over
-_FIRST_SOCKET = 3
+_FIRST_SOCKET = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
 def listening_socket() -> socket.socket | None:
-    """The listening socket of pi-cam-daemon.socket, None without that unit.
-
-    Takes LISTEN_* out of the environment, so that the camera process does not think that they are meant for it.
-    """
+    """Return the socket of pi-cam-daemon.socket, None without that unit. Removes LISTEN_* from the environment."""
     given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
     if given["LISTEN_PID"] != str(os.getpid()) or not given["LISTEN_FDS"].isdecimal():
         return None
@@ -29,18 +23,17 @@ def listening_socket() -> socket.socket | None:
     for handed in sockets:
         handed.set_inheritable(False)
     for unused in sockets[1:]:
-        log.warning("%s is not served: one socket is", unused.getsockname())
+        log.warning("%s is not served: only one socket is", unused.getsockname())
         unused.close()
     return sockets[0] if sockets else None
 
 
 class Notifier:
-    """The service's end of sd_notify(3).
+    """Sender of sd_notify(3) messages.
 
-    Takes NOTIFY_SOCKET and WATCHDOG_* out of the environment, so that the camera process does not inherit them.
-    *failures* counts messages that could not be sent: sdnotify itself says nothing of them. *pings* and *withheld*
-    count the periods in which the watchdog was fed and in which it was not. *reboot_requested* tells that a flag file
-    asks for a reboot, which the root-owned unit pi-cam-daemon-reboot.path obeys.
+    Removes NOTIFY_SOCKET and WATCHDOG_* from the environment, so that the camera process does not inherit them.
+    *failures* counts messages that could not be sent, *pings* and *withheld* the watchdog periods with and without a
+    message. *reboot_requested*: a flag file asks pi-cam-daemon-reboot.path, a unit of root, for a reboot.
     """
 
     def __init__(self) -> None:
@@ -48,11 +41,10 @@ class Notifier:
         self._notifier: SystemdNotifier | None = None
         if os.environ.get("NOTIFY_SOCKET"):
             try:
-                self._notifier = SystemdNotifier(debug=True)
-                # a manager that hangs must not take us along
-                self._notifier.socket.setblocking(False)
+                self._notifier = SystemdNotifier(debug=True)  # else it hides errors
+                self._notifier.socket.setblocking(False)  # a systemd that hangs must not block this service
             except OSError as error:
-                log.warning("systemd cannot be told: %s", error)
+                log.warning("systemd cannot be notified: %s", error)
         self.watchdog_seconds = _watchdog_seconds()
         runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._reboot_flag = Path(runtime, "reboot-requested") if runtime else None
@@ -62,44 +54,41 @@ class Notifier:
             os.environ.pop(name, None)
 
     def ready(self, status: str) -> None:
-        """The service serves; *status* is what `systemctl status` shows."""
+        """Tell that the service is ready; `systemctl status` shows *status*."""
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, status: str) -> None:
         self._send(f"STATUS={_line(status)}")
 
     def reloading(self) -> None:
-        """A reload begins; systemd wants the moment in the same datagram, and `ready` after it in any case."""
+        """Tell that a reload begins, and when: systemd wants both in one datagram, and `ready` afterwards."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
         self._send("STOPPING=1\nSTATUS=Stopping")
 
     def watchdog(self) -> None:
-        """The service is alive; due at least once in *watchdog_seconds*."""
+        """Tell that the service is alive; due at least once in *watchdog_seconds*."""
         self._send("WATCHDOG=1")
         self.pings += 1
 
     def withhold(self) -> None:
-        """The service is not alive in every part; after *watchdog_seconds* of this systemd ends it."""
+        """Count a period without `watchdog`; after *watchdog_seconds* systemd ends the service."""
         self.withheld += 1
 
     def reboot(self, needed: bool) -> None:
-        """Ask for a reboot, once for as long as it is *needed*, and then take it back."""
+        """Request a reboot when *needed* becomes true, and withdraw the request when it becomes false."""
         if needed is self._reboot_needed:
             return
-        self._reboot_needed = needed
-        self.reboot_requested = False
-        if self._reboot_flag is None:
-            if needed:
-                log.error("a reboot is needed; without RUNTIME_DIRECTORY it cannot be asked for")
-            return
+        self._reboot_needed, self.reboot_requested = needed, False
         try:
-            if needed:
+            if needed and self._reboot_flag:
                 self._reboot_flag.touch()
                 self.reboot_requested = True
-                log.error("a reboot is needed and was asked for in %s", self._reboot_flag)
-            elif self._reboot_flag.exists():  # maybe of the process before us
+                log.error("a reboot is needed and is requested by %s", self._reboot_flag)
+            elif needed:
+                log.error("a reboot is needed, but without RUNTIME_DIRECTORY it cannot be requested")
+            elif self._reboot_flag and self._reboot_flag.exists():  # maybe of an earlier process
                 self._reboot_flag.unlink(missing_ok=True)
                 log.info("no reboot is needed any more")
         except OSError as error:
@@ -113,20 +102,15 @@ class Notifier:
         except OSError as error:
             self.failures += 1
             if self.failures == 1:
-                log.warning("systemd cannot be told: %s", error)
+                log.warning("systemd cannot be notified: %s", error)
 
 
 def _watchdog_seconds() -> float | None:
-    """How often systemd wants to hear from this very process; None when it does not."""
-    if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
-        return None
-    try:
-        seconds = int(os.environ.get("WATCHDOG_USEC", "")) / 1e6
-    except ValueError:
-        return None
-    return seconds if seconds > 0 else None
+    """Return the watchdog period that systemd set for this process; None without one."""
+    pid, microseconds = os.environ.get("WATCHDOG_PID", str(os.getpid())), os.environ.get("WATCHDOG_USEC", "")
+    return (int(microseconds) / 1e6 or None) if pid == str(os.getpid()) and microseconds.isdecimal() else None
 
 
 def _line(text: str) -> str:
-    # sdnotify encodes as Latin-1 and a line feed would begin another field
+    # sdnotify encodes as Latin-1; a line feed would begin another field
     return text.encode("ascii", "replace").decode().replace("\n", " ")

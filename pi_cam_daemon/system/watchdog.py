@@ -1,4 +1,4 @@
-"""Probes: questions that a loop answers as long as it turns."""
+"""Probes: the main thread asks the other loops whether they still turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Probe:
-    """A question to the loop *name*. *wake* makes the loop come round, and it then calls `answer`."""
+    """A probe of the loop *name*: `ask` calls *wake*, and the loop then calls `answer`."""
 
     def __init__(self, name: str, wake: Callable[[], None]) -> None:
         self.name = name
@@ -23,5 +23,5 @@ class Probe:
 
     @property
     def answered(self) -> bool:
-        """Return whether the loop has come round since it was last asked."""
+        """Return whether the loop has answered the last question."""
         return self._answered == self._asked

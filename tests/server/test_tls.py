@@ -308,7 +308,7 @@ def test_a_configuration_that_cannot_encrypt_is_told_in_words(tmp_path: Path, ce
     pem, key = certificate.certificate, certificate.key
     assert problem(tls_certificate=pem) == "http.tls_key: is not set; tls_certificate and tls_key need each other"
     assert problem(tls_key=key) == "http.tls_certificate: is not set; tls_certificate and tls_key need each other"
-    assert "accepted: the whole path of a file" in problem(tls_certificate="camera.pem", tls_key=key)
+    assert "accepted: an absolute path" in problem(tls_certificate="camera.pem", tls_key=key)
     assert problem(tls_certificate=tmp_path / "none", tls_key=key).endswith("/none: No such file or directory")
     assert "in PEM form" in problem(tls_certificate=key, tls_key=key)
     protected = tmp_path / "protected.key"

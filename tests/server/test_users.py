@@ -199,7 +199,7 @@ def test_users_that_a_reload_brings_end_the_streams_of_those_without_a_name(tmp_
 def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon, file: Path) -> None:
     viewer = watch(daemon, VIEWER)
     good = file.read_text()
-    for text, what in ((f"{good}eve:viewer:secret of hers\n", "line 3 is no user"), (None, "there is no such file")):
+    for text, what in ((f"{good}eve:viewer:secret of hers\n", "line 3 is not a user"), (None, "there is no such file")):
         file.write_text(text) if text else file.unlink()
         reload(daemon, "the configuration was not reloaded; the old one stays")
         assert what in daemon.log()
@@ -212,7 +212,8 @@ def test_it_does_not_start_without_the_file(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--set", f'http.users_file="{tmp_path}/none"']
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 78
-    assert f"http.users_file: {tmp_path}/none: there is no such file; pi-cam-daemon add-user makes it" in done.stderr
+    problem = f"http.users_file: {tmp_path}/none: there is no such file; create it with pi-cam-daemon add-user"
+    assert problem in done.stderr
 
 
 def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_nowhere(

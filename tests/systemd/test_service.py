@@ -292,7 +292,7 @@ def held(stopped: Camera) -> Iterator[Camera]:
 
 @pytest.mark.every_debian
 def test_the_socket_unit_gives_port_80_and_the_log_says_that_it_wins(held: Camera) -> None:
-    assert "systemd's socket is served, whatever http.listen_address and http.port are" in held.journal()
+    assert "listening on pi-cam-daemon.socket; http.listen_address and http.port are ignored" in held.journal()
     assert not _connects(Camera(held.host, port=8000))
     assert b"LISTEN_" not in (Path("/proc") / str(held.camera_pid()) / "environ").read_bytes()
 

@@ -28,7 +28,7 @@ NOWHERE = Path("/nonexistent/pi-cam-daemon")
 
 
 def value(setting: str) -> Any:
-    return origins(settings=[setting], etc=NOWHERE)[setting.partition("=")[0]].value
+    return origins(settings=[setting], etc=NOWHERE)[setting.partition("=")[0]][0]
 
 
 def problems(*settings: str, file: Path | None = None, etc: Path = NOWHERE) -> list[str]:
@@ -198,7 +198,7 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 def test_without_any_file_the_defaults_are_in_force() -> None:
     found = origins(etc=NOWHERE)
-    assert {origin.layer for origin in found.values()} == {"default"}
+    assert {layer for _, layer in found.values()} == {"default"}
     assert load(etc=NOWHERE).video.width == tomllib.loads(loading.DEFAULTS.read_text("utf-8"))["video"]["width"]
 
 
@@ -207,7 +207,7 @@ def test_later_layers_win_key_by_key(etc: Path) -> None:
     (etc / "conf.d" / "20-b.toml").write_text("[video]\nquality = 30\n[http]\nport = 3")
     (etc / "conf.d" / "10-a.toml").write_text("[video]\nquality = 20\nheight = 2000")
     found = origins(settings=["http.port=4", "http.port=5"], etc=etc)
-    assert {name: tuple(origin) for name, origin in found.items() if origin.layer != "default"} == {
+    assert {name: origin for name, origin in found.items() if origin[1] != "default"} == {
         "video.width": (1000, f"{etc}/config.toml"),
         "video.height": (2000, f"{etc}/conf.d/10-a.toml"),
         "video.framerate": (10.0, f"{etc}/config.toml"),

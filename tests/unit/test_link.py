@@ -216,7 +216,7 @@ def test_nonsense_ends_the_link_and_is_told(data: bytes, rig: Rig) -> None:
     with pytest.raises(EOFError):
         rig.link.read()
     assert rig.link.ended
-    assert rig.link.protocol_error.startswith("The camera process sent nonsense")
+    assert rig.link.protocol_error.startswith("The camera process sent an invalid message")
     assert rig.changes >= 1
 
 

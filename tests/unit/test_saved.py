@@ -47,7 +47,7 @@ def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: 
         "usb.controls.brightness",
         "usb.controls.contrast",
     )
-    assert [found[key].layer for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
+    assert [found[key][1] for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
     assert loading.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
     assert loading.load_both(config, settings, file) == (loading.load(config, settings, NOWHERE), loaded.camera)
 

@@ -113,7 +113,8 @@ def test_a_line_that_is_no_user_is_told_by_its_number_and_never_by_what_it_holds
     file.write_text(f"{LINE.replace('alice', 'bob')}\n{line}\n")
     with pytest.raises(ConfigError) as error:
         users.read(file)
-    assert error.value.problems == [f"http.users_file: {file}: line 2 is no user; pi-cam-daemon add-user writes them"]
+    problem = f"http.users_file: {file}: line 2 is not a user; write it with pi-cam-daemon add-user"
+    assert error.value.problems == [problem]
 
 
 def test_every_problem_is_told_at_once(file: Path) -> None:
@@ -122,12 +123,12 @@ def test_every_problem_is_told_at_once(file: Path) -> None:
         users.read(file)
     assert [problem.partition(": line ")[2] for problem in error.value.problems] == [
         "2: alice is there twice",
-        "3 is no user; pi-cam-daemon add-user writes them",
+        "3 is not a user; write it with pi-cam-daemon add-user",
     ]
 
 
 def test_a_file_that_is_missing_or_none_is_told_in_words(file: Path, tmp_path: Path) -> None:
-    for path, what in ((file, "no such file; pi-cam-daemon add-user makes it"), (tmp_path, "Is a directory")):
+    for path, what in ((file, "no such file; create it with pi-cam-daemon add-user"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=what):
             users.read(path)
     file.write_bytes(b"\xff\xfe")

@@ -1,0 +1,12 @@
+"""The configuration: reading, checking and saving it. Every wing but system/ may import it.
+
+default.toml    every key, its default and its meaning (no module, but the place to begin)
+schema.py       the sections and keys, with their types and ranges
+loading.py      reads and merges the files, and reports every problem
+converters.py   checks a value and converts it
+addresses.py    grammar of networks, host names and origins
+kinds.py        the kinds of cameras
+saved.py        the controls that were saved on request
+users.py        the users of http.users_file
+text.py         values as text for a person
+"""

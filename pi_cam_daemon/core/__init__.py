@@ -1,0 +1,10 @@
+"""The server's side of the camera: its process, its frames and its state. Only server/, commands/ and daemon.py use it.
+
+supervisor.py   starts, checks, stops and restarts the camera process
+spawn.py        starts one camera process
+link.py         the server's end of the socket to the camera process
+frame.py        one frame, as a part of the stream
+latest.py       the newest frame, and the demand for frames
+health.py       the state of the camera, derived from observations
+no_signal.py    the pictures that viewers see while the camera gives none
+"""
