@@ -76,7 +76,7 @@ def _build(options: argparse.Namespace) -> None:
         boot = BootFs(work / "bootfs", root.time)
         root.check()
         kind = base.inspect(root, boot)
-        say(f"Raspberry Pi OS {kind.suite} for {kind.host.architecture}; Imager sets it up by {kind.init_format}")
+        say(f"Raspberry Pi OS {kind.suite} for {kind.host.architecture}; Imager sets it up by: {kind.init_format}")
         packed = options.artefact or _artefact(kind.suite, work)
         release = _fill(options, debs, root, kind, packed, work)
         boot.write("pi-cam.toml", _TEMPLATE.read_bytes())

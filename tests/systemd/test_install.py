@@ -662,7 +662,7 @@ def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machin
     copy = f"/etc/systemd/system/{UNIT}"
     serving.host.write(copy, (ROOT / "systemd" / UNIT).read_text())
     try:
-        assert f"{copy} takes the place" in serving.installs("--from", serving.variant())
+        assert f"{copy} overrides the release" in serving.installs("--from", serving.variant())
     finally:
         serving.host.remove(copy)
         serving.host.run("systemctl", "daemon-reload")
