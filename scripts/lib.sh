@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: where things are, and how what they need is installed.
+# Sourced by the other scripts: paths, messages, and installation of what they need.
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -7,26 +7,26 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/pi-cam-daemon
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# lock PATH: until this subshell ends, no other run makes what is at PATH
+# lock PATH: hold a lock for PATH until this subshell ends, so that two runs do not make it at once
 lock() {
     mkdir -p "$(dirname "$1")"
     exec {lock}>"$1.lock"
     flock "$lock"
 }
 
-# missing PACKAGE...: those that are not installed
+# missing PACKAGE...: print those that are not installed
 missing() {
     for package; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$package"
     done
 }
 
-# apt_install PACKAGE...: those that are missing, if this user may; otherwise it names them and fails
+# apt_install PACKAGE...: install those that are missing; without the rights to do so, print how and fail
 apt_install() {
     local missing sudo=()
     read -ra missing <<<"$(missing "$@")"
     [ ${#missing[@]} -gt 0 ] || return 0
-    command -v dpkg-query >/dev/null || { say "no Debian here to install from; needed: $*"; return 1; }
+    command -v dpkg-query >/dev/null || { say "this is not Debian; install these yourself: $*"; return 1; }
     if [ "$(id -u)" -ne 0 ]; then
         sudo -n true 2>/dev/null ||
             { say "missing; install with: sudo apt install --no-install-recommends ${missing[*]}"; return 1; }
@@ -39,35 +39,36 @@ apt_install() {
     "${install[@]}" >/dev/null 2>&1 || { "${sudo[@]}" apt-get update -qq && "${install[@]}" >/dev/null; }
 }
 
-# make_venv DIR VENV_OPTIONS REQUIREMENT...: a virtual environment, made anew when what it is made of changed; for
-# -e . that is pyproject.toml, too. PYTHON names another interpreter than python3.
+# make_venv DIR VENV_OPTIONS REQUIREMENT...: make a virtual environment, again whenever the arguments or the Python
+# change; with -e . also when pyproject.toml changes. PYTHON names another interpreter than python3.
 make_venv() (
     local dir=$1 options=$2 python=${PYTHON:-python3} stamp
     shift 2
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "Python 3.11 or later is needed, and $python is $("$python" --version 2>&1)"
+        die "Python 3.11 or later is needed, but $python is $("$python" --version 2>&1)"
     stamp=$({ [[ " $* " != *" -e . "* ]] || cat pyproject.toml; "$python" -VV; echo "$dir $options $*"; } | sha256sum)
     lock "$dir"
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-    say "installing what is needed into $dir"
+    say "installing Python packages into $dir"
     rm -rf "$dir"
-    # shellcheck disable=SC2086  # options are words
+    # shellcheck disable=SC2086  # split the options at blanks
     "$python" -m venv $options "$dir"
-    # A numpy of the system's stays: apt's picamera2 and simplejpeg were built against that one.
+    # Keep the system's numpy, if there is one: apt's picamera2 and simplejpeg were built against it.
     "$dir/bin/python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$dir/constraints" 2>/dev/null || true
     "$dir/bin/pip" install -q --disable-pip-version-check -c "$dir/constraints" "$@"
     echo "$stamp" >"$dir/.stamp"
 )
 
-# make_test_venv: what the project and its tests depend on, in $venv; the project itself is taken from this checkout
+# make_test_venv: make a virtual environment with the dependencies of the project and of its tests, and set venv to its
+# path. The project itself is not in it: tests import this checkout.
 make_test_venv() {
     local requirements
     mapfile -t requirements < <("${PYTHON:-python3}" -c '
 import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(*project["dependencies"], *project["optional-dependencies"]["test"], sep="\n")')
-    # a name of its own for each set, so that two checkouts do not take it away from each other
+    # one environment for each set of dependencies, so that two checkouts do not replace each other's
     venv=$CACHE/test-venv-$(printf '%s\n' "$("${PYTHON:-python3}" -VV)" "${requirements[@]}" | sha256sum | cut -c1-12)
     make_venv "$venv" "" "${requirements[@]}"
 }

@@ -1,4 +1,4 @@
-"""The report at the end of a run: host, release, state, rate, address, also of hosts that were never reached."""
+"""The report at the end of a run: host, release, state, rate and address of each camera, reached or not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ description: One line for each camera, from the statistics that the role pi_cam_
 
 
 class CallbackModule(CallbackBase):
+    """The callback, as Ansible looks for it."""
+
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "cameras"
@@ -25,18 +27,20 @@ class CallbackModule(CallbackBase):
         self._hosts: list[str] = []
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Note the hosts of the group cameras."""
         inventory = play.get_variable_manager()._inventory
         for host in inventory.get_hosts("cameras"):
             if host.name not in self._hosts:
                 self._hosts.append(host.name)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        told = {host: data["pi_cam_daemon"] for host, data in stats.custom.items() if "pi_cam_daemon" in data}
-        if not told:
+        """Print the table, a problem in red."""
+        reported = {host: data["pi_cam_daemon"] for host, data in stats.custom.items() if "pi_cam_daemon" in data}
+        if not reported:
             return
         rows = [("host", "release", "state", "rate", "address", "")]
         for host in self._hosts:
-            rows += _rows(host, told[host]) if host in told else [(host, "", "", "", "", _fate(host, stats))]
+            rows += _rows(host, reported[host]) if host in reported else [(host, "", "", "", "", _outcome(host, stats))]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         self._display.banner("CAMERAS")
         for row in rows:
@@ -44,27 +48,27 @@ class CallbackModule(CallbackBase):
             self._display.display(line, color="red" if row[-1] else None)
 
 
-def _rows(host: str, told: dict[str, Any]) -> list[tuple[str, ...]]:
-    cameras = told.get("cameras") or {"": {}}
+def _rows(host: str, report: dict[str, Any]) -> list[tuple[str, ...]]:
+    cameras = report.get("cameras") or {"": {}}
     return [
         (
             _name(host, unit),
-            told.get("release", ""),
+            report.get("release", ""),
             camera.get("state", ""),
             f"{camera['rate']:.1f}/s" if "rate" in camera else "",
-            f"{told['scheme']}://{told['address']}:{camera['port']}/" if camera.get("port") else told["address"],
-            told["problem"],
+            f"{report['scheme']}://{report['address']}:{camera['port']}/" if camera.get("port") else report["address"],
+            report["problem"],
         )
         for unit, camera in cameras.items()
     ]
 
 
 def _name(host: str, unit: str) -> str:
-    """The host, and of a further camera the name."""
+    """Return the host, for a further camera as host@name."""
     return f"{host}@{unit.partition('@')[2].removesuffix('.service')}" if "@" in unit else host
 
 
-def _fate(host: str, stats: Any) -> str:
+def _outcome(host: str, stats: Any) -> str:
     if host in stats.dark:
         return "did not answer"
     if host in stats.failures:

@@ -1,1 +1,11 @@
-"""What a card made by scripts/build-image does when it boots, and what is told on it: nothing of the camera itself."""
+"""Boot of a card that scripts/build-image made. Only `commands` and `cli` import it; it knows nothing of the camera.
+
+In every module *root* is where the file system begins. Tests pass a folder of their own.
+
+start.py         at each boot, before the camera: name the machine, apply pi-cam.toml, announce the page
+pi_cam_toml.py   pi-cam.toml on the boot partition: find, read, check, and remove the passwords
+given_users.py   its tables [viewers] and [admins]
+wifi.py          its table [wifi], written for NetworkManager and the kernel
+first_boot.py    at the first boot: install picamera2 if the image lacks it
+status_file.py   pi-cam-status.txt on the boot partition: addresses, camera, and what is wrong
+"""

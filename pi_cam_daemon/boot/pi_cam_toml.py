@@ -1,12 +1,11 @@
-"""pi-cam.toml on the card's boot partition, which any PC can write: read forgivingly, checked strictly.
+"""pi-cam.toml on the boot partition: a configuration file with `[wifi]`, `[viewers]` and `[admins]` besides.
 
-It holds what a configuration file holds, and `[wifi]`, `[viewers]` and `[admins]`.
+People edit it on any PC, so reading accepts what their editors do to it. The values are checked strictly.
 """
 
 from __future__ import annotations
 
 import codecs
-import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,68 +18,66 @@ from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files
 
 NAME = "pi-cam.toml"
-# Windows hides the ending that its editor adds; whoever got a second file that way means that one
+# Windows hides the .txt that its editor may add. A file with it is the one that was edited last.
 _NAMES = (f"{NAME}.txt", NAME)
-# the layer of the configuration that it becomes, in conf.d
-LAYER = "pi-cam.toml"
 _MOST_BYTES = 64 * 1024
-# what word processors and input methods make of quotes, blanks and equals signs
+# quotes, blanks, commas, brackets and equals signs of word processors and input methods, and those of TOML
 _TYPOGRAPHY = str.maketrans("“”„‟＂‘’‚‛＇\u00a0\u3000＝［］，", "\"\"\"\"\"'''''  =[],")
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _HEADER = re.compile(r"\s*\[\s*(\w+)\s*\]")
 _PASSWORD_KEY = re.compile(r"\s*(wifi\.)?password\s*[=＝]")
-# a key and its text, in any quotes, as far as the next one; a hash is no password
+# group 1: a key and its equals sign; group 2: its text in any quotes; no match for a hash
 _TEXT = re.compile(r"""^(\s*[^#\s].*?[=＝]\s*)(?!.\$scrypt\$)("(?:[^"\\]|\\.)*"|'[^']*'|[“”„‘’＂].*?[“”„‘’＂])""")
 
 
 @dataclass(frozen=True)
 class BootConfig:
-    """*settings*: a layer of the configuration, as TOML."""
+    """The content of pi-cam.toml at *path*. *settings* is the layer of the configuration, as TOML."""
 
     path: Path
     settings: str
     wifi: wifi.Wifi
-    users: list[given_users.Given]
+    users: list[given_users.CardUser]
 
     @property
     def has_password(self) -> bool:
-        return bool(self.wifi.password) or any(user.has_password for user in self.users)
+        return bool(self.wifi.password) or any(given_users.is_password(user.secret) for user in self.users)
 
 
 def find(folder: Path) -> list[Path]:
-    """The file in *folder* that counts, before others that do not."""
+    """Return the files in *folder*: first the one that is used, then those that are ignored."""
     return [folder / name for name in _NAMES if (folder / name).is_file()]
 
 
 def read(path: Path) -> BootConfig:
-    """Raises ConfigError with everything that is wrong."""
+    """Return what the file at *path* says. Raises ConfigError with everything that is wrong."""
     try:
         tables = _parse(_decode(files.read(path, _MOST_BYTES, "configuration"))[2])
     except ValueError as error:
         raise ConfigError([f"{path.name}: {error}"]) from None
     network, wrong = wifi.check(tables.pop("wifi", {}))
-    users, strange = given_users.check(given_users.take(tables))
+    users, more = given_users.check({title: tables.pop(title) for title in given_users.TABLES if title in tables})
     http = tables.setdefault("http", {}) if users else {}
     if "users_file" in http:
-        strange.append("http.users_file: stands against [viewers] and [admins]; accepted: the one or the others")
+        more.append("http.users_file: cannot be set together with [viewers] or [admins]; remove one of them")
     elif users and isinstance(http, dict):
-        http["users_file"] = str(given_users.FILE)
-    problems = [*loading.problems(tables), *wrong, *strange]
+        http["users_file"] = f"/{given_users.FILE}"
+    problems = [*loading.problems(tables), *wrong, *more]
     if problems:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
     return BootConfig(path, _render(tables), network, users)
 
 
 def blank_passwords(path: Path) -> None:
-    """Take the passwords, and nothing else, out of a file that is right. ConfigError if that cannot be done."""
+    """Remove the passwords, and nothing else, from a valid file. Raises ConfigError if that is not possible."""
     mark, encoding, text = _decode(files.read(path))
     blanked = _blanked(text)
     try:
-        alone = _parse(blanked) == _without_passwords(_parse(text))
+        correct = _parse(blanked) == _without_passwords(_parse(text))
     except ValueError:
-        alone = False
-    if not alone:
-        raise ConfigError([f"{path.name}: the passwords could not be taken out of the file; remove them yourself"])
+        correct = False
+    if not correct:
+        raise ConfigError([f"{path.name}: the passwords could not be removed from the file; remove them yourself"])
     files.replace(path, mark + blanked.encode(encoding))
 
 
@@ -95,7 +92,7 @@ def _blanked(text: str) -> str:
 
 
 def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
-    tables = copy.deepcopy(tables)
+    """Blank the passwords in *tables*, and return it."""
     if "password" in tables.get("wifi", {}):
         tables["wifi"]["password"] = ""
     for title in tables.keys() & given_users.TABLES.keys():
@@ -106,7 +103,7 @@ def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(data: bytes) -> tuple[bytes, str, str]:
-    """The byte-order mark, the encoding, and the text behind the mark; ValueError if it is none."""
+    """Return the byte-order mark, the encoding, and the text after the mark. Raises ValueError if it is not UTF-8."""
     mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
     try:
         return mark, encoding, data[len(mark) :].decode(encoding)
@@ -116,17 +113,18 @@ def _decode(data: bytes) -> tuple[bytes, str, str]:
 
 
 def _parse(text: str) -> dict[str, Any]:
+    """Return the tables in *text*. Lines that are not TOML are tried again with the signs of TOML."""
     try:
         return loading.parsed(text)
     except ValueError as error:
         try:
-            return loading.parsed("".join(map(_straightened, text.splitlines(keepends=True))))
+            return loading.parsed("".join(map(_corrected, text.splitlines(keepends=True))))
         except ValueError:
             raise error from None
 
 
-def _straightened(line: str) -> str:
-    # only where it is not TOML as it is: a password may have such characters in it
+def _corrected(line: str) -> str:
+    # a line that is TOML already stays: a password may contain such characters
     try:
         loading.parsed(line)
         return line
@@ -135,7 +133,7 @@ def _straightened(line: str) -> str:
 
 
 def _render(tables: dict[str, Any]) -> str:
-    lines = [f"# {NAME} of the boot partition, as it was read at a boot; change it there"]
+    lines = [f"# Written at boot from {NAME} on the boot partition. Change that file, not this one."]
     for section, table in tables.items():
         lines += ["", f"[{section}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"

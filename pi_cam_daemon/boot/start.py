@@ -1,8 +1,4 @@
-"""What a card made by scripts/build-image does at each boot before the camera starts: `pi-cam-daemon boot`.
-
-It names the machine, puts pi-cam.toml in force, and tells the network and the login screen where the page is. What is
-as it should be is not written again. *root* is where the file system begins; tests give one of their own.
-"""
+"""The command `boot`, run at each boot before the camera: name the machine, apply pi-cam.toml, announce the page."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import avahi, files
 
 FOLDER = Path("boot/firmware")
-LAYER = Path("etc/pi-cam-daemon/conf.d") / pi_cam_toml.LAYER
-
-# what Raspberry Pi OS calls every machine; any other name was chosen by somebody
+# the layer of the configuration that pi-cam.toml becomes
+LAYER = Path("etc/pi-cam-daemon/conf.d/pi-cam.toml")
+# Raspberry Pi OS gives every machine the same name; any other name was chosen by somebody
 _DEFAULT_NAMES = ("", "localhost", "raspberrypi")
 _SERIAL = Path("sys/firmware/devicetree/base/serial-number")
-# not /run/issue.d, which agetty does not look into where there is an /etc/issue
+# not in /run/issue.d, which agetty ignores if there is an /etc/issue
 _ISSUE = Path("etc/issue.d/pi-cam-daemon.issue")
 
 
@@ -32,7 +28,7 @@ def run(
     set_hostname: Callable[[str], None] = socket.sethostname,
     set_country: Callable[[str], None] = wifi.set_country,
 ) -> None:
-    """All of it. Raises ConfigError with what is wrong in pi-cam.toml; the rest is done then, too."""
+    """Do all of it, but write no file that is right already. Raises ConfigError for pi-cam.toml after the rest."""
     name_host(root, set_hostname)
     try:
         configure(root, set_country)
@@ -41,7 +37,7 @@ def run(
 
 
 def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
-    """A name that no other camera on the network has, unless somebody has chosen one."""
+    """Give the machine a name of its own, such as picam-1a2b3c, unless somebody has chosen one."""
     hostname, hosts = root / "etc/hostname", root / "etc/hosts"
     if files.text(hostname) not in _DEFAULT_NAMES:
         return
@@ -49,13 +45,13 @@ def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
     if hosts.exists():
         kept = [line for line in hosts.read_text().splitlines() if not line.startswith("127.0.1.1")]
         files.replace(hosts, "\n".join([*kept, f"127.0.1.1\t{name}", ""]).encode())
-    # last: as long as it is the default one, an interrupted boot is made up for
+    # last: an interrupted boot does all of this again while the default name is there
     files.replace(hostname, f"{name}\n".encode())
     set_hostname(name)
 
 
 def _identity(root: Path) -> str:
-    """The board's serial number, else that of its first network interface, else of this installation."""
+    """Return the board's serial number, else the address of its first network interface, else a hash of machine-id."""
     serial = files.text(root / _SERIAL).strip("\0")
     if re.fullmatch("[0-9a-fA-F]{6,}", serial):
         return serial.lower()
@@ -66,12 +62,11 @@ def _identity(root: Path) -> str:
 
 
 def configure(root: Path, set_country: Callable[[str], None]) -> None:
-    """Put pi-cam.toml in force, all of it or nothing."""
+    """Apply pi-cam.toml, the whole file or nothing."""
     paths = pi_cam_toml.find(root / FOLDER)
     if not paths:
         return
-    path = paths[0]
-    found = read(path, root)
+    found = read(paths[0], root)
     if found.users:
         given_users.configure(found.users, root)
     wifi.configure(found.wifi, root)
@@ -79,11 +74,11 @@ def configure(root: Path, set_country: Callable[[str], None]) -> None:
         set_country(found.wifi.country)
     files.replace(root / LAYER, found.settings.encode())
     if found.has_password:
-        pi_cam_toml.blank_passwords(path)
+        pi_cam_toml.blank_passwords(found.path)
 
 
 def read(path: Path, root: Path) -> pi_cam_toml.BootConfig:
-    """Read pi-cam.toml at *path*. Raises ConfigError with what is wrong in it, also with who has no password."""
+    """Return what pi-cam.toml at *path* says. Raises ConfigError with what is wrong, users without a password too."""
     found = pi_cam_toml.read(path)
     if problems := given_users.missing(found.users, root):
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
@@ -94,6 +89,6 @@ def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
     http = loading.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
-    # \n and \4: agetty's for the name and the address of the machine
+    # agetty replaces \n and \4 by the machine's name and address
     where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]
     files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())

@@ -1,4 +1,4 @@
-"""pi-cam-status.txt beside pi-cam.toml: what a person with the card in a PC has to know, and nothing secret."""
+"""The command `boot-status`: write pi-cam-status.txt beside pi-cam.toml, for a person who puts the card into a PC."""
 
 from __future__ import annotations
 
@@ -18,31 +18,28 @@ from pi_cam_daemon.system import files, machine, network, setup
 
 NAME = "pi-cam-status.txt"
 _ANSWER_SECONDS = 10.0
-_LAST = "The last settings that were right are in force."
-# ext4 counts 4096 blocks as free that it gives nobody, not even root; the rest is some hundred times what a boot writes
+_LAST = "The last correct settings are in use."
+# statvfs counts 4096 blocks as free that ext4 gives to nobody; the rest is about a hundred times what a boot writes
 _FULL_BYTES = 4096 * 4096 + 1_000_000
 
 
 def write(root: Path) -> None:
-    """Write it where it is another than before: a card that only streams is not written to."""
+    """Write the file if its text has changed, so that a card that only streams is not written to."""
     folder = root / start.FOLDER
-    # without the partition it would lie below, where nobody finds it
+    # unless it is mounted, the file would be on the root partition, which a PC does not show
     if root != Path("/") or os.path.ismount(folder):
         http = loading.in_force(root).http
+        current, disk = root / setup.CURRENT, os.statvfs(root)
         text = compose(
-            settings(root),
-            _addresses(http),
-            _camera(http.port),
-            release(root),
-            wifi.blocked(root),
-            _free(root),
-            setup.progress(root),
-        )
+            settings(root), _addresses(http), _camera(http.port),
+            release=current.readlink().name if current.is_symlink() else "none", blocked=wifi.blocked(root),
+            free=disk.f_bfree * disk.f_frsize, setup=setup.progress(root),
+        )  # fmt: skip
         files.replace(folder / NAME, text.replace("\n", "\r\n").encode("utf-8-sig"))
 
 
 def settings(root: Path) -> list[str]:
-    """Whether those of the card are in force, and why not."""
+    """Return lines on whether the card's settings are in use, and if not, why."""
     paths = pi_cam_toml.find(root / start.FOLDER)
     try:
         loading.load(etc=root / loading.ETC.relative_to("/"))
@@ -55,31 +52,26 @@ def settings(root: Path) -> list[str]:
     except OSError as error:
         return [f"{error.filename}: {error.strerror}", _LAST]
     layer = root / start.LAYER
-    # as values: another release may write them in another way
+    # compare the values: another release may format them differently
     if not layer.exists() or loading.parsed(layer.read_text()) != loading.parsed(found.settings):
-        told = [f"{path.name} has changed since the start; switch off and on to put it in force"]
+        lines = [f"{path.name} has changed since the start; switch the camera off and on to apply it"]
     else:
-        told = [f"in force as in {path.name}"]
+        lines = [f"in use as in {path.name}"]
     if found.has_password:
-        told.append(f"A password is still in {path.name}: take it out yourself")
-    return [*told, *(f"{other.name} does not count beside {path.name}: remove one of them" for other in others)]
-
-
-def release(root: Path) -> str:
-    current = root / setup.CURRENT
-    return current.readlink().name if current.is_symlink() else "none"
+        lines.append(f"A password is still in {path.name}; remove it yourself")
+    return [*lines, *(f"{other.name} is ignored because there is {path.name}; remove one of them" for other in others)]
 
 
 def compose(
     settings: list[str], addresses: list[str], camera: str, release: str, blocked: bool, free: int, setup: str
 ) -> str:
-    """*free*: bytes on the card."""
+    """Return the text of the file. *blocked*: Wi-Fi is switched off; *free*: free bytes, those kept for root too."""
     rows = {
         "Page": addresses or ["no network yet"],
         "Camera": [camera],
         "Settings": settings,
         "Wi-Fi": ["switched off, because it does not know its country: set country in pi-cam.toml"] if blocked else [],
-        "Card": ["full: nothing new can be kept on it, settings neither"] if free < _FULL_BYTES else [],
+        "Card": ["full: nothing new can be stored, not even settings"] if free < _FULL_BYTES else [],
         "Setup": [setup] if setup else [],
         "Release": [release],
         "Name": [socket.gethostname()],
@@ -96,14 +88,14 @@ def _addresses(http: HttpConfig) -> list[str]:
 
 def _camera(port: int) -> str:
     try:
-        # also where others have to come by TLS
+        # plain HTTP: the daemon asks for TLS only from other machines
         return camera_line(json.loads(state("localhost", port, _ANSWER_SECONDS)))
     except (OSError, ValueError, HTTPException):
-        return f"the service does not answer. {_last_words()}".strip()
+        return f"the service does not answer. {_last_log_line()}".strip()
 
 
 def state(host: str, port: int, timeout: float) -> bytes:
-    """Ask the daemon for /state. Raises OSError or HTTPException."""
+    """Return the body of the daemon's /state. Raises OSError or HTTPException."""
     connection = HTTPConnection(host, port, timeout=timeout)
     try:
         connection.request("GET", "/state")
@@ -112,8 +104,8 @@ def state(host: str, port: int, timeout: float) -> bytes:
         connection.close()
 
 
-def _last_words() -> str:
-    """What the service said last: why it has ended, mostly."""
+def _last_log_line() -> str:
+    """Return the last line that the service logged, which usually says why it ended."""
     argv = ["journalctl", "-q", "-o", "cat", "-n", "1", "_SYSTEMD_UNIT=pi-cam-daemon.service"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=30)
@@ -122,14 +114,8 @@ def _last_words() -> str:
     return done.stdout.strip()
 
 
-def _free(root: Path) -> int:
-    """Also what is kept for root, who writes here."""
-    disk = os.statvfs(root)
-    return disk.f_bfree * disk.f_frsize
-
-
 def camera_line(state: dict[str, Any]) -> str:
-    """Which one it is, or why there is none; without what changes while it works."""
+    """Return the camera's name and size, or why there is no picture. Numbers that change all the time are left out."""
     camera = state.get("camera")
     if state.get("ok") and camera:
         reason = state["source"]["reason"]

@@ -1,7 +1,4 @@
-"""Wi-Fi for a card that nobody configured otherwise: a network and a country, handed to NetworkManager and the kernel.
-
-*root* is where the file system begins; tests give one of their own.
-"""
+"""`[wifi]` of pi-cam.toml: a network and a country, written to the files of NetworkManager and of the kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pi_cam_daemon.system import files
 
 _CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")
 _COUNTRY = Path("etc/modprobe.d/pi-cam-daemon-wifi.conf")
-# Raspberry Pi OS keeps the radio off in both places until it knows the country
+# Raspberry Pi OS keeps the radio off in both files until it knows the country
 _RADIO = Path("var/lib/NetworkManager/NetworkManager.state")
 _RFKILL_SAVED = "var/lib/systemd/rfkill/*:wlan"
 _RFKILL = "sys/class/rfkill/rfkill*"
@@ -27,7 +24,7 @@ _KEYS = ("ssid", "password", "country")
 
 @dataclass(frozen=True)
 class Wifi:
-    """*ssid*: empty for a country alone. *password*: empty for the one that was given before, or an open network."""
+    """A network. *ssid* is empty for a country alone; *password* is empty for the previous one, or an open network."""
 
     ssid: str
     password: str
@@ -35,9 +32,9 @@ class Wifi:
 
 
 def check(table: Any) -> tuple[Wifi, list[str]]:
-    """The table `[wifi]`, and what is wrong with it."""
+    """Return the settings in the table `[wifi]`, and what is wrong with them."""
     if not isinstance(table, dict):
-        return Wifi("", "", ""), [f"wifi: {shown(table)} cannot be used; accepted: a table, begun with [wifi]"]
+        return Wifi("", "", ""), [f"wifi: {shown(table)} cannot be used; accepted: a table, which begins with [wifi]"]
     problems = [f"wifi.{short(key)}: unknown key; accepted: {', '.join(_KEYS)}" for key in table.keys() - set(_KEYS)]
     found = {key: table.get(key, "") for key in _KEYS}
     problems += [f"wifi.{key}: accepted: text in quotes" for key in _KEYS if not isinstance(found[key], str)]
@@ -46,8 +43,9 @@ def check(table: Any) -> tuple[Wifi, list[str]]:
     wifi = Wifi(found["ssid"], found["password"], found["country"].upper())
     if len(wifi.ssid.encode()) > 32 or not wifi.ssid.isprintable():
         problems.append("wifi.ssid: accepted: the network's name, at most 32 bytes")
-    if wifi.password and not _sound(wifi.password):
-        # not shown: this text is for a file that others may read
+    # a WPA passphrase or key (IEEE 802.11)
+    if wifi.password and not re.fullmatch(r"[ -~]{8,63}|[0-9A-Fa-f]{64}", wifi.password):
+        # the value is not shown: others may read pi-cam-status.txt
         problems.append("wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII")
     if wifi.country and not re.fullmatch("[A-Z]{2}", wifi.country):
         problems.append(f'wifi.country: {shown(found["country"])} cannot be used; accepted: two letters, such as "KR"')
@@ -58,13 +56,8 @@ def check(table: Any) -> tuple[Wifi, list[str]]:
     return wifi, problems
 
 
-def _sound(password: str) -> bool:
-    """A passphrase or a key of WPA, as IEEE 802.11 has them."""
-    return bool(re.fullmatch(r"[ -~]{8,63}|[0-9A-Fa-f]{64}", password))
-
-
 def configure(wifi: Wifi, root: Path) -> None:
-    """Put it in force, as far as that can be before NetworkManager starts."""
+    """Write the files, before NetworkManager starts and reads them."""
     if wifi.country:
         files.replace(root / _COUNTRY, f"options cfg80211 ieee80211_regdom={wifi.country}\n".encode())
         _unblock(root)
@@ -73,7 +66,7 @@ def configure(wifi: Wifi, root: Path) -> None:
 
 
 def set_country(country: str) -> None:
-    """For the radio that runs already; where there is no `iw`, the next boot does it."""
+    """Set the country of the radio that runs already. Without `iw`, the next boot sets it."""
     with contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
         subprocess.run(["iw", "reg", "set", country], check=False, timeout=10)
 
@@ -89,7 +82,7 @@ def _unblock(root: Path) -> None:
     for saved in root.glob(_RFKILL_SAVED):
         files.replace(saved, b"0\n")
     for found in _radios(root):
-        with contextlib.suppress(OSError):  # it went away meanwhile
+        with contextlib.suppress(OSError):  # the radio has gone
             (found / "soft").write_text("0")
 
 
@@ -100,12 +93,12 @@ def _radios(root: Path) -> list[Path]:
 def _connection(wifi: Wifi) -> str:
     lines = ["[connection]", "id=pi-cam-daemon", "type=wifi", "", "[wifi]", "mode=infrastructure", _ssid_line(wifi)]
     if wifi.password:
-        # a keyfile loses blanks at the ends, and takes backslashes for escapes
+        # a keyfile drops blanks at the ends and reads backslashes as escapes
         secret = wifi.password.replace("\\", "\\\\").replace(" ", "\\s")
         lines += ["", "[wifi-security]", "key-mgmt=wpa-psk", f"psk={secret}"]
     return "\n".join([*lines, "", "[ipv4]", "method=auto", "", "[ipv6]", "method=auto", ""])
 
 
 def _ssid_line(wifi: Wifi) -> str:
-    # as bytes, which no character of a name can spoil
+    # as bytes, so that no character in the name needs an escape
     return f"ssid={''.join(f'{byte};' for byte in wifi.ssid.encode())}"

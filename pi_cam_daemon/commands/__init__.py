@@ -1,10 +1,10 @@
-"""One file for each command of the command line, except those that are a line in cli.py.
+"""One module for each command of the command line. Only `cli` imports it, and `daemon` its output; it may import all.
 
-cameras   list-cameras
-config    config, check-config
-snapshot  snapshot
-support   support-bundle
-update    update
-users     add-user, remove-user
-output    exit statuses, messages, and files that appear only when they are complete
+output.py    exit statuses, messages on standard error, files that appear only when they are complete
+snapshot.py  snapshot
+cameras.py   list-cameras
+config.py    config, check-config
+users.py     add-user, remove-user
+support.py   support-bundle
+update.py    update
 """

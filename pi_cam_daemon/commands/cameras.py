@@ -13,7 +13,7 @@ _Camera = TypeVar("_Camera")
 
 
 def run() -> int:
-    """Print the cameras that can be used."""
+    """Print the cameras that can be used, and return the exit status."""
     print(camera_list(_found(csi.cameras), _found(usb.cameras)))
     return OK
 
@@ -26,7 +26,7 @@ def _found(look: Callable[[], list[_Camera]]) -> list[_Camera] | SourceError:
 
 
 def camera_list(csi: Sequence[csi.Camera] | SourceError, usb: Sequence[usb.Camera] | SourceError) -> str:
-    """Return a line for each camera, or the reason why there is none; the test picture in any case."""
+    """Return a line for each camera, or the reason why there is none, and a line for the test picture."""
     if isinstance(csi, SourceError):
         lines = [f"no CSI camera: {sentence(csi)}"]
     else:
@@ -36,4 +36,4 @@ def camera_list(csi: Sequence[csi.Camera] | SourceError, usb: Sequence[usb.Camer
         lines.append(f"no USB camera: {sentence(usb)}")
     else:
         lines += [f"usb      {camera.path}  {camera.name}" for camera in usb] or ["no USB camera: none is plugged in"]
-    return "\n".join([*lines, "pattern  a moving test picture, always there"])
+    return "\n".join([*lines, "pattern  a moving test picture, always available"])

@@ -11,14 +11,14 @@ from pi_cam_daemon.system import redaction
 
 
 def check(options: argparse.Namespace) -> int:
-    """Report every problem in a configuration, by ConfigError."""
+    """Print that a configuration is correct. Raises ConfigError with everything that is wrong in it."""
     credentials.read(loading.load(options.file).http)
     print(f"{options.file or loading.ETC}: ok")
     return OK
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print the configuration in force, or its hash."""
+    """Print the configuration in use as TOML, or its hash."""
     if options.sha256:
         print(loading.load(options.config, options.settings).sha256)
     else:
@@ -27,7 +27,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def settings(options: argparse.Namespace, with_origin: bool) -> str:
-    """Return the configuration in force, as TOML. Raises ConfigError."""
+    """Return the configuration in use as TOML, if *with_origin* each line with its layer. Raises ConfigError."""
     lines: list[str] = []
     for name, (value, layer) in loading.origins(options.config, options.settings, saved=saved.file()).items():
         section, _, key = name.partition(".")

@@ -14,9 +14,9 @@ from pi_cam_daemon.errors import SourceError
 OK = 0
 FAILED = 1
 USAGE = 2
-# trying again helps nothing, so the unit has it in RestartPreventExitStatus
+# a restart does not help, so RestartPreventExitStatus= in the unit has it
 BAD_CONFIG = os.EX_CONFIG
-# as the shell has it for a command that SIGINT ended
+# as the shell reports a command that SIGINT ended: 128 + 2
 INTERRUPTED = 130
 
 
@@ -31,34 +31,35 @@ def sentence(error: SourceError) -> str:
 
 
 def save(out: str, make: Callable[[], bytes]) -> int:
-    """Write what *make* returns to the file *out*, `-` for standard output; return the exit status.
+    """Write what *make* returns to the file *out*, or to standard output for `-`. Return the exit status.
 
-    The file is opened first, so that a place that cannot be written is told before the camera is waited for.
+    The file is opened first: if that fails, the user need not wait for the camera to learn of it.
     """
-    try:
+
+    def write() -> None:
         with _opened(out) as file:
             file.write(make())
-    except (SourceError, BrokenPipeError):
-        raise
-    except OSError as error:
-        complain(f"{out}: {error.strerror}")
-        return FAILED
-    return OK
+
+    return written(write, out)
 
 
-def written(write: Callable[[], None]) -> int:
-    """Call *write* and return the exit status; tell which file could not be written, and why."""
+def written(write: Callable[[], None], path: str = "", message: str = "") -> int:
+    """Call *write*, print *message*, return the exit status. On an OSError print *path* or the error's, and why."""
     try:
         write()
-    except OSError as error:  # a full card, one that can only be read, no root
-        complain(f"{error.filename}: {error.strerror}")
+    except (SourceError, BrokenPipeError):
+        raise
+    except OSError as error:  # a full card, a read-only one, or not run as root
+        complain(f"{path or error.filename}: {error.strerror}")
         return FAILED
+    if message:
+        print(message)
     return OK
 
 
 @contextlib.contextmanager
 def _opened(out: str) -> Iterator[BinaryIO]:
-    """Open standard output for `-`, else a file that replaces *out* when it is complete: nobody reads half of it."""
+    """Open standard output for `-`, else a temporary file that replaces *out* when it is complete."""
     path = Path(out)
     if out == "-":
         with open(sys.stdout.fileno(), "wb", closefd=False) as file:
@@ -67,7 +68,7 @@ def _opened(out: str) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
     else:
-        path = path.resolve()  # a link stays, what it points to is replaced
+        path = path.resolve()  # replace what a link points to, not the link
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with part.open("xb") as file:

@@ -1,4 +1,4 @@
-"""The command `snapshot`: one picture from the camera, without the daemon."""
+"""The command `snapshot`: take one picture from the camera, without the daemon."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.protocol import Kind
 
-# exposure and white balance need about this long to settle on a sensor that was just started
+# exposure and white balance of a sensor settle in about this time
 _SETTLE_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
 
 def run(options: argparse.Namespace) -> int:
-    """Take one picture and write it to a file."""
+    """Take one picture, write it to a file and return the exit status."""
     config = loading.load(options.config, options.settings, saved=saved.file())
     return save(options.out, lambda: take(config))
 
 
 def take(config: Config) -> bytes:
-    """Return a JPEG of the configured camera once it has settled. Raises SourceError when there is none in time."""
+    """Return a JPEG from the configured camera after it has settled. Raises SourceError if none comes in time."""
     try:
         process, link = start_camera(config.camera, config.log.level, changed=lambda: None)
     except OSError as error:

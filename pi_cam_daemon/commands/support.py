@@ -1,10 +1,9 @@
-"""The command `support-bundle`: what somebody far away needs to help, each part with a deadline."""
+"""The command `support-bundle`: an archive with the state of the machine, for somebody who helps from elsewhere."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import importlib.metadata
 import io
 import platform
@@ -12,7 +11,9 @@ import re
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
+from http.client import HTTPException
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.boot import status_file
@@ -28,54 +29,53 @@ _DISTRIBUTIONS = ("numpy", "opencv-python-headless", "picamera2", "simplejpeg", 
 _UNITS = "pi-cam-daemon*"
 _JOURNAL_LINES = 3000
 _NODES = "/dev/video* /dev/media* /dev/dma_heap/* /dev/v4l/by-id/* /dev/v4l/by-path/*"
-# what the kernel says of power, cameras and memory
+# the kernel's messages about power, cameras and memory
 _KERNEL = re.compile(
     r"volt|throttl|thermal|camera|csi|unicam|cfe|isp|imx\d|ov\d|v4l2|uvc|video|usb \d|codec|cma|dma_heap|out of memory",
     re.IGNORECASE,
 )
 _COMMAND_SECONDS = 10.0
-_CAMERAS_SECONDS = 20.0  # the camera stack takes seconds to load on a Zero, and may hang
+_CAMERAS_SECONDS = 20.0  # on a Zero the camera stack takes seconds to load, and it may hang
 _STATE_SECONDS = 3.0
 
 
-class Unavailable(Exception):
-    """A part cannot be had; the text says why."""
-
-
 def run(options: argparse.Namespace) -> int:
-    """Write the bundle to a file."""
+    """Write the bundle to a file and return the exit status."""
     code = save(options.out, lambda: bundle(options))
     if code == OK and options.out != "-":
-        print(f"{options.out}: please look through it before you hand it on")
+        print(f"{options.out}: please read it before you send it to somebody")
     return code
 
 
 def bundle(options: argparse.Namespace) -> bytes:
-    """Return a gzipped tar archive, without secrets and addresses."""
+    """Return a gzipped tar archive, without secrets and addresses. Each part has a deadline."""
+    journal = ("--no-pager", f"--lines={_JOURNAL_LINES}", "--output=short-precise", f"--unit={_UNITS}")
     parts: dict[str, Callable[[], str]] = {
-        "config.toml": lambda: settings(options, with_origin=True),
-        "state.json": lambda: _state(options),
-        "unit.txt": lambda: _output_of(["systemctl", "status", "--no-pager", "--lines=0", _UNITS]),
-        "journal.txt": lambda: _output_of(
-            ["journalctl", "--no-pager", f"--lines={_JOURNAL_LINES}", "--output=short-precise", f"--unit={_UNITS}"]
-        ),
-        "cameras.txt": lambda: _output_of([*children.command("__main__"), "list-cameras"], _CAMERAS_SECONDS),
-        "devices.txt": lambda: _output_of(["sh", "-c", f"id; ls -ld {_NODES}"]),
+        "config.toml": partial(settings, options, with_origin=True),
+        "state.json": partial(_state, options),
+        "unit.txt": partial(_output_of, "systemctl", "status", "--no-pager", "--lines=0", _UNITS),
+        "journal.txt": partial(_output_of, "journalctl", *journal),
+        "cameras.txt": partial(_output_of, *children.command("__main__"), "list-cameras", seconds=_CAMERAS_SECONDS),
+        "devices.txt": partial(_output_of, "sh", "-c", f"id; ls -ld {_NODES}"),
         "power.txt": _power,
         "kernel.txt": _kernel,
     }
     redactor = Redactor()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        # not redacted, for some versions look like addresses
+        # not redacted: some versions look like addresses
         _add(tar, "versions.txt", _versions())
         for name, part in parts.items():
-            try:
-                text = part()
-            except (Unavailable, ConfigError, OSError, http.client.HTTPException) as error:
-                text = f"not available: {error}"
-            _add(tar, name, redactor.redact(text))
+            _add(tar, name, redactor.redact(_text_of(part)))
     return archive.getvalue()
+
+
+def _text_of(part: Callable[[], str]) -> str:
+    """Return the text of *part*, or why it is not available."""
+    try:
+        return part()
+    except (ConfigError, OSError, HTTPException) as error:
+        return f"not available: {error}"
 
 
 def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
@@ -86,8 +86,8 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _output_of(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
-    """Return what a command says, also where it fails. One that a driver holds is left behind: nothing ends it."""
+def _output_of(*argv: str, seconds: float = _COMMAND_SECONDS) -> str:
+    """Return the output of a command, even if it fails. A command that hangs in a driver is left: no signal ends it."""
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **children.options()
     )
@@ -97,17 +97,14 @@ def _output_of(argv: Sequence[str], seconds: float = _COMMAND_SECONDS) -> str:
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=1.0)
-        raise Unavailable(f"{argv[0]} took over {seconds:g} s") from None
+        raise TimeoutError(f"{argv[0]} took over {seconds:g} s") from None
     text = output.decode("utf-8", "replace")
     return f"{text}(exit status {process.returncode})" if process.returncode else text
 
 
 def _state(options: argparse.Namespace) -> str:
-    try:
-        asked = loading.load(options.config, options.settings).http
-    except ConfigError as error:
-        raise Unavailable("the configuration is wrong") from error
-    return status_file.state(asked.listen_address or "127.0.0.1", asked.port, _STATE_SECONDS).decode("utf-8", "replace")
+    http = loading.load(options.config, options.settings).http
+    return status_file.state(http.listen_address or "127.0.0.1", http.port, _STATE_SECONDS).decode("utf-8", "replace")
 
 
 def _versions() -> str:
@@ -135,15 +132,12 @@ def _versions() -> str:
 
 def _power() -> str:
     celsius, undervoltage = machine.temperature(), machine.undervoltage()
-    lines = [f"temperature: {celsius}", f"undervoltage within the last seconds: {undervoltage}"]
-    for question in ("get_throttled", "measure_temp", "measure_volts"):
-        try:
-            lines.append(f"vcgencmd {question}: {_output_of(['vcgencmd', question]).strip()}")
-        except (Unavailable, OSError) as error:
-            lines.append(f"vcgencmd {question}: not available: {error}")
-    return "\n".join(lines)
+    names = ("get_throttled", "measure_temp", "measure_volts")
+    lines = [f"vcgencmd {name}: {_text_of(partial(_output_of, 'vcgencmd', name)).strip()}" for name in names]
+    return "\n".join([f"temperature: {celsius}", f"undervoltage within the last seconds: {undervoltage}", *lines])
 
 
 def _kernel() -> str:
-    lines = _output_of(["dmesg"]).splitlines()
-    return "\n".join(line for line in lines if _KERNEL.search(line) or "dmesg" in line) or "nothing of interest"
+    # a line with "dmesg" is its own error message
+    lines = [line for line in _output_of("dmesg").splitlines() if _KERNEL.search(line) or "dmesg" in line]
+    return "\n".join(lines) or "no message about power, cameras or memory"

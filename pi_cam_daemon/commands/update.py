@@ -1,6 +1,6 @@
-"""The command `update`: installs an artefact that was signed by somebody this camera trusts.
+"""The command `update`: install an artefact if a key that this camera trusts has signed it.
 
-The signature is OpenSSH's (`ssh-keygen -Y sign -n pi-cam-daemon`), and lies beside the artefact as `.sig`.
+The signature is OpenSSH's (`ssh-keygen -Y sign -n pi-cam-daemon`), in a file beside the artefact with `.sig` added.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from pi_cam_daemon.system import setup
 
 SIGNERS = Path("/etc/pi-cam-daemon/allowed_signers")
 INSTALLER = Path("/") / setup.INSTALLER
-# what the signature is for: one that was made for something else is none for this
+# a signature that was made for another purpose is refused
 NAMESPACE = "pi-cam-daemon"
-# on the card: it is larger than the memory of a Zero
+# on the card, not in memory: an artefact may be larger than that of a Zero
 _SCRATCH = Path("/var/tmp")
 _MOST_BYTES = 500_000_000
 _NETWORK_SECONDS = 60.0
-# it reads the whole artefact, which a slow card gives at some 10 MB a second
+# ssh-keygen reads the whole artefact; a slow card gives about 10 MB a second
 _VERIFY_SECONDS = 300.0
 
 
 class UpdateError(Exception):
-    """The message is what the user reads: what is wrong, and what to do."""
+    """An update is not possible. The message tells the user what is wrong and what to do."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Install an artefact that somebody trusted has signed."""
+    """Install an artefact and return the exit status."""
     try:
         update(options.source, options.allow_downgrade)
     except UpdateError as error:
@@ -50,39 +50,39 @@ def update(
     installer: Path = INSTALLER,
     waiting: Path = Path("/") / setup.ARTEFACT,
 ) -> None:
-    """Fetch, verify, install; the installer goes back to the release before when the new one does not serve.
+    """Fetch, verify and install. If the new release does not serve, the installer goes back to the one before.
 
-    A signature is good for ever, also that of a release whose holes are known by now: whoever can replace the file at
-    an address could bring it back. So what is older than what serves has to be asked for.
+    A signature never expires, so somebody who can replace the file at a URL could offer an old release with known
+    holes. Therefore a version older than the current one needs *allow_downgrade*.
     """
     if not signers.exists():
-        raise UpdateError(f"{signers}: no such file; it says whose updates are taken, see docs/image.md")
+        raise UpdateError(f"{signers}: no such file; it lists the keys that may sign updates, see docs/image.md")
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-update-", dir=_SCRATCH) as folder:
         artefact, signature = Path(folder) / "artefact.tar.zst", Path(folder) / "artefact.tar.zst.sig"
         _fetch(f"{source}.sig", signature)
         _fetch(source, artefact)
         signer = verify(artefact, signature, signers)
         print(f"signed by {signer}")
-        # the release changes, not the system: a camera without internet has to be able to do it
+        # no apt: an update works without internet
         options = ["--no-apt"] if allow_downgrade else ["--no-apt", "--no-downgrade"]
         if subprocess.run([installer, *options, "--from", artefact], check=False).returncode:
-            raise UpdateError("the update was not installed; what is wrong is said above")
-        # or a first boot that still waits for the network would bring back what came with the image
+            raise UpdateError("the update was not installed; the reason is above")
+        # else a first boot that still waits for the network would install the image's older artefact
         if waiting.exists():
             shutil.move(artefact, waiting)
 
 
 def verify(artefact: Path, signature: Path, signers: Path, seconds: float = _VERIFY_SECONDS) -> str:
-    """Who signed it, of those in *signers*. Raises UpdateError."""
+    """Return the name in *signers* whose key signed *artefact*. Raises UpdateError."""
     argv = ("-f", signers, "-n", NAMESPACE, "-s", signature)
     found = _ssh_keygen(artefact, seconds, "find-principals", *argv)
     names = found.stdout.split("\n")[0].strip()
     if found.returncode or not names:
-        raise UpdateError(f"signed by nobody in {signers}; nothing was changed")
+        raise UpdateError(f"not signed by any key in {signers}; nothing was changed")
     name = names.split(",")[0]
     done = _ssh_keygen(artefact, seconds, "verify", *argv, "-I", name)
     if done.returncode:
-        raise UpdateError(f"the signature is wrong, the file is not what {name} signed; nothing was changed")
+        raise UpdateError(f"the signature is wrong: this is not the file that {name} signed; nothing was changed")
     return name
 
 
@@ -108,7 +108,7 @@ def _fetch(source: str, target: Path) -> None:
             while data := answer.read(1 << 20):
                 size += len(data)
                 if size > _MOST_BYTES:
-                    raise UpdateError(f"{source}: larger than {_MOST_BYTES // 1_000_000} MB, this is no update")
+                    raise UpdateError(f"{source}: larger than {_MOST_BYTES // 1_000_000} MB, so it is no update")
                 file.write(data)
     except (OSError, ValueError, HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else getattr(error, "strerror", None) or error

@@ -1,11 +1,11 @@
-"""What `build-image` consists of.
+"""The program `scripts/build-image`.
 
-disk       the image file and its two partitions
-bootfs     what is written to the FAT partition, with mtools
-rootfs     what is written to the ext4 partition, with debugfs: no root, no mount
-base       what kind of system it is that came in
-tree       what is added to it
-chroot     the packages, where they are installed now
-outputs    the files beside the image
-cli        the command line, and the order of all this
+cli.py       the command line, and the order of the steps
+disk.py      the image file and its two partitions
+base.py      the kind of system on them
+tree.py      the files that are added to it
+rootfs.py    the ext4 partition, by debugfs: without root rights and without a mount
+bootfs.py    the FAT partition, by mtools
+chroot.py    the packages, if they are installed while the image is made
+outputs.py   the files beside the image
 """

@@ -1,4 +1,4 @@
-"""What kind of system the base is."""
+"""The kind of system that an image is made of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MACHINES = {40: "32-bit ARM", 62: "PC", 183: "arm64"}
 
 @dataclass(frozen=True)
 class Base:
-    """*init_format*: how Raspberry Pi Imager leaves Wi-Fi, user and name on it, in Imager's words."""
+    """Raspberry Pi OS *suite*. *init_format* is Imager's name for the way it sets Wi-Fi, user and host name."""
 
     suite: str
     host: Host
@@ -25,7 +25,7 @@ class Base:
 
 
 def inspect(root: RootFs, boot: BootFs) -> Base:
-    """Fails, in words, for what is not Raspberry Pi OS, bookworm or trixie, 64 bits."""
+    """Return the kind of system. Raises Failed unless it is Raspberry Pi OS bookworm or trixie with 64 bits."""
     if not root.read("/etc/rpi-issue"):
         raise Failed("the base is not Raspberry Pi OS; take Raspberry Pi OS Lite (64-bit)")
     program = root.read("/usr/bin/dpkg")
@@ -33,7 +33,7 @@ def inspect(root: RootFs, boot: BootFs) -> Base:
     if _MACHINES.get(machine) != "arm64":
         kind = _MACHINES.get(machine, "something else")
         raise Failed(
-            f"the base is for {kind}; take Raspberry Pi OS Lite (64-bit), which every Pi from the Zero 2 W on runs"
+            f"the base is for {kind}; take Raspberry Pi OS Lite (64-bit), which runs on the Zero 2 W and every later Pi"
         )
     found = re.search(r"^VERSION_CODENAME=(\w+)", root.read("/etc/os-release").decode("utf-8", "replace"), re.MULTILINE)
     suite = found[1] if found else "unknown"

@@ -1,4 +1,4 @@
-"""The packages, installed into the image now: its own apt and installer run in it, emulated where they have to be."""
+"""Packages installed while the image is made: apt and the installer run in a chroot of it, emulated if need be."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _EMULATOR = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 # linux/sched.h
 _CLONE_NEWNS = 0x00020000
-# hundreds of packages, each of whose programs is emulated
+# there are hundreds of packages, and their programs are emulated
 _SECONDS = 7200.0
 
 
 def install(root: Path, artefact: Path, additions: tree.Tree, work: Path) -> None:
-    """Into the ext4 file *root*: picamera2 by its own apt, the release by its own installer, and *additions*."""
+    """Install picamera2, the release in *artefact* and *additions* into the ext4 file system in the file *root*."""
     if os.geteuid() != 0:
         raise Failed("--packages chroot needs root: sudo, or --packages first-boot")
     with _mounted(root, work / "mnt") as mounted:
         inside = mounted / "tmp" / "pi-cam-daemon"
         inside.mkdir()
         run("tar", "--zstd", "-xf", artefact, "-C", inside)
-        # /etc/rpi-issue tells the installer that this is to be a Pi: it gets picamera2 from apt
+        # the base has /etc/rpi-issue, so the installer gets picamera2 from apt as on a Pi
         say("installing picamera2 and the release in the image")
         done = run("chroot", mounted, "/usr/bin/python3", "/tmp/pi-cam-daemon/install", check=False, timeout=_SECONDS)
         if done.returncode:
@@ -60,7 +60,7 @@ def _mounted(root: Path, folder: Path) -> Iterator[Path]:
         resolv.unlink(missing_ok=True)
         resolv.write_bytes(Path("/etc/resolv.conf").read_bytes())
         policy = folder / "usr/sbin/policy-rc.d"
-        # no package starts what it brings
+        # packages must not start their services here
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
         try:
@@ -75,7 +75,7 @@ def _mounted(root: Path, folder: Path) -> Iterator[Path]:
 
 
 def _hide_mounts() -> None:
-    """What is mounted from here on is this process's own: nobody else holds it, and it ends with it in any case."""
+    """Hide later mounts from other processes: none can keep them busy, and they end with this process."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS):
         raise Failed(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
@@ -83,6 +83,7 @@ def _hide_mounts() -> None:
 
 
 def _emulate() -> None:
+    """Have the kernel run arm64 programs by QEMU, unless the machine runs them itself."""
     if platform.machine() == "aarch64":
         return
     if not _BINFMT.joinpath("register").exists():

@@ -16,16 +16,17 @@ from installer import build, releases
 from installer.machine import Failed, remove, say
 
 _TEMPLATE = Path(__file__).with_name("files") / "pi-cam.toml"
-# of the ssh server's keys, which every card would have the same
+# the folder of the ssh server's keys, which must differ between cards
 _KEYS = "/etc/ssh"
-# picamera2 with libcamera and numpy, and what apt needs meanwhile
+# for picamera2, libcamera and numpy, and for apt while it installs them
 _PACKAGES_BYTES = 400_000_000
-# an update lies there before it is installed
+# for an update, which is stored before it is installed
 _SPARE_BYTES = 100_000_000
 _ALIGNMENT = 4 << 20
 
 
 def main(doc: str) -> int:
+    """Run the command line and return the exit status. *doc* is the text for --help."""
     summary, _, usage = doc.partition("\n")
     parser = argparse.ArgumentParser(
         "build-image", description=summary, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,10 +36,12 @@ def main(doc: str) -> int:
     parser.add_argument("out", metavar="OUT.img", type=Path)
     parser.add_argument(
         "--packages", metavar="HOW", default="chroot",
-        help="how picamera2 gets there: chroot (now), first-boot, or a folder of .debs; chroot",
+        help="how picamera2 gets there: chroot (now), first-boot, or a folder of .debs; default chroot",
     )  # fmt: skip
-    parser.add_argument("--artefact", metavar="FILE", type=Path, help="the release; made of this checkout unless given")
-    parser.add_argument("--signers", metavar="FILE", type=Path, help="whose updates are taken, see docs/image.md")
+    parser.add_argument("--artefact", metavar="FILE", type=Path, help="the release; default: built from this checkout")
+    parser.add_argument(
+        "--signers", metavar="FILE", type=Path, help="the keys that may sign updates, see docs/image.md"
+    )
     options = parser.parse_args()
     if options.out.suffix != ".img":
         parser.error(f"{options.out}: the name of an image ends in .img")
@@ -106,8 +109,8 @@ def _artefact(suite: str, work: Path) -> Path:
 def _fill(
     options: argparse.Namespace, debs: Path | None, root: RootFs, kind: base.Base, packed: Path, work: Path
 ) -> str:
-    """Put everything onto the root file system. Returns the release's name."""
-    loaded = artefacts.load(packed, kind.host, work / "loaded", _ignore)
+    """Write everything to the root file system and return the release's name."""
+    loaded = artefacts.load(packed, kind.host, work / "loaded", _admit_any)
     loaded.check()
     _forget_identity(root, work)
     if options.packages == "chroot":
@@ -117,7 +120,7 @@ def _fill(
         )
         return RootFs(root.path).read_link("/opt/pi-cam-daemon/current")
     content = tree.system(loaded, work, options.signers) | tree.first_boot(packed, debs)
-    # the first boot makes a second release, with apt's numpy; for the packages it has the whole card
+    # the first boot makes a second release, with apt's numpy; its packages have room on the whole card
     _make_room(root, tree.size(content) + releases.room(loaded.size))
     say(f"writing {loaded.release}")
     root.write(tree.with_folders(content))
@@ -125,7 +128,7 @@ def _fill(
 
 
 def _forget_identity(root: RootFs, work: Path) -> None:
-    """Each card makes its own machine-id and keys: those of the base would be on every card."""
+    """Remove machine-id and ssh keys, so that each card makes its own at its first boot."""
     machine_id = work / "machine-id"
     machine_id.write_text("uninitialized\n")
     path = PurePosixPath("/etc/machine-id")
@@ -134,13 +137,14 @@ def _forget_identity(root: RootFs, work: Path) -> None:
 
 
 def _make_room(root: RootFs, size: int) -> None:
+    """Grow the file system until *size* bytes fit. Raises Failed if this machine lacks space for the image."""
     lacking = size + _SPARE_BYTES - root.free
     if lacking > 0:
         grown = root.path.stat().st_size + lacking * 21 // 20
         root.grow(-(-grown // _ALIGNMENT) * _ALIGNMENT)
     if shutil.disk_usage(root.path.parent).free < 3 * size:
-        raise Failed(f"{root.path.parent}: too little space to build an image in")
+        raise Failed(f"{root.path.parent}: too little space to build an image here")
 
 
-def _ignore(_: artefacts.Artefact) -> None:
-    """None on the card is older, and space is made for it below."""
+def _admit_any(_: artefacts.Artefact) -> None:
+    """Accept any artefact: the card has no release yet, and space is made later."""

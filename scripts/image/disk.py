@@ -1,4 +1,4 @@
-"""An image of a card as Raspberry Pi OS has it: a partition table of the BIOS's kind, a FAT partition, an ext4 one."""
+"""The image of a card with Raspberry Pi OS: an MBR partition table, a FAT partition and an ext4 partition."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Partition:
-    """Where it lies, in bytes."""
+    """The place of a partition in an image, in bytes."""
 
     start: int
     size: int
 
 
 def unpack(base: Path, out: Path) -> None:
-    """*base*, an image or one packed by xz, as *out*."""
+    """Copy the image *base* to *out*, decompressed if it is an .xz."""
     if base.suffix == ".xz":
         with out.open("wb") as file:
             try:
@@ -42,7 +42,7 @@ def unpack(base: Path, out: Path) -> None:
 
 
 def partitions(image: Path) -> tuple[Partition, Partition]:
-    """The boot partition and the root partition."""
+    """Return the boot partition and the root partition. Raises Failed if *image* is not like that."""
     with image.open("rb") as file:
         sector = file.read(_SECTOR)
     found = (
@@ -51,16 +51,16 @@ def partitions(image: Path) -> tuple[Partition, Partition]:
     kinds = [entry[2] for entry in found]
     if sector[510:] != b"\x55\xaa" or kinds[1:] != [_LINUX, 0, 0] or kinds[0] not in _FAT32:
         raise Failed(
-            f"{image.name}: not an image of Raspberry Pi OS: it has no boot and root partition, and only these"
+            f"{image.name}: not an image of Raspberry Pi OS, which has a boot and a root partition and no other"
         )
     boot, root = (Partition(entry[4] * _SECTOR, entry[5] * _SECTOR) for entry in found[:2])
     if root.start < boot.start + boot.size or image.stat().st_size < root.start + root.size:
-        raise Failed(f"{image.name}: damaged, it ends before its last partition does")
+        raise Failed(f"{image.name}: damaged: it ends before its last partition")
     return boot, root
 
 
 def take(image: Path, partition: Partition, out: Path) -> None:
-    """A copy of *partition*, without the blocks of zeros."""
+    """Copy *partition* to *out*, a sparse file."""
     with image.open("rb") as source, out.open("wb") as target:
         source.seek(partition.start)
         _copy(source, target, partition.size)
@@ -68,7 +68,7 @@ def take(image: Path, partition: Partition, out: Path) -> None:
 
 
 def assemble(base: Path, boot: Path, root: Path, out: Path) -> None:
-    """*out*: *base* with other contents of its partitions, of which the root one, the last, may have grown."""
+    """Write *out*: the image *base* with *boot* and *root* as its partitions. The root partition may have grown."""
     boot_place, root_place = partitions(base)
     with base.open("rb") as source, out.open("wb") as target:
         _copy(source, target, boot_place.start)
@@ -83,11 +83,11 @@ def assemble(base: Path, boot: Path, root: Path, out: Path) -> None:
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
-    """*size* bytes, those that are zeros left out."""
+    """Copy *size* bytes; seek over blocks of zeros."""
     while size:
         data = source.read(min(size, _CHUNK))
         if not data:
-            raise Failed("the image ends too early")
+            raise Failed("the image is truncated")
         if data.count(0) == len(data):
             target.seek(len(data), os.SEEK_CUR)
         else:

@@ -1,4 +1,4 @@
-"""The files beside the image: packed, its checksum, and the manifest that Raspberry Pi Imager opens."""
+"""The files beside the image: a packed copy, checksums, and the manifest that Raspberry Pi Imager opens."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 from installer.artefact import digest
 from installer.machine import run
 
-# Imager's words for what an arm64 system with Raspberry Pi's kernels runs on
+# Imager's names for the boards that run an arm64 system
 _DEVICES = ["pi5-64bit", "pi4-64bit", "pi3-64bit"]
 _ICON = Path(__file__).parents[2] / "pi_cam_daemon" / "server" / "web" / "icon.svg"
 
 
 def write(image: Path, out: Path, init_format: str, release: str, built: int) -> list[Path]:
-    """*out*: where *image* is going to be; *built*: the Unix time of the release date. Returns what was written."""
+    """Write the files beside *image* and return their paths. *image* is renamed to *out* later.
+
+    *built* is the Unix time of the release date.
+    """
     packed = image.with_name(f"{image.name}.xz")
-    # in blocks even where there is one core, so that the bytes do not depend on the machine
+    # -T+0: in blocks even on one core, so that the bytes do not depend on the machine
     with packed.open("wb") as file:
         run("xz", "-c", "-T+0", image, stdout=file, capture_output=False, text=False, timeout=7200)
     sums = image.with_name(f"{image.name}.sha256")

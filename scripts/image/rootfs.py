@@ -1,6 +1,6 @@
-"""An ext4 file system in a file: read, grown, written and read back by e2fsprogs, which needs no root and no mount.
+"""The ext4 partition, in a file, read and written by e2fsprogs without root rights and without a mount.
 
-debugfs tells no error by its exit status, so that what it wrote is compared, all of it.
+The exit status of debugfs does not show errors, so everything that it wrote is read back and compared.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LINK = re.compile(r'Fast link dest: "(.*)"')
 
 
 class Found(NamedTuple):
-    """What lies at a path: *type* is f, d or l; *target* is a link's."""
+    """A file (*type* f), a folder (d) or a link to *target* (l)."""
 
     type: str
     mode: int
@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 
 class RootFs:
-    """The file system in *path*; everything that is written to it bears one time, that of its last change before."""
+    """The file system in the file *path*. Everything written to it gets one time: that of its last change before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,13 +46,13 @@ class RootFs:
         if superblock[56:58] != b"\x53\xef":
             raise Failed("the root partition is not ext4")
         self.time = int(struct.unpack_from("<I", superblock, 48)[0])
-        # the second is e2fsck's own
+        # e2fsck reads a variable of its own
         clock = {"E2FSPROGS_FAKE_TIME": str(self.time), "E2FSCK_TIME": str(self.time)}
         self._environment = {**os.environ, **clock, "LC_ALL": "C"}
 
     @property
     def free(self) -> int:
-        """Bytes, without those kept for root's own processes."""
+        """The free bytes, without those kept for root."""
         with self.path.open("rb") as file:
             file.seek(1024)
             superblock = file.read(1024)
@@ -60,48 +60,49 @@ class RootFs:
         return int(max(0, free - reserved) * (1024 << block))
 
     def read(self, path: str) -> bytes:
-        """The file at *path*, empty if there is none; links are followed."""
+        """Return the content of the file at *path*, empty if there is none. Links are followed."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "file"
             for _ in range(8):
                 found = self._stat([path])[path]
                 if found is None or found.type != "l":
                     break
-                # usr merge, alternatives: one link after the other
+                # several links may follow each other: usr merge, alternatives
                 path = os.path.normpath(Path(path).parent / found.target)
             self._debugfs([f'dump "{path}" "{out}"'])
             return out.read_bytes() if out.exists() else b""
 
     def read_link(self, path: str) -> str:
-        """The last part of where the link at *path* points to."""
+        """Return the last part of the target of the link at *path*."""
         found = self._stat([path])[path]
         return Path(found.target).name if found else ""
 
     def exists(self, path: str) -> bool:
+        """Return whether there is anything at *path*."""
         return self._stat([path])[path] is not None
 
     def check(self) -> None:
-        """Fails unless it is in order."""
+        """Raise Failed if the file system has errors."""
         done = run("e2fsck", "-fn", self.path, check=False, env=self._environment, timeout=_SECONDS)
         if done.returncode:
-            raise Failed(f"the root file system is not in order: {done.stdout.strip().splitlines()[-1]}")
+            raise Failed(f"the root file system has errors: {done.stdout.strip().splitlines()[-1]}")
 
     def grow(self, size: int) -> None:
-        """Make it *size* bytes large."""
+        """Grow the file system to *size* bytes."""
         with self.path.open("r+b") as file:
             file.truncate(size)
-        # resize2fs wants to see it checked
+        # resize2fs refuses a file system that was not checked
         run("e2fsck", "-fp", self.path, check=False, env=self._environment, timeout=_SECONDS)
         run("resize2fs", self.path, env=self._environment, timeout=_SECONDS)
 
     def write(self, tree: Tree) -> None:
-        """Add *tree*, whose folders come before what is in them, and see that it is there."""
+        """Add *tree*, in which folders come before their content. Raises Failed unless it can be read back."""
         there = self._stat([str(path) for path in tree])
         commands: list[str] = []
         for path, entry in tree.items():
             found = there[str(path)]
             if found and (found.type == "d") != (not entry.content and not entry.target):
-                raise Failed(f"{path}: is in the base already, as another kind of file")
+                raise Failed(f"{path}: is in the base already, but not as the same kind of file")
             if found and found.type == "d":
                 continue
             commands += [f'rm "{path}"'] if found else []
@@ -110,10 +111,11 @@ class RootFs:
         self._compare(tree)
 
     def remove(self, paths: Iterable[str]) -> None:
+        """Remove the files at *paths*."""
         self._debugfs([f'rm "{path}"' for path in paths])
 
     def names(self, folder: str) -> list[str]:
-        """The names in *folder*."""
+        """Return the names in *folder*."""
         lines = self._debugfs([f'ls -p "{folder}"']).splitlines()
         names = [line.split("/")[5] for line in lines if line.count("/") >= 6]
         return sorted(set(names) - {".", ".."})
@@ -125,7 +127,7 @@ class RootFs:
             for number, (path, entry) in enumerate(files):
                 copy = Path(folder) / str(number)
                 if not copy.exists() or not entry.content or copy.read_bytes() != entry.content.read_bytes():
-                    raise Failed(f"{path}: was not written as it should; is the file system full?")
+                    raise Failed(f"{path}: was not written correctly; is the file system full?")
         there = self._stat([str(path) for path in tree])
         for path, entry in tree.items():
             found = there[str(path)]
@@ -133,14 +135,14 @@ class RootFs:
                 wanted = Found("l", 0o777, 0, 0, entry.target)
             else:
                 wanted = Found("f" if entry.content else "d", entry.mode, 0, 0, "")
-            # a folder of the base's keeps its mode and owner
+            # a folder of the base keeps its mode and owner
             if found != wanted and not (found and found.type == wanted.type == "d"):
                 raise Failed(f"{path}: is {found} and not {wanted}; is the file system full?")
 
     def _stat(self, paths: list[str]) -> dict[str, Found | None]:
-        """Of each path, None if it is not there: type, mode, user, group, target."""
+        """Return what is at each of *paths*, None if there is nothing."""
         text = self._debugfs([f'stat "{path}"' for path in paths])
-        # each command is echoed behind the prompt
+        # debugfs prints each command after its prompt
         answers = re.split(r"^debugfs: +stat .*$", text, flags=re.MULTILINE)[1:]
         if len(answers) != len(paths):
             raise Failed("debugfs did not answer")
@@ -157,7 +159,7 @@ class RootFs:
         return found
 
     def _target(self, path: str, answer: str) -> str:
-        """Where a link points to; one of 60 characters or more is kept as a file is."""
+        """Return the target of a link. One of 60 characters or more is stored like the content of a file."""
         if short := _LINK.search(answer):
             return short[1]
         with tempfile.TemporaryDirectory() as folder:
@@ -166,6 +168,7 @@ class RootFs:
             return out.read_text()
 
     def _debugfs(self, commands: list[str]) -> str:
+        """Run *commands* and return what debugfs prints."""
         with tempfile.NamedTemporaryFile("w") as script:
             script.write("".join(f"{command}\n" for command in commands))
             script.flush()
@@ -182,6 +185,7 @@ class RootFs:
 
 
 def _commands(path: PurePosixPath, entry: Entry) -> list[str]:
+    """Return the commands of debugfs that write *entry* to *path*."""
     if '"' in str(path):
         raise Failed(f"{path}: debugfs cannot write a name with a quotation mark")
     if entry.target:

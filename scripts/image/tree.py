@@ -1,4 +1,4 @@
-"""What build-image adds to a system: its files, by their absolute paths."""
+"""The files that build-image adds to a system, by their absolute paths."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from installer.artefact import Artefact
 
 _FILES = Path(__file__).with_name("files")
 _ETC_UNITS = PurePosixPath("/etc/systemd/system")
-# where the artefact and the .debs wait for the first boot
+# the folder of the artefact and the .debs until the first boot
 FIRST_BOOT = PurePosixPath("/var/lib/pi-cam-daemon-first-boot")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file with *content*, a path on this machine; or a link to *target*; or else a folder."""
+    """A file, whose content is in the file *content* on this machine; or a link to *target*; or else a folder."""
 
     mode: int = 0o755
     content: Path | None = None
@@ -29,7 +29,7 @@ Tree = dict[PurePosixPath, Entry]
 
 
 def system(artefact: Artefact, work: Path, signers: Path | None) -> Tree:
-    """An installed release as scripts/install leaves it, and what makes a card of it."""
+    """Return an installed release as scripts/install leaves it, and the additions of a card."""
     final = releases.RELEASES / artefact.release
     release = work / "release"
     releases.fill(release, artefact, final)
@@ -46,7 +46,7 @@ def system(artefact: Artefact, work: Path, signers: Path | None) -> Tree:
 
 
 def additions(systemd: Path, signers: Path | None) -> Tree:
-    """What only a card has, beside the release."""
+    """Return the files that a card has besides the release. *signers* has the keys that may sign updates."""
     tree: Tree = {
         PurePosixPath("/") / path.relative_to(_FILES / "root"): Entry(_mode(path), path)
         for path in sorted((_FILES / "root").rglob("*"))
@@ -67,7 +67,7 @@ def additions(systemd: Path, signers: Path | None) -> Tree:
 
 
 def first_boot(artefact: Path, debs: Path | None) -> Tree:
-    """What the first boot installs."""
+    """Return the files that the first boot installs: the artefact, and .debs from the folder *debs*."""
     unit = "pi-cam-daemon-first-boot.service"
     tree: Tree = {
         FIRST_BOOT / "artefact.tar.zst": Entry(0o644, artefact),
@@ -79,13 +79,13 @@ def first_boot(artefact: Path, debs: Path | None) -> Tree:
 
 
 def with_folders(tree: Tree) -> Tree:
-    """*tree*, each folder before what is in it."""
+    """Return *tree* with all folders, each before its content."""
     folders = {folder for path in tree for folder in path.parents if folder != PurePosixPath("/")}
     return dict(sorted([*((folder, Entry()) for folder in folders - tree.keys()), *tree.items()]))
 
 
 def size(tree: Tree) -> int:
-    """Bytes on the disk, generously."""
+    """Return the bytes that *tree* takes on the disk, rounded up."""
     block = 4096
     return sum(
         (entry.content.stat().st_size if entry.content else 0) // block * block + 2 * block for entry in tree.values()
@@ -93,7 +93,7 @@ def size(tree: Tree) -> int:
 
 
 def stage(tree: Tree, folder: Path) -> None:
-    """Write *tree* below *folder*, which is mounted."""
+    """Write *tree* below *folder*, where the file system is mounted."""
     for path, entry in with_folders(tree).items():
         place = folder / path.relative_to("/")
         if entry.target:

@@ -1,6 +1,13 @@
-"""What `scripts/install` does, and what an artefact and every installed release carry of it.
+"""The program `scripts/install`. An artefact and each installed release contain a copy of it.
 
-`commands` is the table of contents: install, rollback, uninstall, status. An `artefact` is what is installed, `build`
-makes one; `releases` lie side by side on the disk, and the `service` runs the one that is current. `machine` is apt
-and the rest of the system. Nothing beyond Python's own library: it runs where nothing is installed yet.
+It needs nothing but Python's own library, because it runs where nothing is installed yet.
+
+cli.py        the command line
+commands.py   install, rollback, uninstall, status, build-artefact
+build.py      make an artefact
+artefact.py   read and check an artefact
+zstd.py       decompress it
+releases.py   the releases side by side on the disk, and the link to the current one
+service.py    the units of the current release, and whether it serves
+machine.py    the host: commands, Python, apt
 """

@@ -1,11 +1,11 @@
-"""Builds what `install` installs: the project as a wheel and the wheels it needs, for hosts without a network.
+"""Building an artefact: the project as a wheel and the wheels it needs, for hosts without a network.
 
-A folder, or that folder as one .tar.zst:
+An artefact is a folder, or that folder as one .tar.zst:
 
     manifest.json   version; files {name: sha256}; targets {name: {python, architecture, wheels {name: sha256}, bytes}}
     install         the installer, with its package installer/
     systemd/        units, system user, udev rules
-    wheels/         repacked without compression, so that zstd sees what they hold: a quarter less to download
+    wheels/         repacked without compression: zstd then makes the artefact a quarter smaller
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from installer.machine import Failed, say
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _PROJECT = ("pi_cam_daemon", "pyproject.toml", "README.md", "LICENSE")
-# the least that a zip file can hold, so that the same sources give the same wheel
+# the earliest time that a zip file can hold; with one fixed time the same sources give the same wheel
 _EPOCH = 315532800
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
-# prints the requirements in force for one Python, of those on stdin; pip itself asks the running interpreter
+# prints those requirements on stdin that apply to a given Python; pip itself looks at the running interpreter
 _SELECT = """
 import sys
 from pip._vendor.packaging.requirements import Requirement
@@ -43,7 +43,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of host. *glibc*: the minor version of the oldest 2.x it has."""
+    """A kind of host. *glibc* is the minor version of its glibc 2.x."""
 
     python: str
     architecture: str
@@ -59,13 +59,14 @@ TARGETS = {
 
 
 def is_checkout(folder: Path) -> bool:
+    """Return whether *folder* is a checkout of the project."""
     return (folder / "pyproject.toml").exists()
 
 
 def build(folder: Path, targets: Iterable[str], wheel: Path | None) -> None:
     """Fill *folder* with an artefact of this checkout, or of the project's *wheel*, for *targets*."""
     if not is_checkout(_CHECKOUT):
-        raise Failed("that is built in a checkout: run its scripts/install")
+        raise Failed("an artefact is built in a checkout: run its scripts/install")
     (folder / WHEELS).mkdir(parents=True)
     for source in (_CHECKOUT / "scripts" / "install", _CHECKOUT / "scripts" / "installer", _CHECKOUT / "systemd"):
         if source.is_dir():
@@ -95,19 +96,19 @@ def build(folder: Path, targets: Iterable[str], wheel: Path | None) -> None:
 
 
 def pack(folder: Path, out: Path) -> None:
-    """The artefact in *folder* as one file, which appears when it is complete."""
+    """Pack the artefact in *folder* into the file *out*, which appears when it is complete."""
     if not shutil.which("zstd"):
         raise Failed("zstd is missing; sudo apt install zstd")
     part = out.with_name(f".{out.name}.{os.getpid()}")
-    # the manifest first: whoever reads knows what to take
+    # the manifest first: it tells the reader which files to take
     names = [MANIFEST, *FILES, WHEELS]
     same = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u+rwX,go=rX", f"--mtime=@{_EPOCH}"]
     tar = ["tar", *same, "--create", *names]
     try:
-        # 19 takes most of a minute for each target, and saves a tenth over the levels that take seconds
+        # level 19 takes most of a minute for each target, and saves a tenth compared to levels that take seconds
         environment = {"ZSTD_CLEVEL": "19", **os.environ}
         with part.open("xb") as file, subprocess.Popen(tar, cwd=folder, stdout=subprocess.PIPE) as packing:
-            zstd = subprocess.run(  # nosec B607  # whoever builds chooses the PATH
+            zstd = subprocess.run(  # nosec B607  # the person who builds chooses the PATH
                 ["zstd", "-q", "-T0"], stdin=packing.stdout, stdout=file, env=environment, check=False
             )
         if zstd.returncode or packing.returncode:
@@ -120,7 +121,7 @@ def pack(folder: Path, out: Path) -> None:
 
 
 class _Pip:
-    """A pip of its own: Debian's python3 has none."""
+    """A pip in a temporary virtual environment, because Debian's python3 has none."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -130,7 +131,8 @@ class _Pip:
         self._run([sys.executable, "-m", "venv", str(folder / "venv")])
 
     def wheel_of_checkout(self) -> Path:
-        # a copy: setuptools leaves build/ and egg-info in what it builds
+        """Build the project's wheel and return its path."""
+        # from a copy, because setuptools leaves build/ and egg-info in the sources
         copy = self._folder / "project"
         copy.mkdir()
         for name in _PROJECT:
@@ -142,7 +144,7 @@ class _Pip:
         return wheel
 
     def fetch(self, requires: str, target: Target) -> list[Path]:
-        """The wheels for *requires*, one requirement a line, those that a marker excludes left out."""
+        """Download the wheels for *requires*, one requirement a line with markers, and return their paths."""
         chosen = self._run([str(self._python), "-c", _SELECT, target.python], requires).split()
         tags = ["--implementation", "cp", "--python-version", target.python]
         tags += [f"--abi={abi}" for abi in (f"cp{target.python.replace('.', '')}", "abi3", "none")]
@@ -150,10 +152,10 @@ class _Pip:
         tags += [f"--platform=manylinux2014_{target.machine}"]
         found = self._wheels("download", "--no-deps", *tags, *chosen)
         sources = [path for path in found if path.suffix != ".whl"]
-        # the pure Python that is published as source only
+        # projects that publish only sources: they are built here, which works for pure Python
         built = self._wheels("wheel", "--no-deps", "--use-pep517", *map(str, sources)) if sources else []
         if foreign := [path.name for path in built if not path.name.endswith("-none-any.whl")]:
-            raise Failed(f"{', '.join(foreign)}: built for this machine only, and there is none for others")
+            raise Failed(f"{', '.join(foreign)}: there is no wheel for that target, and it cannot be built here")
         return [path for path in found if path.suffix == ".whl"] + built
 
     def _wheels(self, verb: str, *arguments: str) -> list[Path]:
@@ -173,7 +175,7 @@ class _Pip:
 
 
 def _metadata(wheel: Path) -> tuple[str, str]:
-    """The version and the requirements of the project's *wheel*."""
+    """Return the version and the requirements of the project's *wheel*."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
@@ -188,12 +190,12 @@ def _metadata(wheel: Path) -> tuple[str, str]:
 
 
 def _repack(wheel: Path, folder: Path) -> Path:
-    """*wheel* without compression, in *folder*."""
+    """Write *wheel* without compression into *folder*, and return its path there."""
     new = folder / WHEELS / wheel.name
     with zipfile.ZipFile(wheel) as packed, zipfile.ZipFile(new, "w") as unpacked:
         for name in sorted(packed.namelist()):
             if ".data/" in name:
-                raise Failed(f"{wheel.name}: holds {name}, which the installer does not know where to put")
+                raise Failed(f"{wheel.name}: contains {name}, which the installer cannot install")
             if not name.endswith("/"):
                 unpacked.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), packed.read(name))
     return new

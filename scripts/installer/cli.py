@@ -13,13 +13,13 @@ from installer import commands
 from installer.machine import PYTHON, Failed, say
 from installer.releases import CONFIG
 
-# a Zero 2 W takes many to start
+# a Zero 2 W needs long to start
 _HEALTH_SECONDS = 90.0
 _SETTLE_SECONDS = 3.0
 
 
 def main(doc: str) -> int:
-    """The exit status; *doc*: what the program says of itself."""
+    """Run the command line and return the exit status. *doc* is the text for --help."""
     summary, _, usage = doc.partition("\n")
     parser = argparse.ArgumentParser(
         "install", description=summary, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -27,31 +27,31 @@ def main(doc: str) -> int:
     )  # fmt: skip
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--from", metavar="SOURCE", type=Path, dest="source", help="an artefact, a wheel or a checkout")
-    what.add_argument("--rollback", action="store_true", help="let the release before serve again")
+    what.add_argument("--rollback", action="store_true", help="go back to the previous release")
     what.add_argument("--uninstall", action="store_true", help=f"remove everything but {CONFIG}")
-    what.add_argument("--status", action="store_true", help="show releases, unit and health")
-    what.add_argument("--build-artefact", metavar="OUT.tar.zst", type=Path, dest="out", help="make an artefact")
+    what.add_argument("--status", action="store_true", help="show the releases, the units and their health")
+    what.add_argument("--build-artefact", metavar="OUT.tar.zst", type=Path, dest="out", help="build an artefact")
     parser.add_argument("--purge", action="store_true", help=f"with --uninstall: remove {CONFIG} too")
     parser.add_argument("--for", metavar="TARGET,...", dest="targets", help="with --build-artefact: only for these")
-    parser.add_argument("--no-apt", action="store_true", help="install no Debian package")
-    parser.add_argument("--no-downgrade", action="store_true", help="refuse a version older than the one that serves")
+    parser.add_argument("--no-apt", action="store_true", help="do not install Debian packages")
+    parser.add_argument("--no-downgrade", action="store_true", help="refuse a version older than the current one")
     parser.add_argument(
         "--health-seconds", metavar="N", type=float, default=_HEALTH_SECONDS,
-        help=f"how long a release may take to serve; {_HEALTH_SECONDS:.0f}",
+        help=f"seconds within which a release has to serve; default {_HEALTH_SECONDS:.0f}",
     )  # fmt: skip
     parser.add_argument(
         "--settle-seconds", metavar="N", type=float, default=_SETTLE_SECONDS,
-        help=f"how long it then has to go on serving; {_SETTLE_SECONDS:.0f}",
+        help=f"seconds for which it then has to go on serving; default {_SETTLE_SECONDS:.0f}",
     )  # fmt: skip
     options = parser.parse_args()
     if (options.purge and not options.uninstall) or (options.targets and not options.out):
         parser.error("--purge goes with --uninstall, and --for with --build-artefact")
-    # a connection that breaks or a shutdown in the middle goes back to what served before, as Ctrl-C does
+    # after a broken connection or a shutdown the previous release serves again, as after Ctrl-C
     for number in commands.INTERRUPTIONS:
         signal.signal(number, signal.default_int_handler)
     os.umask(0o022)
     try:
-        return _obey(options)
+        return _dispatch(options)
     except Failed as error:
         say(str(error))
     except OSError as error:
@@ -59,11 +59,11 @@ def main(doc: str) -> int:
         hint = "; make room, and install again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         say(reason + hint)
     except KeyboardInterrupt:
-        say("interrupted; --status tells what serves")
+        say("interrupted; --status shows which release is current")
     return 1
 
 
-def _obey(options: argparse.Namespace) -> int:
+def _dispatch(options: argparse.Namespace) -> int:
     if options.out:
         commands.build_artefact(options.out, options.targets.split(",") if options.targets else [])
         return 0
@@ -73,7 +73,7 @@ def _obey(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise Failed(f"run it as root: sudo {again}")
     if not Path("/etc/debian_version").exists():
-        raise Failed("this is neither Debian nor Raspberry Pi OS; scripts/run works on other systems")
+        raise Failed("this is neither Debian nor Raspberry Pi OS; on other systems use scripts/run")
     if os.path.realpath(sys.executable) != os.path.realpath(PYTHON):
         raise Failed(f"run it with the system's Python: sudo {PYTHON} {again}")
     health = commands.Health(options.health_seconds, options.settle_seconds)

@@ -1,4 +1,4 @@
-"""What can be asked of the installer: install, rollback, uninstall, status, build an artefact."""
+"""The commands of the installer: install, rollback, uninstall, status, build-artefact."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from installer.releases import (
     CURRENT,
     RELEASES,
     ROOT,
+    check_room,
     current,
     history,
     is_older,
     lock,
-    make_room,
     scratch,
     smoke,
     stage,
@@ -31,25 +31,30 @@ from installer.releases import (
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 USER = "pi-cam-daemon"
-# what the units make while they run
+# the units write pi-cam-daemon* in these folders
 _LEFTOVERS = ("/var/lib", "/run", "/var/cache", "/var/log", "/var/tmp")
-# where `install` and this package are: in a checkout's scripts, in an artefact, or in an installed release
+# the folder with `install` and this package: a checkout's scripts, an artefact, or an installed release
 _HERE = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class Health:
-    """A release has to serve within *seconds* for *settle* seconds."""
+    """The health check: a release has to serve within *seconds*, and then for *settle* seconds."""
 
     seconds: float
     settle: float
 
 
 def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> None:
+    """Install *source* and let it serve. If it does not pass the health check, go back to the previous release.
+
+    *apt* installs missing Debian packages. Without *downgrade* a version older than the current one is refused.
+    """
+
     def admit(artefact: Artefact) -> None:
         if not downgrade and is_older(artefact.release, current()):
             raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
-        make_room(artefact.size)
+        check_room(artefact.size)
 
     with lock():
         RELEASES.mkdir(exist_ok=True)
@@ -62,7 +67,7 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> 
             stage(artefact)
         release = artefact.release
         others = [entry for entry in before if entry != release]
-        # a release that was made current by an installation that was killed has yet to prove itself
+        # if a killed installation made the release current, it has not passed its health check yet
         proven = bool(before) and before[-1] == current() == release
         say(f"checking {release}" if proven else f"switching to {release}")
         try:
@@ -78,7 +83,7 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> 
 
 
 def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
-    """The artefact *source*, or one made of the wheel or checkout *source*, in *folder*, if *admit* lets it in."""
+    """Return the artefact *source*, or build one in *folder* from the wheel or checkout *source*."""
     if source is None:
         source = _HERE if (_HERE / MANIFEST).exists() else _HERE.parent
         if not build.is_checkout(source) and source != _HERE:
@@ -103,8 +108,8 @@ def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artef
 
 
 def _fall_back(releases: list[str], services: list[str], health: Health, error: BaseException) -> NoReturn:
-    """Let the last of *releases* serve again, and tell why."""
-    # a terminal that is closed sends more than one
+    """Let the last of *releases* serve again. Raise Failed with the reason, *error*, and how that went."""
+    # a terminal that is closed sends more than one signal
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
@@ -116,17 +121,20 @@ def _fall_back(releases: list[str], services: list[str], health: Health, error: 
     try:
         service.activate(releases[-1], services, max(health.seconds, 30.0), health.settle, force=True)
     except (Failed, OSError) as other:
-        raise Failed(f"{reason}\ninstall: {releases[-1]}, which served before, does not either: {other}") from None
+        raise Failed(
+            f"{reason}\ninstall: {releases[-1]}, which served before, does not serve either: {other}"
+        ) from None
     raise Failed(f"{reason}\ninstall: went back to {releases[-1]}, which serves")
 
 
 def rollback(health: Health) -> None:
+    """Let the previous release serve again."""
     if not ROOT.exists():
         raise Failed("pi-cam-daemon is not installed")
     with lock():
         sweep()
         releases, services = history(), service.units()
-        # what is current after an installation was killed has not served
+        # after a killed installation the current release is not in the history
         earlier = releases[: releases.index(current())] if current() in releases else releases
         if not earlier:
             raise Failed("there is no release before this one to go back to")
@@ -144,7 +152,7 @@ def rollback(health: Health) -> None:
 
 
 def uninstall(purge: bool) -> None:
-    # whatever is left: an uninstallation that was killed is carried on with
+    """Remove everything but the configuration, and with *purge* that too. It may run again after it was killed."""
     with lock():
         service.withdraw()
         for parent in _LEFTOVERS:
@@ -155,7 +163,7 @@ def uninstall(purge: bool) -> None:
         if purge:
             for path in [CONFIG, *Path("/etc/systemd/system").glob("pi-cam-daemon*.d")]:
                 remove(path)
-        # what uninstalls goes last: with it, somebody carries on where this one was killed
+        # the installer goes last: it is needed to run again
         release = RELEASES / current()
         needed = [release / "install", release / "installer", release, RELEASES, CURRENT]
         for path in [*release.glob("*"), *RELEASES.glob("*"), *ROOT.glob("*")]:
@@ -166,14 +174,14 @@ def uninstall(purge: bool) -> None:
 
 
 def status() -> bool:
-    """Print what is installed; whether it serves."""
+    """Print what is installed, and return whether it serves."""
     releases = history()
     if not current():
         print("not installed")
         return False
     print(f"release   {current()}")
     if current() not in releases:
-        print("          the installation of it was interrupted: install again, or --rollback")
+        print("          its installation was interrupted: install again, or --rollback")
     print(f"before    {' '.join(name for name in reversed(releases) if name != current()) or 'none'}")
     if not has_systemd():
         print("unit      systemd does not run here")
@@ -188,9 +196,10 @@ def status() -> bool:
 
 
 def build_artefact(out: Path, targets: Sequence[str]) -> None:
+    """Build an artefact of this checkout for *targets*, or for all, and pack it into the file *out*."""
     targets = targets or list(build.TARGETS)
     if unknown := set(targets) - set(build.TARGETS):
-        raise Failed(f"{', '.join(sorted(unknown))}: no such target; there are {', '.join(build.TARGETS)}")
+        raise Failed(f"{', '.join(sorted(unknown))}: no such target; accepted: {', '.join(build.TARGETS)}")
     if not out.parent.is_dir():
         raise Failed(f"{out.parent}: no such folder")
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-") as folder:

@@ -1,4 +1,4 @@
-"""The machine that is installed on: its commands, its Python, apt."""
+"""The host: its commands, its Python, apt."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from typing import Any
 # picamera2 and libcamera are bound to this Python, so no other will do
 PYTHON = "/usr/bin/python3"
 _COMMAND_SECONDS = 120.0
-# a Zero 2 W with a slow card, and another apt that is waited for
+# for a Zero 2 W with a slow card, and for another apt that has to end first
 _APT_SECONDS = 3600.0
 
 
 class Failed(Exception):
-    """The message is what the user reads: what is wrong, and what to do."""
+    """An expected failure. The message tells the user what is wrong and what to do."""
 
 
 def say(text: str) -> None:
+    """Print *text* on standard error, after the name of the program."""
     try:
         print(f"{Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
     except OSError:
-        # Whoever listened is gone, a broken connection for one: no reason to stop half-way. What is left in the buffer
-        # would fail again at the end, and Python make an exit status of its own of that.
+        # Nobody reads it any more, for instance after a broken connection: go on. The rest of the buffer goes to
+        # /dev/null, or Python would fail on it at the end and return another exit status.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def run(
     *argv: str | Path, check: bool = True, timeout: float = _COMMAND_SECONDS, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A command to its end; where it has to succeed, Failed bears the end of what it said."""
+    """Run a command to its end. Raises Failed with its last lines, unless it succeeds or *check* is False."""
     options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace", **more}
     try:
         done: subprocess.CompletedProcess[str] = subprocess.run(argv, check=False, timeout=timeout, **options)
     except OSError as error:
         raise Failed(f"{argv[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(map(str, argv))}: no end after {timeout:.0f} s") from None
+        raise Failed(f"{' '.join(map(str, argv))}: took longer than {timeout:.0f} s") from None
     if check and done.returncode:
         said = "; ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-3:])
         raise Failed(f"{' '.join(map(str, argv))}: {said or f'exit status {done.returncode}'}")
@@ -48,19 +49,20 @@ def run(
 
 
 def has_systemd() -> bool:
-    """False in a chroot, where an image is made: everything is put in place there, and nothing is started."""
+    """Return whether systemd runs. It does not in the chroot of an image, where files are installed only."""
     return Path("/run/systemd/system").is_dir()
 
 
 def is_pi() -> bool:
-    # rpi-issue: Raspberry Pi OS, also while an image of it is made on another machine
+    """Return whether this is a Raspberry Pi."""
+    # Raspberry Pi OS has rpi-issue, also in a chroot on another machine
     model = Path("/proc/device-tree/model")
     return Path("/etc/rpi-issue").exists() or (model.exists() and "Raspberry Pi" in model.read_text())
 
 
 @dataclass(frozen=True)
 class Host:
-    """What a release has to suit: *python* such as 3.11, *architecture* such as arm64, a numpy of apt's or none."""
+    """The host as a release must fit it: *python* such as 3.11, *architecture* such as arm64, numpy from apt or not."""
 
     python: str
     architecture: str
@@ -68,20 +70,21 @@ class Host:
 
 
 def this_host() -> Host:
+    """Return the host that runs this."""
     python, architecture = "{}.{}".format(*sys.version_info), run("dpkg", "--print-architecture").stdout.strip()
     has_numpy = run(PYTHON, "-I", "-c", "import numpy", check=False).returncode == 0
     return Host(python, architecture, has_numpy)
 
 
 def apt_install(*packages: str) -> None:
-    """Those of *packages* that are missing."""
+    """Install those of *packages* that are missing. Raises Failed if apt cannot."""
     query = ("dpkg-query", "-W", "-f", "${Status}")
     missing = [name for name in packages if "ok installed" not in run(*query, name, check=False).stdout]
     if not missing:
         return
     say(f"apt: installing {' '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # another apt, such as unattended-upgrades, is waited for; nobody is there to be asked about a changed file
+    # wait for another apt, such as unattended-upgrades; keep changed files of /etc without asking
     options = ("-y", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
     apt = ("apt-get", *options, "--no-install-recommends", "install", *missing)
     if run(*apt, check=False, env=environment, timeout=_APT_SECONDS).returncode == 0:
@@ -95,7 +98,7 @@ def apt_install(*packages: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Whatever it is, if it is there."""
+    """Remove the file, link or folder at *path*, if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

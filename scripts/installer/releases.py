@@ -1,4 +1,4 @@
-"""The releases on the disk, side by side, and the link that says which one is current."""
+"""The releases on the disk, side by side, and the link to the current one."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ ROOT = Path("/opt/pi-cam-daemon")
 RELEASES = ROOT / "releases"
 CURRENT = ROOT / "current"
 CONFIG = Path("/etc/pi-cam-daemon")
-# one release a line, those that passed their health check, oldest first
+# the releases that passed their health check, one a line, oldest first
 HISTORY = ROOT / "history"
 KEPT = 3
 _SPARE_BYTES = 50_000_000
-# only for what never ends: in an image that is made on a PC every instruction is emulated
+# long, because in the chroot of an image on a PC every instruction is emulated
 _SMOKE_SECONDS = 600.0
 
 
 @contextlib.contextmanager
 def lock() -> Iterator[None]:
-    """One installation at a time. The lock is on the folder itself: no file of it can be left behind."""
+    """Let one installation run at a time. The folder itself is locked, so that no lock file can be left behind."""
     ROOT.mkdir(exist_ok=True)
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # an uninstallation may have removed it just before it was locked
+        # an uninstallation may have removed the folder just before it was locked
         if not ROOT.exists() or not os.path.samestat(os.fstat(folder), ROOT.stat()):
             raise BlockingIOError
         yield
     except BlockingIOError:
-        raise Failed("another installation is running; wait for its end") from None
+        raise Failed("another installation is running; wait until it has ended") from None
     finally:
         os.close(folder)
 
 
 def history() -> list[str]:
-    """The releases that can be gone back to, oldest first."""
+    """Return the releases that passed their health check and are still there, oldest first."""
     lines = HISTORY.read_text(errors="replace").split() if HISTORY.exists() else []
     return [release for release in lines if (RELEASES / release).is_dir()]
 
 
 def write_history(releases: list[str]) -> None:
+    """Keep the last of *releases* as the history."""
     part = HISTORY.with_suffix(".new")
     part.write_text("".join(f"{release}\n" for release in releases[-KEPT:]))
     os.sync()
@@ -61,12 +62,12 @@ def write_history(releases: list[str]) -> None:
 
 
 def current() -> str:
-    """The release that the link points to, empty where there is none."""
+    """Return the release that the link points to, empty if there is none."""
     return CURRENT.readlink().name if CURRENT.is_symlink() else ""
 
 
 def is_older(release: str, than: str) -> bool:
-    """Whether the version of *release* comes before that of the other, by their leading numbers; 1.0 is 1."""
+    """Return whether *release* has a lower version than *than*. The leading numbers count; 1.0 equals 1."""
 
     def numbers(name: str) -> list[int]:
         found = [int(number) for number in re.split(r"[^0-9.]", name)[0].split(".") if number]
@@ -78,41 +79,41 @@ def is_older(release: str, than: str) -> bool:
 
 
 def switch(release: str) -> None:
-    """Make *release* current, in one step: whoever looks finds the one or the other."""
+    """Make *release* current, in one step."""
     part = CURRENT.with_suffix(".new")
     part.unlink(missing_ok=True)
     part.symlink_to(Path("releases") / release)
-    # all of the release is on the disk before anything points to it
+    # the whole release is on the disk before the link points to it
     os.sync()
     part.replace(CURRENT)
 
 
 def sweep() -> None:
-    """Remove what is no longer needed: older releases, those that never served, what a killed installation left."""
+    """Remove older releases, those that never served, and what a killed installation left."""
     for release in RELEASES.glob("[!.]*"):
         if release.name not in (*history(), current()):
-            # out of the way in one step: half a release must not pass for one
+            # rename first, in one step: half a release must not be taken for a whole one
             release.rename(RELEASES / f".old-{release.name}")
     for stale in [*RELEASES.glob(".*"), CURRENT.with_suffix(".new"), HISTORY.with_suffix(".new")]:
-        # what a killed installation had started may still write into it; the next one removes it then
+        # a process of a killed installation may still write into it; the next sweep removes it
         with contextlib.suppress(OSError):
             remove(stale)
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on the disk of the releases, which `sweep` removes if nobody else did."""
+    """Make a temporary folder on the disk of the releases. `sweep` removes it if this process is killed."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=RELEASES, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 def room(size: int) -> int:
-    """Bytes that an installation of wheels of *size* bytes wants free: packed, unpacked and with their bytecode."""
+    """Return the bytes to install wheels of *size* bytes: packed, unpacked, and with their bytecode."""
     return size * 5 // 2 + _SPARE_BYTES
 
 
-def make_room(size: int) -> None:
-    """Refuse wheels of *size* bytes that the disk cannot take."""
+def check_room(size: int) -> None:
+    """Raise Failed unless the disk has room for wheels of *size* bytes."""
     need = room(size)
     free = shutil.disk_usage(RELEASES).free
     if free < need:
@@ -120,7 +121,7 @@ def make_room(size: int) -> None:
 
 
 def stage(artefact: Artefact) -> None:
-    """Make the release, complete and tried, beside the others."""
+    """Make the release of *artefact* beside the others, and test it. Do nothing if it is there and works."""
     final = RELEASES / artefact.release
     if final.is_dir():
         try:
@@ -142,25 +143,25 @@ def stage(artefact: Artefact) -> None:
 
 
 def fill(new: Path, artefact: Artefact, final: Path) -> None:
-    """A virtual environment with what is in *artefact*, in *new*, that is going to be *final*."""
+    """Make a virtual environment with the content of *artefact* in *new*, which is renamed to *final* later."""
     packages = new / "lib" / f"python{artefact.host.python}" / "site-packages"
     packages.mkdir(parents=True)
-    # all that makes a virtual environment; python3-venv would bring pip, and paths that end with the renaming
+    # a virtual environment needs no more; python3-venv would add pip, and paths that are wrong after the renaming
     (new / "pyvenv.cfg").write_text(f"home = {Path(PYTHON).parent}\ninclude-system-site-packages = true\n")
     (new / "bin").mkdir()
     (new / "bin" / "python").symlink_to(PYTHON)
     for wheel in artefact.wheels:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)
-    # another Python would not take this one's
+    # only if the target has this Python, because the bytecode is for one version
     if artefact.host.python == "{}.{}".format(*sys.version_info):
-        # in this process: nothing goes on after it was killed; a release is never changed, so nothing is to be compared
+        # in this process, so that nothing goes on after a kill; without a check, because a release never changes
         compileall.compile_dir(
             packages, quiet=2, rx=re.compile("/tests/"), stripdir=new, prependdir=final,
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )  # fmt: skip
     command = new / "bin" / "pi-cam-daemon"
-    # -s: nothing of the home of whoever runs it
+    # -s: no packages from the user's home
     command.write_text(
         f"#!{final}/bin/python -sP\nimport sys\n\nfrom pi_cam_daemon.cli import main\n\nsys.exit(main())\n"
     )
@@ -172,8 +173,8 @@ def fill(new: Path, artefact: Artefact, final: Path) -> None:
 
 
 def smoke(release: Path) -> None:
-    """What can be known before anything is touched: it runs, takes the configuration and makes pictures."""
-    # as the service will have it: nothing of the environment of whoever installs
+    """Test *release* before the service is touched: it starts, accepts the configuration and makes a picture."""
+    # as in the service: without the Python settings of the person who installs
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with scratch() as folder:
 

@@ -1,4 +1,4 @@
-"""The service of the current release: its files in the system, its units, whether it serves."""
+"""The service of the current release: its files in the system, its units, and their health."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from installer.releases import CURRENT, RELEASES, current, history, switch
 
 UNIT = "pi-cam-daemon.service"
 COMMAND = Path("/usr/local/bin/pi-cam-daemon")
-# where systemd and udev look for what an administrator installs; /etc stays free for what overrides it
+# systemd and udev look here for local packages; files in /etc override these
 _LIB = Path("/usr/local/lib")
 UNITS = _LIB / "systemd" / "system"
 _FOLDERS = {name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")}
@@ -23,7 +23,7 @@ _ETC = Path("/etc/systemd/system")
 
 
 def _place(source: Path, target: Path) -> bool:
-    """Put a file where it belongs; False if it is there already."""
+    """Copy *source* to *target* in one step. Return False if it is there already."""
     content = source.read_bytes()
     if target.exists() and target.read_bytes() == content:
         return False
@@ -39,7 +39,7 @@ def _place(source: Path, target: Path) -> bool:
 
 
 def places(systemd: Path) -> dict[Path, Path]:
-    """The files of a release's *systemd* that belong elsewhere: from their places to themselves."""
+    """Return the files of a release's folder *systemd* by the paths to which they are copied."""
     units = {UNITS / path.name: path for path in systemd.glob("pi-cam-daemon*.*") if path.is_file()}
     others = {
         folder / path.name: path
@@ -50,7 +50,7 @@ def places(systemd: Path) -> dict[Path, Path]:
 
 
 def _integrate() -> bool:
-    """Tell the system about the current release; False if its files were there."""
+    """Install the files of the current release. Return False if all were there already."""
     files = places(CURRENT / "systemd")
     changed = [target for target, source in files.items() if _place(source, target)]
     for folder in (UNITS, *_FOLDERS.values()):
@@ -62,15 +62,15 @@ def _integrate() -> bool:
         COMMAND.parent.mkdir(parents=True, exist_ok=True)
         COMMAND.symlink_to(CURRENT / "bin" / "pi-cam-daemon")
     elif not _command_is_ours():
-        say(f"{COMMAND} is not this program's; left alone")
+        say(f"{COMMAND} is not this program's; it is not replaced")
     for path in files:
         if path.parent == _FOLDERS["sysusers.d"]:
             run("systemd-sysusers", path)
-        # a link is a unit that was masked, and is left so
+        # a link is a masked unit, which stays masked
         if path.parent == UNITS and (_ETC / path.name).is_file() and not (_ETC / path.name).is_symlink():
-            say(f"{_ETC / path.name} takes the place of the release's own; remove it, or keep to it")
+            say(f"{_ETC / path.name} overrides the release's own unit; remove it unless that is intended")
     if has_systemd():
-        # also where nothing has changed now: an installation that was killed may not have come to it
+        # also if nothing has changed: a killed installation may not have reached this
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "systemd-modules-load.service", check=False)
         if shutil.which("udevadm"):
@@ -84,9 +84,9 @@ def _command_is_ours() -> bool:
 
 
 def units() -> list[str]:
-    """The services that an installation has to keep running: what runs, and what is to run after a boot."""
+    """Return the services that an installation keeps running: those that run, and the main one if it is enabled."""
     chosen = []
-    # what its owner has switched off stays so, for instance where there are only instances
+    # a disabled unit stays disabled, for instance if there are only instances
     if not history() or run("systemctl", "is-enabled", UNIT, check=False).returncode == 0:
         chosen.append(UNIT)
     if has_systemd():
@@ -97,31 +97,32 @@ def units() -> list[str]:
 
 
 def activate(release: str, services: list[str], seconds: float, settle: float, force: bool = False) -> None:
-    """Let *release* serve, and see that it does: each of *services* for *settle* seconds, within *seconds*."""
+    """Let *release* serve. Raises Failed unless each of *services* serves within *seconds*, for *settle* seconds."""
     if current() != release:
         switch(release)
     changed = _integrate()
     if not history():
         run("systemctl", "enable", UNIT)
     if not has_systemd():
-        say("systemd does not run here: the service starts at the next boot")
+        say("systemd does not run here; the service starts at the next boot")
         return
     for unit in services:
         if changed or force or problem_of(unit):
-            # a job that waits would wait for systemd's time and not for ours
+            # --no-block: systemctl would wait as long as systemd does, not *seconds*
             run("systemctl", "reset-failed", unit, check=False)
             run("systemctl", "--no-block", "restart", unit)
         _check_health(unit, seconds, settle)
 
 
 def show(unit: str) -> dict[str, str]:
+    """Return properties of *unit* as `systemctl show` has them."""
     names = "ActiveState,SubState,Job,MainPID,NRestarts,StatusText"
     lines = run("systemctl", "show", "-p", names, unit).stdout.splitlines()
     return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
 def _listening(pid: int) -> list[tuple[str, int]]:
-    """Where a process listens, whatever its configuration or a socket unit made of it: addresses to reach it at."""
+    """Return the addresses at which a process can be reached. The kernel knows them, even with a socket unit."""
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -133,7 +134,7 @@ def _listening(pid: int) -> list[tuple[str, int]]:
             # 0A: listening
             if state == "0A" and f"socket:[{inode}]" in sockets:
                 digits, _, port = local.partition(":")
-                # in words of the machine's byte order
+                # 32-bit words in the machine's byte order
                 words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
                 address = ipaddress.ip_address(b"".join(words))
                 if address.is_unspecified:
@@ -143,7 +144,7 @@ def _listening(pid: int) -> list[tuple[str, int]]:
 
 
 def _answers(pid: int) -> str:
-    """Ask the server whether it lives; empty if so, else what is wrong."""
+    """Ask the server for /livez. Return what is wrong, empty if it answers."""
     problem = "it does not listen"
     for address, port in _listening(pid):
         connection = http.client.HTTPConnection(address, port, timeout=5)
@@ -153,7 +154,7 @@ def _answers(pid: int) -> str:
         except (OSError, http.client.HTTPException) as error:
             problem = f"http://{address}:{port}/livez: {error or type(error).__name__}"
         else:
-            # on an address of this machine that it may not ask itself; only a server that lives refuses
+            # 403: this address of the machine is not allowed, but the server answers
             if status in (http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN):
                 return ""
             problem = f"http://{address}:{port}/livez answers {status}"
@@ -163,7 +164,7 @@ def _answers(pid: int) -> str:
 
 
 def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
-    """Why *unit* does not serve the current release now, empty if it does. Who is not root learns systemd's view."""
+    """Return why *unit* does not serve the current release, empty if it does. Only root can ask the server itself."""
     state = state or show(unit)
     if state["ActiveState"] != "active":
         return f"{unit} is {state['ActiveState']} ({state['SubState']})"
@@ -180,7 +181,10 @@ def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
 
 
 def _check_health(unit: str, seconds: float, settle: float) -> None:
-    """Wait until *unit* serves, and has for a while. A missing camera is fine, not answering is not."""
+    """Wait until *unit* has served for *settle* seconds. It serves if it answers, even without a camera.
+
+    Raises Failed if it ends, or does not serve within *seconds*.
+    """
     deadline = time.monotonic() + seconds
     restarts = int(show(unit)["NRestarts"])
     served: tuple[str, float] | None = None
@@ -194,20 +198,20 @@ def _check_health(unit: str, seconds: float, settle: float) -> None:
         elif time.monotonic() - served[1] >= settle:
             return
         if state["ActiveState"] == "failed" or int(state["NRestarts"]) > restarts:
-            raise Failed(f"{unit} ended by itself{_last_words(unit)}")
+            raise Failed(f"{unit} ended by itself{_last_log_lines(unit)}")
         if problem and time.monotonic() > deadline:
-            raise Failed(f"{unit} does not serve after {seconds:.0f} s: {problem}{_last_words(unit)}")
+            raise Failed(f"{unit} does not serve after {seconds:.0f} s: {problem}{_last_log_lines(unit)}")
         time.sleep(0.25)
 
 
-def _last_words(unit: str) -> str:
-    # its own, without what systemd says of it
-    words = run("journalctl", "-q", f"_SYSTEMD_UNIT={unit}", "-n", "5", "-o", "cat", check=False)
-    return "".join(f"\n    {line}" for line in words.stdout.splitlines())
+def _last_log_lines(unit: str) -> str:
+    """Return the last lines that the service logged, without those of systemd about it."""
+    done = run("journalctl", "-q", f"_SYSTEMD_UNIT={unit}", "-n", "5", "-o", "cat", check=False)
+    return "".join(f"\n    {line}" for line in done.stdout.splitlines())
 
 
 def withdraw() -> None:
-    """Stop the service, and take out of the system what `activate` put there."""
+    """Stop the service, and remove what `activate` installed."""
     wants = _ETC.glob("*.wants/pi-cam-daemon*")
     for unit in sorted({UNIT, *(link.name for link in wants)}):
         run("systemctl", "disable", unit, check=False)
@@ -216,7 +220,7 @@ def withdraw() -> None:
     for folder in (UNITS, *_FOLDERS.values()):
         for path in folder.glob("*pi-cam-daemon*"):
             path.unlink()
-        # a folder that was made for one file
+        # also the folder, if it is empty now
         with contextlib.suppress(OSError):
             folder.rmdir()
             if folder.parent != _LIB:

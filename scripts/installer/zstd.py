@@ -1,4 +1,4 @@
-"""Reads what zstd compressed. dpkg brings the library to every Debian, and nothing brings the command."""
+"""Decompression with libzstd, which every Debian has for dpkg. The command zstd may be missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Buffer(ctypes.Structure):
 
 
 class ZstdReader(io.RawIOBase):
-    """What *file* holds, as a stream; ValueError where it is not zstd's or is damaged."""
+    """The decompressed content of *file* as a stream. Reading raises ValueError if it is damaged or not zstd's."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class ZstdReader(io.RawIOBase):
                 self._in.size, self._in.position = len(data), 0
             code = self._library.ZSTD_decompressStream(self._stream, ctypes.byref(out), ctypes.byref(self._in))
             if self._library.ZSTD_isError(ctypes.c_size_t(code)):
-                raise ValueError("zstd cannot read it")
+                raise ValueError("it cannot be decompressed by zstd")
         return int(out.position)
 
     def close(self) -> None:

@@ -52,7 +52,7 @@ def test_the_login_screen_tells_the_address(first_boot: Running) -> None:
 def test_the_status_file_tells_the_addresses_and_the_camera(first_boot: Running) -> None:
     text = status(first_boot.machine)
     assert "http://10.0.2.15:8000/" in text and "http://picam-123456.local:8000/" in text
-    assert "Test picture, 320x240" in text and "in force as in pi-cam.toml" in text
+    assert "Test picture, 320x240" in text and "in use as in pi-cam.toml" in text
 
 
 def test_nobody_can_log_in_and_ssh_is_off(first_boot: Running) -> None:
@@ -132,7 +132,7 @@ def test_settings_edited_on_a_pc_are_in_force_after_the_next_boot(offline: Runni
     status(pi)
     pi.sh("sync -f /boot/firmware")
     (text,) = machine.boot_files(offline.card, "pi-cam-status.txt")
-    assert "in force as in pi-cam.toml.txt" in text and "pi-cam.toml does not count beside" in text
+    assert "in use as in pi-cam.toml.txt" in text and "pi-cam.toml is ignored because there is" in text
 
     # now one that is wrong: the last good one stays, and the card says so
     path = "/boot/firmware/pi-cam.toml.txt"
@@ -143,7 +143,7 @@ def test_settings_edited_on_a_pc_are_in_force_after_the_next_boot(offline: Runni
     assert "rotation = 90" in pi.sh("pi-cam-daemon config")
     text = status(pi)
     assert "pi-cam.toml.txt: video.rotation: 91 cannot be used" in text
-    assert "The last settings that were right are in force" in text
+    assert "The last correct settings are in use" in text
     pi.sh(f"cp /root/right {path}")
 
 

@@ -143,7 +143,7 @@ def test_another_release_of_raspberry_pi_os_is_refused(base: Path, tmp_path: Pat
 
 def test_a_file_system_that_is_not_in_order_is_refused(base: Path, tmp_path: Path) -> None:
     debugfs(base, "clri /usr/lib/os-release")
-    assert refusal(base, tmp_path).startswith("the root file system is not in order")
+    assert refusal(base, tmp_path).startswith("the root file system has errors")
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:

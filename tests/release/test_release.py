@@ -68,7 +68,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_what_is_not_fit_for_a_release_is_refused_and_changes_nothing(checkout: Checkout) -> None:
-    checkout.refuses("1.2", "no version")
+    checkout.refuses("1.2", "not a version")
     checkout.git("tag", "v1.2.3")
     checkout.refuses("1.2.3", "already")
     checkout.git("tag", f"v{__version__}")

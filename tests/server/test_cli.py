@@ -164,7 +164,7 @@ def test_add_user_takes_the_password_from_standard_input_and_says_how_to_go_on(f
     done = command(file, "add-user", "alice", said=f"{PASSWORD}\n".encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == (
-        f"{file}: alice can log in as viewer; sudo systemctl reload pi-cam-daemon puts that in force\n"
+        f"{file}: alice can log in as viewer; to apply it: sudo systemctl reload pi-cam-daemon\n"
     )
     assert command(file, "add-user", "bob", "--admin", said=PASSWORD.encode()).returncode == 0
     found = users.read(file)
@@ -178,7 +178,7 @@ def test_remove_user_removes_one_and_knows_who_is_not_there(file: Path) -> None:
     assert command(file, "remove-user", "alice").returncode == 0
     assert list(users.read(file)) == ["bob"]
     done = command(file, "remove-user", "alice")
-    assert (done.returncode, done.stderr.decode()) == (1, f"pi-cam-daemon: {file}: there is no alice\n")
+    assert (done.returncode, done.stderr.decode()) == (1, f"pi-cam-daemon: {file}: there is no user alice\n")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_never_shown(file: Pat
     argv = [*COMMAND, *on_users(file, "add-user", "alice")]
     status, shown = at_terminal(argv, [PASSWORD, "a slip of mine", PASSWORD, PASSWORD])
     assert status == 0, shown
-    assert shown.count("Password: ") == shown.count("Once more: ") == 2 and "these differ" in shown
+    assert shown.count("Password: ") == shown.count("Once more: ") == 2 and "the passwords differ" in shown
     assert PASSWORD not in shown and "slip" not in shown
     assert users.read(file)["alice"].role is Role.VIEWER
 

@@ -64,7 +64,7 @@ def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
 
 def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_path: Path) -> None:
     first = "".join(lines_until_address(checkout, tmp_path))
-    assert "installing what is needed" in first
+    assert "installing Python packages" in first
     second = "".join(lines_until_address(checkout, tmp_path))
     assert "installing" not in second
 

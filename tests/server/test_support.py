@@ -93,7 +93,7 @@ def test_what_cannot_be_had_says_why_and_hinders_nothing(tmp_path: Path) -> None
     assert parts["journal.txt"] == "not available: journalctl took over 10 s\n"
     assert "Operation not permitted" in parts["kernel.txt"]
     assert parts["config.toml"].startswith("not available: ") and "video.rotation" in parts["config.toml"]
-    assert parts["state.json"] == "not available: the configuration is wrong\n"
+    assert parts["state.json"] == parts["config.toml"]
     assert "vcgencmd get_throttled: not available: " in parts["power.txt"]
 
 
@@ -109,6 +109,6 @@ def test_the_archive_is_a_file_that_the_sender_is_asked_to_look_through(tmp_path
     argv = [sys.executable, "-m", "pi_cam_daemon", "support-bundle", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stdout) == (0, f"{name}: please look through it before you hand it on\n")
+    assert (done.returncode, done.stdout) == (0, f"{name}: please read it before you send it to somebody\n")
     assert tarfile.is_tarfile(tmp_path / name)
     assert [file.name for file in tmp_path.iterdir()] == [name]

@@ -484,7 +484,7 @@ def test_an_artefact_reaches_nothing_outside_its_release(serving: Machine) -> No
     name, digest = next(iter(whole["files"].items()))
     for path in ("../../../../etc/hostile", "/etc/hostile", "systemd/../../hostile", "lib/hostile", "bin/python"):
         manifest.write_text(json.dumps({**whole, "files": {path: digest}}))
-        assert "it has no business with" in serving.fails("--from", variant)
+        assert "does not belong in an artefact" in serving.fails("--from", variant)
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for member, content in (("manifest.json", manifest.read_bytes()), (path, b"hostile")):
@@ -492,7 +492,7 @@ def test_an_artefact_reaches_nothing_outside_its_release(serving: Machine) -> No
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
         subprocess.run(["zstd", "-q", "-f", "-o", serving.releases / "hostile"], input=packed.getvalue(), check=True)
-        assert "it has no business with" in serving.fails("--from", f"{SRV}/hostile")
+        assert "does not belong in an artefact" in serving.fails("--from", f"{SRV}/hostile")
     for version in ("../x", "", ".", "a/b", 7):
         manifest.write_text(json.dumps({**whole, "version": version}))
         serving.fails("--from", variant)
@@ -662,7 +662,7 @@ def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machin
     copy = f"/etc/systemd/system/{UNIT}"
     serving.host.write(copy, (ROOT / "systemd" / UNIT).read_text())
     try:
-        assert f"{copy} takes the place" in serving.installs("--from", serving.variant())
+        assert f"{copy} overrides the release" in serving.installs("--from", serving.variant())
     finally:
         serving.host.remove(copy)
         serving.host.run("systemctl", "daemon-reload")

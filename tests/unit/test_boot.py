@@ -94,16 +94,16 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
     assert "rotation = 90" in card.read(LAYER) and "width" not in card.read(LAYER)
     told = status_file.settings(card.root)
     assert told[0].startswith("pi-cam.toml: video.rotation: 91")
-    assert told[1] == "The last settings that were right are in force."
+    assert told[1] == "The last correct settings are in use."
 
 
 def test_settings_are_told_to_be_in_force_only_when_they_are(card: Card) -> None:
     card.settings("[video]\nrotation = 90\n")
     card.boot()
-    assert status_file.settings(card.root) == ["in force as in pi-cam.toml"]
+    assert status_file.settings(card.root) == ["in use as in pi-cam.toml"]
     # by somebody who is logged in, or at a boot that could not write to a full card
     card.settings("[video]\nrotation = 180\n")
-    assert "switch off and on to put it in force" in status_file.settings(card.root)[0]
+    assert "switch the camera off and on to apply it" in status_file.settings(card.root)[0]
 
 
 def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> None:
@@ -112,8 +112,8 @@ def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> N
     card.boot()
     assert "rotation = 180" in card.read(LAYER)
     assert status_file.settings(card.root) == [
-        "in force as in pi-cam.toml.txt",
-        "pi-cam.toml does not count beside pi-cam.toml.txt: remove one of them",
+        "in use as in pi-cam.toml.txt",
+        "pi-cam.toml is ignored because there is pi-cam.toml.txt; remove one of them",
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
         card.boot()
     assert "psk=" in card.read(CONNECTION)
     told = status_file.settings(card.root)
-    assert "A password is still in pi-cam.toml: take it out yourself" in told
+    assert "A password is still in pi-cam.toml; remove it yourself" in told
     assert "a secret one" not in str(told)
 
 
@@ -208,7 +208,7 @@ def test_users_are_kept_as_hashes_and_their_passwords_leave_the_card(card: Card)
     assert found["한나"].key == users.derive("한나의 비밀번호", found["한나"].salt)
     assert card.read("boot/firmware/pi-cam.toml") == '[viewers]\nanna = ""\n"한나" = ""\n[admins]\nben = ""\n'
     assert 'users_file = "/etc/pi-cam-daemon/pi-cam.users"' in card.read(LAYER)
-    assert status_file.settings(card.root) == ["in force as in pi-cam.toml"]
+    assert status_file.settings(card.root) == ["in use as in pi-cam.toml"]
     # at the next boot one has gone, another may change more than before, and nobody has a new password
     card.settings('[admins]\nanna = ""\nben = ""\n')
     card.boot()
@@ -268,7 +268,7 @@ def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> 
 def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(
     card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_file, "_last_words", lambda: "")  # of the service; no journalctl is asked
+    monkeypatch.setattr(status_file, "_last_log_line", lambda: "")  # of the service; no journalctl is asked
     card.boot()
     status_file.write(card.root)
     file = card.root / "boot/firmware/pi-cam-status.txt"

@@ -146,7 +146,7 @@ def test_each_camera_is_listed_with_what_the_settings_take() -> None:
         "csi      0  imx708  /base/soc/i2c0mux/i2c@1/imx708@1a",
         "csi      1  ov5647  /base/ov5647@36",
         "usb      /dev/v4l/by-id/usb-046d_C270-video-index0  C270 HD WEBCAM",
-        "pattern  a moving test picture, always there",
+        "pattern  a moving test picture, always available",
     ]
 
 

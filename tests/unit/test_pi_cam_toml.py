@@ -95,7 +95,7 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
         (b"[video]\nrotation = \n", "pi-cam.toml: Invalid value (at line 2, column 12); text needs quotes"),
         (b"# caf\xe9\n", "pi-cam.toml: line 1: not UTF-8; save the file as UTF-8"),
         (b"#" * 70000, "pi-cam.toml: larger than 64 KiB, this is no configuration"),
-        (b'wifi = "home"\n', 'pi-cam.toml: wifi: "home" cannot be used; accepted: a table, begun with [wifi]'),
+        (b'wifi = "home"\n', 'pi-cam.toml: wifi: "home" cannot be used; accepted: a table, which begins with [wifi]'),
         (
             b'[wifi]\nssid = "home"\n',
             'pi-cam.toml: wifi.country: missing; without it Wi-Fi stays off; accepted: two letters, such as "KR"',
@@ -117,7 +117,7 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
             "pi-cam.toml: viewers.anna: cannot be a password; accepted: 8 characters or more, no control character",
         ),
         (b"[viewers]\nanna = 12345678\n", "pi-cam.toml: viewers.anna: accepted: a password in quotes"),
-        (b"viewers = 1\n", "pi-cam.toml: viewers: 1 cannot be used; accepted: a table, begun with [viewers]"),
+        (b"viewers = 1\n", "pi-cam.toml: viewers: 1 cannot be used; accepted: a table, which begins with [viewers]"),
         (
             b'[viewers]\nanna = "$scrypt$nothing"\n',
             "pi-cam.toml: viewers.anna: not a hash as pi-cam-daemon add-user writes it",
@@ -125,7 +125,7 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
         (b'[viewers]\nanna = ""\n[admins]\nanna = ""\n', "pi-cam.toml: admins.anna: is there twice"),
         (
             b'[http]\nusers_file = "/etc/u"\n[admins]\nanna = ""\n',
-            "pi-cam.toml: http.users_file: stands against [viewers] and [admins]; accepted: the one or the others",
+            "pi-cam.toml: http.users_file: cannot be set together with [viewers] or [admins]; remove one of them",
         ),
         (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
     ],

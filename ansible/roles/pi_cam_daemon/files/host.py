@@ -1,13 +1,13 @@
-"""What the role asks of a host and lets it do, run there by `python3 - COMMAND JSON`; it answers in JSON.
+"""The role's commands on a host, run there as `python3 - COMMAND JSON`. The answer is JSON, too.
 
-  look     {"networks": [...]}                   what is installed and runs; whether the controller is in the networks
-  install  {"artefact": "path", "apt": true}     run the installer, and take the artefact away
-  serve    {"dry": false, "artefact": "sha256"}  reload or restart what does not run as it should, verify, record
-  verify   {"seconds": 60, "dark": [units]}      wait until all cameras serve; those in the dark had no pictures before
-  record   {"artefact": "sha256"}                remember what was deployed and has proved itself
-  restore  {"files": [...], "release": "..."}    go back to what was remembered
+  look     {"networks": [...]}                   tell what is installed and runs, and if the controller may look
+  install  {"artefact": "path", "apt": true}     run the installer, then remove the artefact
+  serve    {"dry": false, "artefact": "sha256"}  reload or restart what does not run as configured, verify, record
+  verify   {"seconds": 60, "dark": [units]}      wait until all cameras serve; the dark ones gave no pictures before
+  record   {"artefact": "sha256"}                keep what is deployed as the state to go back to
+  restore  {"files": [...], "release": "..."}    go back to that state
 
-One call does what would be ten tasks, and each task costs a Zero 2 W a second or two.
+One command replaces about ten tasks, each of which takes a second or two on a Zero 2 W.
 """
 
 from __future__ import annotations
@@ -33,30 +33,31 @@ from typing import Any
 OPT = Path("/opt/pi-cam-daemon")
 CURRENT = OPT / "current"
 ETC = Path("/etc/pi-cam-daemon")
-# what was deployed and proved itself: the artefact's sha256, the release it became, and the files in ETC
+# what was deployed and verified: the artefact's sha256, its release, and the files in ETC
 DEPLOYED = OPT / "deployed.json"
 UNIT = "pi-cam-daemon.service"
 ANNOUNCER = "pi-cam-daemon-announce.service"
 GROUP = "pi-cam-daemon"
-# held by whoever works on the host for the role
+# the lock of a run of the role
 LOCK = Path("/run/pi-cam-daemon-deploy.lock")
 # an installation on a Zero 2 W with a slow card takes some minutes
 ALONE_SECONDS = 900.0
-# where the installer is while it runs
+# the folder of the installer while it runs
 CACHE = Path("/var/cache/pi-cam-daemon")
-# tasks/install.yml puts it in: a zip of Python, in base64
+# filled in by tasks/install.yml: the installer as a zip that Python runs, in base64
 INSTALLER = ""
-# what "local" in http.allowed_networks stands for, besides the networks of the host's own interfaces
+# the meaning of "local" in http.allowed_networks, besides the networks of the host's interfaces
 LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7")
-# a camera serves when it did so for this long, in the same process
+# a camera counts as serving after this time in the same process
 SETTLE_SECONDS = 3.0
 
 
 class Failed(Exception):
-    """The message is what the user reads."""
+    """An expected failure. The message is for the user."""
 
 
 def run(*argv: str) -> str:
+    """Run a command and return its output. Raises Failed with its last lines if it fails."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-8:]
@@ -64,22 +65,23 @@ def run(*argv: str) -> str:
     return done.stdout.strip()
 
 
-# -- what is there
+# -- the state of the host
 
 
 def release() -> str:
-    """The release that the link points to, empty where nothing is installed."""
+    """Return the release that the link points to, empty if none is installed."""
     return CURRENT.readlink().name if CURRENT.is_symlink() else ""
 
 
 def proven() -> bool:
-    """Whether the installer has seen that release serve; after one that was killed it has not."""
+    """Return whether that release has passed the installer's health check; after a killed installation it has not."""
     with contextlib.suppress(OSError):
         return (OPT / "history").read_text().split()[-1:] == [release()]
     return False
 
 
 def deployed() -> dict[str, Any]:
+    """Return what was recorded last."""
     with contextlib.suppress(OSError, ValueError):
         table: dict[str, Any] = json.loads(DEPLOYED.read_text())
         return table
@@ -87,7 +89,7 @@ def deployed() -> dict[str, Any]:
 
 
 def files() -> dict[str, Any]:
-    """Each file in ETC by its name there: content in base64, mode, user and group."""
+    """Return the files in ETC by their names there: content in base64, mode, user and group."""
     found = {}
     for path in sorted(ETC.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
@@ -98,7 +100,7 @@ def files() -> dict[str, Any]:
 
 
 def is_right(path: Path, mode: int, group: str) -> bool:
-    """Whether it is root's, and as the role makes it."""
+    """Return whether root owns *path*, and *mode* and *group* are as given."""
     with contextlib.suppress(FileNotFoundError, KeyError):
         status = path.lstat()
         return (status.st_uid, status.st_gid, status.st_mode) == (0, grp.getgrnam(group).gr_gid, mode)
@@ -106,19 +108,20 @@ def is_right(path: Path, mode: int, group: str) -> bool:
 
 
 def has_group() -> bool:
+    """Return whether the service's group exists."""
     with contextlib.suppress(KeyError):
         return bool(grp.getgrnam(GROUP))
     return False
 
 
 def wanted_units() -> dict[str, list[str]]:
-    """The cameras' units, and what the daemon's command needs to find the configuration of each."""
+    """Return the units of the cameras, each with the daemon's arguments for its configuration."""
     instances = {f"pi-cam-daemon@{path.stem}.service": ["--config", str(path)] for path in ETC.glob("cameras/*.toml")}
     return {UNIT: [], **dict(sorted(instances.items()))}
 
 
 def surplus_units() -> set[str]:
-    """Instances that are enabled or run, and have no configuration any more."""
+    """Return the instances that are enabled or run, but have no configuration any more."""
     enabled = {link.name for link in Path("/etc/systemd/system").glob("*.wants/pi-cam-daemon@*.service")}
     lines = run("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,failed",
                 "pi-cam-daemon@*.service").splitlines()  # fmt: skip
@@ -126,12 +129,13 @@ def surplus_units() -> set[str]:
 
 
 def show(unit: str) -> dict[str, str]:
+    """Return properties of *unit* as `systemctl show` has them."""
     lines = run("systemctl", "show", "-p", "ActiveState,SubState,MainPID,NRestarts,StatusText", unit).splitlines()
     return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
 def listening(pid: str) -> tuple[str, int]:
-    """Where a process can be reached from its own host, whatever its configuration says."""
+    """Return an address and port of a process. The kernel knows them, even if the configuration has changed."""
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -141,7 +145,7 @@ def listening(pid: str) -> tuple[str, int]:
             _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
             if state == "0A" and f"socket:[{inode}]" in sockets:  # 0A: listening
                 digits, _, port = local.partition(":")
-                # in words of the machine's byte order
+                # 32-bit words in the machine's byte order
                 words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
                 address = ipaddress.ip_address(b"".join(words))
                 if address.is_unspecified:
@@ -151,7 +155,7 @@ def listening(pid: str) -> tuple[str, int]:
 
 
 def get(pid: str, path: str) -> tuple[int, bytes, int]:
-    """The server's answer, status and body, and its port."""
+    """Return the status and the body of the server's answer, and its port. Raises OSError."""
     address, port = listening(pid)
     connection = http.client.HTTPConnection(address, port, timeout=10)
     try:
@@ -165,7 +169,7 @@ def get(pid: str, path: str) -> tuple[int, bytes, int]:
 
 
 def config_sha256(arguments: list[str]) -> str | None:
-    """Of the configuration in the files; None where a release is too old to tell."""
+    """Return the hash of the configuration in the files, None if the release is too old to tell."""
     try:
         return run(f"{CURRENT}/bin/pi-cam-daemon", "config", "--sha256", *arguments)
     except Failed as error:
@@ -175,7 +179,7 @@ def config_sha256(arguments: list[str]) -> str | None:
 
 
 def camera(unit: str) -> dict[str, Any]:
-    """What a unit does now; *problem* is empty if it answers."""
+    """Return the state of a unit's camera. *problem* is empty if the server answers."""
     status = show(unit)
     table: dict[str, Any] = {
         "pid": status["MainPID"], "restarts": int(status["NRestarts"]), "problem": "", "port": 0,
@@ -196,7 +200,10 @@ def camera(unit: str) -> dict[str, Any]:
 
 
 def controller() -> str:
-    """Where this session comes from, empty where it is none of ssh. sudo hides it, so the parents are asked."""
+    """Return the address from which this ssh session comes, empty if there is none.
+
+    sudo removes the variable, so the parent processes' environments are searched.
+    """
     pid = os.getpid()
     while pid > 1:
         with contextlib.suppress(OSError):
@@ -208,6 +215,7 @@ def controller() -> str:
 
 
 def admitted(address: str, networks: list[str]) -> bool:
+    """Return whether the daemon would let *address* in, if *networks* is its http.allowed_networks."""
     peer = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
         peer = peer.ipv4_mapped
@@ -224,6 +232,7 @@ def admitted(address: str, networks: list[str]) -> bool:
 
 
 def look(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of the host, from which the role decides what to do."""
     address = controller()
     record = deployed()
     running = {unit: camera(unit) for unit in wanted_units()} if release() else {}
@@ -240,13 +249,14 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
         },
         "cameras": [str(path.relative_to(ETC)) for path in ETC.glob("cameras/*.toml")],
         "recorded": bool(record["release"]),
-        # empty unless that release is current and has served
+        # empty unless that release is current and has passed its health check
         "artefact": record["artefact"] if proven() and record["release"] == release() else "",
         "dark": [unit for unit, found in running.items() if not found["problem"] and not found["ok"]],
     }
 
 
 def install(options: dict[str, Any]) -> dict[str, Any]:
+    """Run the installer on the artefact, then remove both."""
     shutil.rmtree(CACHE, ignore_errors=True)
     CACHE.mkdir()
     program = CACHE / "install"
@@ -258,17 +268,18 @@ def install(options: dict[str, Any]) -> dict[str, Any]:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     finally:
-        # on a card that is full it must not stay
+        # they must not stay on a card that may be full
         shutil.rmtree(CACHE, ignore_errors=True)
         Path(options["artefact"]).unlink(missing_ok=True)
     if done.returncode:
-        # what it did comes before, line by line; the last it says is why it failed, and what it then did
+        # the last two lines are the reason, and what the installer did then
         said = [line.removeprefix("install: ") for line in done.stdout.splitlines() if line.startswith("install: ")]
         raise Failed(f"{'; '.join(said[-2:])}\n{done.stdout}")
     return {}
 
 
 def serve(options: dict[str, Any]) -> dict[str, Any]:
+    """Apply the configuration, verify that all cameras serve, and record it. With *dry* only tell if it would."""
     done = apply(options["dry"]) + announce(options["avahi"], options["dry"])
     if options["dry"]:
         return {"changed": bool(done)}
@@ -278,7 +289,7 @@ def serve(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply(dry: bool) -> list[str]:
-    """Reload or restart what does not run as its files and release want it; the steps."""
+    """Reload or restart each unit that does not run with its files and its release. Return the steps."""
     done: list[str] = []
 
     def systemctl(verb: str, unit: str, *more: str) -> None:
@@ -291,7 +302,7 @@ def apply(dry: bool) -> list[str]:
     differ = deployed()["files"] != files()
     for unit in sorted(surplus_units()):
         systemctl("disable", unit, "--now")
-        # one that had failed is remembered, another is forgotten by now and cannot be reset
+        # systemd remembers a failed unit; it has forgotten any other, so reset-failed fails
         if not dry:
             with contextlib.suppress(Failed):
                 run("systemctl", "reset-failed", unit)
@@ -305,7 +316,7 @@ def apply(dry: bool) -> list[str]:
                 continue
             systemctl("reload", unit)
             deadline = time.monotonic() + 5
-            # only the address that is listened on waits for a restart
+            # a reload applies everything but the address and port; these need a restart
             while not dry and camera(unit)["config_sha256"] != wanted and time.monotonic() < deadline:
                 time.sleep(0.2)
             if dry or camera(unit)["config_sha256"] == wanted:
@@ -315,7 +326,7 @@ def apply(dry: bool) -> list[str]:
 
 
 def announce(wanted: bool, dry: bool) -> list[str]:
-    """Have avahi announce the camera, or not; the steps."""
+    """Enable or disable the announcement by avahi. Return the steps."""
     enabled = subprocess.run(["systemctl", "is-enabled", "--quiet", ANNOUNCER], check=False).returncode == 0
     if enabled == wanted:
         return []
@@ -326,7 +337,8 @@ def announce(wanted: bool, dry: bool) -> list[str]:
 
 
 def verify(options: dict[str, Any]) -> dict[str, Any]:
-    # text from an Ansible before 2.19
+    """Wait until all cameras serve, at most *seconds*. Return their states, and the problem if they do not."""
+    # before Ansible 2.19 the number is text
     deadline = time.monotonic() + float(options["seconds"])
     units = wanted_units()
     if not release():
@@ -345,39 +357,40 @@ def verify(options: dict[str, Any]) -> dict[str, Any]:
         if (settled and not problem) or time.monotonic() > deadline:
             break
     if not problem and not settled:
-        problem = "it starts again and again"
+        problem = "a camera restarts again and again"
     return {"release": release(), "cameras": now, "problem": problem}
 
 
 def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | None, dark: list[str]) -> str:
-    """What is wrong with a camera, empty if it gives pictures as it should."""
+    """Return what is wrong with a camera, empty if it gives pictures. A *dark* one need not."""
     if now["problem"]:
         return str(now["problem"])
     if now["release"] != release():
         return f"{unit} runs {now['release']} and not {release()}"
     if now["config_sha256"] != wanted:
-        return f"{unit} has not taken its configuration"
+        return f"{unit} does not use its new configuration"
     if now["captured"] > first["captured"]:
         return ""
     if now["state"] == "idle":
         with contextlib.suppress(OSError):
-            # one with users shows its pictures to these, and would not start the camera for others
+            # a server with users answers 401 and does not start the camera for anybody else
             if get(now["pid"], "/snapshot")[0] in (http.client.OK, http.client.UNAUTHORIZED):
                 return ""
-        return f"{unit}: no snapshot from the camera that sleeps"
+        return f"{unit} gives no snapshot (the camera is idle)"
     if unit in dark and not now["ok"]:
         return ""
     return f"{unit} gives no pictures: {now['detail']}"
 
 
 def record(options: dict[str, Any]) -> dict[str, Any]:
+    """Keep the artefact, the release and the files as the state to go back to."""
     table = {"artefact": options["artefact"], "release": release(), "files": files()}
     if deployed() == table:
         return {"changed": False}
     part = DEPLOYED.with_suffix(".new")
     with contextlib.suppress(FileNotFoundError):
         part.unlink()
-    # it holds what the files hold, passwords too
+    # it contains the files, and so their passwords
     part.touch(mode=0o600)
     part.write_text(json.dumps(table))
     os.sync()
@@ -386,7 +399,8 @@ def record(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def restore(options: dict[str, Any]) -> dict[str, Any]:
-    # before it is drowned by what going back says
+    """Go back to the recorded state. Return the steps, how it went, and the journal from before."""
+    # read the journal first: going back writes to it, too
     words = subprocess.run(
         ["journalctl", "--quiet", "--no-pager", "--lines=30", "--output=cat", "--unit=pi-cam-daemon*"],
         capture_output=True, text=True, errors="replace", check=False,
@@ -400,11 +414,11 @@ def restore(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def go_back(options: dict[str, Any], done: list[str]) -> str:
-    """What came of it, in words; *done* takes each step."""
+    """Restore the recorded files and the release. Append each step to *done* and return how it went."""
     before = deployed()["files"]
     if not before:
         return "there was nothing to go back to"
-    # cameras that this run has taken away come back, too
+    # also the cameras that this run has removed
     for name in sorted({*options["files"], *(name for name in before if name.startswith("cameras/"))}):
         path = ETC / name
         if name not in before and path.exists():
@@ -424,13 +438,13 @@ def go_back(options: dict[str, Any], done: list[str]) -> str:
     done += apply(dry=False)
     problem = verify({"seconds": options["seconds"], "dark": options["dark"]})["problem"]
     if problem:
-        return f"went back to {release()}, and still: {problem}"
+        return f"went back to {release()}, but still: {problem}"
     return f"went back to {release()}, which serves" if done else f"{release()} serves as before"
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Wait for what a run that was killed has left at work here, and for an installer."""
+    """Wait for the end of other runs, also of processes that a killed run left, and of an installer."""
     with LOCK.open("w") as lock:
         wait_for(lock.fileno())
         if OPT.is_dir():
@@ -438,12 +452,13 @@ def alone() -> Iterator[None]:
             try:
                 wait_for(folder)
             finally:
-                # not held: an installer that is started here takes it itself
+                # released: the installer that this run starts takes the lock itself
                 os.close(folder)
         yield
 
 
 def wait_for(lock: int) -> None:
+    """Lock the open file *lock*. Raises Failed if that takes longer than ALONE_SECONDS."""
     deadline = time.monotonic() + ALONE_SECONDS
     while True:
         try:
@@ -451,11 +466,12 @@ def wait_for(lock: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Failed(f"another run or installation has been at work for {ALONE_SECONDS:.0f} s") from None
+                raise Failed(f"another run or installation has not ended for {ALONE_SECONDS:.0f} s") from None
             time.sleep(0.2)
 
 
 def main() -> int:
+    """Run the command on the command line and return the exit status."""
     commands = {
         "look": look, "install": install, "serve": serve, "verify": verify, "record": record, "restore": restore,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Filters of the role: what Ansible's own validation lets pass, the settings as TOML, the installer as one file."""
+"""Filters of the role: checks that Ansible's validation lacks, the settings as TOML, the installer as one file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 _BUILD = "scripts/install --build-artefact ansible/pi-cam-daemon.tar.zst makes an artefact"
 _NUMBERS = {"int": r"-?\d+", "float": r"-?\d+(\.\d+)?"}
-# the role's default, which the variables of other hosts do not show
+# the role's default; the variables of other hosts do not contain it
 _PORT = 8000
 _NOTE = (
     "# Written by Ansible, which replaces it at the next run. "
@@ -26,7 +26,7 @@ _NOTE = (
 
 
 def plain(value: Any) -> Any:
-    """*value* in Python's own types: before ansible-core 2.19 what Vault has encrypted in place is of another."""
+    """Return *value* in Python's own types. Before ansible-core 2.19 values from Vault have types of their own."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, str | bytes):
@@ -37,10 +37,10 @@ def plain(value: Any) -> Any:
 
 
 def problems(given: dict[str, Any], options: dict[str, Any], groups: Iterable[str]) -> list[str]:
-    """What is wrong in the role's variables, *given* by name, a sentence each.
+    """Return what is wrong in the role's variables, which are *given* by name: one sentence for each problem.
 
-    *options* is the role's argument specification, *groups* are the inventory's. Ansible takes an unknown variable for
-    somebody else's, text with commas for a list, and "640" for a number, and hands all of them on as they are.
+    *options* is the role's argument specification, and *groups* are the groups of the inventory. Ansible itself accepts
+    unknown variables, text with commas as a list, and "640" as a number, and does not convert them.
     """
     found = []
     given = plain(given)
@@ -50,7 +50,9 @@ def problems(given: dict[str, Any], options: dict[str, Any], groups: Iterable[st
         else:
             found += _wrong_types(name, value, options[name], top=True)
     if given.get("pi_cam_daemon_allowed_networks") == []:
-        found.append('pi_cam_daemon_allowed_networks: empty, so nobody could look; for the host alone, ["127.0.0.1"]')
+        found.append(
+            'pi_cam_daemon_allowed_networks: empty, so nobody could look; write ["127.0.0.1"] for the host alone'
+        )
     if not found:
         for name in ("pi_cam_daemon_allowed_networks", "pi_cam_daemon_allowed_networks_extra"):
             found += [f"{name}: {entry!r} is neither an address nor a network" for entry in _no_networks(given, name)]
@@ -71,7 +73,7 @@ def _unknown(place: str, name: str, known: Iterable[str]) -> str:
 
 
 def _no_networks(given: dict[str, Any], name: str) -> list[str]:
-    """The daemon knows better what it takes; this is for what the question who would be locked out needs."""
+    """Return the entries that are no networks. The daemon checks more; this is enough to compare addresses."""
     wrong = []
     for entry in given.get(name, []):
         try:
@@ -84,11 +86,11 @@ def _no_networks(given: dict[str, Any], name: str) -> list[str]:
 def _wrong_types(name: str, value: Any, option: dict[str, Any], top: bool = False) -> list[str]:
     kind = option.get("type", "str")
     if value is None:
-        return [f"{name}: no value; leave it out to have the default"]
+        return [f"{name}: no value; remove it to use the default"]
     if kind == "list":
         if isinstance(value, str):
             items = ", ".join(f'"{item.strip()}"' for item in value.split(","))
-            return [f"{name}: text where a list is wanted; write [{items}]"]
+            return [f"{name}: text where a list is needed; write [{items}]"]
         entries = [(f"{name}[{number}]", entry) for number, entry in enumerate(value)]
         element = {"type": option.get("elements", "str"), "options": option.get("options")}
         return [problem for place, entry in entries for problem in _wrong_types(place, entry, element)]
@@ -103,16 +105,16 @@ def _wrong_types(name: str, value: Any, option: dict[str, Any], top: bool = Fals
             for problem in _wrong_types(f"{name}.{key}", entry, known[key], top=name.endswith("]"))
         ]
     if kind in _NUMBERS and isinstance(value, str):
-        # the role's own numbers come as text from INI inventories and --extra-vars, and are converted
+        # numbers of the role itself are converted, because INI inventories and --extra-vars give them as text
         if top and re.fullmatch(_NUMBERS[kind], value):
             return []
         return [f"{name}: {value!r} is text; write the number without quotes"]
     if kind in _NUMBERS and isinstance(value, bool):
-        return [f"{name}: {value} is no number"]
+        return [f"{name}: {value} is not a number"]
     if kind == "bool" and not isinstance(value, bool) and not (top and str(value).lower() in _WORDS):
         return [f"{name}: {value!r} is neither true nor false"]
     if kind == "str" and not isinstance(value, str):
-        return [f"{name}: no text; write it in quotes"]
+        return [f"{name}: not text; write it in quotes"]
     return []
 
 
@@ -152,19 +154,22 @@ def _files(given: dict[str, Any]) -> list[str]:
             found.append(f"pi_cam_daemon_files: {name} is there twice")
         names.append(name)
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name == "config.toml":
-            found.append(f"pi_cam_daemon_files: {name!r} cannot be a name; accepted: a file's, without a folder")
+            found.append(
+                f"pi_cam_daemon_files: {name!r} cannot be a name; accepted: the name of a file, without a folder"
+            )
         if ("src" in file) == ("content" in file):
-            found.append(f"pi_cam_daemon_files: {name}: either src or content has to be given")
+            found.append(f"pi_cam_daemon_files: {name}: needs either src or content")
     return found
 
 
 def sha256(path: str) -> str:
+    """Return the sha256 of the file at *path*, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def zipapp(path: str) -> str:
-    """The installer at *path* and its package beside it as one program that Python runs: a zip archive, in base64."""
+    """Return the installer at *path* with its package as one program: a zip that Python runs, in base64."""
     installer = Path(path)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
@@ -175,7 +180,7 @@ def zipapp(path: str) -> str:
 
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
-    """Where a browser finds the cameras of *hosts*, as the inventory has it."""
+    """Return the URLs of the cameras of *hosts*, from their variables."""
     found = []
     for host in hosts:
         own = hostvars[host]
@@ -188,7 +193,7 @@ def addresses(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
 
 
 def with_wall(settings: dict[str, dict[str, Any]], cameras: list[str]) -> dict[str, dict[str, Any]]:
-    """The settings of one of the *cameras* that are shown together: each may tell the pages of all what it does."""
+    """Return the settings of one of *cameras*, URLs, whose pages show all of them and may read each other's state."""
     if not cameras:
         return settings
     filled = copy.deepcopy(plain(settings))
@@ -199,7 +204,10 @@ def with_wall(settings: dict[str, dict[str, Any]], cameras: list[str]) -> dict[s
 
 
 def configurations(settings: dict[str, Any], cameras: list[dict[str, Any]]) -> dict[str, str]:
-    """The files of settings by their names in /etc/pi-cam-daemon; a further camera has the host's but for its own."""
+    """Return the configuration files by their names in /etc/pi-cam-daemon.
+
+    A further camera has the settings of the host, changed by its own.
+    """
     files = {"config.toml": toml(plain(settings))}
     for camera in plain(cameras):
         table = copy.deepcopy(plain(settings))
@@ -215,11 +223,12 @@ def configurations(settings: dict[str, Any], cameras: list[dict[str, Any]]) -> d
 
 
 def new(files: dict[str, str], there: dict[str, str]) -> list[str]:
-    """The names of those *files* that are not *there*, by name and SHA-256."""
+    """Return the names of those *files* whose SHA-256 is not in *there* under the same name."""
     return [name for name, text in files.items() if there.get(name) != hashlib.sha256(text.encode()).hexdigest()]
 
 
 def toml(settings: dict[str, dict[str, Any]]) -> str:
+    """Return *settings* as a TOML file."""
     lines = [_NOTE]
     for section, table in sorted(settings.items()):
         lines += ["", f"[{section}]", *(f"{key} = {_toml(value)}" for key, value in sorted(table.items()))]
@@ -231,12 +240,15 @@ def _toml(value: Any) -> str:
         return f"{{{', '.join(f'{_toml(key)} = {_toml(entry)}' for key, entry in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    # numbers, booleans and text are as in JSON, which leaves in the one character that TOML wants escaped
+    # numbers, booleans and text are as in JSON, except for one character, which only TOML escapes
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class FilterModule:
+    """The filters, as Ansible looks for them."""
+
     def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
         return {
             "pi_cam_daemon_problems": problems,
             "pi_cam_daemon_sha256": sha256,
