@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.test_integrations import SMALL, get, process
 from tests.clients.test_proxies import free_port
-from tests.clients.test_sites import SMALL, get, process
 from tests.conftest import Report
 from tests.harness import ROOT, running, until
 

@@ -13,8 +13,8 @@ from tests import certificates
 from tests.certificates import Certificate
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, started, watching
+from tests.clients.test_integrations import has_picture, home_assistant, watch
 from tests.clients.test_recovery import CONSUMERS, sees
-from tests.clients.test_sites import has_picture, home_assistant, watch
 from tests.harness import Daemon, running
 
 NAME, PASSWORD = "bob", "p@ss:지우개 1"

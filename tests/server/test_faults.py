@@ -17,7 +17,7 @@ import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
 from tests.harness import ROOT, Daemon, Part, Reading, running, until
 from tests.lateness import patience
-from tests.server.test_service import Systemd
+from tests.server.test_daemon import Systemd
 
 STALL = 2.0
 SETTINGS = {"video.width": 320, "video.height": 240, "source.stall_timeout_seconds": STALL}

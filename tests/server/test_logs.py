@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-SETUP = "import logging; from pi_cam_daemon import logs; logs.setup({level!r}); log = logging.getLogger('x')\n"
+SETUP = "import logging; from pi_cam_daemon.system import logs; logs.setup({level!r}); log = logging.getLogger('x')\n"
 
 
 def logged(code: str, level: str = "debug", journal: bool = False) -> str:
@@ -83,7 +83,7 @@ def test_picamera2_is_quiet_below_warnings() -> None:
 
 
 def test_a_journal_that_was_inherited_but_not_written_to_is_none() -> None:
-    code = "import logging; from pi_cam_daemon import logs; logs.setup('info'); logging.info('hello')"
+    code = "import logging; from pi_cam_daemon.system import logs; logs.setup('info'); logging.info('hello')"
     env = {**os.environ, "JOURNAL_STREAM": "8:12345"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=20)
     assert done.stderr.endswith(" INFO hello\n") and "<6>" not in done.stderr

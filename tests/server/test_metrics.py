@@ -18,7 +18,7 @@ from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
 from tests.harness import RIG, Daemon, Reading, running, until
 from tests.lateness import patience
-from tests.server.test_service import Systemd
+from tests.server.test_daemon import Systemd
 
 # with the labels of each; process_* is prometheus_client's
 CONTRACT = {

@@ -110,7 +110,7 @@ def test_pictures_without_a_stamp_are_told() -> None:
 
 def test_the_camera_stamps_each_picture_with_its_number_and_the_time(machine: Machine) -> None:
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom pi_cam_daemon import v4l2\n"
+        "import sys, time\nfrom pathlib import Path\nfrom pi_cam_daemon.camera import v4l2\n"
         "with v4l2.opened(Path(sys.argv[1])) as fd:\n"
         " capture = v4l2.Capture(fd, 'MJPG', 320, 240, 25)\n"
         " with capture.streaming():\n"

@@ -377,7 +377,7 @@ def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_pat
 
 TAKE = """
 import os, sys
-from pi_cam_daemon.systemd import listening_socket
+from pi_cam_daemon.system.systemd import listening_socket
 
 handed, listen_pid, listen_fds = sys.argv[1:]
 for number in (3, 4):

@@ -23,9 +23,9 @@ ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 
 PROGRAM = """
 import os, queue, subprocess, sys, time
-from pi_cam_daemon import camera
+from pi_cam_daemon.camera import process
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.messages import CameraInfo
+from pi_cam_daemon.ipc.messages import CameraInfo
 
 INFO = CameraInfo("test", "Test camera", 16, 16, 100.0, "none", "by hand")
 
@@ -55,7 +55,7 @@ class Source:
 
 {source}
 
-os._exit(camera.main(sys.argv[1:], create))
+os._exit(process.main(sys.argv[1:], create))
 """
 
 HANGING = """

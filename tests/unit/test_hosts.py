@@ -10,10 +10,10 @@ from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
 
-def status(sites: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
+def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
     """200, or the status with which the request is refused."""
     try:
-        sites.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
+        policy.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
     except Refused as refused:
         return refused.status
     return 200
@@ -43,8 +43,8 @@ MALFORMED = [
     [(host, 200) for host in ALWAYS + OWN] + [(host, 421) for host in NEVER] + [(host, 400) for host in MALFORMED],
 )
 def test_the_default_is_addresses_and_the_own_name(hosts: str, expected: int) -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
-    assert status(sites, f"Host: {hosts}") == expected
+    policy = HostPolicy(["local"], [], lambda: "picam")
+    assert status(policy, f"Host: {hosts}") == expected
 
 
 def test_no_host_at_all_is_served() -> None:
@@ -77,17 +77,17 @@ def test_what_the_list_names(entries: list[str], host: str, expected: int) -> No
 
 
 def test_an_absolute_address_counts_whatever_host_says() -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
-    assert status(sites, "Host: picam", target="http://attacker.example/") == 421
-    assert status(sites, "Host: attacker.example", target="http://picam/") == 200
+    policy = HostPolicy(["local"], [], lambda: "picam")
+    assert status(policy, "Host: picam", target="http://attacker.example/") == 421
+    assert status(policy, "Host: attacker.example", target="http://picam/") == 200
 
 
 def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted_to_harm() -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
+    policy = HostPolicy(["local"], [], lambda: "picam")
     with pytest.raises(Refused, match=r'allowed_hosts = \["local", "camera.example.org"\]'):
-        sites.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
+        policy.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
     with pytest.raises(Refused) as refused:
-        sites.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
+        policy.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
     assert 'allowed_hosts = ["local", "NAME"]' in refused.value.text
     assert refused.value.text.isascii()
 
@@ -115,19 +115,19 @@ def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted
     ],
 )
 def test_only_own_pages_and_those_of_the_list_may_change_something(method: str, fields: str, expected: int) -> None:
-    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
-    assert status(sites, fields, method) == expected
+    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+    assert status(policy, fields, method) == expected
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_any_page_may_ask_but_only_those_of_the_list_may_read(method: str) -> None:
-    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
     for origin, readable in [
         ("http://home.example", True), ("HTTP://Home.example", True), ("http://other.example", False), ("null", False),
     ]:  # fmt: skip
         request = parse(f"{method} / HTTP/1.1\r\nHost: picam\r\nOrigin: {origin}".encode())
-        sites.check(request)
-        headers = sites.cors_headers(request)
+        policy.check(request)
+        headers = policy.cors_headers(request)
         assert headers["Vary"] == "Origin"
         assert headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
         assert ("Access-Control-Allow-Methods" in headers) == (readable and method == "OPTIONS")

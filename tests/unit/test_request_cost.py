@@ -44,14 +44,14 @@ MOST = 262144
 )
 def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     # A quarter of a megabyte is split and searched in milliseconds; with its square it would be minutes.
-    sites = HostPolicy(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
+    policy = HostPolicy(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
     access = Access(AllowedNetworks(Networks(["local"])), Networks(["127.0.0.1"]))
     begun = time.thread_time()
     try:
         asked = request.parse(b"POST /?action=stream HTTP/1.1\n" + fields)
         assert asked.keeps_alive
         access.judge("127.0.0.1", asked)
-        sites.check(asked)
+        policy.check(asked)
     except Refused:
         pass
     assert time.thread_time() - begun < 0.5
