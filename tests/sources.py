@@ -183,7 +183,7 @@ class SourceContract(abc.ABC):
             assert run.stop() < patience(1)
         assert run.error is None
 
-    def test_a_stop_that_came_early_is_obeyed(self) -> None:
+    def test_an_early_stop_is_obeyed(self) -> None:
         run = Run(self.make(video()))
         run.commands.put(Stop())
         run.thread.start()
@@ -191,14 +191,14 @@ class SourceContract(abc.ABC):
         assert not run.thread.is_alive()
         assert run.error is None
 
-    def test_delivers_nothing_after_it_returned(self) -> None:
+    def test_delivers_nothing_after_returning(self) -> None:
         with running(self.make(video())) as run:
             run.wait_for_frames(2)
             run.stop()
             assert run.is_quiet_for(0.2)
 
     @pytest.mark.parametrize("method", ["pixels", "exif"])
-    def test_a_still_is_no_smaller_than_the_stream_turned_like_it_and_tells_its_time(self, method: str) -> None:
+    def test_a_still_is_as_large_and_turned_as_the_stream_and_has_its_time(self, method: str) -> None:
         with running(self.make(video(rotation=90, rotation_method=method))) as run:
             run.wait_for_frames(2)
             run.wanted = False  # a still is wanted all the same

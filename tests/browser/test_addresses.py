@@ -53,7 +53,7 @@ def test_the_lines_for_frigate_name_the_stream_the_preset_and_the_size(daemon: A
     )
 
 
-def test_what_is_open_to_be_copied_stays_open(daemon: Any, page: Page) -> None:
+def test_open_snippets_stay_open(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
     page.get_by_text("Frigate", exact=True).click()

@@ -47,7 +47,7 @@ def test_firefox_shows_the_live_picture(daemon: Any, screenshot: Callable[[str, 
     assert any(colourful(screenshot(daemon.address, "stream")) > 0.15 for _ in range(3))
 
 
-def test_firefox_shows_what_the_camera_refuses(daemon: Any, screenshot: Callable[[str, str], Any]) -> None:
+def test_firefox_shows_the_page_of_a_refusal(daemon: Any, screenshot: Callable[[str, str], Any]) -> None:
     page = screenshot(daemon.address + "nowhere", "nowhere")
     assert colourful(page) < 0.1
     assert page.std() > 5  # there is something on it

@@ -77,7 +77,9 @@ def outcome(page: Page, address: str, options: str = "{}") -> str:
     return str(page.evaluate(script))
 
 
-def test_a_name_that_was_led_to_the_camera_gets_no_picture(daemon: Any, visit: Visit, keep_screenshot: Any) -> None:
+def test_a_foreign_name_that_resolves_to_the_camera_gets_no_picture(
+    daemon: Any, visit: Visit, keep_screenshot: Any
+) -> None:
     page = visit(daemon.address.replace("127.0.0.1", "attacker.example"))
     expect(page.locator("body")).to_contain_text("This camera does not answer to the name attacker.example")
     expect(page.get_by_role("heading", name="카메라가 이 이름으로는 응답하지 않습니다")).to_be_visible()

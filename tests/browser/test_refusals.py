@@ -113,7 +113,7 @@ def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
     expect(page.get_by_role("heading", name="No camera found")).to_be_visible()
 
 
-def test_who_finds_no_connection_reads_it_at_the_door(
+def test_a_visitor_without_a_free_connection_reads_the_reason(
     start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
 ) -> None:
     daemon = start_daemon(**BUSY)

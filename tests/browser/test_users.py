@@ -35,7 +35,7 @@ def expect_live(page: Page) -> None:
 
 
 @pytest.mark.parametrize("who", [ADMIN, VIEWER], ids=["admin", "viewer"])
-def test_whoever_logs_in_sees_the_page_live(
+def test_a_user_who_logs_in_sees_the_page_live(
     camera: Callable[..., Any], new_page: Callable[..., Page], who: Any
 ) -> None:
     daemon = camera()
@@ -46,16 +46,14 @@ def test_whoever_logs_in_sees_the_page_live(
     expect_live(page)
 
 
-def test_name_and_password_in_the_address_of_the_page_are_enough_and_vanish_from_it(
-    camera: Callable[..., Any], page: Page
-) -> None:
+def test_name_and_password_in_the_pages_address_log_in_and_disappear(camera: Callable[..., Any], page: Page) -> None:
     daemon = camera()
     page.goto(daemon.address.replace("//", f"//{ADMIN['username']}:correct%20horse%20battery@") + "?mode=stream")
     expect_live(page)
     assert page.url == f"{daemon.address}?mode=stream"
 
 
-def test_the_wall_shows_cameras_that_one_has_logged_in_to(
+def test_the_wall_shows_cameras_after_a_login_to_them(
     camera: Callable[..., Any], new_page: Callable[..., Page]
 ) -> None:
     ports = free_ports(3)

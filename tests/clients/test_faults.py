@@ -30,7 +30,7 @@ def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool], since: i
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_killed_camera_is_gone_through_on_the_same_connection(program: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived_on_the_same_connection(program: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SETTINGS) as daemon:
         daemon.wait_for_state("streaming")
         with watching(program, daemon, tmp_path) as watcher:

@@ -142,7 +142,7 @@ def django(daemon: Daemon, folder: Path) -> Iterator[int]:
         yield port
 
 
-def test_a_django_site_shows_the_stream_and_hands_snapshots_on_while_there_are_any(tmp_path: Path) -> None:
+def test_a_django_site_shows_the_stream_and_forwards_snapshots(tmp_path: Path) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     with running(tmp_path / "before", SMALL) as daemon, django(daemon, folder) as port:

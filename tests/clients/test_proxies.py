@@ -111,7 +111,7 @@ def test_a_picture_comes_less_than_a_frame_later_than_without_the_proxy(
 
 
 @PROXIES
-def test_a_killed_camera_is_gone_through_on_the_same_connection(name: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived_on_the_same_connection(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         daemon.wait_for_state("streaming", 30)
         viewer = proxy.watch()
@@ -126,7 +126,7 @@ def test_a_killed_camera_is_gone_through_on_the_same_connection(name: str, tmp_p
 
 
 @PROXIES
-def test_a_camera_that_was_off_is_served_again_without_a_hand_on_the_proxy(name: str, tmp_path: Path) -> None:
+def test_a_camera_that_was_off_is_served_again_without_touching_the_proxy(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "before", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         viewer = Reading(proxy.watch())
         until("a picture", lambda: viewer.parts)
@@ -140,7 +140,7 @@ def test_a_camera_that_was_off_is_served_again_without_a_hand_on_the_proxy(name:
 
 
 @PROXIES
-def test_the_camera_judges_whom_the_proxy_names(name: str, tmp_path: Path) -> None:
+def test_the_camera_checks_the_address_that_the_proxy_forwards(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         # what a client says of itself is dropped, whether it would let in or keep out
         for field in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):

@@ -88,7 +88,7 @@ def is_card(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *POLLS])
-def test_a_killed_camera_is_gone_through(name: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SMALL) as daemon:
         daemon.wait_for_state("streaming", 30)
         with started(name, CONSUMERS[name](f"127.0.0.1:{daemon.port}", tmp_path), tmp_path) as watcher:

@@ -210,7 +210,7 @@ def is_survived(scene: Scene, name: str, before: Size, rates: list[float], most:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_twenty_viewers_do_not_notice(scene: Scene, name: str) -> None:
+def test_twenty_viewers_do_not_notice_an_attack(scene: Scene, name: str) -> None:
     pid = scene.daemon.process.pid
     before = scene.size()
     with attack(name, scene.daemon) as came:
@@ -270,7 +270,7 @@ def test_twenty_snapshots_at_once_of_a_camera_that_is_silent_are_refused_in_time
     scene.daemon.wait_for_state("streaming")
 
 
-def test_the_viewers_are_still_served_and_so_is_everybody(scene: Scene) -> None:
+def test_viewers_and_new_clients_are_still_served(scene: Scene) -> None:
     assert scene.rates(3)[0] >= LEAST
     for path in ("/", "/snapshot", "/state", "/metrics"):
         assert scene.daemon.get(path)[0] == 200
@@ -301,7 +301,7 @@ def test_more_than_a_thousand_descriptors_are_served(tmp_path: Path) -> None:
         assert Size.of(daemon.process.pid).threads <= OWN_THREADS
 
 
-def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_later(tmp_path: Path) -> None:
+def test_without_descriptors_viewers_go_on_and_new_clients_wait(tmp_path: Path) -> None:
     argv = [*FIRST, "prlimit", "--nofile=64:64", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
         daemon.wait_for_state("streaming")
@@ -323,7 +323,7 @@ def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_late
         assert daemon.process.poll() is None and daemon.state()["camera_process"]["starts"] == 1
 
 
-def test_when_no_thread_can_be_started_the_viewers_go_on_and_others_are_told_so(tmp_path: Path) -> None:
+def test_without_new_threads_viewers_go_on_and_others_are_refused(tmp_path: Path) -> None:
     # each thread reserves 8 MB of address space for its stack: some twenty of them fit
     argv = [*FIRST, "prlimit", "--as=1200000000", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:

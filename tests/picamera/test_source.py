@@ -274,7 +274,7 @@ def test_a_quarter_turn_transposes_what_the_camera_gives(rotation: int) -> None:
     assert np.abs(np.diff(pixels.mean(axis=1))).max() > 10 > np.abs(np.diff(pixels.mean(axis=0))).max()
 
 
-def test_pictures_that_are_turned_keep_the_rate_and_their_times() -> None:
+def test_turned_pictures_keep_the_rate_and_their_times() -> None:
     with running(source(rotation=90)) as recorder:
         assert rate(recorder) == pytest.approx(30, rel=0.2)
         for _, captured, arrived in recorder.frames:
@@ -332,7 +332,7 @@ def test_a_still_says_when_and_by_which_camera_it_was_taken() -> None:
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_the_overlay_is_drawn_before_the_encoder_where_the_upper_left_corner_will_be(rotation: int) -> None:
+def test_the_overlay_is_drawn_before_encoding_in_the_final_top_left_corner(rotation: int) -> None:
     def corner(overlay: str) -> Any:
         with running(source(rotation=rotation, overlay=overlay)) as recorder:
             recorder.wait_for(5)

@@ -67,7 +67,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_what_is_not_fit_for_a_release_is_refused_and_changes_nothing(checkout: Checkout) -> None:
+def test_an_unfit_checkout_is_refused_and_nothing_changes(checkout: Checkout) -> None:
     checkout.refuses("1.2", "no version")
     checkout.git("tag", "v1.2.3")
     checkout.refuses("1.2.3", "already")

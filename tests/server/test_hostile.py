@@ -39,7 +39,7 @@ def everything(daemon: Daemon, sent: bytes) -> bytes:
         return answer
 
 
-def test_what_was_asked_before_does_not_colour_the_answer_to_what_is_no_request(daemon: Daemon) -> None:
+def test_an_earlier_request_does_not_affect_the_answer_to_an_invalid_one(daemon: Daemon) -> None:
     answer = everything(daemon, b"HEAD /livez HTTP/1.1\r\n\r\nnonsense\r\n\r\n")
     first, _, second = answer.partition(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 200")
@@ -121,6 +121,6 @@ def test_mutated_requests_are_answered_or_ended(daemon: Daemon, sent: bytes) -> 
 
 @settings(deadline=None, max_examples=5)
 @given(mutated() | st.binary(min_size=1, max_size=200))
-def test_who_says_no_more_without_an_end_is_not_waited_for(daemon: Daemon, sent: bytes) -> None:
+def test_a_client_that_falls_silent_is_not_waited_for(daemon: Daemon, sent: bytes) -> None:
     answer_in_time(daemon, sent, ends=False)
     is_unharmed(daemon)

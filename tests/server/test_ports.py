@@ -42,7 +42,7 @@ def test_only_the_configured_port_is_open(tmp_path: Path, kind: str) -> None:
         only_its_port_is_open(tmp_path / "own", host, settings, {})
 
 
-def test_ports_are_seen_where_there_are_some() -> None:
+def test_the_port_scan_finds_open_ports() -> None:
     with hosts(1) as (host,), host.socket(socket.AF_INET) as tcp:
         assert open_ports(host) == set()
         tcp.bind(("127.0.0.1", 4711))

@@ -82,7 +82,7 @@ def reload(daemon: Daemon, settings: Mapping[str, object]) -> None:
     assert daemon.process.poll() is None, "the reload ended the daemon"
 
 
-def test_nobody_is_served_whom_neither_the_old_nor_the_new_rules_serve(tmp_path: Path, report: Report) -> None:
+def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, report: Report) -> None:
     file = tmp_path / "users"
     users.add(file, BOB[0], Role.VIEWER, BOB[1])
     certificate = certificates.make(tmp_path / "certificate")

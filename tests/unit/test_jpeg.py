@@ -43,7 +43,7 @@ def test_the_size_is_what_was_encoded(width: int, height: int, progressive: bool
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_bytes_like_object_will_do(kind: type) -> None:
+def test_any_bytes_like_object_is_accepted(kind: type) -> None:
     assert jpeg.size(kind(WHOLE)) == (160, 120)
     jpeg.check(kind(WHOLE))
 
@@ -111,7 +111,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_ten_hostile_megabytes_cost_no_time(hostile: bytes) -> None:
+def test_ten_hostile_megabytes_are_read_fast(hostile: bytes) -> None:
     start = time.monotonic()
     with pytest.raises(JpegError):
         jpeg.check(hostile)
@@ -199,7 +199,7 @@ def test_a_good_picture_is_left_alone(whole: bytes) -> None:
         pytest.param(WHOLE[:2] + b"\xff\xe0\0\1" + WHOLE[2:], id="a segment shorter than its length"),
     ],
 )
-def test_repair_refuses_what_it_cannot_mend_even_if_it_looks_plain(unsound: bytes) -> None:
+def test_repair_refuses_a_broken_picture_even_if_it_looks_plain(unsound: bytes) -> None:
     with pytest.raises(JpegError):
         jpeg.repair(unsound)
 
@@ -235,7 +235,7 @@ def test_repair_takes_any_bytes_like_object_and_gives_bytes(kind: type) -> None:
         pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
     ],
 )
-def test_what_cameras_add_is_taken_away(broken: bytes) -> None:
+def test_segments_that_cameras_add_are_removed(broken: bytes) -> None:
     assert jpeg.repair(broken) == WHOLE
 
 
@@ -248,7 +248,7 @@ def test_missing_huffman_tables_are_added(data: bytes) -> None:
     assert pixels_of(repaired) == pixels_of(WHOLE)
 
 
-def test_the_tables_are_those_that_encoders_write_by_default() -> None:
+def test_the_added_tables_are_the_standard_ones() -> None:
     """OpenCV's libjpeg-turbo writes the standard ones, one segment each."""
     at, contents = 0, []
     while (at := WHOLE.find(b"\xff\xc4", at)) >= 0:
@@ -276,24 +276,24 @@ def test_the_tables_are_those_that_encoders_write_by_default() -> None:
         pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
     ],
 )
-def test_what_cannot_be_repaired_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
+def test_an_irreparable_picture_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
     with pytest.raises(JpegError, match=complaint):
         jpeg.repair(broken)
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0", bytes(500), b"\xff"], ids=["none", "zero", "zeros", "half an end"])
-def test_a_camera_that_never_ends_its_pictures_can_be_served(tail: bytes) -> None:
+def test_pictures_without_an_end_marker_can_be_served(tail: bytes) -> None:
     repaired = jpeg.repair(WHOLE[:-2] + tail, end_required=False)
     assert repaired == WHOLE
     with pytest.raises(JpegError):
         jpeg.repair(WHOLE[:-2] + tail)
 
 
-def test_a_whole_picture_is_preferred_to_a_newer_one_without_its_end() -> None:
+def test_a_whole_picture_is_preferred_to_a_newer_one_without_an_end() -> None:
     assert jpeg.repair(WHOLE + OLDER[:-2], end_required=False) == WHOLE
 
 
-def test_a_flat_picture_is_no_less_whole() -> None:
+def test_a_picture_of_one_colour_counts_as_whole() -> None:
     """The least data that a picture can have: every block the same, with tables made for it."""
     for progressive in (0, 1):
         options = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
@@ -313,7 +313,7 @@ def test_a_flat_picture_is_no_less_whole() -> None:
         ),
     ],
 )
-def test_ten_hostile_megabytes_are_repaired_or_refused_in_no_time(hostile: bytes) -> None:
+def test_ten_hostile_megabytes_are_repaired_or_refused_fast(hostile: bytes) -> None:
     start = time.process_time()
     repairs_or_refuses(hostile)
     assert time.process_time() - start < 1
@@ -347,7 +347,7 @@ PIECES = [WHOLE, OLDER, SMALL, TABLES_MISSING, with_segment(0xE1, EXIF + SMALL),
         max_size=6,
     )
 )
-def test_whatever_a_buffer_holds_is_repaired_or_refused(pieces: list[bytes]) -> None:
+def test_any_buffer_is_repaired_or_refused(pieces: list[bytes]) -> None:
     repairs_or_refuses(b"".join(pieces))
 
 

@@ -14,7 +14,7 @@ def quota() -> Quota:
     return Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
 
 
-def test_one_address_cannot_take_the_places_of_all() -> None:
+def test_one_address_cannot_take_all_places() -> None:
     viewers = quota()
     viewers.take("a", 3, 2)
     viewers.take("a", 3, 2)
@@ -30,7 +30,7 @@ def test_one_address_cannot_take_the_places_of_all() -> None:
     viewers.take("a", 3, 2)
 
 
-def test_a_single_place_is_told_in_the_singular() -> None:
+def test_a_single_viewer_is_reported_in_the_singular() -> None:
     viewers = quota()
     viewers.take("a", 1, 1)
     with pytest.raises(Refused, match=r"^There is 1 viewer already"):
@@ -39,7 +39,7 @@ def test_a_single_place_is_told_in_the_singular() -> None:
         viewers.take("a", 2, 1)
 
 
-def test_who_is_exempt_may_have_all_but_not_more() -> None:
+def test_an_exempt_address_is_limited_only_by_the_total() -> None:
     viewers = quota()
     for _ in range(3):
         viewers.take("proxy", 3, 1, exempt=True)

@@ -11,7 +11,7 @@ def test_the_same_message_is_due_once_in_its_time() -> None:
     assert throttle.due("b", 61.0)
 
 
-def test_messages_without_end_are_neither_told_nor_remembered() -> None:
+def test_the_number_of_different_messages_is_bounded() -> None:
     throttle = LogThrottle(60.0)
     told = sum(throttle.due(number, 0.0) for number in range(5000))
     assert 500 < told < 2000

@@ -57,7 +57,7 @@ def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     assert time.thread_time() - begun < 0.5
 
 
-def test_empty_lines_without_end_are_not_kept() -> None:
+def test_endless_empty_lines_are_not_kept() -> None:
     server, client = socket.socketpair()
     http = loading.load(etc=Path("/nonexistent")).http
     with server, client, ThreadPoolExecutor(1) as pool:

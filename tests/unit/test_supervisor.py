@@ -103,7 +103,7 @@ def rig(config: Config) -> Iterator[Rig]:
         link.close()
 
 
-def test_asleep_there_is_no_deadline_whatever_was_due_before(config: Config) -> None:
+def test_a_sleeping_camera_has_no_deadline(config: Config) -> None:
     rig = Rig(replace(config, source=replace(config.source, capture="on-demand")))
     assert rig.turn(NOW)
     assert (rig.state, rig.deadline, rig.processes) == (State.IDLE, inf, [])
@@ -137,7 +137,7 @@ def test_a_still_gives_a_camera_longer(rig: Rig) -> None:
     assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
 
 
-def test_a_silent_camera_is_asked_then_killed_then_given_up(rig: Rig) -> None:
+def test_a_silent_camera_is_asked_to_stop_then_killed_then_given_up(rig: Rig) -> None:
     process, _ = rig.streaming()
     now = NOW + STALL + 0.01
     assert rig.turn(now)
@@ -158,7 +158,7 @@ def test_a_silent_camera_is_asked_then_killed_then_given_up(rig: Rig) -> None:
     assert len(rig.processes) == 1
 
 
-def test_a_dead_camera_has_a_moment_for_its_last_words(rig: Rig) -> None:
+def test_the_last_messages_of_a_dead_camera_are_awaited_for_a_moment(rig: Rig) -> None:
     process, link = rig.streaming()
     process.returncode = 1
     assert rig.turn(NOW + 1)
@@ -172,7 +172,7 @@ def test_a_dead_camera_has_a_moment_for_its_last_words(rig: Rig) -> None:
     assert len(rig.processes) == 2, "the first attempt comes at once"
 
 
-def test_a_late_turn_makes_up_for_what_it_missed_and_is_no_sign_of_death(rig: Rig) -> None:
+def test_a_late_turn_catches_up_and_is_not_taken_for_a_stall(rig: Rig) -> None:
     process, _ = rig.streaming()
     for at in range(1, 4):
         assert rig.turn(NOW + 100 * at)

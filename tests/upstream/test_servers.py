@@ -58,7 +58,7 @@ def test_ffmpeg_serves_and_is_found_again_when_it_comes_back(tmp_path: Path) -> 
         viewer.finish()
 
 
-def test_ffmpeg_without_a_content_type_is_told_as_what_it_sends(tmp_path: Path) -> None:
+def test_ffmpeg_without_a_content_type_is_reported_by_its_data(tmp_path: Path) -> None:
     port = free_port()
     with ffmpeg(port), behind(tmp_path, f"http://127.0.0.1:{port}/video") as daemon:
         until("it is told", lambda: "application/octet-stream, not an MJPEG stream" in daemon.log(), 30)
@@ -81,7 +81,7 @@ def test_ustreamer_serves_and_its_bytes_come_through(tmp_path: Path, machine: Ma
         reader.finish()
 
 
-def test_ustreamer_refuses_a_stranger_and_its_snapshot_is_no_stream(tmp_path: Path, machine: Machine) -> None:  # noqa: F811
+def test_ustreamer_refuses_a_wrong_login_and_its_snapshot_is_no_stream(tmp_path: Path, machine: Machine) -> None:  # noqa: F811
     machine.plug("video0", formats="MJPG", size="320x240", fps="25", kind="camera", state="run")
     port = free_port()
     argv = ("ustreamer", "--device", str(machine.dev / "video0"), "--format", "mjpeg", "--encoder", "hw")
