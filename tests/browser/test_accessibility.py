@@ -1,4 +1,4 @@
-"""Whoever cannot see or use a mouse is not left out: axe-core finds nothing serious in any state of the page."""
+"""The pages work with screen readers and keyboards: axe-core finds nothing serious in any state of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page gives to be copied does what it says."""
+"""The addresses and snippets that the page offers for copying work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.looking import wait_until_live
 
 @pytest.fixture
 def uses(daemon: Any, page: Page) -> Any:
-    """The snippets for a program, by their labels."""
+    """Return the snippets of the page for a program, by their labels."""
     page.goto(daemon.address)
     wait_until_live(page)
     expect(page.locator("#size")).to_have_text("640 × 480")

@@ -1,4 +1,4 @@
-"""The panel of controls: it shows what the camera has, sets it, saves it, and says what went wrong."""
+"""The panel of controls shows, sets and saves the camera's values and reports errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness import Daemon, running, until
 
 @pytest.fixture
 def camera(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose camera has the controls of a Camera Module 3."""
+    """Start a daemon whose camera has the controls of a Camera Module 3."""
     with running(tmp_path / "daemon", {"source.kind": "csi", "video.width": 320, "video.height": 240}) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon

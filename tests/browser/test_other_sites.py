@@ -1,4 +1,4 @@
-"""What pages of other sites can do with the camera, in a browser that resolves their names to this machine."""
+"""Pages of other sites can only do what is allowed, in a browser that resolves their names to this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _BlankPage(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[int]:
-    """A web server whose every page is blank; its port."""
+    """Start a web server that serves empty pages; return its port."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _BlankPage) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
@@ -72,7 +72,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 
 def outcome(page: Page, address: str, options: str = "{}") -> str:
-    """The status that a script of *page* gets from *address*, or the error."""
+    """Return the status that a script of *page* gets from *address*, or the error."""
     script = f"fetch({address!r}, {options}).then(reply => String(reply.status)).catch(error => error.name)"
     return str(page.evaluate(script))
 

@@ -1,4 +1,4 @@
-"""What the viewer page promises the person who looks at it."""
+"""The viewer page, with cameras and connections that work or fail."""
 
 from __future__ import annotations
 
@@ -216,10 +216,10 @@ def test_polls_of_the_state_never_overlap(daemon: Any, page: Page) -> None:
 
 
 class Wire:
-    """A TCP relay in front of *port*, where streams can be cut.
+    """A TCP relay before *port* that can break streams.
 
-    `go_silent` stops those that are open, without a word to either end, as a lost Wi-Fi does; `hang_up` closes them.
-    Those that are opened later work.
+    `go_silent` stops open connections without a packet to either end, as lost Wi-Fi does. `hang_up` closes them.
+    Connections that are opened later work.
     """
 
     def __init__(self, port: int) -> None:

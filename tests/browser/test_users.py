@@ -1,4 +1,4 @@
-"""A camera that asks for name and password, seen by those who have one."""
+"""The pages of a camera with users, seen by somebody with a name and a password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VIEWER = {"username": "지우", "password": "staple:지우개"}
 
 @pytest.fixture
 def camera(start_daemon: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Starts one with both."""
+    """Start a camera with users."""
     file = tmp_path / "users"
     users.add(file, ADMIN["username"], Role.ADMIN, ADMIN["password"])
     users.add(file, VIEWER["username"], Role.VIEWER, VIEWER["password"])

@@ -1,4 +1,4 @@
-"""Looking closer: zoom, full screen and taking a picture along."""
+"""Zoom, full screen and saving of the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLACE = """() => {
 
 
 def place(page: Page) -> tuple[float, float, float]:
-    """How many times larger than its stage the picture is, and its corner from the stage's, in sizes of the stage."""
+    """Return the picture's scale relative to its stage, and its left and top offset in sizes of the stage."""
     scale, left, top, width, height = page.evaluate(_PLACE)
     return scale, left / width, top / height
 

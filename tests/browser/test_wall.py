@@ -1,4 +1,4 @@
-"""All cameras of a list on one page."""
+"""The page that shows all cameras of a list."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Wall:
-    """A camera whose wall shows one that speaks to it, one that does not, and one that is off."""
+    """A camera whose wall shows three others: one that lets it read, one that does not, and one that is off."""
 
     def __init__(self, start_daemon: Callable[..., Any]) -> None:
         self._start_daemon = start_daemon

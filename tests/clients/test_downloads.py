@@ -1,4 +1,4 @@
-"""curl and wget as people's scripts use them: for a while, once, or only to see whether there is a camera."""
+"""curl and wget as scripts use them: for a while, once, or only to see whether there is a camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nginx and haproxy in front of the camera, with the configuration that docs/integrations.md gives."""
+"""nginx and haproxy in front of the camera, with the configuration of docs/integrations.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRAME_SECONDS = 1 / 25
 
 @dataclass(frozen=True)
 class Proxy:
-    """One that listens on 127.0.0.1:*port*."""
+    """A proxy that listens on 127.0.0.1:*port*."""
 
     name: str
     port: int
@@ -39,7 +39,7 @@ class Proxy:
         return Viewer(sock)
 
     def status(self, path: str) -> int:
-        """The status of the answer, 0 when there is none."""
+        """Return the status of the answer, 0 without an answer."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": NAME})
         try:
             return ask(asked)[0]
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]:
-    """The command that runs the proxy *name* on *port* before the camera on the port *camera*."""
+    """Return the command that runs the proxy *name* on *port* before the camera on port *camera*."""
     replaced = {document.CAMERA: f"127.0.0.1:{camera}"}
     config = folder / f"{name}.conf"
     if name == "haproxy":
@@ -87,7 +87,7 @@ def in_front(name: str, camera: int, folder: Path) -> Iterator[Proxy]:
 
 
 def settings(**more: object) -> dict[str, object]:
-    """What the document tells the camera behind a proxy to have."""
+    """Return the settings that the document gives for a camera behind a proxy."""
     http = tomllib.loads(document.block("nginx", 1, {"192.168.1.2": "127.0.0.1"}))["http"]
     return {f"http.{key}": value for key, value in http.items()} | more
 

@@ -1,4 +1,4 @@
-"""What docs/integrations.md says of a camera that dies, or is off for a while: who watches sees pictures again."""
+"""Programs see pictures again after a camera died or was off, as docs/integrations.md says."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ POLLS = ["octoprint"]
 
 
 def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool]) -> None:
-    """Wait for a picture from now on that is *wanted*."""
+    """Wait for a new picture that is *wanted*."""
     before = len(watcher.pictures())
     until(f"{watcher.program} shows {what}", lambda: any(map(wanted, watcher.pictures()[before:])), 40)
 

@@ -1,4 +1,4 @@
-"""The programs people watch with log in by the address alone, and watch over TLS."""
+"""Programs log in with a URL alone, and watch over TLS."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """CsiSource on the real picamera2 and libcamera's virtual camera, in the rig's root.
 
-The virtual camera flips nothing and gives NV12, whatever is asked for; no test here looks at either.
+The virtual camera ignores flips and always gives NV12, so no test here checks either.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -
 
 
 class Recorder:
-    """A sink that keeps everything, and the thread that runs the source into it."""
+    """A sink that keeps everything, with the thread that runs the source into it."""
 
     wanted = True
 
@@ -89,7 +89,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> float:
-        """The seconds it took."""
+        """Stop the source; return the seconds that this took."""
         begun = time.monotonic()
         self.commands.put(Stop())
         self._thread.join(10)
@@ -115,7 +115,7 @@ def running(camera: csi.CsiSource) -> Iterator[Recorder]:
 
 
 def rate(recorder: Recorder, frames: int = 40) -> float:
-    """Frames a second by the camera's own times; the first frames after a start are not counted."""
+    """Return frames a second by the camera's timestamps, without the first frames after a start."""
     recorder.wait_for(frames + 5)
     times = [captured for _, captured, _ in recorder.frames[5 : frames + 5]]
     return (len(times) - 1) * 1e9 / (times[-1] - times[0])

@@ -1,4 +1,4 @@
-"""scripts/release in a clone of this checkout: what it makes, and what it refuses."""
+"""scripts/release in a clone of this checkout: its results and its refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"
 
 
 class Checkout:
-    """A clone with what is not committed yet, somebody's name and one line in its changelog."""
+    """A clone with the uncommitted changes, a user's name and a line in the changelog."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "checkout"

@@ -1,4 +1,4 @@
-"""Who may look, tried from addresses that are really other ones: network namespaces of the test's own.
+"""Access by address, tried from other addresses: network namespaces of the test.
 
 camera (the daemon, here) ── near (the same network, and a router) ── far (another network)
 """
@@ -72,7 +72,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, network: Network) -> Iterator[Daemon]:  # noqa: ARG001
-    """A daemon on all addresses; it reads those of this machine after the network was made."""
+    """Run a daemon on all addresses; it reads this machine's addresses after the network was made."""
     with running(tmp_path / "daemon", EVERYWHERE) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
@@ -89,7 +89,7 @@ def reload(daemon: Daemon, **http: object) -> None:
 
 
 def ask(sock: socket.socket, path: str = "/livez", fields: Sequence[str] = ()) -> tuple[int, str]:
-    """Status and body of *path*, until the server closes; closes *sock*."""
+    """Return status and body of *path*, read until the server closes; close *sock*."""
     with sock:
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""]
         sock.sendall("\r\n".join(lines).encode())
@@ -105,7 +105,7 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 def cases(network: Network) -> dict[str, tuple[Host, str, str]]:
-    """Where each address is, and which of the camera's it asks."""
+    """Return, for each client address, its host, itself, and the address of the camera that it asks."""
     near, far = network.near, network.far
     return {
         NEAR_PRIVATE: (near, NEAR_PRIVATE, PRIVATE),
@@ -218,7 +218,7 @@ def test_behind_a_trusted_proxy_the_client_is_checked_whatever_it_claims(
 
 
 def test_an_unknown_proxy_lets_in_no_forbidden_client(daemon: Daemon, network: Network) -> None:
-    """Such as one in a container, whose address is a private one."""
+    """A proxy in a container, for example, has a private address."""
     with proxy(network.near, (PRIVATE, daemon.port), NEAR_PRIVATE, appends("X-Forwarded-For")) as nginx:
         status, body = ask(network.far.connect(ROUTER, nginx.port, FAR_PUBLIC))
         assert status == 403 and f'trusted_proxies = ["{NEAR_PRIVATE}"]' in body
@@ -302,7 +302,7 @@ def test_refusals_are_logged_once_a_minute_for_each_address_and_counted_always(
 
 
 def ended(viewer: Viewer, reloaded_at: float) -> bool:
-    """Whether the stream ended within a second of *reloaded_at*."""
+    """Return whether the stream ended within a second of *reloaded_at*."""
     try:
         while time.monotonic() < reloaded_at + 10:
             viewer.part()

@@ -30,7 +30,7 @@ def run(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[Any]:
 
 
 def snapshot(out: str | Path, **options: Any) -> subprocess.CompletedProcess[Any]:
-    """One of the test picture, by no configuration of this machine."""
+    """Run the snapshot command with the test picture, without a configuration file of this machine."""
     return run("snapshot", out, "--config", os.devnull, *PATTERN, **options)
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def at_terminal(argv: Sequence[str], answers: Sequence[str]) -> tuple[int, str]:
-    """The exit status of *argv* and all that its terminal shows, with *answers* typed when it asks."""
+    """Return the exit status of *argv* and its output on a terminal; *answers* are typed when it asks."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(argv[0], argv, ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""GET and POST /controls against the whole daemon, with a camera that has the controls of a Camera Module 3."""
+"""GET and POST /controls on the whole daemon, with a camera that has the controls of a Camera Module 3."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.lateness import patience
 
 
 class Systemd:
-    """The manager's end of sd_notify."""
+    """The service manager's end of sd_notify."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -188,7 +188,7 @@ def test_a_reload_turns_the_picture_of_a_connected_viewer(daemon: Daemon) -> Non
 
 def test_a_reload_adds_and_removes_the_overlay_of_a_connected_viewer(daemon: Daemon) -> None:
     def darkest_above(part: Part) -> int:
-        """In the corner over the first bar, which is grey."""
+        """Return the darkest value in the corner above the first bar, which is grey."""
         image = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
         assert image is not None
         return int(image[:14, :20].min())

@@ -1,4 +1,4 @@
-"""A camera that dies, hangs, floods or talks nonsense: the viewers' connections survive all of it."""
+"""A camera that dies, hangs, floods or sends invalid messages does not disconnect the viewers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def card(cause: Cause, width: int = 320, height: int = 240) -> bytes:
 
 
 def is_picture(part: Part) -> bool:
-    """Live: the test picture, which no card looks like in its size."""
+    """Return whether the part is a live test picture, which is larger than a no-signal card of its size."""
     return part.jpeg != PACKAGED and abs(time.time() - part.timestamp) < 1 and len(part.jpeg) > 9000
 
 
 def recovers(daemon: Daemon, old_pid: int, seconds: float) -> None:
-    """Fails unless another camera process gives pictures within *seconds*."""
+    """Fail unless another camera process gives pictures within *seconds*."""
 
     def back() -> bool:
         table = daemon.state()

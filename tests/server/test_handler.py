@@ -1,4 +1,4 @@
-"""What goes over the wire, byte for byte."""
+"""The bytes of requests and answers over HTTP."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PAGES = ["/", "/?mode=stream", "/?mode=snapshot", "/mjpeg/", "/mjpeg/?mode=snaps
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all: these tests only ask."""
+    """One daemon for all tests; they only read."""
     with running(tmp_path_factory.mktemp("daemon"), {"video.width": 320, "video.height": 240}) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
 
 
 def request(daemon: Daemon, text: str) -> bytes:
-    """Everything that is answered to the raw request *text* until the server closes."""
+    """Return everything that is answered to the raw request *text* until the server closes."""
     with daemon.connect(text) as sock:
         answer = b""
         while chunk := sock.recv(65536):

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire: an answer or an end in time, no traceback, and the next request is served."""
+"""Any bytes from a client get an answer or an end in time, no traceback, and the next request is served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lateness import patience
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all, with short timeouts."""
+    """One daemon with short timeouts for all tests."""
     options = {
         "video.width": 320,
         "video.height": 240,
@@ -31,7 +31,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def everything(daemon: Daemon, sent: bytes) -> bytes:
-    """All that is answered to *sent*, until the server closes."""
+    """Return everything that is answered to *sent* until the server closes."""
     with daemon.connect(sent.decode("latin-1")) as sock:
         answer = b""
         while chunk := sock.recv(65536):
@@ -71,7 +71,7 @@ TOKENS = [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A request in which pieces are replaced by others."""
+    """Return a request in which pieces are replaced by others."""
     request = bytearray(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(request)))
@@ -81,7 +81,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def answer_in_time(daemon: Daemon, sent: bytes, ends: bool) -> bytes:
-    """What is answered until the server closes or pictures come; *ends*: whether the client says that it has ended."""
+    """Return the answer until the server closes or pictures come; *ends*: the client closes its sending side."""
     begun = time.monotonic()
     answer = b""
     with daemon.connect("") as sock:

@@ -32,7 +32,7 @@ def output(program: str) -> str:
 
 
 def loaded(module: str) -> set[str]:
-    """All that is loaded with *module*, by the full names."""
+    """Return the full names of all modules that are loaded with *module*."""
     return set(output(f"import sys; own = set(sys.modules); import {module}; print(*set(sys.modules) - own)").split())
 
 

@@ -10,7 +10,7 @@ SETUP = "import logging; from pi_cam_daemon.system import logs; logs.setup({leve
 
 
 def logged(code: str, level: str = "debug", journal: bool = False) -> str:
-    """What a process that runs *code* writes to standard error."""
+    """Return the standard error of a process that runs *code*."""
     environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
     argv = [sys.executable, "-c", SETUP.format(level=level) + code]
     with tempfile.TemporaryFile() as stderr:

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the names that dashboards hold on to, counters that only grow, and nobody's address."""
+"""The metrics for Prometheus: stable names, counters that only grow, and no addresses."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def scrape(daemon: Daemon) -> dict[Sample, float]:
 
 
 def value(daemon: Daemon, name: str, **labels: str) -> float:
-    """The sample's value, 0 where there is none yet."""
+    """Return the sample's value, 0 if there is none yet."""
     return scrape(daemon).get((name, frozenset(labels.items())), 0.0)
 
 
@@ -168,7 +168,7 @@ def test_many_first_scrapes_at_once_are_all_answered(daemon: Daemon) -> None:
 
 
 def test_process_metrics_exist_if_proc_shows_only_processes(tmp_path: Path) -> None:
-    """As the unit's ProcSubset=pid has it; prometheus_client's own collector then says nothing."""
+    """With the unit's ProcSubset=pid, prometheus_client's own collector gives nothing."""
     file = tmp_path / "in-the-unit.py"
     file.write_text(IN_THE_UNIT)
     with running(tmp_path / "daemon", argv=[sys.executable, str(file), str(RIG), str(tmp_path / "fault")]) as daemon:

@@ -1,4 +1,4 @@
-"""Turning pictures where libturbojpeg is missing."""
+"""Pictures are turned without libturbojpeg too."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The camera process, run for real over a real socketpair; only its source is the test's own."""
+"""The camera process over a real socketpair; only its source is the test's own."""
 
 import json
 import os
@@ -82,7 +82,7 @@ class Camera:
         self.sock.sendall(pack(kind, payload))
 
     def hear(self, kind: Kind | None = None) -> Message:
-        """The next message (of *kind*); EOFError when the process is gone."""
+        """Return the next message (of *kind*); raise EOFError when the process is gone."""
         deadline = time.monotonic() + patience(15)
         while time.monotonic() < deadline:
             message = self._reader.read()
@@ -130,7 +130,7 @@ def configuration(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def start(configuration: bytes, tmp_path: Path) -> Iterator[Start]:
-    """start(source): the camera process with the class Source from this text, configured."""
+    """start(source): run the camera process with the class Source from this text, configured."""
     cameras = []
 
     def start(source: str = "", configure: bool = True) -> Camera:

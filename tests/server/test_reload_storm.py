@@ -1,4 +1,4 @@
-"""Reloads without end beside clients: each request is judged by the old rules or by the new ones, never by a mix."""
+"""During constant reloads each request is judged by the old rules or the new ones, never by a mixture."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ BOTH = {
 
 
 class Client(threading.Thread):
-    """Asks for *path* again and again, as *address* and as *who*; counts the statuses of the *answers*.
+    """Requests *path* again and again, as *address* and as *who*; counts the statuses of the *answers*.
 
-    Between a connection and what is said on it there are *silent* seconds.
+    It waits *silent* seconds between the connection and the request.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Requests good and bad against the daemon: each gets a clear answer, whole, and harms nobody."""
+"""Valid and invalid requests to the daemon: each gets a whole answer and disturbs no other client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"video.width": 320, "video.height": 240}
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all: whatever it is asked, it serves the next."""
+    """One daemon for all tests, which must serve the next request after each."""
     settings = {
         **SMALL,
         "http.allowed_hosts": ["camera.example"],
@@ -33,7 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def answer(daemon: Daemon, request: str | bytes) -> bytes:
-    """All that is answered until the server closes; a reset would be an OSError."""
+    """Return everything that is answered until the server closes; a reset raises OSError."""
     data = request if isinstance(request, bytes) else request.encode("latin-1")
     with socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:
         sock.sendall(data)

@@ -1,4 +1,4 @@
-"""/still.jpg: a picture of full size beside the stream, which costs the camera something and so has limits."""
+"""/still.jpg: a picture of full size beside the stream. It takes the camera's time and is therefore limited."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STILL_FAULT = "still-fault"  # as tests/rig/camera.py calls the file
 
 
 class Asking(threading.Thread):
-    """Asks for a still, on a connection of its own."""
+    """Requests a still on its own connection, in a thread."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ def take(daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
 
 
 def wait_out(headers: dict[str, str], daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
-    """The first answer that is no refusal for being early, which comes when it was said to."""
+    """Return the first answer that is not a refusal for coming too early; it must come at about the announced time."""
     seconds = float(headers["retry-after"])
     found: list[tuple[int, dict[str, str], bytes]] = []
 

@@ -1,4 +1,4 @@
-"""The supervisor with real camera processes, small programs of the tests' own, and the real stream loop."""
+"""The supervisor with real camera processes, which are small programs of the tests, and the real stream loop."""
 
 import itertools
 import json
@@ -79,7 +79,7 @@ def alive(pid: int) -> bool:
 
 
 class Unkillable(subprocess.Popen[bytes]):
-    """A process that a driver holds: no signal reaches it."""
+    """A process that a driver holds: signals have no effect."""
 
     def send_signal(self, _number: int) -> None:
         pass
@@ -141,7 +141,7 @@ Start = Callable[..., Rig]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """start(program, **source settings): a supervisor at work."""
+    """start(program, **source settings): run a supervisor."""
     rigs = []
 
     def start(

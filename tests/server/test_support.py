@@ -1,4 +1,4 @@
-"""The support bundle of a running daemon, with what its sender would regret planted everywhere."""
+"""The support bundle of a running daemon, with secrets planted everywhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = {
 
 
 def command(folder: Path, name: str, script: str) -> None:
-    """A program of the machine, in place of the real one."""
+    """Put a program into the folder that precedes the machine's programs on the PATH."""
     file = folder / "bin" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -35,7 +35,7 @@ def command(folder: Path, name: str, script: str) -> None:
 def support_bundle(
     folder: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> tuple[subprocess.CompletedProcess[bytes], dict[str, str]]:
-    """What the command did, and the parts of its archive."""
+    """Run the command; return its result and the parts of its archive."""
     argv = [sys.executable, "-m", "pi_cam_daemon", "support-bundle", "-", *options]
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **(env or {})}

@@ -1,4 +1,4 @@
-"""A bug in a thread: it ends the daemon only where nothing would go on without that thread."""
+"""A bug in a thread ends the daemon only if nothing would work without that thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS on the whole daemon: what is spoken and what is not, and that viewers do not feel handshakes beside them."""
+"""TLS on the whole daemon: accepted protocols, and handshakes that do not disturb viewers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose updates are taken: real keys of ssh-keygen, and an installer that notes what it was given."""
+"""Updates are checked with real keys of ssh-keygen and given to an installer that records its arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pi_cam_daemon.commands.update import UpdateError
 
 
 class Publisher:
-    """Somebody with a key, who signs artefacts."""
+    """A publisher with a key, who signs artefacts."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.key = folder / name
@@ -31,7 +31,7 @@ class Publisher:
 
 
 class Camera:
-    """What `update` finds on a camera that trusts *publisher*."""
+    """The files that `update` finds on a camera that trusts *publisher*."""
 
     def __init__(self, folder: Path, publisher: Publisher) -> None:
         self.artefact = folder / "release.tar.zst"

@@ -1,4 +1,4 @@
-"""Names and passwords on the whole daemon: who gets what, who has to wait, and that nobody else notices."""
+"""Names and passwords on the whole daemon: rights, lock-outs, and viewers that do not notice them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ask(
     body: bytes = b"",
     source: str = "",
 ) -> tuple[int, str, bytes]:
-    """Status, head and the first of the body of *path*, for *who*, asked from *source*."""
+    """Return status, head and the first of the body of *path*, requested by *who* from *source*."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}", *([login(*who)] if who else []), "", ""]
     with (

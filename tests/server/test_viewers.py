@@ -1,4 +1,4 @@
-"""Many viewers, slow ones, stalled ones and such that vanish."""
+"""Many viewers: slow ones, stalled ones, and ones that vanish."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ INTERNET, VISITOR = "203.0.113.9", "192.168.1.77"
 
 
 def asking(**fields: str | list[str]) -> Request:
-    """A request with the header *fields*, `_` for `-`."""
+    """Return a request with the header *fields*, `_` for `-`."""
     lines = [
         f"{name.replace('_', '-')}: {value}"
         for name, values in fields.items()
@@ -293,7 +293,7 @@ def access_for(networks: list[str], proxies: list[str]) -> Access:
 
 
 def judged(access: Access, peer: str, request: Request) -> str | int:
-    """Who it is that asks, or the status with which the request is refused."""
+    """Return the client that asks, or the status with which the request is refused."""
     try:
         return str(access.judge(peer, request))
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""What a card does at each boot, in a file system of the test's own."""
+"""The steps of each boot from a card, in a file system of the test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECTION = "etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection"
 
 
 class Card:
-    """A root file system, fresh from the image, in a Pi with a serial number."""
+    """The root file system of a new image, in a Pi with a serial number."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -128,7 +128,7 @@ def test_a_password_that_is_still_on_the_card_is_reported(card: Card) -> None:
 
 
 def test_a_password_stays_on_the_card_until_it_is_kept_elsewhere(card: Card) -> None:
-    """Or it would be lost where NetworkManager's folder cannot be written, on a full card for one."""
+    """If NetworkManager's folder cannot be written, on a full card for example, the password must not be lost."""
     card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
     card.write("etc/NetworkManager/system-connections", "a file in the place of the folder")
     with pytest.raises(OSError):

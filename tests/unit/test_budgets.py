@@ -1,4 +1,4 @@
-"""The deadlines fit into each other: nobody is cut short while working through a worst case that was planned for."""
+"""The deadlines fit into each other: a planned worst case is never cut short."""
 
 from pathlib import Path
 

@@ -42,7 +42,7 @@ class Runner:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """A configuration that says nothing, so that the one of this machine has no say."""
+    """Write an empty configuration file, so that the one of this machine is not used."""
     file = tmp_path / "empty.toml"
     file.touch()
     return file

@@ -1,4 +1,4 @@
-"""The model of what can be set: what is taken, and what is said of the rest."""
+"""The model of controls: accepted values, and the errors for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CsiSource and its decisions, without a camera: on a fake picamera2, and without one."""
+"""CsiSource and its decisions, on a fake picamera2 and without any."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source(camera: str = "", tuning_file: str = "", **changes: Any) -> csi.CsiSo
 
 @pytest.fixture
 def without_picamera2(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Whatever is imported of picamera2 and libcamera in a test is forgotten after it."""
+    """Forget all modules of picamera2 and libcamera that a test imported."""
     names = ("picamera2", "libcamera")
     kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
     for name in kept:
@@ -54,7 +54,7 @@ def without_picamera2(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Monkey
 
 @pytest.fixture
 def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
-    """The fake's machine, fresh."""
+    """Return the fake's machine, reset."""
     without_picamera2.syspath_prepend(FAKE)
     without_picamera2.setenv("LIBCAMERA_RPI_TUNING_FILE", "")
     import picamera2
@@ -64,7 +64,7 @@ def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
 
 
 class Watcher:
-    """A sink that says Stop after so many frames."""
+    """A sink that sends Stop after a number of frames."""
 
     wanted = True
     passed_over = 0
@@ -107,7 +107,7 @@ class Watcher:
 
 
 def watch(camera: csi.CsiSource, frames: int = 3) -> Watcher:
-    """Run *camera* for that many frames."""
+    """Run *camera* for a number of frames."""
     commands = Commands()
     deadline = threading.Timer(patience(10), commands.put, [Stop()])
     deadline.start()
@@ -208,7 +208,7 @@ EVERY_ORIENTATION = list(itertools.product((0, 90, 180, 270), (False, True), (Fa
 
 
 def camera_picture(width: int, height: int) -> npt.NDArray[np.uint8]:
-    """What the camera sees upright: a bright corner at the top left, a half-bright one at the top right."""
+    """Draw the upright picture of the camera: the top left corner is bright, the top right one half as bright."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = 240
     pixels[: height // 2, width // 2 :] = 120
@@ -498,7 +498,7 @@ def test_a_bug_is_not_reported_as_a_lost_camera(machine: Any) -> None:
 
 
 class Adjuster(Watcher):
-    """Sends these orders once the camera runs, and says Stop after the last answer."""
+    """Sends these orders once the camera runs, and Stop after the last answer."""
 
     def __init__(self, commands: Commands, *orders: dict[str, Any]) -> None:
         super().__init__(commands, frames=10_000)
@@ -538,7 +538,7 @@ def test_an_exposure_lasts_no_longer_than_the_frame_that_is_given(machine: Any) 
 
 
 def taken(camera: csi.CsiSource, *orders: SetControls) -> Watcher:
-    """Run *camera* for a still behind these *orders*."""
+    """Run *camera* for a still after these *orders*."""
     commands = Commands()
     for order in orders:
         commands.put(order)

@@ -1,4 +1,4 @@
-"""rpicam-apps' words for libcamera's controls, on the tables that Pi cameras list."""
+"""libcamera's controls under rpicam-apps' names, with the control tables of Pi cameras."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME_US = 40_000
 
 
 class Camera:
-    """A camera's control table that behaves as libcamera's binding: what it does not list, it refuses."""
+    """A camera's control table that behaves as libcamera's binding: it refuses controls that it does not list."""
 
     def __init__(self, listed: dict[str, tuple[Any, Any, Any]], refuses: str = "") -> None:
         self.listed = listed
@@ -33,7 +33,7 @@ class Camera:
         return next(control for control in self.controls.controls if control.name == name)
 
     def set(self, **wanted: object) -> dict[str, Any]:
-        """What it made of *wanted*, all of which it has to take."""
+        """Set *wanted*, which must all be accepted, and return the result."""
         report = self.controls.set(1, wanted)
         assert report.refused == {}
         return report.applied

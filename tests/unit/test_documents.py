@@ -1,4 +1,4 @@
-"""The dataclasses, default.toml and the README tell the same."""
+"""The dataclasses, default.toml and the documents agree."""
 
 from __future__ import annotations
 

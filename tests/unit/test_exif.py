@@ -1,4 +1,4 @@
-"""What our Exif says, read by Pillow."""
+"""Our Exif data, read by Pillow."""
 
 from __future__ import annotations
 

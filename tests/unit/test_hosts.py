@@ -1,4 +1,4 @@
-"""Under which names the camera answers, and what it lets pages of other sites do."""
+"""The names under which the camera answers, and the rights of pages of other sites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pi_cam_daemon.server.request import parse
 
 
 def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
-    """200, or the status with which the request is refused."""
+    """Return 200, or the status with which the request is refused."""
     try:
         policy.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
     except Refused as refused:

@@ -12,7 +12,7 @@ from tests.lateness import patience
 
 
 def picture(width: int = 160, height: int = 120, progressive: bool = False) -> bytes:
-    """A real JPEG with noise in it, so that its picture data is full of stuffed FF bytes."""
+    """Return a JPEG with noise, so that its data is full of stuffed FF bytes."""
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
     encoded, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)))
     assert encoded
@@ -27,7 +27,7 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def with_segment(marker: int, content: bytes) -> bytes:
-    """The whole picture with one more header segment in front."""
+    """Return the whole picture with one more header segment in front."""
     return WHOLE[:2] + segment(marker, content) + WHOLE[2:]
 
 
@@ -119,7 +119,7 @@ def test_ten_hostile_megabytes_are_read_fast(hostile: bytes) -> None:
 
 
 def refuses_or_accepts(data: bytes) -> None:
-    """Whatever *data* is: nothing but JpegError comes out, and what passes the check has a size."""
+    """Fail if *data* raises anything but JpegError, or passes the check without a size."""
     try:
         jpeg.check(data)
     except JpegError as error:
@@ -154,7 +154,7 @@ def test_a_damaged_header_raises_nothing_but_jpeg_errors(cut: int, changes: dict
 
 
 def without_tables(data: bytes) -> bytes:
-    """As UVC cameras send it: no Huffman tables, and APP0 is AVI1."""
+    """Return the picture as UVC cameras send it: no Huffman tables, and APP0 is AVI1."""
     data = data[:2] + segment(0xE0, b"AVI1\0\0" + bytes(8)) + data[2 + 2 + 16 :]
     while (at := data.find(b"\xff\xc4")) >= 0:
         data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
@@ -249,7 +249,7 @@ def test_missing_huffman_tables_are_added(data: bytes) -> None:
 
 
 def test_the_added_tables_are_the_standard_ones() -> None:
-    """OpenCV's libjpeg-turbo writes the standard ones, one segment each."""
+    """OpenCV's libjpeg-turbo writes the standard tables, one segment each."""
     at, contents = 0, []
     while (at := WHOLE.find(b"\xff\xc4", at)) >= 0:
         end = at + 2 + int.from_bytes(WHOLE[at + 2 : at + 4], "big")
@@ -294,7 +294,7 @@ def test_a_whole_picture_is_preferred_to_a_newer_one_without_an_end() -> None:
 
 
 def test_a_picture_of_one_colour_counts_as_whole() -> None:
-    """The least data that a picture can have: every block the same, with tables made for it."""
+    """It has the least data possible: all blocks are equal, with tables made for them."""
     for progressive in (0, 1):
         options = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
         data = cv2.imencode(".jpg", np.zeros((4000, 4000), np.uint8), options)[1].tobytes()
@@ -320,7 +320,7 @@ def test_ten_hostile_megabytes_are_repaired_or_refused_fast(hostile: bytes) -> N
 
 
 def repairs_or_refuses(data: bytes) -> None:
-    """Whatever *data* is: a JPEG that passes the check and needs no repair comes out, or a JpegError."""
+    """Fail unless *data* gives a JPEG that passes the check and needs no repair, or a JpegError."""
     for end_required in (True, False):
         try:
             repaired = jpeg.repair(data, end_required=end_required)

@@ -44,7 +44,7 @@ class Rig:
         self.camera.sendall(pack(kind, payload, captured_ns))
 
     def beat(self, captured: int, counted_at: float | None = None) -> None:
-        """*counted_at* in seconds of CLOCK_MONOTONIC, now if None."""
+        """Send a heartbeat; *counted_at* is in seconds of CLOCK_MONOTONIC, now if None."""
         moment = time.monotonic() if counted_at is None else counted_at
         self.say(Kind.BEAT, COUNT.pack(captured), round(moment * 1e9))
 
@@ -284,7 +284,7 @@ def test_a_command_to_a_camera_that_is_gone_is_harmless(rig: Rig) -> None:
 
 
 class Asking(threading.Thread):
-    """Asks *link* for the still of that number."""
+    """Asks *link* for the still of *number* in a thread."""
 
     def __init__(self, link: CameraLink, number: int, seconds: float = 10.0) -> None:
         super().__init__(daemon=True)
@@ -305,7 +305,7 @@ class Asking(threading.Thread):
 
 
 def asked(rig: Rig) -> int:
-    """The number of the still that the camera is asked for."""
+    """Return the number of the still that the camera is asked for."""
     message = Reader(rig.camera).read()
     assert message and message.kind is Kind.TAKE_STILL
     (number,) = COUNT.unpack(message.payload)

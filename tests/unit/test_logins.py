@@ -1,4 +1,4 @@
-"""Who may do what, how dear it is to find that out, and for how long those who guess have to wait."""
+"""Rights of users, the cost of checking a password, and lock-outs for guessing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY = 400
 
 
 class Derive:
-    """The key is the password and its salt; how often, and at most how many at once. It waits for *goes_on*."""
+    """The key derivation of the tests: waits for *goes_on*, counts all calls and the most at once."""
 
     def __init__(self) -> None:
         self.times = self.now = self.most = 0
@@ -57,7 +57,7 @@ def asked(path: str = "/stream", authorization: str | None = None, method: str =
 
 
 def status(judge: Logins, request: Request, client: Client = VISITOR) -> int:
-    """What *request* is answered, as far as the login goes."""
+    """Return the status for *request* as far as the login decides it."""
     try:
         return HTTPStatus.OK if judge.judge(client, request, HERE) else HTTPStatus.UNAUTHORIZED
     except Refused as refused:

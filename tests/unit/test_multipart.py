@@ -24,7 +24,7 @@ def read(boundary: str, stream: bytes, size: int = 1 << 30) -> list[bytes]:
 
 
 def stream(part: bytes, first: bytes = b"", last: bytes = b"", pictures: list[bytes] = PICTURES) -> bytes:
-    """*part* with every picture in the place of {jpeg} and its length in that of {n}."""
+    """Repeat *part* for every picture, with the JPEG for {jpeg} and its length for {n}."""
     return first + b"".join(part.replace(b"{n}", b"%d" % len(p)).replace(b"{jpeg}", p) for p in pictures) + last
 
 
@@ -207,7 +207,7 @@ def test_memory_stays_bounded_with_endless_garbage(kind: str, filler: bytes) -> 
 
 
 def outcome(boundary: str, chunks: list[bytes]) -> tuple[list[bytes], str]:
-    """The pictures, and how it ended."""
+    """Return the pictures, and the error that ended the stream, if any."""
     pictures: list[bytes] = []
     try:
         reader = Reader(boundary)

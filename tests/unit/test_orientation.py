@@ -1,4 +1,4 @@
-"""Every turn and flip against numpy's, on pixels that were decoded."""
+"""Every turn and flip compared with numpy's, on decoded pixels."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:4:0": 0x121111, "4:2:0": 0
 
 
 def scene(width: int, height: int) -> Pixels:
-    """Four corners of different colours, and no symmetry."""
+    """Return a picture with four corners of different colours and no symmetry."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (40, 40, 200)
     pixels[: height // 2, width // 2 :] = (40, 200, 40)
@@ -31,7 +31,7 @@ def scene(width: int, height: int) -> Pixels:
 
 
 def turned(pixels: Pixels, rotation: int, hflip: bool, vflip: bool) -> Pixels:
-    """What numpy makes of it: flips first, then clockwise."""
+    """Return numpy's result: flips first, then clockwise turns."""
     if hflip:
         pixels = pixels[:, ::-1]
     if vflip:
@@ -181,7 +181,7 @@ def test_a_thousand_pictures_leave_no_memory_behind() -> None:
 
 
 def test_the_library_is_installed_here() -> None:
-    """Or the tests above would prove the slow way only."""
+    """Without it the tests above would test only the slow way."""
     assert Orientation(90, False, False)._lossless
 
 

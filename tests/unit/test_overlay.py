@@ -27,7 +27,7 @@ def grey(height: int = 240, width: int = 320) -> npt.NDArray[np.uint8]:
 
 
 def box(picture: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Where *picture* is not as it was."""
+    """Return the rectangle in which *picture* has changed."""
     rows, columns = np.nonzero(np.abs(picture.astype(np.int16) - GREY).reshape(*picture.shape[:2], -1).max(axis=2) > 60)
     assert len(rows), "there is no text"
     return slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
@@ -89,7 +89,7 @@ def test_the_text_changes_with_the_time_and_is_drawn_once_a_second(monkeypatch: 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("hflip", [False, True])
 def test_the_text_is_upright_in_a_turned_picture(rotation: int, method: str, hflip: bool) -> None:
-    """Compared with the same text drawn on a picture that nobody turns."""
+    """Compared with the same text on a picture that is not turned."""
     turned = settings(rotation=rotation, hflip=hflip, rotation_method=method, overlay="TOP LEFT")
     data = Orientation.of(turned).encode(grey())
     jpeg.check(data)

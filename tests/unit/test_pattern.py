@@ -86,7 +86,7 @@ class TestPattern(SourceContract):
         assert all(earlier != later for earlier, later in itertools.pairwise(pictures))
 
     def test_moving_parts_leave_no_trace(self) -> None:
-        """All of a picture but the mark and the text is the same, however long it has been drawn upon."""
+        """All of a picture but the mark and the text stays the same, however often it was drawn."""
         with running(self.make(video(320, 240, framerate=100.0))) as run:
             pictures = [decoded(data).astype(int) for data, _ in run.wait_for_frames(100)]
         ramp = [picture[165] for picture in pictures]

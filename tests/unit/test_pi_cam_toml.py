@@ -1,4 +1,4 @@
-"""pi-cam.toml as people's editors leave it, and what becomes of it."""
+"""pi-cam.toml as common editors save it, its errors, and the removal of its passwords."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MESSAGES = st.tuples(
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """(who writes, who reads); the reading one does not block."""
+    """The writing and the reading end, in this order; the reading end does not block."""
     writer, reader = socket.socketpair()
     reader.setblocking(False)
     with writer, reader:

@@ -1,4 +1,4 @@
-"""Reading requests: what is understood, what is refused with which status, and how long it may take."""
+"""Reading of requests: accepted syntax, the status of each refusal, and time limits."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def connection() -> Iterator[tuple[Reader, socket.socket]]:
 
 
 def read(data: bytes, **http: Any) -> Request | None:
-    """What is made of a client who sends *data* and then hangs up."""
+    """Return the result for a client that sends *data* and then hangs up."""
     with connection() as (reader, client):
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)

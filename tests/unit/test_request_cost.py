@@ -1,4 +1,4 @@
-"""Requests that are made to cost much: whoever reads them holds the interpreter, and all viewers wait."""
+"""Requests that are made to be slow to read. The reader holds the interpreter, so all viewers would wait."""
 
 from __future__ import annotations
 

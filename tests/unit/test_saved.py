@@ -1,4 +1,4 @@
-"""Saved controls: a file of the daemon's own that is a layer of the configuration."""
+"""Saved controls: a file of the daemon that is a layer of the configuration."""
 
 from __future__ import annotations
 

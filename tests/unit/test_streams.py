@@ -1,4 +1,4 @@
-"""The stream loop with real viewers over loopback TCP and a camera's end that the test holds."""
+"""The stream loop with real viewers over loopback TCP; the test holds the camera's end."""
 
 import re
 import socket
@@ -32,13 +32,13 @@ CARD = b"the card"
 
 
 def picture(number: int, length: int = 0) -> bytes:
-    """A JPEG that bears its number in a comment; zeros behind its end make it as long as asked for."""
+    """Return a JPEG with its number in a comment; zeros after its end give it the requested length."""
     comment = b"%08d" % number
     return (PACKAGED[:2] + b"\xff\xfe\x00\x0a" + comment + PACKAGED[2:]).ljust(length, b"\0")
 
 
 class Watching:
-    """A viewer: reads a stream strictly by the wire format."""
+    """A viewer that reads a stream strictly by its format."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -59,7 +59,7 @@ class Watching:
         assert self.take(len(OPENING)) == OPENING
 
     def part(self) -> bytes:
-        """The next part's picture."""
+        """Return the picture of the next part."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.take(1)
@@ -75,7 +75,7 @@ class Watching:
         return int(self.part()[6:14])
 
     def at_end(self) -> bool:
-        """Whether the server hung up; what was on its way is thrown away."""
+        """Return whether the server hung up; data on its way is discarded."""
         try:
             while self.sock.recv(1 << 20):
                 pass
@@ -97,7 +97,7 @@ class Rig:
         self.new_camera()
 
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
-        """Set the limits of the default configuration, but for those given."""
+        """Set the limits of the default configuration, with the given ones changed."""
         self.limits = replace(loading.load(etc=Path("/nonexistent")).http, **http)
         self.streams.configure(self.limits.viewer_timeout_seconds, may_stay)
 
@@ -110,7 +110,7 @@ class Rig:
         return link
 
     def frame(self, jpeg: bytes) -> None:
-        """Send a frame and wait until it is published, so that no two of them merge."""
+        """Send a frame and wait until it is published, so that no two frames merge."""
         captured_ns = time.monotonic_ns()
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
         assert self.latest.wait(captured_ns / 1e9, patience(10))
@@ -184,7 +184,7 @@ def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """One that repeats no picture, and shows no card, on a machine that is slow between two."""
+    """A rig that repeats no picture and shows no card while a slow machine pauses between two pictures."""
     monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
     monkeypatch.setattr(streams, "HOLD_SECONDS", 600.0)
     with running() as rig:

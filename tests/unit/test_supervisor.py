@@ -1,4 +1,4 @@
-"""The supervisor's deadlines, on a clock of the test's own and with processes that are none."""
+"""The supervisor's deadlines, with a clock and processes that the test controls."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ class Process:
 
 
 class Rig:
-    """A supervisor whose turns the test makes, and what it started last."""
+    """A supervisor whose turns the test makes, and the process that it started last."""
 
     def __init__(self, config: Config) -> None:
         self.processes: list[Process] = []
@@ -60,7 +60,7 @@ class Rig:
         return self.processes[-1]
 
     def turn(self, now: float) -> bool:
-        """Make one turn at *now*, and tell whether the probe was answered."""
+        """Make one turn at *now*; return whether the probe was answered."""
         self.supervisor.probe.ask()
         self.supervisor.step(now)
         return self.supervisor.probe.answered
@@ -71,17 +71,17 @@ class Rig:
 
     @property
     def deadline(self) -> float:
-        """When the next step is taken."""
+        """Return the time of the next step."""
         return self.supervisor._deadline(NOW)
 
     def started(self) -> tuple[Process, CameraLink]:
-        """A camera process that was started at NOW."""
+        """Return a camera process that was started at NOW."""
         assert self.turn(NOW)
         self.links[-1].info = INFO
         return self.processes[-1], self.links[-1]
 
     def streaming(self) -> tuple[Process, CameraLink]:
-        """The same, with a picture at NOW."""
+        """Return a camera process that was started and gave a picture at NOW."""
         process, link = self.started()
         link.first_at = link.progressed_at = NOW
         assert self.turn(NOW)

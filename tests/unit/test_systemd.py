@@ -13,7 +13,7 @@ from tests.lateness import patience
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """systemd's end: a datagram socket in the file system, or in the abstract name space."""
+    """systemd's end: a datagram socket in the file system or in the abstract namespace."""
     address = str(tmp_path / "notify") if request.param == "path" else f"@pi-cam-daemon-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address.replace("@", "\0", 1))
@@ -151,7 +151,7 @@ def test_the_watchdog_is_used_only_if_it_names_this_process(
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As RuntimeDirectory= makes it, with a second one behind it."""
+    """Set the variable as RuntimeDirectory= does, with a second folder after the first."""
     folder = tmp_path / "pi-cam-daemon"
     folder.mkdir()
     monkeypatch.setenv("NOTIFY_SOCKET", "")

@@ -1,4 +1,4 @@
-"""upstream.url: what is accepted, and that a password in it is never shown."""
+"""upstream.url: accepted values, and a password that is never shown."""
 
 from __future__ import annotations
 

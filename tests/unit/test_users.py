@@ -1,4 +1,4 @@
-"""The file of users: what is written into it, what is read out of it, and what is told of one that is wrong."""
+"""The file of users: writing, reading, and the errors of a wrong file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that others wrote, as Debian packages them."""
+"""Servers of other projects as Debian packages them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def program(*argv: str, env: Mapping[str, str] | None = None) -> Iterator[subpro
 
 
 def ffmpeg(port: int, *options: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """One connection's worth of ffmpeg as a server."""
+    """Run ffmpeg as a server for one connection."""
     return program(
         *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=15"),
         *("-f", "mpjpeg", *options, "-listen", "1", f"http://127.0.0.1:{port}/video"),

@@ -1,4 +1,4 @@
-"""UpstreamSource against servers that do what real ones were seen to do, and worse."""
+"""UpstreamSource against servers that behave as real ones were seen to, and worse."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.upstream.servers import (
 
 
 class Upstream(Run):
-    """A run of the source that was begun."""
+    """A started run of the source."""
 
     def __init__(self, url: str, timeout: float = 1.0) -> None:
         self.source = UpstreamSource(video(framerate=25.0), UpstreamConfig(url, timeout))
@@ -54,7 +54,7 @@ class Upstream(Run):
         return [data for data, _ in self.wait_for_frames(count)]
 
     def failure(self, seconds: float = 10.0) -> SourceError:
-        """What it ended with."""
+        """Return the error that ended the run."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "still running"
         assert isinstance(self.error, SourceError), repr(self.error)
@@ -221,13 +221,13 @@ BEGUN = header() + part(PICTURES[1])
 
 
 def card(jpeg: bytes) -> bytes:
-    """What a pi_cam_daemon without a camera sends."""
+    """Return the part that a pi_cam_daemon without a camera sends."""
     first = f"--{BOUNDARY}\r\n".encode()
     return part(jpeg).replace(first, first + b"X-No-Picture: lost\r\n")
 
 
 def drip(data: bytes) -> Answer:
-    """A picture, and then a byte of *data* at a time, round and round."""
+    """Send a picture, then *data* one byte at a time, again and again."""
     return paced(BEGUN, *(data[i : i + 1] for i in range(len(data))), pause=0.1)
 
 
@@ -493,7 +493,7 @@ def md5(text: str) -> str:
 
 
 def is_digest(request: Request, user: str, password: str) -> bool:
-    """Whether RFC 2617's sum is right."""
+    """Return whether the digest is right by RFC 2617."""
     said = fields(request.headers.get("authorization", ""))
     if not said:
         return False

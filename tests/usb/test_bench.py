@@ -1,4 +1,4 @@
-"""What the benchmark measures with must see what is wrong: else its figures say nothing."""
+"""The benchmark's tools must find flaws; otherwise its figures mean nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def unstamped(number: int, viewer: int) -> bytes:  # noqa: ARG001
 
 @contextlib.contextmanager
 def serving(picture: Picture) -> Iterator[int]:
-    """The port of a server whose pictures are the test's own."""
+    """Serve the test's own pictures; return the port."""
 
     def serve(connection: socket.socket, viewer: int) -> None:
         with connection, contextlib.suppress(OSError):

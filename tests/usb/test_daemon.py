@@ -1,4 +1,4 @@
-"""The whole daemon on a V4L2 camera: what its viewers get while that is unplugged, frozen or broken."""
+"""The whole daemon on a V4L2 camera that is unplugged, frozen or broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Start = Callable[..., AbstractContextManager[Daemon]]
 
 @pytest.fixture
 def start(tmp_path: Path, machine: Machine) -> Start:
-    """Starts the daemon on this machine: start(device, **settings)."""
+    """Start the daemon on this machine: start(device, **settings)."""
 
     def start(device: Path, settings: dict[str, object] | None = None) -> AbstractContextManager[Daemon]:
         every = {**SETTINGS, "usb.device": str(device), **(settings or {})}
@@ -41,7 +41,7 @@ def delivered(frames: Path) -> set[bytes]:
 
 
 def is_from(pictures: set[bytes], part: Part) -> bool:
-    """Live, not only the last picture again."""
+    """Return whether the picture is live and comes from this camera."""
     return part.jpeg in pictures and abs(time.time() - part.timestamp) < 1
 
 

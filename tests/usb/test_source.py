@@ -1,4 +1,4 @@
-"""What the source promises by itself, in a process of its own: a library that is preloaded has to be there first."""
+"""Run the tests of the source in a process of its own: a preloaded library has to be there from the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the source itself; ../test_source.py runs them in a process in which fakev4l.c stands before the kernel."""
+"""Tests of the source; ../test_source.py runs them in a process where fakev4l.c replaces the kernel's calls."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_all_descriptors_are_closed(machine: Machine) -> None:
 
 
 def adjusted(run: Run, **values: Any) -> Report:
-    """The camera's answer to an order to set *values*."""
+    """Return the camera's answer to an order to set *values*."""
     number = len(run.reports)
     run.commands.put(SetControls(number, values))
     until("the order is answered", lambda: len(run.reports) > number)
