@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=60)
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,38 @@ class Host:
     def run(self, *argv: str) -> str:
         """Run *argv* on this host and return its output."""
         inside = ["ip", "netns", "exec", self.name] if self.name else []
-        return subprocess.run([*inside, *argv], check=True, capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run([*inside, *argv], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 CAMERA = Host("")
 
 
 @contextlib.contextmanager
-def hosts(count: int) -> Iterator[list[Host]]:
-    """Make *count* hosts without links between them; skip the test if that is not possible."""
+def _alone() -> Iterator[None]:
+    """Keep other processes from linking hosts to this machine: all tests use the same addresses."""
+    with (Path(tempfile.gettempdir()) / "pi-cam-daemon-hosts.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
+    """Make *count* hosts without links between them; skip the test if that is not possible.
+
+    With *beside_us* they may be linked to this machine.
+    """
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("needs root and iproute2 for network namespaces of its own")
     made = [Host(f"picam{os.getpid()}-{number}") for number in range(count)]
-    try:
-        for host in made:
-            ip("netns", "add", host.name)
-            ip("-n", host.name, "link", "set", "lo", "up")
-        yield made
-    finally:
-        for host in made:
-            subprocess.run(["ip", "netns", "delete", host.name], check=False, capture_output=True, timeout=10)
+    with _alone() if beside_us else contextlib.nullcontext():
+        try:
+            for host in made:
+                ip("netns", "add", host.name)
+                ip("-n", host.name, "link", "set", "lo", "up")
+            yield made
+        finally:
+            for host in made:
+                subprocess.run(["ip", "netns", "delete", host.name], check=False, capture_output=True, timeout=60)
 
 
 def open_ports(host: Host) -> set[tuple[str, int]]:

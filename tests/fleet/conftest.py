@@ -23,6 +23,7 @@ import pytest
 from tests.clients.picture import alike, corners, turned
 from tests.fleet.releases import Releases
 from tests.harness import ROOT, until
+from tests.lateness import patience
 from tests.systemd import hosts
 from tests.systemd.conftest import artefact, lab
 from tests.systemd.hosts import Host
@@ -35,6 +36,7 @@ VERSIONS = ("oldest", "newest")
 UNIT = "pi-cam-daemon.service"
 OPT = "/opt/pi-cam-daemon"
 ETC = "/etc/pi-cam-daemon"
+ANNOUNCEMENT = "/etc/avahi/services/pi-cam-daemon.service"
 # an address of the lab that is in no network of the hosts
 OUTSIDE = "198.51.100.9"
 _FIRST = 21
@@ -77,8 +79,8 @@ class Pi(Host):
 
     def get(self, path: str, port: int = 8000, source: str = "", timeout: float = 5.0) -> tuple[int, bytes]:
         """Status and body, asked for from the address *source* of the lab. OSError where that is not plain HTTP."""
-        with socket.create_connection((self.address, port), timeout, source_address=(source, 0)) as sock:
-            sock.settimeout(timeout)
+        with socket.create_connection((self.address, port), patience(timeout), source_address=(source, 0)) as sock:
+            sock.settimeout(patience(timeout))
             sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
             answer = b""
             while data := sock.recv(1 << 16):
@@ -207,7 +209,7 @@ class Controller:
         begun = time.monotonic()
         done = subprocess.run(
             argv, cwd=ROOT / "ansible", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False,
+            stderr=subprocess.STDOUT, text=True, timeout=patience(timeout), check=False,
         )  # fmt: skip
         play = Play(done.returncode, done.stdout, time.monotonic() - begun)
         print(play.said)
@@ -266,11 +268,11 @@ class Running:
         """The whole of it, its workers included; ssh's masters are in sessions of their own and stay."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(20)
+        self._process.wait(patience(20))
 
     def end(self, seconds: float = 120.0) -> Play:
         begun = time.monotonic()
-        status = self._process.wait(seconds)
+        status = self._process.wait(patience(seconds))
         return Play(status, self.said(), time.monotonic() - begun)
 
 

@@ -8,7 +8,6 @@ from tests.harness import until
 
 # where a run is killed, and whether it brings a release; test_soak.py has every task
 TASKS = {
-    "Write the settings": False,
     "Run the installer, which goes back by itself if the release does not serve": True,
     "Reload or restart what does not run as it should, and wait for pictures": False,
 }

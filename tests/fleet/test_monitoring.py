@@ -16,6 +16,7 @@ import pytest
 
 from tests.fleet.conftest import UNIT, Controller
 from tests.harness import ROOT, until
+from tests.lateness import patience
 
 PORT = 19090
 MONITORING = ROOT / "ansible/monitoring"
@@ -62,7 +63,7 @@ def prometheus(folder: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(patience(20))
             print((folder / "log").read_text())
 
 

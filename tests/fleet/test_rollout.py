@@ -6,44 +6,32 @@ import re
 from pathlib import Path
 
 from tests.conftest import Report
-from tests.fleet.conftest import ETC, OPT, OUTSIDE, UNIT, Controller
+from tests.fleet.conftest import ANNOUNCEMENT, ETC, OPT, OUTSIDE, UNIT, Controller
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
 from tests.harness import until
-from tests.systemd.test_install import Machine, package, repository
 
 
 def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, report: Report) -> None:
+    controller.own = {"pi1": {"pi_cam_daemon_rotation": 90}, "pi2": {"pi_cam_daemon_rotation": 270}}
     controller.artefact = artefact
     if any(pi.release() for pi in controller.pis.values()):
         assert controller.play("uninstall.yml", "-e", "uninstall_purge=true").status == 0
-    for number, own in enumerate(controller.own.values()):
-        own["pi_cam_daemon_rotation"] = number * 90
     checked = controller.play("site.yml", "--check", "--diff")
     assert checked.status == 0
     assert "+rotation = 270" in checked.said
-    for pi in controller.pis.values():
-        assert not (pi.disk / ETC[1:]).exists() and not (pi.disk / OPT[1:]).exists(), "--check has changed something"
+    for name in controller.own:
+        disk = controller.pis[name].disk
+        assert not (disk / ETC[1:]).exists() and not (disk / OPT[1:]).exists(), "--check has changed something"
 
     play = controller.deploys()
-    report(f"{play.seconds:.1f} s for 4 hosts, {play.seconds / 4:.1f} s a host")
-    for number, pi in enumerate(controller.pis.values()):
+    report(f"{play.seconds:.1f} s for 2 hosts, {play.seconds / 2:.1f} s a host")
+    for name, own in controller.own.items():
+        pi = controller.pis[name]
         assert pi.health()["release"] == pi.release() != ""
-        until("pictures", lambda pi=pi, number=number: pi.shows(number * 90))
+        until("pictures", lambda pi=pi, own=own: pi.shows(own["pi_cam_daemon_rotation"]))
         assert pi.get("/snapshot", source=OUTSIDE)[0] == 403
         line = play.report(pi.name)
         assert re.search(rf"{pi.release()}  streaming  [45]\.\d/s  http://{pi.address}:8000/", line), line
-
-
-def test_avahi_announces_a_camera_where_that_is_asked_for(deployed: Controller) -> None:
-    pi, file = deployed.pis["pi1"], "/etc/avahi/services/pi-cam-daemon.service"
-    pi.run("mkdir", "-p", "/etc/avahi/services")
-    deployed.own = {"pi1": {"pi_cam_daemon_avahi": "true"}}
-    deployed.deploys()
-    assert "<port>8000</port>" in pi.run("cat", file)
-    assert not deployed.deploys().changed()["pi1"]
-    deployed.own = {"pi1": {}}
-    deployed.deploys()
-    assert pi.try_run("test", "-e", file).returncode != 0
 
 
 def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -> None:
@@ -52,6 +40,9 @@ def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -
     stopped.run("systemctl", "disable", "--now", UNIT)
     edited.run("sed", "-i", "s/rotation = 0/rotation = 180/", f"{ETC}/config.toml")
     edited.run("systemctl", "reload", UNIT)
+    edited.run("mkdir", "-p", str(Path(ANNOUNCEMENT).parent))
+    edited.run("systemctl", "enable", "--now", "pi-cam-daemon-announce.service")
+    until("the announcement", lambda: edited.try_run("test", "-e", ANNOUNCEMENT).returncode == 0)
     pid = edited.pid()
     until("the edit", lambda: edited.shows(180))
     checked = deployed.play("site.yml", "--check")
@@ -61,6 +52,7 @@ def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -
     until("pictures", lambda: stopped.shows(0))
     until("the rotation", lambda: edited.shows(0))
     assert edited.pid() == pid
+    assert edited.try_run("test", "-e", ANNOUNCEMENT).returncode != 0
 
 
 def test_a_failed_run_brings_back_the_camera_it_took_away_and_a_good_one_does_not(deployed: Controller) -> None:
@@ -173,27 +165,6 @@ def test_a_host_whose_card_is_full_says_so_and_serves_on(deployed: Controller, r
     finally:
         pi.run("sh", "-ec", 'umount --lazy "$0"; rmdir /srv/full', f"{OPT}/releases")
     assert not (pi.disk / "var/cache/pi-cam-daemon.tar.zst").exists(), "it takes what room there is"
-
-
-def test_on_a_raspberry_pi_picamera2_comes_by_apt(deployed: Controller, releases: Releases) -> None:
-    pi = deployed.pis["pi4"]
-    folder = pi.disk / "srv/apt"
-    folder.mkdir(parents=True)
-    package(folder, "python3-picamera2", "", {"usr/lib/python3/dist-packages/picamera2.py": ""})
-    for path in [*(pi.disk / "etc/apt").rglob("*.list"), *(pi.disk / "etc/apt").rglob("*.sources")]:
-        path.unlink()
-    pi.write("/etc/rpi-issue", "Raspberry Pi reference\n")
-    deployed.own = {"pi4": {}}
-    deployed.artefact = releases.artefact("4")
-    before = pi.trace()
-    play = deployed.play("site.yml")
-    assert play.status != 0 and "install python3-picamera2 yourself, or go without" in play.report("pi4")
-    assert pi.trace() == before
-    with repository(Machine(pi), "/srv/apt"):
-        deployed.deploys()
-        assert pi.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "python3-picamera2") == "installed"
-        assert pi.serves()
-    pi.remove("/etc/rpi-issue")
 
 
 def test_the_oldest_ansible_deploys_to_both_debians(deployed: Controller, releases: Releases) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pi_cam_daemon.config import users
 from tests import certificates
 from tests.conftest import Report
-from tests.fleet.conftest import ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
+from tests.fleet.conftest import ANNOUNCEMENT, ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
 from tests.fleet.releases import Releases
 from tests.harness import until
 
@@ -43,7 +44,11 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
     pair = certificates.make(tmp_path_factory.mktemp("ca"))
     users.add(file, "alice", users.Role.VIEWER, PASSWORD)
     bootstrapped.own = {
-        "pi1": {"pi_cam_daemon_rotation": 90, "pi_cam_daemon_allowed_networks_extra": [f"{OUTSIDE}/32"]},
+        "pi1": {
+            "pi_cam_daemon_rotation": 90,
+            "pi_cam_daemon_allowed_networks_extra": [f"{OUTSIDE}/32"],
+            "pi_cam_daemon_avahi": "true",
+        },
         "pi2": {
             "pi_cam_daemon_port": "8080",
             "pi_cam_daemon_config_extra": {"upstream": {"url": UPSTREAM}},
@@ -66,6 +71,7 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
         },
     }
     pis = bootstrapped.pis
+    pis["pi1"].run("mkdir", "-p", str(Path(ANNOUNCEMENT).parent))
 
     def traces() -> dict[str, dict[str, Any]]:
         return {name: pi.trace() for name, pi in pis.items()}
@@ -102,6 +108,11 @@ def test_settings_are_reloaded_and_restart_nothing(deployed: Deployed) -> None:
     assert pi.get("/snapshot", source=OUTSIDE)[0] == 200
     for name in ("pi1", "pi3", "pi4"):
         assert deployed.pi(name).pid() == deployed.before[name]["pid"], name
+
+
+def test_avahi_announces_a_camera_where_that_is_asked_for(deployed: Deployed) -> None:
+    assert "<port>8000</port>" in deployed.pi("pi1").run("cat", ANNOUNCEMENT)
+    assert not (deployed.pi("pi3").disk / ANNOUNCEMENT[1:]).exists()
 
 
 def test_another_port_restarts_because_a_reload_cannot_do_it(deployed: Deployed) -> None:

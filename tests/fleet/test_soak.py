@@ -1,4 +1,4 @@
-"""Killed at every task, and more hosts: what each costs, and what that says of a thousand. Runs with --soak only."""
+"""Killed at every task, apt, and more hosts: what each costs. Runs with --soak only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.fleet.conftest import Controller, Pi, Play
 from tests.fleet.releases import Releases
 from tests.harness import until
 from tests.systemd import hosts
+from tests.systemd.test_install import Machine, package, repository
 
 MOST = 12
 # more than the Deploy play has; the run ends before
@@ -45,6 +46,27 @@ def test_a_run_that_is_killed_at_any_task_is_made_good_by_the_next(
         until(f"the rotation after {task}", lambda rotation=rotation: pi.shows(rotation))
     report(f"killed at {len(killed)} tasks: {'; '.join(killed)}")
     assert len(killed) >= 10
+
+
+def test_on_a_raspberry_pi_picamera2_comes_by_apt(deployed: Controller, releases: Releases) -> None:
+    pi = deployed.pis["pi4"]
+    folder = pi.disk / "srv/apt"
+    folder.mkdir(parents=True)
+    package(folder, "python3-picamera2", "", {"usr/lib/python3/dist-packages/picamera2.py": ""})
+    for path in [*(pi.disk / "etc/apt").rglob("*.list"), *(pi.disk / "etc/apt").rglob("*.sources")]:
+        path.unlink()
+    pi.write("/etc/rpi-issue", "Raspberry Pi reference\n")
+    deployed.own = {"pi4": {}}
+    deployed.artefact = releases.artefact("4")
+    before = pi.trace()
+    play = deployed.play("site.yml")
+    assert play.status != 0 and "install python3-picamera2 yourself, or go without" in play.report("pi4")
+    assert pi.trace() == before
+    with repository(Machine(pi), "/srv/apt"):
+        deployed.deploys()
+        assert pi.run("dpkg-query", "-W", "-f", "${db:Status-Status}", "python3-picamera2") == "installed"
+        assert pi.serves()
+    pi.remove("/etc/rpi-issue")
 
 
 @pytest.fixture

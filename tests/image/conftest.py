@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ import pytest
 from tests.harness import ROOT, until
 from tests.image import machine
 from tests.image.machine import BOOT_SECONDS, CACHE, SETTINGS, Machine
+from tests.lateness import patience
 
 BASE = CACHE / "base.img"
 ARTEFACT = CACHE / "artefact.tar.zst"
+# until then its first picture is there, on a machine that does nothing else
+FIRST_BOOT_SECONDS = 30.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def build_image(
-    out: Path, *options: str | Path, base: Path = BASE, before: tuple[str, ...] = (), checkout: Path = ROOT
+    out: Path, *options: str | Path, base: Path = BASE, before: tuple[str | Path, ...] = (), checkout: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """scripts/build-image, packed quickly; *before*: a command that runs it."""
     argv = [*before, checkout / "scripts/build-image", "--packages", "first-boot", "--artefact", ARTEFACT]
@@ -64,21 +69,6 @@ def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
     return out
 
 
-@pytest.fixture
-def switch_on(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    """Puts a card into a machine and switches it on; all are off when the test ends."""
-    machines: list[Machine] = []
-
-    def switch_on(card: Path, **how: object) -> Machine:
-        machines.append(Machine(card, tmp_path, **how))  # type: ignore[arg-type]
-        return machines[-1]
-
-    yield switch_on
-    for each in machines:
-        each.close()
-        print(f"--- the serial line\n{each.log.read_text(errors='replace')[-3000:]}")
-
-
 class Running:
     """A card in a machine that is on, shared by tests. They may switch it on anew, when they have switched it off."""
 
@@ -87,10 +77,20 @@ class Running:
         self._how = how
         # from the switch on
         self.seconds_to_picture = 0.0
+        # when the plug was pulled during the first boot
+        self.cut_after = 0.0
         self.switch_on()
 
     def switch_on(self) -> None:
         self.machine = Machine(self.card, self.card.parent, **self._how)
+
+    def cut_power(self, seconds: float) -> float:
+        """Pull the plug at any moment of the next *seconds*, and return it; the file system has to be in order."""
+        moment = random.uniform(1.0, patience(seconds))
+        time.sleep(moment)
+        self.machine.cut_power()
+        assert machine.check_root(self.card, self.card.parent) == "", f"cut at {moment:.1f} s"
+        return moment
 
     def wait_for_pictures(self) -> None:
         """Root's shell answers then, too."""
@@ -110,19 +110,29 @@ def running(card: Path, **how: Any) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def first_boot(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One on its first boot, shared by the tests that leave it as it was."""
+def booted(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     card = machine.flash(image, tmp_path_factory.mktemp("first-boot") / "card.img")
     with running(card) as pi:
         pi.wait_for_pictures()
+        pi.machine.stand_still()
         yield pi
+
+
+@pytest.fixture
+def first_boot(booted: Running) -> Iterator[Running]:
+    """One on its first boot, shared by the tests that leave it as it was."""
+    booted.machine.go_on()
+    yield booted
+    booted.machine.stand_still()
 
 
 @pytest.fixture(scope="session")
 def other(image: Path, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A second card of the same image, with updates at hand; shared by tests that leave it serving."""
+    """A second card, whose power failed during its first boot, with updates at hand; the tests leave it serving."""
     card = machine.flash(image, tmp_path_factory.mktemp("other") / "card.img")
-    with running(card, mac="52:54:00:ab:cd:ef", spare=update) as pi:
+    with running(card, spare=update) as pi:
+        pi.cut_after = pi.cut_power(FIRST_BOOT_SECONDS)
+        pi.switch_on()
         pi.wait_for_pictures()
         yield pi
 
@@ -135,11 +145,16 @@ def offline(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     """
     folder = tmp_path_factory.mktemp("offline")
     card = folder / "card.img"
-    done = build_image(card, "--packages", debs)
+    # nobody unpacks this one: to pack it would take half a minute
+    xz = folder / "bin/xz"
+    xz.parent.mkdir()
+    xz.write_text("#!/bin/sh\n")
+    xz.chmod(0o755)
+    done = build_image(card, "--packages", debs, before=("env", f"PATH={xz.parent}:{os.environ['PATH']}"))
     assert done.returncode == 0, done.stderr
     settings = f"\ufeff# 카메라\n{SETTINGS}rotation = 90\n[http]\nallowed_networks = [“192.0.2.0/24”]\n"
     machine.put_boot_file(card, "pi-cam.toml.txt", settings.replace("\n", "\r\n").encode())
-    with running(card, linked=False, clock="2001-01-01") as pi:
+    with running(card, mac="52:54:00:ab:cd:ef", linked=False, clock="2001-01-01") as pi:
         booted = "the boot without a network"
         until(booted, lambda: "the rig is up" in pi.machine.log.read_text(errors="replace"), BOOT_SECONDS)
         pi.machine.link(True)

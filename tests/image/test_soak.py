@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import Report
 from tests.image import machine
-from tests.image.conftest import build_image, make_deb
+from tests.image.conftest import FIRST_BOOT_SECONDS, build_image, make_deb, running
 from tests.image.machine import SETTINGS, Machine, debugfs
 
 
-def test_packages_may_be_installed_into_the_image_now(
-    base: Path, tmp_path: Path, switch_on: Callable[..., Machine], report: Report
-) -> None:
+def test_power_may_fail_at_fourteen_moments_of_the_first_boot(image: Path, tmp_path: Path, report: Report) -> None:
+    card = tmp_path / "card.img"
+    for _ in range(14):
+        machine.flash(image, card)
+        with running(card) as pi:
+            moment = pi.cut_power(FIRST_BOOT_SECONDS)
+            pi.switch_on()
+            pi.wait_for_pictures()
+            report(f"cut at {moment:.1f} s: pictures {pi.seconds_to_picture:.0f} s after the next switch")
+
+
+def test_packages_may_be_installed_into_the_image_now(base: Path, tmp_path: Path, report: Report) -> None:
     """By the base's own apt from its own archive, Debian's; only picamera2, which Debian has not, is a stand-in."""
     packages = tmp_path / "packages"
     packages.mkdir()
@@ -38,9 +46,13 @@ def test_packages_may_be_installed_into_the_image_now(
     assert done.returncode == 0, done.stderr
     assert machine.check_root(card, tmp_path) == ""
     machine.put_boot_file(card, "pi-cam.toml", SETTINGS.encode())
-    pi = switch_on(card)
-    report(f"first picture {pi.wait_for_pictures():.0f} s after the switch, with picamera2 on the card")
-    pi.wait_for_shell()
+    with running(card) as pi:
+        pi.wait_for_pictures()
+        report(f"first picture {pi.seconds_to_picture:.0f} s after the switch, with picamera2 on the card")
+        has_picamera2(pi.machine)
+
+
+def has_picamera2(pi: Machine) -> None:
     installed = pi.sh("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' python3-picamera2 python3-numpy")
     assert installed.splitlines() == ["python3-numpy installed", "python3-picamera2 installed"]
     # apt's numpy and no other, and nothing is left to install

@@ -223,7 +223,7 @@ def test_twenty_viewers_do_not_notice_an_attack(scene: Scene, name: str) -> None
 
 
 def test_peers_that_are_refused_and_talk_without_end(scene: Scene) -> None:
-    with hosts(1) as (stranger,):
+    with hosts(1, beside_us=True) as (stranger,):
         device = f"pl{os.getpid()}"
         wire(CAMERA, stranger, {device: "198.51.100.1/24"}, {f"{device}x": "198.51.100.2/24"})
         before = scene.size()

@@ -66,7 +66,7 @@ class Network:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    with hosts(2) as (near, far):
+    with hosts(2, beside_us=True) as (near, far):
         yield Network(near, far)
 
 

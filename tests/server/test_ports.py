@@ -32,7 +32,7 @@ def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, objec
 @pytest.mark.parametrize("kind", ["pattern", "upstream"])
 def test_only_the_configured_port_is_open(tmp_path: Path, kind: str) -> None:
     settings = {"source.kind": kind}
-    with hosts(1) as (host,):
+    with hosts(1, beside_us=kind == "upstream") as (host,):
         if kind == "upstream":
             wire(CAMERA, host, {"po0": "10.231.8.1/24"}, {"po1": "10.231.8.2/24"})
             with running(tmp_path / "upstream", {"http.listen_address": "10.231.8.1"}) as upstream:

@@ -116,7 +116,7 @@ def test_a_slow_still_is_no_stall_and_viewers_see_the_reason(tmp_path: Path) -> 
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
     ):
-        viewer.part()
+        viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
         pid = daemon.camera_pid()
         fault(daemon, "slow")
         asking = Asking(daemon)
@@ -132,7 +132,7 @@ def test_a_camera_that_hangs_on_a_still_is_reported_and_restarted(tmp_path: Path
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
     ):
-        daemon.wait_for_state("streaming")
+        viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
         pid = daemon.camera_pid()
         fault(daemon, "hang")
         status, _, body = take(daemon)

@@ -145,7 +145,7 @@ def test_tls_on_a_plain_port_ends_cleanly(tmp_path: Path) -> None:
 
 
 def test_plain_http_gets_a_message_and_other_protocols_an_alert(tmp_path: Path, certificate: Certificate) -> None:
-    with hosts(1) as (near,):
+    with hosts(1, beside_us=True) as (near,):
         wire(
             CAMERA,
             near,

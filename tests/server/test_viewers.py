@@ -51,10 +51,10 @@ def test_a_slow_viewer_sees_fewer_pictures_but_no_old_ones(tmp_path: Path) -> No
             viewer.part()
             part = viewer.part()
             ages.append(time.time() - part.timestamp)
-        assert min(ages) < 0.4
-        assert max(ages) < 1.5
+        assert min(ages) < patience(0.4)
+        assert max(ages) < patience(1.5)
         times = [part.timestamp for part in brisk.finish()]
-        assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 0.5
+        assert max(later - earlier for earlier, later in itertools.pairwise(times)) < patience(0.5)
         brisk.viewer.close()
         viewer.close()
 
@@ -69,7 +69,9 @@ def test_only_the_stalled_viewer_is_dropped(tmp_path: Path) -> None:
         brisk = Reading(daemon.watch())
         until("two viewers", lambda: daemon.state()["viewers"] == 2)
         until("the stalled one dropped", lambda: daemon.state()["viewers"] == 1)
-        assert len(brisk.finish()) > 10
+        seen = len(brisk.parts)
+        until("more pictures", lambda: len(brisk.parts) > seen + 10)
+        brisk.finish()
         assert "took nothing for 1 s" in daemon.log()
         stalled.close()
         brisk.viewer.close()
@@ -101,6 +103,7 @@ def test_a_half_closed_viewer_is_still_served(daemon: Daemon) -> None:
 
 def test_a_viewer_over_the_limit_is_refused(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_viewers": 2}) as daemon:
+        daemon.wait_for_state("streaming")
         viewers = [daemon.watch() for _ in range(2)]
         status, headers, body = daemon.get("/stream")
         assert (status, headers["retry-after"]) == (503, "2")

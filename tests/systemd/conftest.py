@@ -23,6 +23,23 @@ SRV = "/srv/releases"
 SETTINGS = {"source.kind": "pattern", "video.width": 320, "video.height": 240}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_debian: another systemd, Python or apt may do it in another way")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what one Debian shows for all of them; with --soak nothing is left out."""
+    if not config.getoption("--soak"):
+        items[:] = [item for item in items if not repeats(item)]
+
+
+def repeats(item: pytest.Item) -> bool:
+    """Return whether the first Debian shows the same."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    suite = parameters.get("host", parameters.get("bare"))
+    return suite in hosts.SUITES[1:] and not item.get_closest_marker("every_debian")
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Path]:
     if os.getpid() != 1:

@@ -16,6 +16,8 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from tests.lateness import patience
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "systemd"
 SUITES = ("bookworm", "trixie")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -27,7 +29,7 @@ _BOOT_SECONDS = 60.0
 
 def sh(*argv: str | Path, timeout: float = 60.0) -> str:
     """The output of a command that has to succeed."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=patience(timeout), check=False)
     assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -104,7 +106,7 @@ class Host:
             )  # fmt: skip
             fields: dict[str, str] = {}
             while not {"READY", "X_NSPAWN_LEADER_PID"} <= fields.keys():
-                assert self._nspawn.poll() is None and time.monotonic() - begun < _BOOT_SECONDS, (
+                assert self._nspawn.poll() is None and time.monotonic() - begun < patience(_BOOT_SECONDS), (
                     f"{self.suite} does not boot: {self._console.read_text(errors='replace')[-3000:]}"
                 )
                 with contextlib.suppress(TimeoutError):
@@ -129,15 +131,15 @@ class Host:
         """The host is off at once; its disk keeps what was written."""
         assert self._nspawn
         os.kill(self._leader, signal.SIGKILL)
-        self._nspawn.wait(60)
+        self._nspawn.wait(patience(60))
         self._nspawn = None
         _remove_cgroups(self._group)
         sh("ip", "netns", "del", self._name)
         # the kernel takes namespaces apart in its own time, and the cable with them; /sys is of another namespace
-        deadline = time.monotonic() + 10
+        begun = time.monotonic()
         show = ["ip", "link", "show", f"v-{self._name}"]
         while subprocess.run(show, capture_output=True, check=False).returncode == 0:
-            assert time.monotonic() < deadline, "the cable is still there"
+            assert time.monotonic() < begun + patience(10), "the cable is still there"
             time.sleep(0.05)
 
     def close(self) -> None:
@@ -154,7 +156,9 @@ class Host:
     ) -> subprocess.CompletedProcess[str]:
         """A command as root in the host, whatever becomes of it."""
         inside = self.inside(*argv)
-        return subprocess.run(inside, capture_output=True, text=True, timeout=timeout, check=False, pass_fds=pass_fds)
+        return subprocess.run(
+            inside, capture_output=True, text=True, timeout=patience(timeout), check=False, pass_fds=pass_fds
+        )
 
     def run(self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()) -> str:
         """The output of a command as root in the host, which has to succeed."""

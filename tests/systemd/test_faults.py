@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Report
 from tests.harness import until
+from tests.lateness import patience
 from tests.systemd import stopped_thread
 from tests.systemd.conftest import Camera
 from tests.systemd.hosts import Host
@@ -44,17 +45,17 @@ def guarded(stopped: Camera, soak: bool) -> Camera:
     return stopped
 
 
-def worst_outage(camera: Camera, times: int, freeze: Callable[[int], object], patience: float, logged: str) -> float:
+def worst_outage(camera: Camera, times: int, freeze: Callable[[int], object], seconds: float, logged: str) -> float:
     """The longest time from *freeze(the server's process id)* to pictures of another server, in seconds.
 
-    Each new server has to be there after *patience*, and what ended the old one has to be *logged*.
+    Each new server has to be there after *seconds*, and what ended the old one has to be *logged*.
     """
     worst = 0.0
     for _ in range(times):
         since, pid, number = camera.now(), camera.main_pid(), camera.show("MainPID")
         frozen = time.monotonic()
         freeze(pid)
-        until("another server", lambda number=number: camera.show("MainPID") not in ("0", number), patience)
+        until("another server", lambda number=number: camera.show("MainPID") not in ("0", number), seconds)
         camera.wait_for_pictures()
         worst = max(worst, time.monotonic() - frozen)
         journal = camera.journal(since)
@@ -62,13 +63,14 @@ def worst_outage(camera: Camera, times: int, freeze: Callable[[int], object], pa
     return worst
 
 
+@pytest.mark.every_debian
 def test_a_server_that_freezes_is_restarted_by_the_watchdog(
     guarded: Camera, times: int, watchdog_seconds: int, report: Report
 ) -> None:
     bound = watchdog_seconds + 5
     worst = worst_outage(guarded, times, lambda pid: os.kill(pid, signal.SIGSTOP), bound, logged="Current thread")
     report(f"pictures again after {worst:.1f} s")
-    assert worst <= bound
+    assert worst <= patience(bound)
 
 
 @pytest.mark.parametrize("loop", ["accept loop", "stream loop", "supervisor"])
@@ -82,7 +84,7 @@ def test_a_loop_that_freezes_is_found_and_the_service_restarted(
     bound = watchdog_seconds * 4 / 3 + 5
     worst = worst_outage(guarded, times, freeze, bound, logged=f"the {loop} does not answer")
     report(f"pictures again after {worst:.1f} s")
-    assert worst <= bound
+    assert worst <= patience(bound)
 
 
 def test_a_camera_that_freezes_is_replaced_under_its_viewers(guarded: Camera, times: int, report: Report) -> None:
@@ -105,7 +107,7 @@ def test_a_camera_that_freezes_is_replaced_under_its_viewers(guarded: Camera, ti
     for viewer in viewers:
         viewer.finish()
     assert guarded.show("MainPID") == number
-    assert worst <= STALL_SECONDS + 3
+    assert worst <= patience(STALL_SECONDS + 3)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_a_camera_that_is_silent_by_design_or_missing_is_no_business_of_the_watc
     stopped.host.run("systemctl", "restart", stopped.unit)
     until(state, lambda: stopped.state()["state"] == state)
     since, pid = stopped.now(), stopped.show("MainPID")
-    deadline = time.monotonic() + (600 if soak else 4 * CI_WATCHDOG_SECONDS)
+    deadline = time.monotonic() + (600 if soak else 2 * CI_WATCHDOG_SECONDS)
     while time.monotonic() < deadline:
         fed = int(stopped.show("WatchdogTimestampMonotonic")) / 1e6
         assert time.monotonic() - fed < CI_WATCHDOG_SECONDS

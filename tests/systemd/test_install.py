@@ -23,6 +23,7 @@ import pytest
 
 from tests.conftest import Report
 from tests.harness import ROOT, until
+from tests.lateness import patience
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host
@@ -194,7 +195,7 @@ class Machine:
             process = subprocess.Popen(
                 self.host.inside("sh", "-c", script, "sh", *arguments), stdout=output, stderr=output
             )
-            yield pool.submit(process.wait, 120)
+            yield pool.submit(process.wait, patience(120))
 
     def said(self) -> str:
         """What the installer that was begun has said so far."""
@@ -262,6 +263,7 @@ def serving(bare: Machine) -> Iterator[Machine]:
     print(bare.journal())
 
 
+@pytest.mark.every_debian
 def test_an_artefact_installs_without_a_network(machine: Machine) -> None:
     with machine.without_libraries():
         done = machine.host.try_run("sh", "-c", f"umask 077; {SRV}/install --from {SRV}/artefact.tar.zst", timeout=120)
@@ -312,6 +314,7 @@ def test_a_version_older_than_what_serves_is_refused_where_that_is_asked_for(ser
     assert serving.running() == serving.current() != serves
 
 
+@pytest.mark.every_debian
 def test_an_upgrade_serves_and_can_be_rolled_back(machine: Machine) -> None:
     unit = (ROOT / "systemd" / UNIT).read_text()
     machine.installs("--from", machine.variant())
@@ -665,6 +668,7 @@ def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machin
         serving.host.run("systemctl", "daemon-reload")
 
 
+@pytest.mark.every_debian
 def test_in_a_chroot_it_is_installed_for_the_next_boot(
     bare: Machine, lab: Path, artefact: Path, tmp_path: Path
 ) -> None:
@@ -680,6 +684,7 @@ def test_in_a_chroot_it_is_installed_for_the_next_boot(
         host.close()
 
 
+@pytest.mark.every_debian
 def test_uninstalling_leaves_the_configuration_and_nothing_else(machine: Machine) -> None:
     before = machine.paths()
     users = machine.host.run("getent", "passwd")
@@ -745,6 +750,7 @@ def repository(machine: Machine, folder: str) -> Iterator[None]:
         machine.host.run("apt-get", "update", "-qq")
 
 
+@pytest.mark.every_debian
 def test_on_a_pi_picamera2_comes_by_apt_and_numpy_stays_apts(machine: Machine, tmp_path: Path) -> None:
     host = machine.host
     folder = machine.releases / "apt"
@@ -787,7 +793,7 @@ def test_on_a_pi_picamera2_comes_by_apt_and_numpy_stays_apts(machine: Machine, t
             machine.wait_for_pictures()
 
 
-@pytest.mark.parametrize("source", ["wheel", "checkout"])
+@pytest.mark.parametrize("source", ["wheel", pytest.param("checkout", marks=pytest.mark.every_debian)])
 def test_a_wheel_and_a_checkout_install_where_pip_finds_what_they_need(machine: Machine, source: str) -> None:
     host, checkout = machine.host, machine.releases / f"for-{source}"
     listed = hosts.sh("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")

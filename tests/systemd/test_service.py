@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import Report
 from tests.harness import ROOT, until
+from tests.lateness import patience
 from tests.systemd.conftest import DROP_INS, ETC, UNIT, Camera
 
 CLOCK = ROOT / "tests/rig/clock.py"
@@ -45,6 +46,7 @@ def test_it_tells_the_release_and_the_configuration_that_are_in_force(camera: Ca
     assert health["config_sha256"] == camera.host.run(f"{current}/bin/pi-cam-daemon", "config", "--sha256")
 
 
+@pytest.mark.every_debian
 def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Camera) -> None:
     since = camera.now()
     pid, child = camera.main_pid(), camera.camera_pid()
@@ -67,9 +69,10 @@ def test_a_stop_under_viewers_takes_two_seconds_at_most(stopped: Camera, soak: b
         worst = max(worst, time.monotonic() - begun)
         assert (stopped.show("Result"), stopped.show("ActiveState")) == ("success", "inactive")
     report(f"{worst:.2f} s")
-    assert worst <= 2
+    assert worst <= patience(2)
 
 
+@pytest.mark.every_debian
 def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(stopped: Camera) -> None:
     stopped.configure({"video.widht": 3})
     assert stopped.host.try_run("systemctl", "start", UNIT).returncode != 0
@@ -108,6 +111,7 @@ def _connects(camera: Camera) -> bool:
     return True
 
 
+@pytest.mark.every_debian
 def test_a_power_cut_is_survived(camera: Camera, report: Report) -> None:
     camera.host.run("systemctl", "enable", UNIT)
     camera.host.cut_power()
@@ -152,7 +156,7 @@ def test_a_clock_that_jumps_by_years_ends_neither_a_stream_nor_the_service(stopp
         assert len(viewer.parts) > count + 50
         assert stopped.gives_pictures()
     gaps = [later.arrived - earlier.arrived for earlier, later in itertools.pairwise(viewer.finish())]
-    assert max(gaps) < 1
+    assert max(gaps) < patience(1)
     assert (stopped.show("MainPID"), stopped.show("NRestarts")) == (number, "0")
 
 
@@ -219,6 +223,7 @@ def test_device_nodes_that_may_not_be_opened_are_named_at_the_start_and_what_ope
     )
 
 
+@pytest.mark.every_debian
 def test_the_second_wall_lets_in_who_is_named_and_nobody_else(camera: Camera) -> None:
     text = (ROOT / "systemd/opt-in/pi-cam-daemon.service.d/networks.conf").read_text()
     camera.host.write(f"{DROP_INS}/networks.conf", text)
@@ -261,13 +266,15 @@ def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(
         os.kill(victim.main_pid(), signal.SIGKILL)
         killed += 1
         until("the victim is dead", lambda: victim.show("MainPID") == "0", 5)
-    rate = (len(viewer.parts) - first) / (time.monotonic() - begun)
+    seconds, frames = time.monotonic() - begun, len(viewer.parts) - first
     gaps = [later.arrived - earlier.arrived for earlier, later in itertools.pairwise(viewer.parts)]
     viewer.finish()
-    report(f"{rate:.1f} frames/s while the other died {killed} times, {max(gaps):.2f} s at most between two")
+    report(
+        f"{frames / seconds:.1f} frames/s while the other died {killed} times, {max(gaps):.2f} s at most between two"
+    )
     assert killed >= 2
-    assert rate > 24, f"{rate:.1f} frames/s of 25"
-    assert max(gaps) < 1
+    assert seconds < patience(frames / 24), f"{frames / seconds:.1f} frames/s of 25"
+    assert max(gaps) < patience(1)
 
 
 # --- the socket unit
@@ -283,6 +290,7 @@ def held(stopped: Camera) -> Iterator[Camera]:
     camera.host.run("systemctl", "stop", "pi-cam-daemon.socket", UNIT)
 
 
+@pytest.mark.every_debian
 def test_the_socket_unit_gives_port_80_and_the_log_says_that_it_wins(held: Camera) -> None:
     assert "systemd's socket is served, whatever http.listen_address and http.port are" in held.journal()
     assert not _connects(Camera(held.host, port=8000))

@@ -27,17 +27,20 @@ OBVIOUS = {"Description", "ExecStart", "WantedBy"}
 DEVNULL, FUSE = ("1", "3"), ("10", "229")
 
 
+@pytest.mark.every_debian
 def test_systemd_understands_every_line(host: Host) -> None:
     for unit in UNITS:
         done = host.try_run("systemd-analyze", "verify", "--recursive-errors=no", unit)
         assert (done.returncode, done.stderr) == (0, ""), unit
 
 
+@pytest.mark.every_debian
 def test_a_line_that_systemd_does_not_understand_would_be_seen(host: Host) -> None:
     host.write("/run/probe.service", "[Service]\nExecStart=/bin/true\nRestartSecs=1\n")
     assert host.try_run("systemd-analyze", "verify", "--recursive-errors=no", "/run/probe.service").returncode != 0
 
 
+@pytest.mark.every_debian
 @pytest.mark.parametrize("unit", ["pi-cam-daemon.service", "pi-cam-daemon@garden.service"])
 def test_the_exposure_is_small(host: Host, unit: str, report: Report) -> None:
     done = host.try_run("systemd-analyze", "security", "--no-pager", "--threshold=15", unit)
@@ -65,6 +68,7 @@ def test_the_readme_argues_every_directive() -> None:
     assert [(unit, name) for unit, name in sorted(directives) if f"`{name}=" not in readme] == []
 
 
+@pytest.mark.every_debian
 def test_the_service_is_active_with_a_status_and_pictures(camera: Camera) -> None:
     assert camera.show("ActiveState") == "active"
     assert camera.show("StatusText") == "Streaming 320x240 at 25 frames/s from Test picture"
@@ -126,6 +130,7 @@ def answers(camera: Camera) -> dict[str, Any]:
     return answers
 
 
+@pytest.mark.every_debian
 def test_the_questions_have_other_answers_outside_the_sandbox(camera: Camera, answers: dict[str, Any]) -> None:
     """Or they would prove nothing."""
     bare = ["--property=User=pi-cam-daemon", "--property=StateDirectory=pi-cam-daemon", "--working-directory=/var/tmp"]
@@ -141,6 +146,7 @@ def test_the_questions_have_other_answers_outside_the_sandbox(camera: Camera, an
     assert same - undecided == must_work
 
 
+@pytest.mark.every_debian
 def test_the_sandbox_holds_from_inside(camera: Camera, answers: dict[str, Any]) -> None:
     host = camera.host
     outside = {name: host.run("readlink", f"/proc/1/ns/{name}") for name in ("mnt", "user", "uts")}
@@ -242,6 +248,7 @@ SHOWN = {
 DONE = {"ExecStartPre", "ExecReload", "ExecStopPost"}
 
 
+@pytest.mark.every_debian
 def test_what_cannot_be_probed_is_at_least_in_force(camera: Camera) -> None:
     assert {name: camera.show(name) for name in SHOWN} == SHOWN
 
@@ -291,6 +298,7 @@ CONDITIONS = {
 }
 
 
+@pytest.mark.every_debian
 @pytest.mark.parametrize("unit", CARD)
 def test_every_directive_of_a_cards_unit_is_in_force(host: Host, unit: str) -> None:
     shown = {name: set(_shown(host, unit, name).split()) for name in CARD[unit]}

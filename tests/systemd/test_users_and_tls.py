@@ -71,6 +71,7 @@ def test_the_service_reads_what_its_group_may_read(secured: Camera, certificate:
     assert "can be read by everybody" not in secured.journal()
 
 
+@pytest.mark.every_debian
 def test_a_key_that_only_systemd_may_read(secured: Camera, certificate: Certificate) -> None:
     secured.host.run("mv", f"{ETC}/camera.key", "/root/camera.key")
     secured.host.run("chown", "root:root", "/root/camera.key")

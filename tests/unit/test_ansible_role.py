@@ -1,12 +1,9 @@
-"""argument_specs, defaults, default.toml, host.py and the READMEs tell the same; needs no host."""
+"""The Ansible role: argument_specs, defaults, default.toml, host.py and the READMEs tell the same."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +15,6 @@ import yaml
 from pi_cam_daemon.config import loading, text
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.server import access
-from tests.fleet.conftest import ANSIBLE, VERSIONS
 from tests.harness import ROOT
 
 ROLE = ROOT / "ansible/roles/pi_cam_daemon"
@@ -217,82 +213,3 @@ def test_the_wall_has_all_cameras_of_the_group_and_each_lets_it_read() -> None:
 
 def test_the_port_of_a_host_that_says_none_is_the_default() -> None:
     assert DEFAULTS["pi_cam_daemon_port"] == FILTERS._PORT
-
-
-def ansible(version: str, tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    path = f"{ANSIBLE / version / 'bin'}:{os.environ['PATH']}"
-    home = {"HOME": str(tmp_path), "ANSIBLE_HOME": str(tmp_path), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        argv,
-        cwd=ROOT / "ansible",
-        env={**os.environ, **home, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_ansible_lint_finds_nothing(tmp_path: Path) -> None:
-    done = ansible("newest", tmp_path, "ansible-lint", "--offline", "--profile", "production", "--strict")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("own", "reason"),
-    [
-        ({"pi_cam_daemon_rotaton": 90}, "pi_cam_daemon_rotaton: unknown; did you mean pi_cam_daemon_rotation?"),
-        ({"pi_cam_daemon_rotation": 45}, "pi_cam_daemon_rotation must be one of: 0, 90, 180, 270, got: 45"),
-        (
-            {"pi_cam_daemon_config": {"vide": {"width": 320}}},
-            "pi_cam_daemon_config.vide: unknown; did you mean video?",
-        ),
-        (
-            {"pi_cam_daemon_config": {"video": {"widht": 320}}},
-            "pi_cam_daemon_config.video.widht: unknown; did you mean width?",
-        ),
-    ],
-    ids=["variable", "value", "section", "key"],
-)
-def test_what_is_wrong_for_one_host_is_told_before_any_is_connected_to(
-    own: dict[str, object], reason: str, tmp_path: Path
-) -> None:
-    # 192.0.2.0/24 is for documentation: whatever tries to reach these says so
-    hosts = {"good": {"ansible_host": "192.0.2.1"}, "bad": {"ansible_host": "192.0.2.2", **own}}
-    (tmp_path / "artefact").touch()
-    (tmp_path / "hosts.json").write_text(json.dumps({"cameras": {"hosts": hosts}}))
-    given = ["-i", f"{tmp_path}/hosts.json", "-e", f"pi_cam_daemon_artefact={tmp_path}/artefact"]
-    done = ansible("newest", tmp_path, "ansible-playbook", *given, "site.yml")
-    assert done.returncode != 0
-    said = " ".join(done.stdout.split())
-    assert reason in said
-    assert said.count("unreachable=0") == 2 and "Set aside" not in said
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_example_inventory_passes_every_check_that_needs_no_host(version: str, tmp_path: Path) -> None:
-    (tmp_path / "artefact").touch()
-    (tmp_path / "password").write_text("of the vault")
-    vault = ["--vault-password-file", f"{tmp_path}/password"]
-    url = "http://camera:swordfish@192.168.10.9/"
-    secret = ansible(version, tmp_path, "ansible-vault", "encrypt_string", *vault, url).stdout.strip()
-    indented = "\n".join([secret.splitlines()[0], *(f"      {line.strip()}" for line in secret.splitlines()[1:])])
-    (tmp_path / "more.yml").write_text(
-        f"pi_cam_daemon_wall: cameras\npi_cam_daemon_config:\n  upstream:\n    url: {indented}\n"
-    )
-    (tmp_path / "check.yml").write_text(
-        "- hosts: cameras\n  gather_facts: false\n  tasks:\n"
-        "    - ansible.builtin.include_role: {name: pi_cam_daemon, tasks_from: check.yml, public: true}\n"
-        "    - ansible.builtin.debug: {var: pi_cam_daemon__configurations}\n"
-    )
-    done = ansible(
-        version, tmp_path, "ansible-playbook", f"{tmp_path}/check.yml", *vault, "-e", f"@{tmp_path}/more.yml",
-        "-e", f"pi_cam_daemon_artefact={tmp_path}/artefact",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    said = done.stdout.replace("\\", "")
-    # of each host's own settings, and of its second camera's
-    assert said.count(f'url = "{url}"') == 6
-    wall = [f"http://192.168.10.{number}:8000" for number in (21, 22, 23)]
-    wall += [f"http://192.168.20.{address}" for address in ("21:8000", "21:8001", "22:8000")]
-    assert said.count(f"cameras = {json.dumps(wall)}") == 6
-    assert said.count('device = "/dev/v4l/by-id/usb-046d_C270_HD_WEBCAM-video-index0"') == 1
