@@ -315,3 +315,8 @@ def test_a_docstring_says_what_a_thing_does() -> None:
     files = [path for folder in ("pi_cam_daemon", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")]
     clause = re.compile(r"(What|Who|Whom|Whose|Whether|Where|How)\b")
     assert [f"{place}: {text}" for path in files for place, text in documented(path) if clause.match(text)] == []
+
+
+def test_the_name_of_a_test_has_at_most_80_characters() -> None:
+    name = re.compile(r"def (test_\w{76,})")
+    assert [found for path in (ROOT / "tests").rglob("*.py") for found in name.findall(path.read_text())] == []
