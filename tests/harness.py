@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -39,6 +40,15 @@ def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any
         assert waited < patience(seconds), f"not within {waited:.1f} s: {what}"
         time.sleep(0.01)
     return value
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody else is given meanwhile: none of those that the kernel gives out."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def basic(name: str, password: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +27,7 @@ def ip(*words: str) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """The network namespace *name*; the empty name is this process's own."""
+    """The network namespace *name*; the empty name is that of the calling thread."""
 
     name: str
 
@@ -75,23 +73,32 @@ CAMERA = Host("")
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Keep other processes from linking hosts to this machine: all tests use the same addresses."""
-    with (Path(tempfile.gettempdir()) / "pi-cam-daemon-hosts.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _elsewhere() -> Iterator[None]:
+    """Move this thread, and everything that it starts, to a network namespace of its own.
+
+    The addresses of the tests then cannot collide with this machine's or with those of another run.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open() as namespace:
+        if libc.unshare(_CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            ip("link", "set", "lo", "up")
+            yield
+        finally:
+            libc.setns(namespace.fileno(), _CLONE_NEWNET)
 
 
 @contextlib.contextmanager
 def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
     """Make *count* hosts without links between them; skip the test if that is not possible.
 
-    With *beside_us* they may be linked to this machine.
+    With *beside_us* they may be linked to `CAMERA`, which has no other network meanwhile.
     """
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("needs root and iproute2 for network namespaces of its own")
     made = [Host(f"picam{os.getpid()}-{number}") for number in range(count)]
-    with _alone() if beside_us else contextlib.nullcontext():
+    with _elsewhere() if beside_us else contextlib.nullcontext():
         try:
             for host in made:
                 ip("netns", "add", host.name)

@@ -59,7 +59,7 @@ def daemon(start_daemon: StartDaemon) -> Daemon:
 def playwright() -> Iterator[Playwright]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt install chromium")
-    expect.set_options(timeout=15000)
+    expect.set_options(timeout=1000 * patience(15))
     with sync_playwright() as playwright:
         yield playwright
 
@@ -82,7 +82,7 @@ def new_page(chromium: Browser) -> Iterator[NewPage]:
 
     def new(**options: Any) -> Page:
         context = chromium.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}, **options})
-        context.set_default_timeout(15000)
+        context.set_default_timeout(1000 * patience(15))
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: thrown.append(str(error)))
@@ -112,7 +112,7 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
     try:
         browser = playwright.chromium.connect_over_cdp(_debugger(profile), no_defaults=True)
         context = browser.contexts[0]
-        context.set_default_timeout(15000)
+        context.set_default_timeout(1000 * patience(15))
         yield context
         browser.close()
     finally:

@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import pytest
 
+from tests.lateness import patience
+
 FIREFOX = "firefox-esr"
 
 
@@ -25,7 +27,9 @@ def screenshot(tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[str, st
         profile, file = tmp_path / f"profile-{name}", tmp_path / f"{name}.png"
         profile.mkdir(exist_ok=True)
         command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile), "--window-size=1000,1300"]
-        subprocess.run([*command, "--screenshot", str(file), address], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [*command, "--screenshot", str(file), address], check=True, capture_output=True, timeout=patience(60)
+        )
         if kept:
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, kept / f"firefox-{name}.png")

@@ -11,7 +11,8 @@ from playwright.sync_api import Page, expect
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests.browser.test_wall import free_ports, tile, wait_until_shown
+from tests.browser.test_wall import tile, wait_until_shown
+from tests.harness import free_port
 
 ADMIN = {"username": "alice", "password": "correct horse battery"}
 VIEWER = {"username": "지우", "password": "staple:지우개"}
@@ -56,7 +57,7 @@ def test_name_and_password_in_the_pages_address_log_in_and_disappear(camera: Cal
 def test_the_wall_shows_cameras_after_a_login_to_them(
     camera: Callable[..., Any], new_page: Callable[..., Page]
 ) -> None:
-    ports = free_ports(3)
+    ports = [free_port() for _ in range(3)]
     first, second = (f"http://127.0.0.1:{port}" for port in ports[1:])
     own = camera(wall__cameras=[first, second], http__port=ports[0])
     camera(http__cors_origins=[own.address.rstrip("/")], http__port=ports[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -14,15 +13,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.looking import KOREAN, PHONE, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import until
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+from tests.harness import free_port, until
 
 
 class Wall:
@@ -30,7 +21,7 @@ class Wall:
 
     def __init__(self, start_daemon: Callable[..., Any]) -> None:
         self._start_daemon = start_daemon
-        self.ports = free_ports(4)
+        self.ports = [free_port() for _ in range(4)]
         self.address = f"http://127.0.0.1:{self.ports[0]}/wall"
         self.own = self.camera(0, wall__cameras=[f"http://127.0.0.1:{port}" for port in self.ports[1:]])
         self.friend = self.camera(1, http__cors_origins=[f"http://127.0.0.1:{self.ports[0]}"])

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.clients.test_integrations import SMALL, get, process
-from tests.clients.test_proxies import free_port
+from tests.clients.test_proxies import NGINX_FOLDERS
 from tests.conftest import Report
-from tests.harness import ROOT, running, until
+from tests.harness import ROOT, free_port, running, until
 
 CLIENTS = 200
 SECONDS = 12
@@ -65,7 +65,7 @@ def test_two_hundred_watch_hls_while_the_camera_has_one_viewer(tmp_path: Path, r
     config = tmp_path / "nginx.conf"
     config.write_text(
         # root: the folders of a test are its owner's alone
-        f"user root; daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; "
+        f"user root; daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; {NGINX_FOLDERS} "
         f"server {{ listen 127.0.0.1:{port}; root {web}; }} }}\n"
     )
     with (

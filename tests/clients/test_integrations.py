@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.clients import document, picture
-from tests.clients.test_proxies import free_port
-from tests.harness import Daemon, Viewer, ask, running, until
+from tests.harness import Daemon, Viewer, ask, free_port, running, until
 from tests.lateness import patience
 
 RIG = Path(__file__).parent / "rig"

@@ -19,7 +19,7 @@ import pytest
 
 from tests.clients import document, picture
 from tests.conftest import Report
-from tests.harness import Daemon, Reading, Viewer, ask, running, until
+from tests.harness import Daemon, Reading, Viewer, ask, free_port, running, until
 from tests.lateness import patience
 
 NAME = "cameras.example.org"
@@ -47,10 +47,8 @@ class Proxy:
             return 0
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+# below its -p: those that it was built with are there only where Debian's package is installed
+NGINX_FOLDERS = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
 
 
 def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]:
@@ -62,8 +60,7 @@ def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]
         return ["haproxy", "-db", "-f", config]
     server = document.block(name, 0, replaced | {"listen 80": f"listen 127.0.0.1:{port}"})
     # what a nginx.conf has around a server, with all files below its -p
-    folders = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    around = f"daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; {folders}"
+    around = f"daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; {NGINX_FOLDERS}"
     config.write_text(f"{around}\n{server}}}\n")
     return ["nginx", "-p", folder, "-c", config]
 

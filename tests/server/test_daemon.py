@@ -364,6 +364,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a /dev of its own")
 @pytest.mark.parametrize("kind", ["csi", "pattern"])
 def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_path: Path, kind: str) -> None:
     file = tmp_path / "ordinary-user.py"

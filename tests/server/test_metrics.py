@@ -167,6 +167,7 @@ def test_many_first_scrapes_at_once_are_all_answered(daemon: Daemon) -> None:
     assert len(answers) == 8 and all(names >= set(CONTRACT) for names in answers)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
 def test_process_metrics_exist_if_proc_shows_only_processes(tmp_path: Path) -> None:
     """With the unit's ProcSubset=pid, prometheus_client's own collector gives nothing."""
     file = tmp_path / "in-the-unit.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT
+from tests.harness import ROOT, ask, until
 from tests.lateness import patience
 
 
@@ -53,8 +53,7 @@ def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
             raise AssertionError("no address was printed")
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert b"<html" in answer.read()
-        with urllib.request.urlopen(address + "snapshot", timeout=10) as answer:
-            assert answer.read()[:2] == b"\xff\xd8"
+        until("a picture", lambda: ask(address + "snapshot")[2][:2] == b"\xff\xd8")
         process.send_signal(signal.SIGINT)  # Ctrl-C
         assert process.wait(patience(5)) == 0
     finally:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Reading, until
+from tests.harness import Reading, free_port, until
 from tests.upstream.test_daemon import behind
 from tests.usb.conftest import frames, library, machine  # noqa: F401 - fixtures: µStreamer needs a USB camera
 from tests.usb.machine import Machine
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 @contextlib.contextmanager
