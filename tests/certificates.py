@@ -1,4 +1,4 @@
-"""Certificates of a home CA, made by the very commands of docs/tls.md."""
+"""Make certificates of a home CA with the commands of docs/tls.md."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "tls.md"
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a camera at 127.0.0.1 needs, and the CA that its viewers trust."""
+    """The certificate and key of a camera at 127.0.0.1, and the CA that its viewers trust."""
 
     ca: Path
     certificate: Path
     key: Path
 
     def settings(self, **more: object) -> dict[str, object]:
-        """The configuration with it."""
+        """Return settings that use the certificate."""
         http = {"tls_certificate": str(self.certificate), "tls_key": str(self.key), **more}
         return {"video.width": 320, "video.height": 240, **{f"http.{key}": value for key, value in http.items()}}
 
     def client(self) -> ssl.SSLContext:
-        """A client's context that trusts this CA alone."""
+        """Return a client's TLS context that trusts only this CA."""
         return ssl.create_default_context(cafile=self.ca)
 
 
 def make(folder: Path) -> Certificate:
-    """A CA in *folder* and a certificate of it; only the camera's where there is a CA already."""
+    """Make a CA in *folder* and a camera certificate signed by it; an existing CA is used again."""
     folder.mkdir(exist_ok=True)
     commands = [line.strip() for line in DOCUMENT.read_text().splitlines() if line.startswith("    openssl ")]
     authority, request, sign = (command.replace("192.168.1.20", "127.0.0.1") for command in commands)

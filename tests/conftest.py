@@ -1,4 +1,4 @@
-"""What all tiers share: their figures and times at the end, what scripts/test asks for, and no silent skips."""
+"""Shared by all tiers: reported figures and times, result files for scripts/test, and no silent skips."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let a test that hangs fail, so that it is named; tests of hours do not hang."""
+    """Give each test a timeout, so that a test that hangs fails and is named; soak tests have none."""
     if config.pluginmanager.hasplugin("timeout") and not config.getoption("--soak"):
         seconds = patience(_HANGS_SECONDS)
         for item in items:
@@ -48,13 +48,13 @@ def soak(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    """Takes a figure that the end of the run shows, with the name of its test."""
+    """Record a figure that is printed at the end of the run with the name of its test."""
     return lambda figure: request.node.user_properties.append(("figure", f"{request.node.name}: {figure}"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
-    """With CI=true a skip is a failure: whoever only reads the last line must not be deceived."""
+    """Count a skip as a failure with CI=true, so that the last line cannot hide it."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -78,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _write_results(stats: dict[str, list[pytest.TestReport]], folder: Path) -> None:
-    """Add to the files counts (of each outcome) and failed (test and first line of the error, with a tab between)."""
+    """Append to the files counts (of each outcome) and failed (test, a tab, and the error's first line)."""
     failed: dict[str, str] = {}
     for report in (*stats.get("failed", ()), *stats.get("error", ())):
         crash = getattr(report.longrepr, "reprcrash", None)

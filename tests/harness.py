@@ -1,4 +1,4 @@
-"""The whole daemon as a process, and a strict client for its stream."""
+"""Run the whole daemon as a process, and read its stream with a strict client."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def basic(name: str, password: str) -> str:
 
 
 def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (names in lower case) and body, whatever the status. OSError when there is no answer."""
+    """Return status, headers (names in lower case) and body for any status. Raise OSError without an answer."""
     try:
         answer: HTTPResponse = urllib.request.urlopen(asked, timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -68,7 +68,7 @@ def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int
 
 
 class Daemon:
-    """pi-cam-daemon on a free port of 127.0.0.1, with a test picture whose camera can be given faults."""
+    """A pi-cam-daemon on a free port of 127.0.0.1 with a test picture. Its camera can be given faults."""
 
     def __init__(
         self,
@@ -103,12 +103,12 @@ class Daemon:
         self.port = int(match[1])
 
     def write_config(self, settings: Mapping[str, object]) -> None:
-        """Write the configuration file: *settings* over what every test wants."""
+        """Write the configuration file: *settings* over the defaults of the tests."""
         every = {"source.kind": "pattern", "http.port": 0, "http.listen_address": "127.0.0.1", **settings}
         self.config_file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in every.items()))
 
     def fault(self, word: str) -> None:
-        """Give the camera a fault; see rig/camera.py for the words."""
+        """Give the camera a fault; rig/camera.py lists the words."""
         new = self.fault_file.with_suffix(".new")
         new.write_text(word)
         new.rename(self.fault_file)
@@ -119,13 +119,13 @@ class Daemon:
     # -- asked over HTTP
 
     def get(self, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers (names in lower case) and body, whatever the status."""
+        """Return status, headers (names in lower case) and body for any status."""
         return ask(f"http://127.0.0.1:{self.port}{path}", timeout)
 
     def post(
         self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None, timeout: float = 10.0
     ) -> tuple[int, dict[str, str], bytes]:
-        """The same after a POST, of JSON unless *headers* say otherwise."""
+        """Send a POST, with JSON unless *headers* say otherwise, and return the same as `get`."""
         every = {"Content-Type": "application/json", **(headers or {})}
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, every, method="POST")
         return ask(asked, timeout)
@@ -149,7 +149,7 @@ class Daemon:
         return pid
 
     def connect(self, request: str, receive_buffer: int = 0) -> socket.socket:
-        """A connection on which *request* (a path, or a whole HTTP request) was sent."""
+        """Return a connection on which *request* (a path, or a whole HTTP request) was sent."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -166,7 +166,7 @@ class Daemon:
     # -- ended
 
     def stop(self, seconds: float = 5.0) -> int:
-        """The exit status after SIGTERM."""
+        """Send SIGTERM and return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(patience(seconds))
 
@@ -180,7 +180,7 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a stream as it came over the wire."""
+    """One part of a stream as it was received."""
 
     header: bytes
     jpeg: bytes
@@ -200,7 +200,7 @@ class Part:
 
 
 class Viewer:
-    """Reads a stream strictly: a byte that is not where the format wants it is an AssertionError."""
+    """A strict reader of a stream: a byte that does not fit the format is an AssertionError."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -220,7 +220,7 @@ class Viewer:
         return lines
 
     def part(self) -> Part:
-        """The next picture, with its boundary behind it."""
+        """Return the next picture; the boundary after it is read too."""
         header = self._until(b"\r\n\r\n")
         match = re.fullmatch(
             rb"Content-Type: image/jpeg\r\nContent-Length: (\d+)\r\nX-Timestamp: \d+\.\d{6}\r\n"
@@ -237,7 +237,7 @@ class Viewer:
         return [self.part() for _ in range(count)]
 
     def next_where(self, what: str, wanted: Callable[[Part], bool], seconds: float = 10.0) -> Part:
-        """The first picture from now on that is *wanted*."""
+        """Return the next picture that is *wanted*."""
         begun = time.monotonic()
         while not wanted(part := self.part()):
             waited = time.monotonic() - begun
@@ -250,7 +250,7 @@ class Viewer:
 
 
 class Reading(threading.Thread):
-    """A viewer that reads on its own until it is told to stop; *error* is what went wrong, if anything did."""
+    """A viewer that reads in a thread until it is told to stop; *error* is the exception that ended it, if any."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(name="reading", daemon=True)
@@ -268,7 +268,7 @@ class Reading(threading.Thread):
             self.error = error
 
     def finish(self) -> list[Part]:
-        """All parts read; raises what the reading ran into."""
+        """Return all parts read; raise the exception that ended the reading."""
         self._stop_reading.set()
         self.join(patience(5))
         assert not self.is_alive(), "the stream stands still"
@@ -278,9 +278,10 @@ class Reading(threading.Thread):
 
 
 def fairly_shown(watching: Sequence[Reading], begun: float, ended: float) -> tuple[int, float]:
-    """How many pictures anybody saw between two moments, and the least share of them that one of *watching* saw.
+    """Return how many pictures any viewer saw between two times, and the smallest share of them one of *watching* saw.
 
-    Other work on this machine slows the camera and so takes a picture from all; who is starved lacks what others have.
+    Other work on this machine slows the camera and costs all viewers pictures. A starved viewer lacks pictures that
+    others have.
     """
     seen = [{part.timestamp for part in reading.finish() if begun < part.arrived < ended} for reading in watching]
     shown = set.union(*seen)
@@ -295,7 +296,7 @@ def running(
     env: Mapping[str, str] | None = None,
     argv: Sequence[str | Path] = (),
 ) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts; *argv* starts another one than the rig's, before its configuration."""
+    """Run a daemon for as long as the block lasts; *argv* replaces the rig's command before its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     daemon = Daemon(folder, settings or {}, unkillable, env, argv)
     try:

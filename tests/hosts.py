@@ -1,4 +1,4 @@
-"""Other hosts on the camera's network: network namespaces, and sockets in them that this process holds."""
+"""Other hosts on the camera's network: network namespaces, and sockets of this process inside them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def ip(*words: str) -> None:
 
 @dataclass(frozen=True)
 class Host:
-    """The namespace *name*; the empty one is that of the thread which asks."""
+    """The network namespace *name*; the empty name is that of the calling thread."""
 
     name: str
 
     def socket(self, family: socket.AddressFamily) -> socket.socket:
-        """A TCP socket on this host. It belongs there for good, whichever thread uses it."""
+        """Return a TCP socket that stays on this host, whichever thread uses it."""
         if not self.name:
             return socket.socket(family)
 
@@ -48,7 +48,7 @@ class Host:
             return thread.submit(make).result()
 
     def connect(self, there: str, port: int, source: str = "", receive_buffer: int = 0) -> socket.socket:
-        """A connection from this host's address *source* to *there*; both may have a zone."""
+        """Return a connection from this host's address *source* to *there*; both may have a zone."""
         family = socket.AF_INET6 if ":" in there else socket.AF_INET
         sock = self.socket(family)
         sock.settimeout(patience(10))
@@ -64,7 +64,7 @@ class Host:
         return (bare, port, 0, int(self.run("cat", f"/sys/class/net/{zone}/ifindex"))) if zone else (bare, port)
 
     def run(self, *argv: str) -> str:
-        """What *argv* says on this host."""
+        """Run *argv* on this host and return its output."""
         inside = ["ip", "netns", "exec", self.name] if self.name else []
         return subprocess.run([*inside, *argv], check=True, capture_output=True, text=True, timeout=60).stdout
 
@@ -74,9 +74,9 @@ CAMERA = Host("")
 
 @contextlib.contextmanager
 def _elsewhere() -> Iterator[None]:
-    """Move this thread, with all that it starts, to a network namespace of its own.
+    """Move this thread, and everything that it starts, to a network namespace of its own.
 
-    So the tests' addresses are in nobody's way, on this machine or in another run.
+    The addresses of the tests then cannot collide with this machine's or with those of another run.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     with Path("/proc/thread-self/ns/net").open() as namespace:
@@ -91,9 +91,9 @@ def _elsewhere() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
-    """As many hosts without any wire; skips the test where that is not possible.
+    """Make *count* hosts without links between them; skip the test if that is not possible.
 
-    With *beside_us* they may be wired to `CAMERA`, which has no other network meanwhile.
+    With *beside_us* they may be linked to `CAMERA`, which has no other network meanwhile.
     """
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("needs root and iproute2 for network namespaces of its own")
@@ -110,7 +110,7 @@ def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
 
 
 def open_ports(host: Host) -> set[tuple[str, int]]:
-    """All that *host* can be reached by: listening TCP sockets, and UDP sockets of any kind, as (table, port)."""
+    """Return all open ports of *host*: listening TCP sockets and all UDP sockets, as (table, port)."""
     found = set()
     for table in ("tcp", "tcp6", "udp", "udp6", "udplite", "raw", "raw6", "icmp", "packet"):
         for line in host.run("sh", "-c", f"cat /proc/net/{table} || true").splitlines()[1:]:
@@ -124,7 +124,7 @@ def open_ports(host: Host) -> set[tuple[str, int]]:
 
 
 def wire(one: Host, other: Host, ones: dict[str, str], others: dict[str, str]) -> None:
-    """Connect two hosts; *ones* and *others* are the interface's name and its addresses, separated by spaces."""
+    """Connect two hosts; *ones* and *others* map an interface's name to its addresses, separated by spaces."""
     ((name, addresses),) = ones.items()
     ((other_name, other_addresses),) = others.items()
     at = ["-n", one.name] if one.name else []
@@ -139,9 +139,9 @@ def wire(one: Host, other: Host, ones: dict[str, str], others: dict[str, str]) -
 
 
 class Proxy:
-    """A reverse proxy on *host*: hands each connection on, and says in its request whose it is.
+    """A reverse proxy on *host* that forwards each connection and adds the client's address to its request.
 
-    *say* gives the header lines to add, from the address of the client and the lines that it sent.
+    *say* returns the header lines to send, from the client's address and the lines that the client sent.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Proxy:
 
 
 def appends(name: str) -> Callable[[str, list[str]], list[str]]:
-    """As nginx's $proxy_add_x_forwarded_for: behind what the client said, who it is. All else is handed on."""
+    """Return a function that appends the address to the client's header, as nginx's $proxy_add_x_forwarded_for does."""
 
     def say(address: str, fields: list[str]) -> list[str]:
         value = f"for={address}" if name == "Forwarded" else address
@@ -190,7 +190,7 @@ def appends(name: str) -> Callable[[str, list[str]], list[str]]:
 
 
 def replaces(name: str) -> Callable[[str, list[str]], list[str]]:
-    """As `proxy_set_header X-Real-IP $remote_addr`."""
+    """Return a function that replaces the header, as `proxy_set_header X-Real-IP $remote_addr` does."""
 
     def say(address: str, fields: list[str]) -> list[str]:
         return [*(field for field in fields if not field.lower().startswith(f"{name.lower()}:")), f"{name}: {address}"]

@@ -1,6 +1,6 @@
-"""Stretch the deadlines of tests by how slow and how late this machine is.
+"""Stretch the time limits of tests by how slow and how late this machine is.
 
-A thread of the test process measures it once a second: how long a fixed piece of work takes, and how late a short sleep
+A thread of the test process measures once a second how long a fixed piece of work takes and how late a short sleep
 ends. Other work on the machine shows in both.
 """
 
@@ -58,7 +58,7 @@ _gauge: _Gauge | None = None
 def patience(seconds: float) -> float:
     """Return *seconds*, longer the slower and later this machine was in the last half minute.
 
-    It is for upper bounds only. A loop asks each turn, so that what becomes slow while it waits counts.
+    Use it for upper bounds only. A loop has to call it each time, so that a slowdown during the wait counts.
     """
     global _gauge
     if _gauge is None:

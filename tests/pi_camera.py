@@ -1,4 +1,4 @@
-"""What a Camera Module 3 lists on a Pi 5 at 640x480, as picamera2's camera_controls: (least, most, default)."""
+"""The controls of a Camera Module 3 on a Pi 5 at 640x480, as picamera2's camera_controls: (least, most, default)."""
 
 from __future__ import annotations
 

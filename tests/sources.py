@@ -1,4 +1,4 @@
-"""Run a source as its process does, and test what every source promises, whatever camera is behind it.
+"""Run a source as its process does, and test the contract of all sources with any camera.
 
 A source joins by a subclass of SourceContract, or of LosableSourceContract if its camera can go away.
 """
@@ -33,7 +33,7 @@ def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other:
 
 
 class Run:
-    """A run of a source in a thread of its own, and all that it delivered, in order."""
+    """A run of a source in its own thread, with everything that it delivered, in order."""
 
     def __init__(self, source: Source, dawdle: float = 0.0) -> None:
         self.delivered: list[CameraInfo | tuple[bytes, int]] = []
@@ -90,7 +90,7 @@ class Run:
         return self.frames[:count]
 
     def take_still(self, number: int) -> Still:
-        """The answer to an order for a still."""
+        """Order a still and return the answer."""
         count = len(self.stills)
         self.commands.put(TakeStill(number))
         with self._changed:
@@ -106,7 +106,7 @@ class Run:
             return not self._changed.wait_for(lambda: len(self.delivered) > count, seconds)
 
     def stop(self) -> float:
-        """Tell it to stop; the seconds it took."""
+        """Tell the source to stop; return the seconds that it took."""
         start = time.monotonic()
         self.commands.put(Stop())
         self.thread.join(patience(10))
@@ -146,7 +146,7 @@ def decoded(data: bytes) -> npt.NDArray[np.uint8]:
 class SourceContract(abc.ABC):
     @abc.abstractmethod
     def make(self, settings: VideoConfig) -> Source:
-        """A source with these settings and its camera in place."""
+        """Return a source with these settings whose camera is present."""
 
     def test_opens_once_and_before_its_first_frame(self) -> None:
         with running(self.make(video())) as run:
@@ -183,7 +183,7 @@ class SourceContract(abc.ABC):
             assert run.stop() < patience(1)
         assert run.error is None
 
-    def test_a_stop_that_came_early_is_obeyed(self) -> None:
+    def test_an_early_stop_is_obeyed(self) -> None:
         run = Run(self.make(video()))
         run.commands.put(Stop())
         run.thread.start()
@@ -191,14 +191,14 @@ class SourceContract(abc.ABC):
         assert not run.thread.is_alive()
         assert run.error is None
 
-    def test_delivers_nothing_after_it_returned(self) -> None:
+    def test_delivers_nothing_after_returning(self) -> None:
         with running(self.make(video())) as run:
             run.wait_for_frames(2)
             run.stop()
             assert run.is_quiet_for(0.2)
 
     @pytest.mark.parametrize("method", ["pixels", "exif"])
-    def test_a_still_is_no_smaller_than_the_stream_turned_like_it_and_tells_its_time(self, method: str) -> None:
+    def test_a_still_is_as_large_and_turned_as_the_stream_and_has_its_time(self, method: str) -> None:
         with running(self.make(video(rotation=90, rotation_method=method))) as run:
             run.wait_for_frames(2)
             run.wanted = False  # a still is wanted all the same
@@ -231,7 +231,7 @@ class SourceContract(abc.ABC):
 class LosableSourceContract(SourceContract):
     @abc.abstractmethod
     def lose(self) -> None:
-        """Take the camera away from the source that runs."""
+        """Take the camera away from the running source."""
 
     def test_a_lost_camera_ends_the_run_with_a_source_error(self) -> None:
         with running(self.make(video())) as run:

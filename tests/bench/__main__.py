@@ -1,4 +1,4 @@
-"""`scripts/bench`: measures, tells, checks."""
+"""Run the benchmark for `scripts/bench`: measure, print the figures, check their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves as a picture: two panels, processor time and memory, over the number of viewers."""
+"""Draw the curves as SVG: processor time and memory over the number of viewers, in two panels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Points = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 def svg(servers: Points) -> str:
-    """One SVG document."""
+    """Return an SVG document with both panels."""
     panels = [
         _panel(servers, 0, "percent", "Processor time, % of one core"),
         _panel(servers, _WIDTH, "resident_mb", "Memory of the server process, MB"),
@@ -55,6 +55,6 @@ def _panel(servers: Points, left: float, key: str, title: str) -> str:
 
 
 def _round_up(value: float) -> float:
-    """To a number that four steps divide well."""
+    """Round up to a number that divides well into four steps."""
     unit = 10.0 ** (len(str(int(value))) - 1)
     return next(unit * factor for factor in (1, 2, 4, 6, 8, 10) if unit * factor >= value)

@@ -1,4 +1,4 @@
-"""What is asked of the daemon, and how far a measurement is from it."""
+"""Compare measured figures with the limits that the daemon has to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured *value*, and the limits that it must keep and would best keep, if any; the least ones if *least*."""
+    """A measured *value* with the limits that it must and should keep; lower limits if *least*."""
 
     name: str
     value: float
@@ -18,7 +18,7 @@ class Figure:
     least: bool = False
 
     def keeps(self, limit: float | None) -> bool:
-        """Also where there is no such limit."""
+        """Return whether the value keeps the limit; True without a limit."""
         return limit is None or (self.value >= limit if self.least else self.value <= limit)
 
     @property
@@ -34,7 +34,7 @@ class Figure:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """As Markdown."""
+    """Return the figures as a Markdown table."""
     lines = ["| what | measured | must | prize | |", "|---|---:|---:|---:|---|"]
     lines += [
         f"| {figure.name} | {figure.value:.4g} {figure.unit} | {figure.limit(figure.must)} | "

@@ -1,4 +1,4 @@
-"""Pictures of a wanted size, in pixels and in bytes, the same on every machine."""
+"""Draw JPEGs of a given size in pixels and bytes, the same on every machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HALVINGS = 12
 
 
 def _scene(width: int, height: int, number: int, noise: float) -> npt.NDArray[np.uint8]:
-    """A disc that wanders over colour waves, under *noise* (a standard deviation, of 255)."""
+    """Draw a disc on coloured waves under *noise*, a standard deviation out of 255."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = (
         128 + 90 * np.sin((x + 9 * number) / 97),
@@ -35,7 +35,7 @@ def _jpeg(width: int, height: int, number: int, noise: float) -> bytes:
 
 
 def folder(cache: Path, width: int, height: int, length: int) -> Path:
-    """A folder of JPEGs of about *length* bytes each, drawn once."""
+    """Return a folder with JPEGs of about *length* bytes each; they are drawn only once."""
     there = cache / f"frames-{width}x{height}-{length}"
     if there.exists():
         return there

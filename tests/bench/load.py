@@ -1,4 +1,4 @@
-"""Viewers on a server, and what it takes to serve them."""
+"""Put viewers on a server and measure what serving them costs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DEADLINE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Load:
-    """One measurement: what load.c saw, and the server's *cpu* in seconds meanwhile; times are in ms.
+    """The result of one measurement: what load.c saw, and the *cpu* seconds of the server meanwhile. Times are in ms.
 
-    *server_cpu* is that of the server process alone, *resident_mb* its memory at the end.
+    *server_cpu* is the time of the server process alone, *resident_mb* its memory at the end.
     """
 
     seen: dict[str, Any]
@@ -32,12 +32,12 @@ class Load:
 
     @property
     def us_per_picture(self) -> float:
-        """Processor time for each picture that was delivered whole, in µs."""
+        """Return the processor time in µs for each picture that was delivered whole."""
         return self.cpu / float(self.seen["pictures"]) * 1e6
 
     @property
     def percent(self) -> float:
-        """Of one core."""
+        """Return the processor time in percent of one core."""
         return 100 * self.cpu / self.seconds
 
     @property
@@ -46,7 +46,7 @@ class Load:
 
     @property
     def fewest_fps(self) -> float:
-        """What the viewer that got least has seen."""
+        """Return the pictures a second of the viewer that got the fewest."""
         return float(self.seen["fewest"] / self.seconds)
 
     @property
@@ -54,13 +54,13 @@ class Load:
         return float(self.seen["snapshot"]["count"] / self.seconds)
 
     def flaws(self, stamped: bool) -> list[str]:
-        """What no run may have: connections or pictures that were lost or damaged."""
+        """Return the flaws that no run may have: lost or damaged connections and pictures."""
         kinds = ("ended", "errors", "corrupt", *(("unstamped",) if stamped else ()))
         return [f"{self.seen[kind]} {kind}" for kind in kinds if self.seen[kind]]
 
 
 def run(rig: Rig, server: Server, *options: str, path: str = "stream", seconds: float, settle: float = 0.6) -> Load:
-    """Put load.c's *options* on the server, let them settle, and measure."""
+    """Run load.c with *options* against the server, let it settle, and measure."""
     argv = [
         str(rig.built["load"]),
         "-w",

@@ -1,4 +1,4 @@
-"""What is measured, each in a function of its own that gives figures."""
+"""The measurements, one function each; every function yields figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WARM_UP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Depth:
-    """How long to look: *rounds* of all servers in turn, *seconds* each, *idle_seconds* where little happens."""
+    """The length of a run: *rounds* of all servers in turn, *seconds* each, *idle_seconds* for an idle server."""
 
     rounds: int
     seconds: float
@@ -46,7 +46,7 @@ Start = Callable[[Pictures], AbstractContextManager[Server]]
 
 
 class Bench:
-    """All measurements on one *rig*; *pictures* are made in *cache*. *flaws* is what no run may have."""
+    """All measurements on one *rig*. Pictures are kept in *cache*; *flaws* collects errors that no run may have."""
 
     def __init__(self, rig: Rig, cache: Path, depth: Depth, say: Callable[[str], None]) -> None:
         self.flaws: list[str] = []
@@ -76,7 +76,7 @@ class Bench:
     # -- the three servers side by side
 
     def curves(self) -> Runs:
-        """Every server with every number of viewers; in turn, so that a change of the machine meets all alike."""
+        """Measure every server with every number of viewers, in turn: changes of the machine then affect all alike."""
         starts: dict[str, Start] = {FLOOR: self._rig.floor, DAEMON: self._rig.daemon, USTREAMER: self._rig.ustreamer}
         runs: Runs = {name: {count: [] for count in VIEWERS} for name in (DAEMON, USTREAMER, FLOOR)}
         for number in range(self._depth.rounds):
@@ -92,7 +92,7 @@ class Bench:
 
     def compared(self, runs: Runs) -> list[Figure]:
         def ratio(name: str, count: int, value: Callable[[Load], float]) -> float:
-            """To another server in the same round, which had the same machine; the median of all rounds."""
+            """Return the median over all rounds of the ratio to another server in the same round."""
             pairs = zip(runs[DAEMON][count], runs[name][count], strict=True)
             return statistics.median(value(ours) / value(theirs) for ours, theirs in pairs)
 
@@ -135,7 +135,7 @@ class Bench:
         return figures
 
     def large_pictures(self) -> list[Figure]:
-        """1920x1080 of 150 kB."""
+        """Measure pictures of 1920x1080 and 150 kB."""
         ratios, fewest = [], []
         for _ in range(self._depth.rounds):
             with self._rig.floor(self._full_hd) as server:
@@ -152,7 +152,7 @@ class Bench:
     # -- the daemon alone
 
     def disturbed(self) -> list[Figure]:
-        """Viewers beside some that read slowly, and beside some that do not read at all."""
+        """Measure viewers beside slow readers, and beside clients that do not read at all."""
         with self._daemon(self._hd_at_3_mb) as server:
             slow = self._load(server, "-n", str(_WATCHERS), "--slow", "3", "--rate", "500000", "-d", "6")
         with self._daemon() as server:
@@ -198,7 +198,7 @@ class Bench:
         ]
 
     def starts(self) -> list[Figure]:
-        """From the start of the process, without anything of it in memory but what the page cache has."""
+        """Measure the start of the process with its files in the page cache and nothing else in memory."""
         listening: list[float] = []
         pattern: list[float] = []
         usb: list[float] = []
@@ -219,9 +219,9 @@ class Bench:
         ]
 
     def turned(self) -> list[Figure]:
-        """A quarter turn of blocks, beside the same daemon without libjpeg-turbo, which decodes and encodes anew.
+        """Measure a quarter turn, with libjpeg-turbo and without it, when pictures are decoded and encoded again.
 
-        Turned pictures have lost their stamps, as all comments.
+        Turned pictures have no stamps, because all comments are removed.
         """
         with self._daemon(video__rotation=90) as server:
             lossless = self._load(server, "-n", "1", stamped=False)
@@ -233,7 +233,7 @@ class Bench:
         ]
 
     def overlay(self) -> list[Figure]:
-        """Text drawn on pixels, as for a CSI camera, and into JPEGs, which are decoded and encoded anew for it."""
+        """Measure text drawn on pixels, as for a CSI camera, and text in JPEGs, which are decoded and encoded again."""
         with self._daemon() as server:
             plain = self._load(server, "-n", "1")
         with self._daemon(video__overlay=_OVERLAY) as server:
@@ -278,7 +278,7 @@ def _first_picture_at(server: Server) -> float:
 
 
 def _overlay_seconds(width: int, height: int) -> float:
-    """Processor time to draw the overlay into one picture, on average over two seconds with a new text in each."""
+    """Return the processor time to draw the overlay into one picture: the average over two seconds of new texts."""
     code = (
         "import time, numpy\n"
         "from pi_cam_daemon.imaging.overlay import Overlay\n"
@@ -296,7 +296,7 @@ def _overlay_seconds(width: int, height: int) -> float:
 
 
 def _import_seconds(module: str, count: int) -> float:
-    """What the import adds to an interpreter's start."""
+    """Return how long the import takes in addition to the interpreter's start."""
 
     def seconds(code: str) -> float:
         begin = time.monotonic()
@@ -307,7 +307,7 @@ def _import_seconds(module: str, count: int) -> float:
 
 
 def summary(runs: Runs) -> dict[str, list[dict[str, float]]]:
-    """The medians of all rounds, for people and for charts."""
+    """Return the medians of all rounds for texts and charts."""
 
     def point(count: int, results: Sequence[Load]) -> dict[str, float]:
         return {
@@ -327,7 +327,7 @@ def summary(runs: Runs) -> dict[str, list[dict[str, float]]]:
 
 
 def curve_table(points: dict[str, list[dict[str, float]]]) -> str:
-    """As Markdown: CPU per picture, and what 1000 and 300 viewers get."""
+    """Return a Markdown table: CPU time per picture, and the rate of 1000 and 300 viewers."""
     counts = [f"{count} viewer{'s' * (count > 1)}" for count in VIEWERS]
     columns = [*counts, "fps at 1000", "age p50/p99 ms at 300", "MB at 1 / 1000"]
     lines = [f"| CPU µs per picture, {FRAMERATE} fps | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]

@@ -1,4 +1,4 @@
-"""What a server takes of the machine: processor time, memory, threads and descriptors of all its processes."""
+"""Measure processor time, memory, threads and descriptors of all processes of a server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CPUCLOCK_SCHED = 2  # <linux/posix-timers.h>: the scheduler's own count, in ns
 
 @dataclass(frozen=True)
 class Reading:
-    """CPU seconds since each process began, by process; *at* is CLOCK_MONOTONIC.
+    """The counters at the CLOCK_MONOTONIC time *at*: CPU seconds since the start of each process, by process.
 
-    *wakeups* is how often the threads of the server process went to sleep and woke, so far.
+    *wakeups* counts how often threads of the server process went to sleep and woke.
     """
 
     at: float
@@ -26,7 +26,7 @@ class Reading:
 
 
 def family(pid: int) -> list[int]:
-    """*pid* and all its descendants."""
+    """Return *pid* and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdecimal():
@@ -41,7 +41,7 @@ def family(pid: int) -> list[int]:
 
 
 def read(pid: int) -> Reading:
-    """The counters of the server *pid* now."""
+    """Return the present counters of the server *pid*."""
     cpu = {}
     for member in family(pid):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -50,7 +50,7 @@ def read(pid: int) -> Reading:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Processor time of a process without the camera's thread in it."""
+    """Return the processor time of a process without its camera thread."""
     seconds = time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
     for task in (_PROC / str(pid) / "task").iterdir():
         with contextlib.suppress(OSError):
@@ -60,7 +60,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def cpu_between(before: Reading, after: Reading, pid: int | None = None) -> float:
-    """CPU seconds of all processes, or of one, between two readings."""
+    """Return the CPU seconds of all processes, or of one, between two readings."""
     pids = after.cpu if pid is None else [pid]
     return sum(after.cpu[one] - before.cpu.get(one, 0.0) for one in pids)
 
@@ -74,7 +74,7 @@ def _wakeups(pid: int) -> int:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of one process, in MB of a million bytes."""
+    """Return the resident memory of one process in MB (10^6 bytes)."""
     return _status_number(_PROC / str(pid) / "status", "VmRSS") * 1024 / 1e6
 
 

@@ -1,4 +1,4 @@
-"""The servers that are compared, each started alone on the same camera."""
+"""Start the servers that are compared, one at a time, on the same camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _START_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the camera delivers; *folder* holds its JPEGs."""
+    """The pictures that the camera delivers; *folder* holds its JPEGs."""
 
     folder: Path
     width: int
@@ -37,7 +37,7 @@ class Pictures:
 
 @dataclass
 class Server:
-    """A server that runs; *started_at* is CLOCK_MONOTONIC, *listening_after* how many seconds later it listened."""
+    """A running server; *started_at* is in CLOCK_MONOTONIC, *listening_after* the seconds until it listened."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -53,7 +53,7 @@ class Server:
 
 @dataclass
 class Rig:
-    """What the servers are run with; *built* has the compiled programs by name, *folder* is for this run alone."""
+    """The means to run the servers: *built* maps names to compiled programs, *folder* is for this run alone."""
 
     built: Mapping[str, Path]
     folder: Path
@@ -63,7 +63,7 @@ class Rig:
     def daemon(
         self, pictures: Pictures | None, env: Mapping[str, str] | None = None, **settings: object
     ) -> Iterator[Server]:
-        """The whole daemon; without *pictures* with its test picture. Names of *settings* have __ for the dot."""
+        """Run the whole daemon; without *pictures* with its test picture. Names of *settings* have __ for the dot."""
         with self._machine(pictures) as (machine, camera):
             port = _free_port()
             table: dict[str, object] = {
@@ -149,14 +149,14 @@ class Rig:
 
 
 def lift(cpu: int) -> None:
-    """Keep this process to one processor, and where that is allowed ahead of whatever else the machine does."""
+    """Bind this process to one processor and, if permitted, give it priority over other work."""
     os.sched_setaffinity(0, {cpu})
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(_PRIORITY))
 
 
 def wait_for_listener(process: subprocess.Popen[bytes], port: int, log: Path) -> float:
-    """When (CLOCK_MONOTONIC) the server was first seen to take connections."""
+    """Return the CLOCK_MONOTONIC time at which the server was first seen to accept connections."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

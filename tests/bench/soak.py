@@ -1,5 +1,7 @@
-"""An hour of what a camera that is left alone meets: viewers who stay and who come and go, a camera process that is
-killed, a configuration that is reloaded. What it holds at the end must be what it held at the beginning."""
+"""Run a camera for an hour with viewers that stay, viewers that come and go, killed camera processes and reloads.
+
+At the end it must hold the same resources as at the beginning.
+"""
 
 from __future__ import annotations
 

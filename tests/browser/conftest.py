@@ -1,4 +1,4 @@
-"""A real daemon with its test picture, and Debian's Chromium to look at its page."""
+"""Start a real daemon with its test picture, and Debian's Chromium to look at its page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ StartDaemon = Callable[..., Daemon]
 
 @pytest.fixture
 def start_daemon(tmp_path: Path) -> Iterator[StartDaemon]:
-    """Starts daemons as people do, with the test picture; names of settings have __ for the dot."""
+    """Start daemons with the test picture as a user does; names of settings have __ for the dot."""
     with contextlib.ExitStack() as stack:
         folders = (tmp_path / f"daemon-{number}" for number in itertools.count())
 
@@ -76,7 +76,7 @@ NewPage = Callable[..., Page]
 
 @pytest.fixture
 def new_page(chromium: Browser) -> Iterator[NewPage]:
-    """Makes a page with the context options of Playwright; whatever a script of it throws fails the test."""
+    """Make pages with Playwright's context options; an uncaught error of a script fails the test."""
     contexts: list[BrowserContext] = []
     thrown: list[str] = []
 
@@ -101,10 +101,10 @@ def page(new_page: NewPage) -> Page:
 
 @pytest.fixture
 def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
-    """A browser whose tabs are hidden when another one comes to the front, as a person's are.
+    """Start a browser whose tab is hidden when another tab comes to the front, as for a person.
 
-    Playwright makes all pages it starts believe that they are in front; only a browser that it joins with
-    `no_defaults` is left alone.
+    Playwright makes all pages that it starts believe that they are in front. A browser that it connects to with
+    `no_defaults` behaves normally.
     """
     profile = tmp_path / "profile"
     options = ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
@@ -121,7 +121,7 @@ def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
 
 
 def _debugger(profile: Path) -> str:
-    """Where the browser with this *profile* can be joined, as soon as it has its first tab: earlier joins can hang."""
+    """Return the address of the browser's debugger once it has its first tab: connecting earlier can hang."""
 
     def joined() -> str | None:
         with contextlib.suppress(OSError, IndexError, ValueError):  # no file, no line in it, nobody listens yet
@@ -137,7 +137,7 @@ def _debugger(profile: Path) -> str:
 
 @pytest.fixture
 def keep_screenshot(pytestconfig: pytest.Config) -> Callable[[Page, str], None]:
-    """Writes a PNG of the whole page where `--screenshots DIR` asks for it."""
+    """Write a PNG of the whole page into DIR if the option `--screenshots DIR` was given."""
     folder: Path | None = pytestconfig.getoption("--screenshots", default=None)
 
     def keep(page: Page, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Looking at a page of the camera: what it shows, and waiting for that."""
+"""Read the content of a page, and wait for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURE = """id => {
 
 
 def picture(page: Page, which: str) -> str:
-    """The pixels that the page's element *which* shows, `live` or `still`."""
+    """Return the pixels that the page's element *which* shows, `live` or `still`."""
     pixels: str = page.evaluate(_PICTURE, which)
     return pixels
 
@@ -37,6 +37,6 @@ def assert_moves(page: Page) -> None:
 
 
 def is_grey(page: Page) -> bool:
-    """Whether both layers of the stage are drawn without colour."""
+    """Return whether both layers of the stage are drawn without colour."""
     filters = [page.locator(f"#{layer}").evaluate("e => getComputedStyle(e).filter") for layer in ("live", "still")]
     return all("grayscale(1)" in one for one in filters)

@@ -1,4 +1,4 @@
-"""Whoever cannot see or use a mouse is not left out: axe-core finds nothing serious in any state of the page."""
+"""The pages work with screen readers and keyboards: axe-core finds nothing serious in any state of the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assert_accessible(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("mode", "language"), [("stream", "en"), ("snapshot", "ko")])
 @pytest.mark.parametrize("device", [{}, PHONE], ids=["desktop", "phone"])
-def test_a_camera_that_is_well(
+def test_a_page_with_a_healthy_camera(
     daemon: Any, new_page: Callable[..., Page], mode: str, language: str, device: dict[str, Any], scheme: str
 ) -> None:
     page = new_page(**device, color_scheme=scheme)
@@ -37,7 +37,9 @@ def test_a_camera_that_is_well(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_camera_and_then_no_server(start_daemon: Any, new_page: Callable[..., Page], scheme: str) -> None:
+def test_a_page_without_camera_and_then_without_server(
+    start_daemon: Any, new_page: Callable[..., Page], scheme: str
+) -> None:
     daemon = start_daemon(source__kind="csi", csi__camera="no-such-camera")
     until("the camera is missing", lambda: daemon.state()["cause"] == "missing", 30)
     page = new_page(color_scheme=scheme)

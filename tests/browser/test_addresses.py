@@ -1,4 +1,4 @@
-"""What the page gives to be copied does what it says."""
+"""The addresses and snippets that the page offers for copying work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.looking import wait_until_live
 
 @pytest.fixture
 def uses(daemon: Any, page: Page) -> Any:
-    """The snippets for a program, by their labels."""
+    """Return the snippets of the page for a program, by their labels."""
     page.goto(daemon.address)
     wait_until_live(page)
     expect(page.locator("#size")).to_have_text("640 × 480")
@@ -53,7 +53,7 @@ def test_the_lines_for_frigate_name_the_stream_the_preset_and_the_size(daemon: A
     )
 
 
-def test_what_is_open_to_be_copied_stays_open(daemon: Any, page: Page) -> None:
+def test_open_snippets_stay_open(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
     page.get_by_text("Frigate", exact=True).click()

@@ -1,4 +1,4 @@
-"""The panel of controls: it shows what the camera has, sets it, saves it, and says what went wrong."""
+"""The panel of controls shows, sets and saves the camera's values and reports errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness import Daemon, running, until
 
 @pytest.fixture
 def camera(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon whose camera has the controls of a Camera Module 3."""
+    """Start a daemon whose camera has the controls of a Camera Module 3."""
     with running(tmp_path / "daemon", {"source.kind": "csi", "video.width": 320, "video.height": 240}) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
@@ -57,7 +57,7 @@ def test_a_slider_a_number_and_a_choice_set_the_camera_live(camera: Daemon, page
     keep_screenshot(page, "controls-desktop-en")
 
 
-def test_a_slider_that_is_dragged_ends_where_it_was_left(camera: Daemon, page: Page) -> None:
+def test_a_dragged_slider_sets_its_last_value(camera: Daemon, page: Page) -> None:
     panel = opened(page, camera)
     slider = panel.get_by_role("slider", name="Saturation")
     for step in range(40):
@@ -67,7 +67,7 @@ def test_a_slider_that_is_dragged_ends_where_it_was_left(camera: Daemon, page: P
     expect(panel.get_by_role("spinbutton", name="Saturation", exact=True)).to_have_value("9.75")
 
 
-def test_automatic_is_left_and_entered(camera: Daemon, page: Page) -> None:
+def test_automatic_mode_is_switched_off_and_on(camera: Daemon, page: Page) -> None:
     panel = opened(page, camera)
     shutter = panel.locator(".control", has=page.get_by_role("slider", name="Exposure time (µs)"))
     expect(shutter.get_by_label("Automatic")).to_be_checked()
@@ -84,7 +84,7 @@ def test_automatic_is_left_and_entered(camera: Daemon, page: Page) -> None:
     expect(panel.get_by_label("Autofocus mode", exact=True)).to_have_value("manual")
 
 
-def test_each_is_reset_by_itself_and_all_together_by_forget(camera: Daemon, page: Page) -> None:
+def test_each_control_is_reset_alone_and_forget_resets_all(camera: Daemon, page: Page) -> None:
     camera.post("/controls", b'{"brightness": 0.5, "contrast": 2, "ev": 1, "roi": [0.25, 0.25, 0.5, 0.5]}')
     panel = opened(page, camera)
     expect(panel.get_by_label("Part of the picture: Width")).to_have_value("0.5")
@@ -98,7 +98,7 @@ def test_each_is_reset_by_itself_and_all_together_by_forget(camera: Daemon, page
     value_is(camera, "roi", [0.125, 0.0, 0.75, 1.0])
 
 
-def test_what_cannot_be_set_is_said_and_the_panel_shows_what_is_true(camera: Daemon, page: Page) -> None:
+def test_a_refused_value_is_reported_and_the_panel_shows_the_real_one(camera: Daemon, page: Page) -> None:
     panel = opened(page, camera)
     exact = panel.get_by_role("spinbutton", name="Brightness", exact=True)
     exact.fill("7")
@@ -111,7 +111,7 @@ def test_what_cannot_be_set_is_said_and_the_panel_shows_what_is_true(camera: Dae
     expect(panel.get_by_role("status")).to_contain_text('works in autofocus_mode "auto" only')
 
 
-def test_save_and_forget(camera: Daemon, page: Page) -> None:
+def test_controls_are_saved_and_forgotten(camera: Daemon, page: Page) -> None:
     panel = opened(page, camera)
     panel.get_by_role("combobox", name="White balance").select_option("cloudy")
     value_is(camera, "awb", "cloudy")
@@ -149,7 +149,7 @@ def test_axe_finds_nothing_serious_in_the_panel(camera: Daemon, new_page: Any, s
     assert_accessible(page)
 
 
-def test_every_input_has_a_name_for_those_who_do_not_see_it(camera: Daemon, page: Page) -> None:
+def test_every_input_has_a_name_for_screen_readers(camera: Daemon, page: Page) -> None:
     panel = opened(page, camera)
     inputs = panel.locator("input, select, button")
     unnamed = inputs.evaluate_all(

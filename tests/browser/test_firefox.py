@@ -1,4 +1,4 @@
-"""Firefox, which cannot be driven here, shows the pages, too."""
+"""Firefox, which is not automated here, shows the pages too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIREFOX = "firefox-esr"
 
 @pytest.fixture
 def screenshot(tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[str, str], Any]:
-    """Takes a picture of an address when it has loaded; rows, columns and BGR."""
+    """Load an address and return a screenshot of it: rows, columns and BGR."""
     if not shutil.which(FIREFOX):
         pytest.skip(f"needs {FIREFOX}")
     kept: Path | None = pytestconfig.getoption("--screenshots", default=None)
@@ -41,7 +41,7 @@ def screenshot(tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[str, st
 
 
 def colourful(picture: Any) -> float:
-    """The part of its pixels that have a strong colour, as most of the test picture does and nothing else."""
+    """Return the share of pixels with a strong colour. Only the test picture has many of them."""
     saturation = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)[:, :, 1]
     return float((saturation > 128).mean())
 
@@ -51,7 +51,7 @@ def test_firefox_shows_the_live_picture(daemon: Any, screenshot: Callable[[str, 
     assert any(colourful(screenshot(daemon.address, "stream")) > 0.15 for _ in range(3))
 
 
-def test_firefox_shows_what_the_camera_refuses(daemon: Any, screenshot: Callable[[str, str], Any]) -> None:
+def test_firefox_shows_the_page_of_a_refusal(daemon: Any, screenshot: Callable[[str, str], Any]) -> None:
     page = screenshot(daemon.address + "nowhere", "nowhere")
     assert colourful(page) < 0.1
     assert page.std() > 5  # there is something on it

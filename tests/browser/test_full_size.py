@@ -31,7 +31,7 @@ def test_a_full_size_photo_is_saved_and_the_page_says_how_large_it_is(
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_why_there_is_no_full_size_photo_now_is_said_where_it_was_asked_for(
+def test_the_page_says_why_there_is_no_full_size_photo_now(
     daemon: Any, new_page: Any, keep_screenshot: Any, language: str
 ) -> None:
     page = new_page(**PHONE, color_scheme="dark")

@@ -1,4 +1,4 @@
-"""What the viewer page promises the person who looks at it."""
+"""The viewer page, with cameras and connections that work or fail."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_stream_is_the_default_and_one_connection(daemon: Any, page: Page) -> No
     assert len(streams) == 1
 
 
-def test_the_numbers_are_those_of_the_state(daemon: Any, page: Page) -> None:
+def test_the_page_shows_the_numbers_of_the_state(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
     state = daemon.state()
@@ -172,7 +172,7 @@ def test_a_restarted_daemon_is_found_again_without_a_reload(
     assert page.evaluate("window.loadedOnce")
 
 
-def test_nothing_is_claimed_before_the_first_answer(daemon: Any, page: Page) -> None:
+def test_the_page_shows_no_state_before_the_first_answer(daemon: Any, page: Page) -> None:
     page.route("**/state", lambda _route: None)
     page.goto(daemon.address)
     until("a picture", lambda: page.locator("#live").evaluate("image => image.naturalWidth") > 0)
@@ -217,10 +217,10 @@ def test_polls_of_the_state_never_overlap(daemon: Any, page: Page) -> None:
 
 
 class Wire:
-    """A TCP relay in front of *port*, where streams can be cut.
+    """A TCP relay before *port* that can break streams.
 
-    `go_silent` stops those that are open, without a word to either end, as a lost Wi-Fi does; `hang_up` closes them.
-    Those that are opened later work.
+    `go_silent` stops open connections without a packet to either end, as lost Wi-Fi does. `hang_up` closes them.
+    Connections that are opened later work.
     """
 
     def __init__(self, port: int) -> None:
@@ -334,7 +334,7 @@ def test_without_a_camera_the_page_says_what_to_do(
         ("max_viewers", {**PHONE, **KOREAN}, "더 이상 시청자를 받을 수 없습니다"),
     ],
 )
-def test_whoever_finds_no_place_is_told_so_and_gets_the_next_one(
+def test_a_viewer_over_the_limit_is_told_and_gets_the_next_free_place(
     start_daemon: Any, new_page: Any, keep_screenshot: Any, setting: str, options: dict[str, Any], headline: str
 ) -> None:
     daemon = start_daemon(**{f"http__{setting}": 1})
@@ -350,7 +350,7 @@ def test_whoever_finds_no_place_is_told_so_and_gets_the_next_one(
     assert_moves(page)
 
 
-def test_whoever_may_not_look_any_more_is_told_so(start_daemon: Any, page: Page, keep_screenshot: Any) -> None:
+def test_a_viewer_who_is_no_longer_allowed_is_told(start_daemon: Any, page: Page, keep_screenshot: Any) -> None:
     daemon = start_daemon(http__trusted_proxies=["127.0.0.1"])
     page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
     page.goto(daemon.address)
@@ -492,7 +492,7 @@ def test_each_cause_has_one_text_in_each_language() -> None:
 
 
 @pytest.mark.parametrize(("path", "least"), [("", 40_000), ("wall", 20_000)])
-def test_all_that_a_page_loads_is_small(
+def test_everything_that_a_page_loads_is_small(
     daemon: Any, page: Page, report: Callable[[str], None], path: str, least: int
 ) -> None:
     answers: dict[str, Response] = {}

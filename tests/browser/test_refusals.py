@@ -1,4 +1,4 @@
-"""What a person reads whom the camera does not serve."""
+"""The pages that a person reads when the camera refuses a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUSY = {"http__max_connections": 1, "http__request_timeout_seconds": 600}
 
 @pytest.fixture
 def only_connection() -> Iterator[Callable[[int], socket.socket]]:
-    """Takes the one connection that a camera has, and keeps it."""
+    """Take the only connection that a camera allows, and keep it."""
     taken: list[socket.socket] = []
 
     def take(port: int) -> socket.socket:
@@ -33,7 +33,7 @@ def only_connection() -> Iterator[Callable[[int], socket.socket]]:
 
 
 def plain(address: str, headers: dict[str, str]) -> tuple[int, str, str]:
-    """Status, content type and body that a program gets."""
+    """Return status, content type and body as a program gets them."""
     status, answered, body = ask(urllib.request.Request(address, headers=headers))
     return status, answered["content-type"], body.decode()
 
@@ -113,7 +113,7 @@ def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
     expect(page.get_by_role("heading", name="No camera found")).to_be_visible()
 
 
-def test_who_finds_no_connection_reads_it_at_the_door(
+def test_a_visitor_without_a_free_connection_reads_the_reason(
     start_daemon: Any, page: Page, keep_screenshot: Any, only_connection: Callable[[int], socket.socket]
 ) -> None:
     daemon = start_daemon(**BUSY)

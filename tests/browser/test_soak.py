@@ -1,4 +1,4 @@
-"""A page that is left open and a tab that is hidden, while the camera crashes: a minute, with --soak half an hour."""
+"""An open page and a hidden tab survive crashes of the camera for a minute, with --soak for half an hour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEBIBYTE = 2**20
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory."""
+    """Return the resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -26,7 +26,7 @@ def descriptors(pid: int) -> int:
 
 
 def heap(session: CDPSession) -> int:
-    """Bytes that the page's scripts hold on to."""
+    """Return the bytes that the page's scripts hold."""
     session.send("HeapProfiler.collectGarbage")
     return int(session.send("Runtime.getHeapUsage")["usedSize"])
 

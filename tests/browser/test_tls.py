@@ -1,4 +1,4 @@
-"""The page over https, in a browser into which the CA was imported as docs/tls.md says."""
+"""The page over https, in a browser that imported the CA as docs/tls.md says."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def daemon(start_daemon: Callable[..., Any], tmp_path: Path, certificate: Certif
 
 @pytest.fixture
 def home(tmp_path: Path, certificate: Certificate) -> Iterator[Path]:
-    """A home whose Chromium trusts the CA."""
+    """Make a home folder whose Chromium trusts the CA."""
     if not shutil.which("certutil"):
         pytest.skip("needs certutil: apt install libnss3-tools")
     database = tmp_path / "home" / ".pki" / "nssdb"

@@ -1,4 +1,4 @@
-"""A camera that asks for name and password, seen by those who have one."""
+"""The pages of a camera with users, seen by somebody with a name and a password."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIEWER = {"username": "지우", "password": "staple:지우개"}
 
 @pytest.fixture
 def camera(start_daemon: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Starts one with both."""
+    """Start a camera with users."""
     file = tmp_path / "users"
     users.add(file, ADMIN["username"], Role.ADMIN, ADMIN["password"])
     users.add(file, VIEWER["username"], Role.VIEWER, VIEWER["password"])
@@ -36,7 +36,7 @@ def expect_live(page: Page) -> None:
 
 
 @pytest.mark.parametrize("who", [ADMIN, VIEWER], ids=["admin", "viewer"])
-def test_whoever_logs_in_sees_the_page_live(
+def test_a_user_who_logs_in_sees_the_page_live(
     camera: Callable[..., Any], new_page: Callable[..., Page], who: Any
 ) -> None:
     daemon = camera()
@@ -47,16 +47,14 @@ def test_whoever_logs_in_sees_the_page_live(
     expect_live(page)
 
 
-def test_name_and_password_in_the_address_of_the_page_are_enough_and_vanish_from_it(
-    camera: Callable[..., Any], page: Page
-) -> None:
+def test_name_and_password_in_the_pages_address_log_in_and_disappear(camera: Callable[..., Any], page: Page) -> None:
     daemon = camera()
     page.goto(daemon.address.replace("//", f"//{ADMIN['username']}:correct%20horse%20battery@") + "?mode=stream")
     expect_live(page)
     assert page.url == f"{daemon.address}?mode=stream"
 
 
-def test_the_wall_shows_cameras_that_one_has_logged_in_to(
+def test_the_wall_shows_cameras_after_a_login_to_them(
     camera: Callable[..., Any], new_page: Callable[..., Page]
 ) -> None:
     ports = [free_port() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Looking closer: zoom, full screen and taking a picture along."""
+"""Zoom, full screen and saving of the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLACE = """() => {
 
 
 def place(page: Page) -> tuple[float, float, float]:
-    """How many times larger than its stage the picture is, and its corner from the stage's, in sizes of the stage."""
+    """Return the picture's scale relative to its stage, and its left and top offset in sizes of the stage."""
     scale, left, top, width, height = page.evaluate(_PLACE)
     return scale, left / width, top / height
 
@@ -40,7 +40,7 @@ def live(daemon: Any, page: Page) -> Page:
     return page
 
 
-def test_the_wheel_enlarges_what_is_under_the_pointer(live: Page, keep_screenshot: Any) -> None:
+def test_the_wheel_zooms_in_at_the_pointer(live: Page, keep_screenshot: Any) -> None:
     live.mouse.move(*point(live, 0.75, 0.25))
     live.mouse.wheel(0, -240)
     live.mouse.wheel(0, -240)
@@ -67,7 +67,7 @@ def test_a_wheel_that_cannot_make_the_picture_smaller_scrolls_the_page(live: Pag
     assert place(live)[0] == 1
 
 
-def test_keys_enlarge_move_and_show_all_again(live: Page) -> None:
+def test_keys_zoom_move_and_reset(live: Page) -> None:
     live.locator("#view").focus()
     for key in ("+", "+", "ArrowRight"):
         live.keyboard.press(key)
@@ -93,7 +93,7 @@ def test_buttons_zoom_and_never_lose_the_focus(live: Page) -> None:
     assert live.evaluate("document.activeElement.id") == "closer"
 
 
-def test_a_double_click_goes_closer_and_back_and_dragging_moves(live: Page) -> None:
+def test_a_double_click_zooms_in_and_out_and_dragging_moves(live: Page) -> None:
     live.mouse.dblclick(*point(live, 0.5, 0.5))
     scale, left, top = place(live)
     assert scale == pytest.approx(2.5, abs=0.01)
@@ -108,7 +108,7 @@ def test_a_double_click_goes_closer_and_back_and_dragging_moves(live: Page) -> N
     assert place(live)[0] == 1
 
 
-def test_two_fingers_enlarge_the_picture_and_not_the_page(daemon: Any, new_page: Callable[..., Page]) -> None:
+def test_two_fingers_zoom_the_picture_and_not_the_page(daemon: Any, new_page: Callable[..., Page]) -> None:
     page = new_page(**PHONE)
     page.goto(daemon.address)
     wait_until_live(page)
@@ -133,7 +133,7 @@ def test_two_fingers_enlarge_the_picture_and_not_the_page(daemon: Any, new_page:
     until("it is moved", lambda: math.isclose(place(page)[1], left + 0.2, abs_tol=0.03))
 
 
-def test_full_screen_is_the_picture_its_badge_and_its_buttons(live: Page, keep_screenshot: Any) -> None:
+def test_full_screen_shows_the_picture_its_badge_and_its_buttons(live: Page, keep_screenshot: Any) -> None:
     button = live.get_by_role("button", name="Full screen")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
@@ -152,7 +152,7 @@ def test_full_screen_is_the_picture_its_badge_and_its_buttons(live: Page, keep_s
 _WINDOW = "({width: innerWidth, height: innerHeight})"
 
 
-def test_where_only_videos_may_fill_the_screen_the_picture_fills_the_window(
+def test_without_full_screen_for_elements_the_picture_fills_the_window(
     daemon: Any, new_page: Callable[..., Page], keep_screenshot: Any
 ) -> None:
     page = new_page(**PHONE)

@@ -1,4 +1,4 @@
-"""All cameras of a list on one page."""
+"""The page that shows all cameras of a list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.harness import free_port, until
 
 
 class Wall:
-    """A camera whose wall shows one that speaks to it, one that does not, and one that is off."""
+    """A camera whose wall shows three others: one that lets it read, one that does not, and one that is off."""
 
     def __init__(self, start_daemon: Callable[..., Any]) -> None:
         self._start_daemon = start_daemon
@@ -46,7 +46,7 @@ def wait_until_shown(page: Page, number: int) -> None:
 
 
 @pytest.mark.parametrize("device", [{"color_scheme": "dark"}, {**PHONE, **KOREAN}], ids=["desktop", "phone"])
-def test_each_camera_shows_its_picture_and_as_much_of_its_state_as_it_tells(
+def test_each_camera_shows_its_picture_and_the_state_that_it_reports(
     wall: Wall, new_page: Callable[..., Page], keep_screenshot: Any, device: dict[str, Any]
 ) -> None:
     korean = "locale" in device
@@ -97,7 +97,7 @@ def test_a_hidden_wall_closes_all_its_connections(wall: Wall, tabs: BrowserConte
     until("both are watched", lambda: [camera.state()["viewers"] for camera in cameras] == [1, 1])
 
 
-def test_only_the_wall_may_load_from_other_cameras_and_only_from_those(wall: Wall, page: Page) -> None:
+def test_only_the_wall_may_load_from_other_cameras_and_only_listed_ones(wall: Wall, page: Page) -> None:
     answer = page.goto(wall.address)
     assert answer
     origins = " ".join(f"http://127.0.0.1:{port}" for port in wall.ports[1:])

@@ -1,4 +1,4 @@
-"""The blocks of docs/integrations.md, as somebody copies them."""
+"""Read the code blocks of docs/integrations.md as a reader copies them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAMERA = "192.168.1.20:8000"
 
 
 def blocks(program: str) -> list[str]:
-    """The indented blocks of a section, without their indentation."""
+    """Return the indented blocks of a section without their indentation."""
     section = re.search(rf"^## {program}\n(.*?)(?=^## |\Z)", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert section, f"{DOCUMENT.name} has no section {program}"
     found = re.findall(r"(?:^(?: {4}.*)?\n)+", section[1], re.MULTILINE)
@@ -22,7 +22,7 @@ def blocks(program: str) -> list[str]:
 
 
 def block(program: str, number: int, replaced: Mapping[str, str]) -> str:
-    """One block of a section, with other things in the place of what is the reader's own, such as the address."""
+    """Return one block of a section with the reader's own values, such as the address, replaced."""
     text = blocks(program)[number]
     for before, after in replaced.items():
         assert before in text, f"{before} is not in block {number} of {program}"

@@ -1,4 +1,4 @@
-"""Which way round the test picture is, judged by the colours of its corners."""
+"""Find the orientation of the test picture by the colours of its corners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOLERANCE = 8
 
 
 def turned(rotation: int, hflip: bool, vflip: bool) -> npt.NDArray[np.int_]:
-    """The corners of a picture that was first mirrored, then turned clockwise by *rotation* degrees."""
+    """Return the corners of a picture that was mirrored first, then turned clockwise by *rotation* degrees."""
     corners = _UPRIGHT
     if hflip:
         corners = np.fliplr(corners)
@@ -23,13 +23,13 @@ def turned(rotation: int, hflip: bool, vflip: bool) -> npt.NDArray[np.int_]:
 
 
 def decode(picture: bytes) -> npt.NDArray[np.uint8]:
-    """Rows, columns, and blue, green, red, of a PNG or JPEG."""
+    """Decode a PNG or JPEG to rows, columns and blue, green, red."""
     pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
     return pixels.astype(np.uint8, copy=False)
 
 
 def corners(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int_]:
-    """The mean colours of the four corners."""
+    """Return the mean colours of the four corners."""
     near, far = slice(2, 10), slice(-10, -2)
     rows = [[pixels[y, x].mean((0, 1)) for x in (near, far)] for y in (near, far)]
     return np.rint(rows).astype(int)
@@ -40,5 +40,5 @@ def alike(corners: npt.NDArray[np.int_], expected: npt.NDArray[np.int_]) -> bool
 
 
 def is_upright(picture: bytes) -> bool:
-    """Whether this is the test picture, neither turned nor mirrored."""
+    """Return whether this is the test picture, neither turned nor mirrored."""
     return alike(corners(decode(picture)), _UPRIGHT)

@@ -1,4 +1,4 @@
-"""The programs people watch with: how each is started, and the pictures that it has decoded."""
+"""Start the programs that people watch with, and collect the pictures that they decode."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ENDS = (b"IEND\xaeB`\x82", b"\xff\xd9")
 
 
 class Watching:
-    """A program that watches, as long as `watching` lasts."""
+    """A program that watches a camera, as long as `watching` lasts."""
 
     def __init__(self, program: str, process: subprocess.Popen[bytes], folder: Path, answer: socket.socket) -> None:
         self.program = program
@@ -57,7 +57,7 @@ class Watching:
         self._newest = 0
 
     def pictures(self) -> list[bytes]:
-        """All pictures so far, as the files that they are."""
+        """Return the files of all pictures so far."""
         assert self.process.poll() is None, f"{self.program} has ended"
         if self.reading:
             assert self.reading.error is None, self.reading.error
@@ -70,12 +70,12 @@ class Watching:
         return self._pictures
 
     def wait_for(self, count: int, seconds: float = 15.0) -> list[bytes]:
-        """All pictures so far, at least *count*."""
+        """Return all pictures so far, at least *count*."""
         until(f"{count} pictures in {self.program}", lambda: len(self.pictures()) >= count, seconds)
         return self.pictures()
 
     def said(self) -> list[str]:
-        """The lines that it wrote for a person to read."""
+        """Return the lines that the program wrote for a person."""
         return (self._folder / "output").read_text(errors="replace").splitlines()
 
 
@@ -88,7 +88,7 @@ def watching(
     origin: str = "http://127.0.0.1",
     options: str = "",
 ) -> Iterator[Watching]:
-    """*program* watches *daemon* at *path* for as long as the block lasts; *folder* is for what it writes.
+    """Let *program* watch *daemon* at *path* for as long as the block lasts; its output goes to *folder*.
 
     *options* stand right before the address.
     """
@@ -100,7 +100,7 @@ def watching(
 
 @contextlib.contextmanager
 def started(program: str, argv: Sequence[str | Path], folder: Path) -> Iterator[Watching]:
-    """*argv* watches for as long as the block lasts."""
+    """Run *argv* as a watching program for as long as the block lasts."""
     output = folder / "output"
     answer, theirs = socket.socketpair()
     with answer, output.open("wb") as log:

@@ -1,4 +1,4 @@
-"""curl and wget as people's scripts use them: for a while, once, or only to see whether there is a camera."""
+"""curl and wget as scripts use them: for a while, once, or only to see whether there is a camera."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_snapshot_is_fetched(daemon: Daemon, command: str, path: str, tmp_path
 
 
 @pytest.mark.parametrize(("path", "content_type"), [("/stream", frame.CONTENT_TYPE), ("/snapshot", "image/jpeg")])
-def test_the_head_tells_what_there_is(daemon: Daemon, path: str, content_type: str) -> None:
+def test_head_reports_whether_there_is_a_camera(daemon: Daemon, path: str, content_type: str) -> None:
     done = run("curl --silent --fail --head", daemon, path)
     assert done.returncode == 0
     assert f"Content-Type: {content_type}" in done.stdout.splitlines()

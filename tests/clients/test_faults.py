@@ -1,4 +1,4 @@
-"""The camera dies while a program watches: on the same connection it shows the card, then pictures again."""
+"""The camera dies while a program watches: the same connection shows the no-signal card, then pictures again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTINGS = {"video.width": 320, "video.height": 240, "source.start_timeout_secon
 
 
 def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool], since: int) -> int:
-    """The number of the first picture after *since* that is *wanted*."""
+    """Return the number of the first picture after *since* that is *wanted*."""
 
     def found() -> int | None:
         news = watcher.pictures()[since:]
@@ -30,7 +30,7 @@ def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool], since: i
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_killed_camera_is_gone_through_on_the_same_connection(program: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived_on_the_same_connection(program: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SETTINGS) as daemon:
         daemon.wait_for_state("streaming")
         with watching(program, daemon, tmp_path) as watcher:

@@ -1,4 +1,4 @@
-"""HLS behind nginx, as docs/scale.md has it: two hundred who watch, while ffmpeg alone watches the camera."""
+"""HLS behind nginx as docs/scale.md describes it: two hundred clients watch, and only ffmpeg watches the camera."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.test_integrations import SMALL, get, process
 from tests.clients.test_proxies import NGINX_FOLDERS
-from tests.clients.test_sites import SMALL, get, process
 from tests.conftest import Report
 from tests.harness import ROOT, free_port, running, until
 
@@ -29,7 +29,7 @@ def command(camera: str, folder: Path) -> list[str]:
 
 
 class Client:
-    """Follows the playlist as a player does; *segments* are those that it has got whole."""
+    """A player that follows the playlist; *segments* are those that it has received whole."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""Every program decodes the stream at every address, without complaint and the right way up."""
+"""Every program decodes the stream at every address without warnings and in the right orientation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Turn:
-    """How the camera's picture is turned: mirrored first, then clockwise by *rotation* degrees."""
+    """An orientation of the camera's picture: mirrored first, then turned clockwise by *rotation* degrees."""
 
     rotation: int
     hflip: bool
@@ -53,7 +53,7 @@ TURNS = [Turn(*turn) for turn in product((0, 90, 180, 270), (False, True), (Fals
 
 @pytest.fixture(scope="module", params=TURNS, ids=str)
 def turned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Turn]]:
-    """A daemon whose picture is turned, and how."""
+    """Start a daemon for each orientation; return both."""
     turn: Turn = request.param
     settings = {"video.rotation": turn.rotation, "video.hflip": turn.hflip, "video.vflip": turn.vflip}
     with running(tmp_path_factory.mktemp("daemon"), SIZE | settings) as daemon:

@@ -1,4 +1,4 @@
-"""nginx and haproxy in front of the camera, with the configuration that docs/integrations.md gives."""
+"""nginx and haproxy in front of the camera, with the configuration of docs/integrations.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRAME_SECONDS = 1 / 25
 
 @dataclass(frozen=True)
 class Proxy:
-    """One that listens on 127.0.0.1:*port*."""
+    """A proxy that listens on 127.0.0.1:*port*."""
 
     name: str
     port: int
@@ -39,7 +39,7 @@ class Proxy:
         return Viewer(sock)
 
     def status(self, path: str) -> int:
-        """The status of the answer, 0 when there is none."""
+        """Return the status of the answer, 0 without an answer."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers={"Host": NAME})
         try:
             return ask(asked)[0]
@@ -52,7 +52,7 @@ NGINX_FOLDERS = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", 
 
 
 def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]:
-    """The command that runs the proxy *name* on *port* before the camera on the port *camera*."""
+    """Return the command that runs the proxy *name* on *port* before the camera on port *camera*."""
     replaced = {document.CAMERA: f"127.0.0.1:{camera}"}
     config = folder / f"{name}.conf"
     if name == "haproxy":
@@ -84,7 +84,7 @@ def in_front(name: str, camera: int, folder: Path) -> Iterator[Proxy]:
 
 
 def settings(**more: object) -> dict[str, object]:
-    """What the document tells the camera behind a proxy to have."""
+    """Return the settings that the document gives for a camera behind a proxy."""
     http = tomllib.loads(document.block("nginx", 1, {"192.168.1.2": "127.0.0.1"}))["http"]
     return {f"http.{key}": value for key, value in http.items()} | more
 
@@ -108,7 +108,7 @@ def test_a_picture_comes_less_than_a_frame_later_than_without_the_proxy(
 
 
 @PROXIES
-def test_a_killed_camera_is_gone_through_on_the_same_connection(name: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived_on_the_same_connection(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         daemon.wait_for_state("streaming", 30)
         viewer = proxy.watch()
@@ -123,7 +123,7 @@ def test_a_killed_camera_is_gone_through_on_the_same_connection(name: str, tmp_p
 
 
 @PROXIES
-def test_a_camera_that_was_off_is_served_again_without_a_hand_on_the_proxy(name: str, tmp_path: Path) -> None:
+def test_a_camera_that_was_off_is_served_again_without_touching_the_proxy(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "before", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         viewer = Reading(proxy.watch())
         until("a picture", lambda: viewer.parts)
@@ -137,7 +137,7 @@ def test_a_camera_that_was_off_is_served_again_without_a_hand_on_the_proxy(name:
 
 
 @PROXIES
-def test_the_camera_judges_whom_the_proxy_names(name: str, tmp_path: Path) -> None:
+def test_the_camera_checks_the_address_that_the_proxy_forwards(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path) as proxy:
         # what a client says of itself is dropped, whether it would let in or keep out
         for field in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):

@@ -1,4 +1,4 @@
-"""What docs/integrations.md says of a camera that dies, or is off for a while: who watches sees pictures again."""
+"""Programs see pictures again after a camera died or was off, as docs/integrations.md says."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ POLLS = ["octoprint"]
 
 
 def sees(watcher: Watching, what: str, wanted: Callable[[bytes], bool]) -> None:
-    """Wait for a picture from now on that is *wanted*."""
+    """Wait for a new picture that is *wanted*."""
     before = len(watcher.pictures())
     until(f"{watcher.program} shows {what}", lambda: any(map(wanted, watcher.pictures()[before:])), 40)
 
@@ -88,7 +88,7 @@ def is_card(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *POLLS])
-def test_a_killed_camera_is_gone_through(name: str, tmp_path: Path) -> None:
+def test_a_killed_camera_is_survived(name: str, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SMALL) as daemon:
         daemon.wait_for_state("streaming", 30)
         with started(name, CONSUMERS[name](f"127.0.0.1:{daemon.port}", tmp_path), tmp_path) as watcher:

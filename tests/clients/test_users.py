@@ -1,4 +1,4 @@
-"""The programs people watch with log in by the address alone, and watch over TLS."""
+"""Programs log in with a URL alone, and watch over TLS."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests import certificates
 from tests.certificates import Certificate
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, started, watching
+from tests.clients.test_integrations import has_picture, home_assistant, watch
 from tests.clients.test_recovery import CONSUMERS, sees
-from tests.clients.test_sites import has_picture, home_assistant, watch
 from tests.harness import Daemon, running
 
 NAME, PASSWORD = "bob", "p@ss:지우개 1"
@@ -56,7 +56,9 @@ def test_name_and_password_in_the_address_are_enough(daemon: Daemon, program: st
 
 
 @pytest.mark.parametrize(("program", "login"), [("octoprint", ASCII_LOGIN), ("motion", LOGIN)])
-def test_they_log_in_by_the_addresses_of_the_document(daemon: Daemon, program: str, login: str, tmp_path: Path) -> None:
+def test_programs_log_in_with_the_addresses_of_the_document(
+    daemon: Daemon, program: str, login: str, tmp_path: Path
+) -> None:
     argv = CONSUMERS[program](f"{login}@127.0.0.1:{daemon.port}", tmp_path)
     with started(program, argv, tmp_path) as watcher:
         sees(watcher, "the test picture", picture.is_upright)
@@ -72,7 +74,7 @@ def test_home_assistant_logs_in_by_the_address(daemon: Daemon, tmp_path: Path) -
 
 # VLC asks a person about a CA that the system does not know
 @pytest.mark.parametrize("program", sorted(PROGRAMS.keys() - {"vlc"}))
-def test_they_watch_over_tls_as_well(daemon: Daemon, certificate: Certificate, program: str, tmp_path: Path) -> None:
+def test_programs_watch_over_tls(daemon: Daemon, certificate: Certificate, program: str, tmp_path: Path) -> None:
     options = TRUST.get(program, "").replace("{ca}", str(certificate.ca))
     with watching(program, daemon, tmp_path, origin=f"https://{LOGIN}@127.0.0.1", options=options) as watcher:
         watcher.wait_for(5)

@@ -1,4 +1,4 @@
-"""A fleet: hosts with ssh, and a controller with an inventory and ansible-playbook, in the lab of tests/systemd."""
+"""A fleet in the lab of tests/systemd: hosts with ssh, and a controller with an inventory and ansible-playbook."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SMALL = {"video": {"width": 320, "height": 240, "framerate": 5}}
 
 
 class Pi(Host):
-    """A host that can be reached by ssh, and from addresses that are not of its own network."""
+    """A host that can be reached by ssh, and also from addresses outside its network."""
 
     def __init__(self, suite: str, number: int, folder: Path, group: Path, key: str) -> None:
         super().__init__(suite, _FIRST + number, folder, group)
@@ -68,7 +68,7 @@ class Pi(Host):
         return seconds
 
     def configuration(self) -> dict[str, bytes]:
-        """The files of it, by their paths."""
+        """Return the configuration files by path."""
         folder = self.disk / ETC[1:]
         return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -78,7 +78,7 @@ class Pi(Host):
     # -- a viewer
 
     def get(self, path: str, port: int = 8000, source: str = "", timeout: float = 5.0) -> tuple[int, bytes]:
-        """Status and body, asked for from the address *source* of the lab. OSError where that is not plain HTTP."""
+        """Return status and body, requested from the address *source*. Raise OSError if that is not plain HTTP."""
         with socket.create_connection((self.address, port), patience(timeout), source_address=(source, 0)) as sock:
             sock.settimeout(patience(timeout))
             sock.sendall(f"GET {path} HTTP/1.0\r\nHost: {self.address}\r\n\r\n".encode())
@@ -91,7 +91,7 @@ class Pi(Host):
         return int(head.split()[1]), body
 
     def picture(self, port: int = 8000) -> np.ndarray[Any, Any] | None:
-        """A decoded snapshot, None where there is none now."""
+        """Return a decoded snapshot, or None if there is none now."""
         try:
             status, body = self.get("/snapshot", port)
         except OSError:
@@ -102,7 +102,7 @@ class Pi(Host):
         return self.picture(port) is not None
 
     def shows(self, rotation: int, port: int = 8000) -> bool:
-        """Whether the picture is turned by so much."""
+        """Return whether the picture is turned by *rotation* degrees."""
         picture = self.picture(port)
         return picture is not None and alike(corners(picture), turned(rotation, False, False))
 
@@ -111,7 +111,7 @@ class Pi(Host):
         return table
 
     def release(self) -> str:
-        """The one that is installed, which may not be the one that runs."""
+        """Return the installed release; the running one may differ."""
         link = self.disk / OPT[1:] / "current"
         return link.readlink().name if link.is_symlink() else ""
 
@@ -119,20 +119,20 @@ class Pi(Host):
         return self.show(unit, "MainPID")
 
     def trace(self) -> dict[str, Any]:
-        """What must not change on a host that nothing is done to."""
+        """Return the values that must not change on a host that a run leaves alone."""
         return {"release": self.release(), "pid": self.pid(), "files": self.configuration()}
 
 
 @dataclass(frozen=True)
 class Play:
-    """A run of ansible-playbook that has ended."""
+    """A finished run of ansible-playbook."""
 
     status: int
     said: str
     seconds: float
 
     def counts(self, host: str) -> dict[str, int]:
-        """The numbers of the host's line in the recap."""
+        """Return the numbers of the host's line in the recap."""
         (line,) = re.findall(rf"^{host} +: (.*)$", self.said, re.MULTILINE)
         return {key: int(value) for key, value in (field.split("=") for field in line.split())}
 
@@ -141,14 +141,14 @@ class Play:
         return {host: int(number) for host, number in lines}
 
     def report(self, camera: str) -> str:
-        """The camera's line at the end."""
+        """Return the camera's line at the end."""
         lines = self.said.partition("CAMERAS *")[2].splitlines()
         (line,) = [line for line in lines if line.split()[:1] == [camera]]
         return line
 
 
 class Controller:
-    """Somebody with an inventory, a key and the project's ansible folder."""
+    """A user's desk: an inventory, a key and the project's ansible folder."""
 
     def __init__(self, folder: Path, pis: Sequence[Pi], version: str) -> None:
         self.folder = folder
@@ -164,7 +164,7 @@ class Controller:
         self.plain: dict[str, Plain] = {}
 
     def with_ansible(self, version: str) -> Controller:
-        """The same desk with another Ansible on it."""
+        """Return the same controller with another version of Ansible."""
         return Controller(self.folder, list(self.pis.values()), version)
 
     def trust_hosts(self) -> None:
@@ -222,7 +222,7 @@ class Controller:
 
     @contextlib.contextmanager
     def begun(self, *arguments: str) -> Iterator[Running]:
-        """site.yml at work; killed at the end if it still is."""
+        """Run site.yml while the block lasts; kill it at the end if it still runs."""
         argv, environment = self.command("site.yml", *arguments)
         log = self.folder / "log"
         with log.open("w") as out:
@@ -239,7 +239,7 @@ class Controller:
 
 
 class Running:
-    """ansible-playbook at work."""
+    """A running ansible-playbook."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -253,7 +253,7 @@ class Running:
         until(name, seen, seconds)
 
     def wait_for_tasks(self, number: int, seconds: float = 180.0) -> str:
-        """The name of the task of that number; empty where the run ends before."""
+        """Return the name of the task of that number; empty if the run ends before."""
 
         def tasks() -> list[str]:
             return re.findall(r"^TASK \[(.*?)\]", self.said(), re.MULTILINE)
@@ -265,7 +265,7 @@ class Running:
         return self._log.read_text()
 
     def kill(self) -> None:
-        """The whole of it, its workers included; ssh's masters are in sessions of their own and stay."""
+        """Kill ansible-playbook and its workers; ssh's master processes have their own sessions and stay."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(patience(20))
@@ -277,14 +277,14 @@ class Running:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes long is left out, and not skipped: a skip is a failure where a machine judges."""
+    """Leave long tests out instead of skipping them: in CI a skip is a failure."""
     if not config.getoption("--soak"):
         items[:] = [item for item in items if item.path.name != "test_soak.py"]
 
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the controller keeps its key."""
+    """Make the folder where the controller keeps its key."""
     folder = tmp_path_factory.mktemp("desk")
     hosts.sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id_ed25519")
     return folder
@@ -292,7 +292,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pis(lab: Path, desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pi]]:
-    """Four running hosts, two of each Debian, as Raspberry Pi Imager leaves them."""
+    """Four running hosts, two of each Debian, set up as Raspberry Pi Imager does."""
     hosts.sh("ip", "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
     key = (desk / "id_ed25519.pub").read_text()
     with contextlib.ExitStack() as stack:
@@ -309,7 +309,7 @@ def pis(lab: Path, desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def bootstrapped(pis: list[Pi], desk: Path) -> Controller:
-    """The controller of the newest Ansible, with hosts that know its user."""
+    """The controller with the newest Ansible, and hosts that know its user."""
     controller = Controller(desk, pis, "newest")
     controller.trust_hosts()
     first = controller.play(
@@ -326,7 +326,7 @@ def releases(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Releas
 
 
 def make_plain(controller: Controller, releases: Releases) -> None:
-    """A plain inventory of four hosts, all on; nothing is said of what is installed."""
+    """Reset the inventory to four plain hosts that are switched on; installed releases are left as they are."""
     for pi in controller.pis.values():
         if pi.is_off():
             pi.boot()
@@ -335,7 +335,7 @@ def make_plain(controller: Controller, releases: Releases) -> None:
 
 
 def deploy_plainly(controller: Controller, releases: Releases) -> None:
-    """The daemon on all hosts; where a test left something else, it is deployed over."""
+    """Deploy the daemon to all hosts, over anything that a test left."""
     make_plain(controller, releases)
     releases.give_libraries(controller.pis.values())
     for name, pi in controller.pis.items():
@@ -361,7 +361,7 @@ def deployed(bootstrapped: Controller, releases: Releases) -> Controller:
 
 @dataclass(frozen=True)
 class Plain:
-    """What a host is known by that a test may go on with."""
+    """The state of a plain host; a test may go on with a host in this state."""
 
     release: str
     files: dict[str, bytes]
@@ -374,7 +374,7 @@ class Plain:
         return cls(pi.release(), pi.configuration(), record.read_bytes() if record.exists() else b"", pi.serves())
 
     def restore(self, pi: Pi) -> None:
-        """Put the files back where only these have changed, which takes a second and not the ten of a playbook."""
+        """Put changed files back; this takes one second instead of a playbook's ten."""
         now = Plain.of(pi)
         if now == self or now.release != self.release or set(now.files) != set(self.files):
             return

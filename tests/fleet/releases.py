@@ -1,4 +1,4 @@
-"""Artefacts of further releases, good and broken, without the libraries: hosts are given these once."""
+"""Make artefacts of further releases, good and broken, without the libraries, which hosts get only once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_PICTURES = "Supervisor.start = lambda self, **more: None\n"
 
 
 class Releases:
-    """What `artefact` is asked for is made of the real one, and kept."""
+    """Makes the requested artefacts out of the real one, and keeps them."""
 
     def __init__(self, artefact: Path, folder: Path) -> None:
         self._folder = folder
@@ -44,7 +44,7 @@ class Releases:
             host.write(f"/usr/local/lib/python{version}/dist-packages/libraries.pth", "/srv/libraries\n")
 
     def artefact(self, version: str, code: str = "") -> Path:
-        """A release of that version; *code* is put behind daemon.py's own."""
+        """Return a release of that version; *code* is appended to daemon.py."""
         out = self._folder / f"{version}.tar.zst"
         if out.exists():
             return out

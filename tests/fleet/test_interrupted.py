@@ -1,4 +1,4 @@
-"""Runs that do not come to their end, and the next one."""
+"""Runs that are interrupted, and the run after them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TASKS = {
 }
 
 
-def test_a_killed_run_is_made_good_by_the_next(deployed: Controller, releases: Releases) -> None:
+def test_a_killed_run_is_repaired_by_the_next(deployed: Controller, releases: Releases) -> None:
     pi = deployed.pis["pi1"]
     for turn, (task, brings) in enumerate(TASKS.items()):
         if brings:
@@ -31,7 +31,7 @@ def test_a_killed_run_is_made_good_by_the_next(deployed: Controller, releases: R
         until("the rotation", lambda rotation=rotation: pi.shows(rotation))
 
 
-def test_a_host_that_is_switched_off_midway_is_named_and_the_others_are_done(deployed: Controller) -> None:
+def test_a_host_that_is_switched_off_midway_is_named_and_others_are_done(deployed: Controller) -> None:
     off = deployed.pis["pi3"]
     deployed.own = {name: {"pi_cam_daemon_rotation": 180} for name in ("pi1", "pi2", "pi3")}
     with deployed.begun() as running:

@@ -1,4 +1,4 @@
-"""What Ansible itself says of the role and of an inventory, before any host is connected to."""
+"""Errors of the role and of an inventory that Ansible reports before it connects to a host."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_ansible_lint_finds_nothing(tmp_path: Path) -> None:
     ],
     ids=["value", "names"],
 )
-def test_what_is_wrong_for_a_host_is_told_before_any_is_connected_to(
+def test_a_wrong_setting_is_reported_before_any_host_is_connected(
     wrong: list[tuple[dict[str, object], str]], tmp_path: Path
 ) -> None:
     # 192.0.2.0/24 is for documentation: whatever tries to reach these says so

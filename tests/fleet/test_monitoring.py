@@ -1,4 +1,4 @@
-"""monitoring.yml, with a real Prometheus that reads what it writes."""
+"""monitoring.yml with a real Prometheus that reads its files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def query(expression: str) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def prometheus(folder: Path) -> Iterator[None]:
-    """One that is configured as ansible/README.md says, and scrapes more often."""
+    """Run a Prometheus that is configured as ansible/README.md says, but scrapes more often."""
     program = shutil.which("prometheus")
     assert program, "scripts/test fleet brings it"
     config = {
@@ -78,7 +78,7 @@ def test_each_alert_fires_when_it_should() -> None:
 
 @pytest.fixture
 def watched(deployed: Controller) -> Iterator[Controller]:
-    """Two hosts, one of them with two cameras, and with the sensors of a Pi."""
+    """Two hosts with a Pi's sensors; one of them has two cameras."""
     deployed.own = {"pi1": {"pi_cam_daemon_cameras": [{"name": "yard", "port": 8001}]}, "pi2": {}}
     deployed.deploys()
     pi = deployed.pis["pi1"]

@@ -1,4 +1,4 @@
-"""Deploying: from an inventory to pictures, over and over, and every way in which that goes wrong."""
+"""Deployments from an inventory to pictures, repeated, and with every kind of failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, r
         assert re.search(rf"{pi.release()}  streaming  [45]\.\d/s  http://{pi.address}:8000/", line), line
 
 
-def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -> None:
+def test_manual_stops_and_edits_are_reverted(deployed: Controller) -> None:
     del deployed.own["pi4"]
     stopped, edited = deployed.pis["pi1"], deployed.pis["pi2"]
     stopped.run("systemctl", "disable", "--now", UNIT)
@@ -55,7 +55,7 @@ def test_what_was_stopped_or_edited_by_hand_is_put_right(deployed: Controller) -
     assert edited.try_run("test", "-e", ANNOUNCEMENT).returncode != 0
 
 
-def test_a_failed_run_brings_back_the_camera_it_took_away_and_a_good_one_does_not(deployed: Controller) -> None:
+def test_only_a_failed_run_restores_a_removed_camera(deployed: Controller) -> None:
     two = deployed.pis["pi1"]
     deployed.own = {"pi1": {"pi_cam_daemon_cameras": [{"name": "yard", "port": 8001, "rotation": 180}]}}
     deployed.deploys()
@@ -73,7 +73,7 @@ def test_a_failed_run_brings_back_the_camera_it_took_away_and_a_good_one_does_no
 # -- what is refused, and changes nothing
 
 
-def test_a_setting_that_the_daemon_refuses_stops_the_run_before_anything_is_changed(deployed: Controller) -> None:
+def test_a_refused_setting_stops_the_run_before_any_change(deployed: Controller) -> None:
     traces = [pi.trace() for pi in deployed.pis.values()]
     deployed.own = {"pi1": {"pi_cam_daemon_config": {"video": {"width": 7}}}, "pi2": {"pi_cam_daemon_rotation": 180}}
     for arguments in (["--check"], []):
@@ -112,7 +112,7 @@ def test_an_upgrade_and_a_rollback(deployed: Controller, releases: Releases) -> 
 
 
 def broken(soak: bool) -> dict[str, tuple[str, str]]:
-    """Releases by how they are broken: what they do, and what is said of it."""
+    """Return the broken releases by name: their code, and the expected report."""
     ways = {"dark": (NO_PICTURES, "gives no pictures")}
     # the installer finds this one out by itself
     return {**ways, "ends": (ENDS, "ended by itself")} if soak else ways
@@ -140,7 +140,7 @@ def fails_with_the_canary(deployed: Controller, artefact: Path, reason: str) -> 
     assert "untouched" in play.report("pi2")
 
 
-def test_a_camera_that_was_dead_before_does_not_stop_the_fleet(deployed: Controller) -> None:
+def test_a_camera_that_was_already_dead_does_not_stop_the_fleet(deployed: Controller) -> None:
     deployed.own = {"pi1": {"pi_cam_daemon_source": "usb"}}
     pi = deployed.pis["pi1"]
     pi.run("sed", "-i", 's/kind = "pattern"/kind = "usb"/', f"{ETC}/config.toml")
@@ -151,7 +151,7 @@ def test_a_camera_that_was_dead_before_does_not_stop_the_fleet(deployed: Control
     assert "no-camera" in play.report("pi1")
 
 
-def test_a_host_whose_card_is_full_says_so_and_serves_on(deployed: Controller, releases: Releases) -> None:
+def test_a_host_with_a_full_card_reports_it_and_serves_on(deployed: Controller, releases: Releases) -> None:
     pi = deployed.pis["pi4"]
     deployed.own = {"pi4": {"pi_cam_daemon_rotation": 90}}
     deployed.artefact = releases.artefact("5")
@@ -168,7 +168,7 @@ def test_a_host_whose_card_is_full_says_so_and_serves_on(deployed: Controller, r
 
 
 def test_the_oldest_ansible_deploys_to_both_debians(deployed: Controller, releases: Releases) -> None:
-    """The newest does in every other test."""
+    """All other tests use the newest."""
     other = deployed.with_ansible("oldest")
     other.own = {"pi1": {"pi_cam_daemon_rotation": 90}, "pi2": {"pi_cam_daemon_rotation": "90"}}
     other.artefact = releases.artefact("3")

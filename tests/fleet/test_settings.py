@@ -1,4 +1,4 @@
-"""One deployment of settings to four hosts, of which each wants others, and what came of each."""
+"""One deployment of different settings to four hosts, and its results."""
 
 from __future__ import annotations
 
@@ -115,20 +115,20 @@ def test_avahi_announces_a_camera_where_that_is_asked_for(deployed: Deployed) ->
     assert not (deployed.pi("pi3").disk / ANNOUNCEMENT[1:]).exists()
 
 
-def test_another_port_restarts_because_a_reload_cannot_do_it(deployed: Deployed) -> None:
+def test_a_new_port_causes_a_restart(deployed: Deployed) -> None:
     pi = deployed.pi("pi2")
     until("pictures", lambda: pi.shows(0, 8080))
     assert pi.pid() != deployed.before["pi2"]["pid"]
     assert f"http://{pi.address}:8080/" in deployed.play.report("pi2")
 
 
-def test_a_host_with_two_cameras(deployed: Deployed) -> None:
+def test_a_host_serves_two_cameras(deployed: Deployed) -> None:
     pi = deployed.pi("pi3")
     until("pictures", lambda: pi.shows(0) and pi.shows(180, 8001))
     assert f"http://{pi.address}:8001/" in deployed.play.report("pi3@yard")
 
 
-def test_a_camera_that_sleeps_counts_as_one_that_serves(deployed: Deployed) -> None:
+def test_a_sleeping_camera_counts_as_serving(deployed: Deployed) -> None:
     ask = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0.0.1:8000/healthz'))['state'])"
     until("sleep", lambda: deployed.pi("pi4").run("python3", "-c", ask) == "idle")
 
@@ -154,7 +154,7 @@ def test_a_certificate_and_its_key_make_it_https(deployed: Deployed) -> None:
     assert "PRIVATE KEY" not in deployed.checked.said + deployed.play.said
 
 
-def test_whoever_insists_may_lock_the_controller_out(deployed: Deployed) -> None:
+def test_locking_the_controller_out_needs_an_explicit_setting(deployed: Deployed) -> None:
     # where TLS is spoken a refusal is an alert; plain HTTP that is not refused would be answered in words
     with pytest.raises(ConnectionError):
         deployed.pi("pi4").get("/")
@@ -173,7 +173,7 @@ def test_the_wall_shows_the_cameras_of_the_group(deployed: Deployed) -> None:
         assert [page.count(link.encode()) for link in links] == [1] * 5
 
 
-def test_files_that_settings_name_are_for_the_daemon_alone(deployed: Deployed) -> None:
+def test_files_named_by_settings_are_readable_only_by_the_daemon(deployed: Deployed) -> None:
     pi = deployed.pi("pi2")
     assert pi.run("cat", f"{ETC}/one", f"{ETC}/two") == f"{PASSWORD}-1\nfrom a file"
     modes = pi.run("stat", "-c", "%a %U %G", f"{ETC}/one", f"{ETC}/two", f"{ETC}/config.toml").splitlines()

@@ -1,4 +1,4 @@
-"""Killed at every task, apt, and more hosts: what each costs. Runs with --soak only."""
+"""Runs that are killed at every task, apt, and the cost of more hosts. Runs with --soak only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASKS = 60
 
 
 @pytest.mark.parametrize("brings", [False, True], ids=["settings", "release"])
-def test_a_run_that_is_killed_at_any_task_is_made_good_by_the_next(
+def test_a_run_that_is_killed_at_any_task_is_repaired_by_the_next(
     brings: bool, deployed: Controller, releases: Releases, report: Report
 ) -> None:
     pi = deployed.pis["pi1"]
@@ -90,14 +90,14 @@ def crowd(lab: Path, deployed: Controller, releases: Releases, tmp_path: Path) -
 
 
 def measured(controller: Controller) -> tuple[Play, float]:
-    """A deployment to all at once, and the processor seconds of the controller alone."""
+    """Deploy to all hosts at once; return the run and the controller's processor seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     play = controller.deploys("-e", '{"rollout_batches": ["100%"]}')
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return play, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_what_a_host_costs_does_not_grow_with_their_number(
+def test_the_cost_of_a_host_does_not_grow_with_the_number_of_hosts(
     crowd: Controller, releases: Releases, report: Report
 ) -> None:
     crowd.deploys()

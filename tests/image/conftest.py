@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def build_image(
     out: Path, *options: str | Path, base: Path = BASE, before: tuple[str | Path, ...] = (), checkout: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """scripts/build-image, packed quickly; *before*: a command that runs it."""
+    """Run scripts/build-image with fast compression; *before* is a command that runs it."""
     argv = [*before, checkout / "scripts/build-image", "--packages", "first-boot", "--artefact", ARTEFACT]
     return subprocess.run(
         [*argv, *options, base, out], env={**os.environ, "XZ_OPT": "-0"}, capture_output=True, text=True, check=False
@@ -43,7 +43,7 @@ def build_image(
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """The stand-in, to be changed."""
+    """A copy of the stand-in for the base image, which a test may change."""
     return machine.copy(BASE, tmp_path / "base.img")
 
 
@@ -53,7 +53,7 @@ def make_key(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The key whose updates the image takes."""
+    """The key whose updates the image accepts."""
     key = tmp_path_factory.mktemp("signer") / "key"
     make_key(key)
     key.with_name("allowed_signers").write_text(f"publisher {key.with_suffix('.pub').read_text()}")
@@ -62,7 +62,7 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
-    """An image of this checkout, fresh from scripts/build-image."""
+    """An image of this checkout, built by scripts/build-image."""
     out = tmp_path_factory.mktemp("image") / "pi-cam.img"
     done = build_image(out, "--signers", signer.with_name("allowed_signers"))
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
 
 
 class Running:
-    """A card in a machine that is on, shared by tests. They may switch it on anew, when they have switched it off."""
+    """A card in a running machine, shared by tests. A test that switches it off may switch it on again."""
 
     def __init__(self, card: Path, **how: Any) -> None:
         self.card = card
@@ -85,7 +85,7 @@ class Running:
         self.machine = Machine(self.card, self.card.parent, **self._how)
 
     def cut_power(self, seconds: float) -> float:
-        """Pull the plug at any moment of the next *seconds*, and return it; the file system has to be in order."""
+        """Pull the plug at a random time in the next *seconds*; the file system has to be in order. Return the time."""
         moment = random.uniform(1.0, patience(seconds))
         time.sleep(moment)
         self.machine.cut_power()
@@ -93,7 +93,7 @@ class Running:
         return moment
 
     def wait_for_pictures(self) -> None:
-        """Root's shell answers then, too."""
+        """Wait for pictures and for the root shell."""
         self.seconds_to_picture = self.machine.wait_for_pictures()
         self.machine.wait_for_shell()
 
@@ -120,7 +120,7 @@ def booted(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 @pytest.fixture
 def first_boot(booted: Running) -> Iterator[Running]:
-    """One on its first boot, shared by the tests that leave it as it was."""
+    """A card on its first boot, shared by tests that do not change it."""
     booted.machine.go_on()
     yield booted
     booted.machine.stand_still()
@@ -128,7 +128,7 @@ def first_boot(booted: Running) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def other(image: Path, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A second card, whose power failed during its first boot, with updates at hand; the tests leave it serving."""
+    """A second card with updates, whose power failed during its first boot; the tests leave it serving."""
     card = machine.flash(image, tmp_path_factory.mktemp("other") / "card.img")
     with running(card, spare=update) as pi:
         pi.cut_after = pi.cut_power(FIRST_BOOT_SECONDS)
@@ -139,9 +139,9 @@ def other(image: Path, update: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def offline(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A card with packages on it and with settings as an editor of Windows leaves them.
+    """A card with packages and with settings as an editor of Windows saves them.
 
-    It boots without a network, which comes later, and with a clock that is wrong.
+    It boots without a network, which comes later, and with a wrong clock.
     """
     folder = tmp_path_factory.mktemp("offline")
     card = folder / "card.img"
@@ -164,14 +164,14 @@ def offline(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 @pytest.fixture(scope="session")
 def debs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a package that takes the place of picamera2."""
+    """Make a folder with a package that replaces picamera2."""
     folder = tmp_path_factory.mktemp("debs")
     make_deb(folder)
     return folder
 
 
 def make_deb(folder: Path, more: str = "") -> Path:
-    """A package python3-picamera2 in *folder*, which tells whoever imports it; *more*: lines of its control file."""
+    """Make a package python3-picamera2 in *folder* that reports its import; *more*: lines of its control file."""
     package = folder.with_name(f"{folder.name}-package")
     module = package / "usr/lib/python3/dist-packages/picamera2.py"
     module.parent.mkdir(parents=True)
@@ -188,7 +188,7 @@ def make_deb(folder: Path, more: str = "") -> Path:
 
 @pytest.fixture(scope="session")
 def update(signer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with releases: a newer one, one that is older than that, and one that a stranger has signed."""
+    """A disk with releases: a newer one, an older one, and one with an unknown signature."""
     folder = tmp_path_factory.mktemp("update")
     content, release, stranger = folder / "content", folder / "release", folder / "stranger"
     content.mkdir()
@@ -217,7 +217,7 @@ def update(signer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[bytes]:
-    """What the USB camera shows: JPEGs that only this run has."""
+    """The pictures of the USB camera: JPEGs that only this run has."""
     noise = np.random.default_rng()
     found = []
     for number in range(8):

@@ -1,4 +1,4 @@
-"""A Pi for a card: QEMU's arm64 machine with the card's image as its disk, emulated instruction by instruction."""
+"""Run a card as in a Pi: QEMU emulates an arm64 machine with the card's image as its disk."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ _ARGUMENTS = (
 
 
 class Machine:
-    """Switched on with *card* in it, until `close`.
+    """A machine that runs with *card* in it until `close`.
 
-    *mac* tells it from others; *linked*: whether its cable is in; *spare*: a second disk, to be read; *clock*: the date
-    that it believes in.
+    *mac* is its address; *linked*: the network cable is in; *spare*: a second disk, read-only; *clock*: its date.
     """
 
     def __init__(
@@ -72,14 +71,14 @@ class Machine:
         self._tell(f"set_link nic {'on' if on else 'off'}")
 
     def stand_still(self) -> None:
-        """Stop its time, since even a machine that nobody uses takes a tenth of a core."""
+        """Stop the machine's time, because even an idle machine takes a tenth of a core."""
         self._tell("stop")
 
     def go_on(self) -> None:
         self._tell("cont")
 
     def _tell(self, command: str) -> None:
-        """Give QEMU a command of its monitor."""
+        """Send a command to QEMU's monitor."""
         until("QEMU's monitor", self.monitor.exists)
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.connect(str(self.monitor))
@@ -90,7 +89,7 @@ class Machine:
                 answer += monitor.recv(4096)
 
     def cut_power(self) -> None:
-        """What the machine had not yet written is lost."""
+        """End the machine at once; data that it had not written is lost."""
         self.process.kill()
         self.process.wait()
 
@@ -101,7 +100,7 @@ class Machine:
     # -- root in it
 
     def sh(self, script: str, seconds: float = COMMAND_SECONDS) -> str:
-        """What a script prints, on a shell of the rig; fails when the script does."""
+        """Run a script in the rig's shell and return its output; fail if the script fails."""
         with socket.create_connection(("127.0.0.1", self.shell), 10) as connection:
             connection.settimeout(seconds)
             connection.sendall(f"set -e\ntrap 'echo \"status $?\"' EXIT\n{script}\n".encode())
@@ -114,7 +113,7 @@ class Machine:
         return output.rstrip("\n")
 
     def send(self, path: str, data: bytes) -> None:
-        """Put a file into it."""
+        """Write a file into the machine."""
         text = subprocess.run(["base64"], input=data, capture_output=True, check=True).stdout.decode()
         self.sh(f"mkdir -p $(dirname {path})\nbase64 -d >{path} <<'DATA'\n{text}DATA\n")
 
@@ -134,7 +133,7 @@ class Machine:
     # -- a viewer outside
 
     def get(self, path: str, timeout: float = 60.0, login: str = "") -> tuple[int, bytes]:
-        """Status and body; *login*: a user's name and password with a colon in between."""
+        """Return status and body; *login* is a user's name and password with a colon in between."""
         basic = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", headers=basic)
         status, _, body = ask(request, timeout)
@@ -152,7 +151,7 @@ class Machine:
             return False
 
     def wait_for_pictures(self, seconds: float = BOOT_SECONDS) -> float:
-        """Seconds from the switch to the first picture."""
+        """Return the seconds from switching on to the first picture."""
         until("pictures", self.gives_pictures, seconds)
         return time.monotonic() - self.began
 
@@ -163,20 +162,20 @@ class Machine:
 
 
 def copy(card: Path, to: Path) -> Path:
-    """Another card with the same on it."""
+    """Copy the card."""
     subprocess.run(["cp", "--sparse=always", card, to], check=True)
     return to
 
 
 def flash(image: Path, card: Path) -> Path:
-    """A new card, set to test pictures that an emulated processor draws easily."""
+    """Make a new card, set to test pictures that an emulated processor draws easily."""
     copy(image, card)
     put_boot_file(card, "pi-cam.toml", SETTINGS.encode())
     return card
 
 
 def boot_files(card: Path, *names: str) -> list[str]:
-    """Files of the card's boot partition, as a PC reads them."""
+    """Return files of the card's boot partition, as a PC reads them."""
     return [_mtools(card, "mtype", f"::/{name}").decode("utf-8-sig") for name in names]
 
 
@@ -193,7 +192,7 @@ def _mtools(card: Path, tool: str, *arguments: str) -> bytes:
 
 
 def debugfs(card: Path, *commands: str) -> str:
-    """What debugfs says to *commands*, about the root file system where it lies on the card."""
+    """Return debugfs' output for *commands* on the card's root file system."""
     start, _ = _root_place(card)
     done = subprocess.run(
         ["debugfs", "-w", "-f", "-", f"{card}?offset={start}"], input="\n".join(commands), capture_output=True,
@@ -203,7 +202,7 @@ def debugfs(card: Path, *commands: str) -> str:
 
 
 def check_root(card: Path, folder: Path) -> str:
-    """What e2fsck finds on the card after its journal was replayed; empty if nothing."""
+    """Return the errors that e2fsck finds after it replayed the journal; empty if none."""
     start, size = _root_place(card)
     root = folder / "root.ext4"
     with card.open("rb") as source, root.open("wb") as target:

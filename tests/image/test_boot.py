@@ -1,4 +1,4 @@
-"""A card in a machine: what a person finds who plugs it in."""
+"""A card in a machine, as the person who switches it on finds it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_first_boot_gives_pictures(first_boot: Running, report: Report) -> N
     assert "picamera2, for cameras on the ribbon connector" in pi.state()["source"]["reason"]
 
 
-def test_nothing_failed_but_what_needs_the_network(first_boot: Running) -> None:
+def test_only_units_that_need_the_network_failed(first_boot: Running) -> None:
     failed = {line.split()[0] for line in first_boot.machine.sh("systemctl --failed --plain --no-legend").splitlines()}
     assert failed <= {"pi-cam-daemon-first-boot.service"}
 
@@ -44,12 +44,12 @@ def test_the_camera_has_a_name_and_announces_itself(first_boot: Running) -> None
     )
 
 
-def test_the_login_screen_tells_the_address(first_boot: Running) -> None:
+def test_the_login_screen_shows_the_address(first_boot: Running) -> None:
     shown = first_boot.machine.sh("""python3 -c "import pty; pty.spawn(['agetty', '--show-issue'])" """)
     assert "http://picam-123456.local:8000/" in shown and "http://10.0.2.15:8000/" in shown
 
 
-def test_the_status_file_tells_the_addresses_and_the_camera(first_boot: Running) -> None:
+def test_the_status_file_reports_the_addresses_and_the_camera(first_boot: Running) -> None:
     text = status(first_boot.machine)
     assert "http://10.0.2.15:8000/" in text and "http://picam-123456.local:8000/" in text
     assert "Test picture, 320x240" in text and "in use as in pi-cam.toml" in text
@@ -109,14 +109,14 @@ def test_packages_that_came_with_the_card_are_installed_without_a_network(offlin
     until("a camera process that met it", lambda: "this one is a test" in str(state(pi)), BOOT_SECONDS)
 
 
-def test_two_cards_are_two_cameras(first_boot: Running, offline: Running) -> None:
+def test_two_cards_have_different_identities(first_boot: Running, offline: Running) -> None:
     identities = [identity(pi.machine) for pi in (first_boot, offline)]
     assert [names[0] for names in identities] == ["picam-123456", "picam-abcdef"]
     assert not set(identities[0]) & set(identities[1])
 
 
 def identity(pi: Machine) -> list[str]:
-    """Its name, machine-id and key for ssh; pictures may be there before that key is."""
+    """Return the machine's name, machine-id and ssh key; pictures may come before that key."""
     ask = "hostname; cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub 2>/dev/null || true"
     names: list[str] = until(
         "a key", lambda: lines if len(lines := pi.sh(ask).splitlines()) == 3 else None, BOOT_SECONDS
@@ -148,7 +148,7 @@ def test_settings_edited_on_a_pc_are_in_force_after_the_next_boot(offline: Runni
 
 
 def boot_again(pi: Machine) -> None:
-    """A boot, as far as settings are concerned: where they are wrong one unit fails, and the other starts."""
+    """Run the units of a boot that read settings: with wrong ones one unit fails, and the other starts."""
     pi.sh("systemctl restart pi-cam-daemon-boot || true; systemctl restart pi-cam-daemon")
     until("a camera", lambda: state(pi).get("camera"), BOOT_SECONDS)
 
@@ -167,7 +167,7 @@ def test_users_of_the_card_log_in_and_their_passwords_leave_it(offline: Running)
 
 
 def state(pi: Machine) -> dict[str, Any]:
-    """As the machine itself sees it, which may always look; empty while there is no answer."""
+    """Return /state as the machine itself sees it, which is always allowed; empty without an answer."""
     ask = "import json, urllib.request as r; print(json.load(r.urlopen('http://localhost:8000/state')))"
     table: dict[str, Any] = ast.literal_eval(pi.sh(f'python3 -c "{ask}" 2>/dev/null || true') or "{}")
     return table

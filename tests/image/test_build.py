@@ -1,4 +1,4 @@
-"""scripts/build-image: what it makes, and what it refuses."""
+"""scripts/build-image: its results and its refusals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refusal(base: Path, tmp_path: Path, *options: str | Path) -> str:
 
 @pytest.fixture
 def nobody() -> Iterator[Path]:
-    """A folder of somebody without rights; pytest's own are root's."""
+    """Make a folder for a user without rights; pytest's own folders are root's."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         yield Path(folder)
@@ -67,7 +67,7 @@ def test_the_checksums_are_those_of_the_files(image: Path) -> None:
     assert done.stdout.splitlines() == ["pi-cam.img: OK", "pi-cam.img.xz: OK"]
 
 
-def test_imager_finds_in_the_manifest_what_it_wants(image: Path) -> None:
+def test_the_manifest_has_all_that_imager_needs(image: Path) -> None:
     packed = image.with_name(f"{image.name}.xz")
     (entry,) = json.loads(image.with_suffix(".rpi-imager-manifest").read_text())["os_list"]
     assert {key for key, kind in REQUIRED.items() if type(entry.get(key)) is not kind} == set()
@@ -114,7 +114,7 @@ def test_the_image_is_in_order_and_larger_than_its_base(image: Path, tmp_path: P
     assert (root["start"] + root["size"]) * SECTOR == image.stat().st_size
 
 
-def test_no_card_gets_an_identity_of_another(image: Path) -> None:
+def test_no_card_gets_the_identity_of_another(image: Path) -> None:
     assert debugfs(image, "cat /etc/machine-id").splitlines()[1:2] == ["uninitialized"]
     assert "ssh_host" not in debugfs(image, "ls /etc/ssh")
 
@@ -146,13 +146,13 @@ def test_a_file_system_that_is_not_in_order_is_refused(base: Path, tmp_path: Pat
     assert refusal(base, tmp_path).startswith("the root file system has errors")
 
 
-def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "holiday.img"
     other.write_bytes(b"a picture" * 1000)
     assert "not an image of Raspberry Pi OS" in refusal(other, tmp_path)
 
 
-def test_a_download_that_broke_off_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_download_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "base.img.xz"
     broken.write_bytes(lzma.compress(b"an image")[:-20])
     assert "damaged, fetch it again" in refusal(broken, tmp_path)

@@ -1,4 +1,4 @@
-"""Cameras on a real kernel: its own (vivid), and one that is plugged into its USB."""
+"""Cameras on a real kernel: its own test driver (vivid), and one that is plugged into its USB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYER = "/etc/pi-cam-daemon/conf.d/zz-camera.toml"
 
 @pytest.fixture
 def pi(first_boot: Running) -> Iterator[Machine]:
-    """Without a camera, before and after."""
+    """A machine without a camera, before and after the test."""
     pi = first_boot.machine
     pi.sh("systemctl stop pi-cam-daemon-first-boot")
     yield pi
@@ -38,7 +38,7 @@ def shows(pi: Machine, kind: str) -> bool:
 
 
 def rate(pi: Machine) -> float:
-    """Pictures a second, as the daemon counts them; it takes a while to know."""
+    """Return pictures a second as the daemon counts them, once it knows."""
     return float(until("a rate", lambda: pi.state()["frames"]["rate"], SECONDS))
 
 
@@ -56,7 +56,7 @@ def plug_in(pi: Machine, pictures: list[bytes]) -> None:
 
 
 def unplug(pi: Machine) -> None:
-    """A disconnect as the kernel sees one when the plug is pulled."""
+    """Disconnect the camera as the kernel does when the plug is pulled."""
     pi.sh("systemctl kill --signal KILL usb-camera")
 
 
@@ -77,10 +77,10 @@ def test_a_camera_of_the_kernel_is_shown_by_the_source_usb(pi: Machine, report: 
     assert viewer.finish()[-1].size == (camera["width"], camera["height"])
 
 
-def test_a_usb_camera_is_found_passed_on_untouched_and_survives_its_plug_being_pulled(
+def test_a_usb_camera_is_found_passed_through_and_survives_unplugging(
     pi: Machine, pictures: list[bytes], report: Report
 ) -> None:
-    """vivid's nodes come first: for pictures, but on the chip, for metadata, radio and output."""
+    """vivid's nodes come first: raw pictures, metadata, radio and output."""
     pi.sh("modprobe vivid n_devs=1 node_types=0x60131")
     viewer = pi.watch()
     pid = main_pid(pi)

@@ -1,4 +1,4 @@
-"""The plug is pulled at any moment; and updates, during which it is, too."""
+"""Power failures at any time, also during updates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_power_may_fail_at_any_moment_of_an_update(other: Running, soak: bool, r
         )
 
 
-def test_an_update_is_taken_from_whom_the_card_trusts(other: Running, report: Report) -> None:
+def test_an_update_is_taken_only_from_a_trusted_publisher(other: Running, report: Report) -> None:
     pi = other.machine
     offer_updates(pi)
     before = pi.sh(CURRENT)

@@ -1,4 +1,4 @@
-"""What takes minutes of a whole processor."""
+"""Tests that take a whole processor for minutes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_power_may_fail_at_fourteen_moments_of_the_first_boot(image: Path, tmp_p
 
 
 def test_packages_may_be_installed_into_the_image_now(base: Path, tmp_path: Path, report: Report) -> None:
-    """By the base's own apt from its own archive, Debian's; only picamera2, which Debian has not, is a stand-in."""
+    """The base's own apt installs from its own archive, Debian's; only picamera2, which Debian lacks, is replaced."""
     packages = tmp_path / "packages"
     packages.mkdir()
     deb = make_deb(packages, "Depends: python3-numpy\n")

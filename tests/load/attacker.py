@@ -1,6 +1,6 @@
-"""One attack, from addresses of its own, until standard input ends: `attacker.py NAME ADDRESS PORT`.
+"""Run one attack from addresses of its own until standard input ends: `attacker.py NAME ADDRESS PORT`.
 
-It then tells how often it has attacked and what was answered, as JSON: the first bytes of an answer and how often.
+Then print, as JSON, how often it attacked and how often each answer came, by the answer's first bytes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Attacker:
 
     @contextlib.asynccontextmanager
     async def connection(self, source: str, receive_buffer: int = 0) -> AsyncIterator[socket.socket]:
-        """A connection from the address *source*; what goes wrong on it is the daemon's right."""
+        """Open a connection from the address *source*; ignore its errors, since the daemon may refuse it."""
         loop = asyncio.get_running_loop()
         with socket.socket() as sock, contextlib.suppress(OSError):
             if receive_buffer:
@@ -99,7 +99,7 @@ class Attacker:
             yield sock
 
     async def say(self, request: bytes, source: str) -> None:
-        """*request*, and all that is answered to it."""
+        """Send *request* and return everything that is answered."""
         loop = asyncio.get_running_loop()
         async with self.connection(source) as sock:
             with contextlib.suppress(OSError):
@@ -131,7 +131,7 @@ class Attacker:
         await together(self.say_all([request], "127.0.3.1") for _ in range(20))
 
     async def slowloris(self) -> None:
-        """Three hundred connections: silent ones, such that say a byte a second, and such that only listen."""
+        """Keep three hundred connections: silent ones, ones that send a byte a second, and ones that only listen."""
 
         async def silent(sock: socket.socket) -> None:
             await asyncio.get_running_loop().sock_recv(sock, 65536)
@@ -157,7 +157,7 @@ class Attacker:
         await together(again(kinds[number % 3], f"127.0.3.{1 + number // 100}") for number in range(300))
 
     async def idle(self) -> None:
-        """Five hundred connections that say nothing, from five addresses."""
+        """Keep five hundred silent connections from five addresses."""
 
         async def idle(source: str) -> None:
             while True:
@@ -168,7 +168,7 @@ class Attacker:
         await together(idle(f"127.0.3.{1 + number // 100}") for number in range(500))
 
     async def connects(self) -> None:
-        """A hundred connections a second, half of them reset at once, half after a request."""
+        """Open a hundred connections a second; half are reset at once, half after a request."""
         loop = asyncio.get_running_loop()
         background = set()
 
@@ -187,7 +187,7 @@ class Attacker:
             task.add_done_callback(background.discard)
 
     async def viewers(self) -> None:
-        """Streams that are not read, read at 10 kB/s, reset in the middle of a picture, or half-closed and read."""
+        """Open streams that are not read, read at 10 kB/s, reset inside a picture, or half-closed and read."""
         loop = asyncio.get_running_loop()
 
         async def unread(_: socket.socket) -> None:
@@ -217,7 +217,7 @@ class Attacker:
         await together(again(kinds[number % 4], f"127.0.3.{1 + number // 40}") for number in range(80))
 
     async def refused(self) -> None:
-        """Peers that are not admitted and talk without end."""
+        """Send data without end from peers that are not admitted."""
         loop = asyncio.get_running_loop()
         much = bytes(1 << 20)
 

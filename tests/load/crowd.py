@@ -1,8 +1,8 @@
-"""Viewers in a process of their own, of TLS if they are told a CA: `crowd.py PORT COUNT [CA]`.
+"""Run viewers in a process of their own, over TLS with a CA: `crowd.py PORT COUNT [CA]`.
 
-A line on standard input is answered by one on standard output, in JSON, for each viewer: when each of its pictures came
-(CLOCK_MONOTONIC) and how old it was then, in seconds, since the line before. A picture that is repeated counts once, a
-card does not.
+For each line on standard input, print a line of JSON with, for each viewer, the pictures since the last line: the time
+of arrival (CLOCK_MONOTONIC) and the age at that time in seconds. A repeated picture counts once, a no-signal card does
+not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OVERLAP = 100  # bytes, more than the longest match
 
 
 class Watcher:
-    """Reads with as little work as possible: that every byte is right is for tests/harness.py's Viewer to see."""
+    """Read a stream with as little work as possible. The Viewer of tests/harness.py checks the bytes."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
         sock = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0), timeout=20)

@@ -1,4 +1,4 @@
-"""While twenty watch, others attack: nobody's rate suffers, and nothing of it is left behind."""
+"""Twenty viewers keep their rate during attacks, and no attack leaves resources behind."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ KEPT_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Size:
-    """What a process takes; *resident* in bytes."""
+    """The resources of a process; *resident* is in bytes."""
 
     resident: int
     threads: int
@@ -70,7 +70,7 @@ class Size:
 
 
 class Observer:
-    """Asks for the state over one connection, which is there before any attack takes all others."""
+    """Reads the state over one connection that is opened before an attack takes all others."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._connection = http.client.HTTPConnection(
@@ -89,7 +89,7 @@ class Observer:
         return table
 
     def beat(self) -> int:
-        """How many pictures the camera has taken, at the moment when it says so, which it does once a second."""
+        """Return how many pictures the camera has taken, as soon as it reports that, once a second."""
         before: int = self.state()["frames"]["captured"]
         return until("a beat", lambda: (now := self.state()["frames"]["captured"]) > before and now)  # type: ignore[no-any-return]
 
@@ -99,22 +99,22 @@ class Observer:
 
 @dataclass
 class Scene:
-    """A daemon that twenty watch."""
+    """A daemon with twenty viewers."""
 
     daemon: Daemon
     crowd: Crowd
     observer: Observer
 
     def size(self) -> Size:
-        """What the daemon takes, the observer's connection included."""
+        """Return the resources of the daemon, with the observer's connection."""
         self.observer.state()
         return Size.of(self.daemon.process.pid)
 
     def rates(self, seconds: float = SECONDS) -> list[float]:
-        """Of the pictures that the camera took in at least so many *seconds*, the part that each viewer got.
+        """Return each viewer's share of the pictures that the camera took in at least so many *seconds*.
 
-        Where one got too few it is measured on, up to four times as long: what falls beyond the edges of the span, a
-        picture or two on a busy machine, weighs ever less then, and what is really lost as much as before.
+        If a viewer got too few, measure up to four times as long. Pictures at the edges of the span then weigh less,
+        while really lost pictures weigh the same.
         """
         taken, got = self.observer.beat(), self.crowd.pictures()
         begun = time.monotonic()
@@ -151,7 +151,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 @contextlib.contextmanager
 def attack(name: str, daemon: Daemon, host: Host = CAMERA, address: str = "127.0.0.1") -> Iterator[dict[str, Any]]:
-    """An attack for as long as the block lasts; what came of it is in the table afterwards."""
+    """Run an attack for as long as the block lasts; then add its results to the table."""
     inside = ["ip", "netns", "exec", host.name] if host.name else []
     process = subprocess.Popen(
         [*inside, *LAST, sys.executable, str(HERE / "attacker.py"), name, address, str(daemon.port)],
@@ -171,7 +171,7 @@ def attack(name: str, daemon: Daemon, host: Host = CAMERA, address: str = "127.0
 
 
 def takes_no_more(daemon: Daemon) -> None:
-    """Fails unless the attack that takes the most memory ceases to take more, while it goes on."""
+    """Fail unless memory stops growing during the attack that takes the most of it."""
     kept: list[int] = []
 
     def has_settled() -> bool:
@@ -185,7 +185,7 @@ def takes_no_more(daemon: Daemon) -> None:
 
 
 def is_survived(scene: Scene, name: str, before: Size, rates: list[float], most: Size) -> None:
-    """Fails unless the viewers got their pictures, and everything is as it was."""
+    """Fail unless the viewers got their pictures and the daemon's resources are as before."""
     pid = scene.daemon.process.pid
 
     def settled() -> bool:
@@ -210,7 +210,7 @@ def is_survived(scene: Scene, name: str, before: Size, rates: list[float], most:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_twenty_viewers_do_not_notice(scene: Scene, name: str) -> None:
+def test_twenty_viewers_do_not_notice_an_attack(scene: Scene, name: str) -> None:
     pid = scene.daemon.process.pid
     before = scene.size()
     with attack(name, scene.daemon) as came:
@@ -270,7 +270,7 @@ def test_twenty_snapshots_at_once_of_a_camera_that_is_silent_are_refused_in_time
     scene.daemon.wait_for_state("streaming")
 
 
-def test_the_viewers_are_still_served_and_so_is_everybody(scene: Scene) -> None:
+def test_viewers_and_new_clients_are_still_served(scene: Scene) -> None:
     assert scene.rates(3)[0] >= LEAST
     for path in ("/", "/snapshot", "/state", "/metrics"):
         assert scene.daemon.get(path)[0] == 200
@@ -301,7 +301,7 @@ def test_more_than_a_thousand_descriptors_are_served(tmp_path: Path) -> None:
         assert Size.of(daemon.process.pid).threads <= OWN_THREADS
 
 
-def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_later(tmp_path: Path) -> None:
+def test_without_descriptors_viewers_go_on_and_new_clients_wait(tmp_path: Path) -> None:
     argv = [*FIRST, "prlimit", "--nofile=64:64", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
         daemon.wait_for_state("streaming")
@@ -323,7 +323,7 @@ def test_when_descriptors_run_out_the_viewers_go_on_and_the_next_are_served_late
         assert daemon.process.poll() is None and daemon.state()["camera_process"]["starts"] == 1
 
 
-def test_when_no_thread_can_be_started_the_viewers_go_on_and_others_are_told_so(tmp_path: Path) -> None:
+def test_without_new_threads_viewers_go_on_and_others_are_refused(tmp_path: Path) -> None:
     # each thread reserves 8 MB of address space for its stack: some twenty of them fit
     argv = [*FIRST, "prlimit", "--as=1200000000", sys.executable, str(RIG), str(tmp_path / "fault")]
     with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:

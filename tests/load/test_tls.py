@@ -1,4 +1,4 @@
-"""What encrypted viewers cost, and whether plain ones beside them notice: measured in turns on one daemon."""
+"""The cost of encrypted viewers, and their effect on plain ones, measured in turns on one daemon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 6.0
 
 
 def seen(crowd: Crowd, seconds: float) -> tuple[float, float, float]:
-    """Pictures a second of the worst viewer in the last *seconds*, and the pictures' ages, p50 and p99, in ms."""
+    """Return the lowest rate of a viewer in the last *seconds*, and the pictures' ages, p50 and p99, in ms."""
     since = time.monotonic() - seconds
     late = [[age for at, age in came if at >= since] for came in crowd.came()]
     ages = statistics.quantiles([age * 1000 for ages in late for age in ages], n=100)
@@ -28,14 +28,14 @@ def seen(crowd: Crowd, seconds: float) -> tuple[float, float, float]:
 
 
 def go_first(pid: int) -> None:
-    """Let all of a process go before all other work, so that what is measured is not that."""
+    """Give all threads of a process priority over other work, so that other work does not affect the measurement."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
             os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
 
 
 def processor_seconds(daemon: Daemon) -> float:
-    """What the server's own process has used."""
+    """Return the processor time of the server's own process."""
     fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 

@@ -1,4 +1,4 @@
-"""A crowd that watches a daemon, and what came to each of it."""
+"""Run a crowd of viewers and collect the pictures that each received."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CROWD = Path(__file__).with_name("crowd.py")
 
 
 class Crowd:
-    """*count* viewers in a process of their own; with a *ca* they are encrypted. *first* goes before the command."""
+    """*count* viewers in a process of their own, over TLS with a *ca*. *first* goes before the command."""
 
     def __init__(self, daemon: Daemon, count: int, ca: Path | None = None, first: Sequence[str] = ()) -> None:
         argv = [*first, sys.executable, CROWD, str(daemon.port), str(count), *([ca] if ca else [])]
@@ -23,7 +23,7 @@ class Crowd:
         until("all watch", lambda: min(self.pictures()) > 0)
 
     def came(self) -> list[list[tuple[float, float]]]:
-        """For each of them, since the last question: when a picture came (CLOCK_MONOTONIC) and how old it was."""
+        """Return, for each viewer since the last call, the time (CLOCK_MONOTONIC) and age of each picture."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -34,7 +34,7 @@ class Crowd:
         return each
 
     def pictures(self) -> list[int]:
-        """How many pictures each of them has got so far."""
+        """Return the number of pictures that each viewer has received."""
         self.came()
         return self._counts
 

@@ -1,4 +1,4 @@
-"""The whole daemon on the virtual camera, in the rig's root: its process, its camera process, and HTTP."""
+"""The whole daemon on the virtual camera, in the rig's root: server, camera process and HTTP."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ START_SECONDS = 20.0
 
 
 def camera_pids(daemon: Daemon) -> list[int]:
-    """Its camera processes, as the kernel knows them."""
+    """Return the daemon's camera processes from /proc."""
     argv = ["ps", "-o", "pid=,args=", "--ppid", str(daemon.process.pid)]
     found = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
     return [int(line.split()[0]) for line in found.splitlines() if str(RIG / "camera.py") in line]
 
 
 def wait_for_camera(daemon: Daemon) -> int:
-    """The process id of the camera, once it streams."""
+    """Return the process id of the camera once it streams."""
     daemon.wait_for_state("streaming", START_SECONDS)
     (pid,) = camera_pids(daemon)
     return pid
 
 
 def wait_for_pictures(viewer: Viewer) -> None:
-    """Read on until six different pictures from after this moment have come: more than there are cards."""
+    """Read until six different new pictures have come; there are fewer different cards."""
     begun = time.time()
     seen = set()
 
@@ -57,12 +57,12 @@ def wait_for_pictures(viewer: Viewer) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Starts daemons; ends them, and holds that they end in order."""
+    """Start daemons; stop them at the end and check that they end without errors."""
     daemons: list[Daemon] = []
     with contextlib.ExitStack() as stack:
 
         def start_one(**settings: object) -> Daemon:
-            """Names of *settings* have __ for the dot."""
+            """Start a daemon; names of *settings* have __ for the dot."""
             every = SETTINGS | {name.replace("__", "."): value for name, value in settings.items()}
             argv = [sys.executable, RIG / "daemon.py"]
             daemons.append(stack.enter_context(running(tmp_path / f"daemon-{len(daemons)}", every, argv=argv)))

@@ -1,6 +1,6 @@
 """CsiSource on the real picamera2 and libcamera's virtual camera, in the rig's root.
 
-The virtual camera flips nothing and gives NV12, whatever is asked for; no test here looks at either.
+The virtual camera ignores flips and always gives NV12, so no test here checks either.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def source(camera: str = "VirtualBars", allocator: Any = None, **changes: Any) -
 
 
 class Recorder:
-    """A sink that keeps everything, and the thread that runs the source into it."""
+    """A sink that keeps everything, with the thread that runs the source into it."""
 
     wanted = True
 
@@ -89,7 +89,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> float:
-        """The seconds it took."""
+        """Stop the source; return the seconds that this took."""
         begun = time.monotonic()
         self.commands.put(Stop())
         self._thread.join(10)
@@ -115,7 +115,7 @@ def running(camera: csi.CsiSource) -> Iterator[Recorder]:
 
 
 def rate(recorder: Recorder, frames: int = 40) -> float:
-    """Frames a second by the camera's own times; the first frames after a start are not counted."""
+    """Return frames a second by the camera's timestamps, without the first frames after a start."""
     recorder.wait_for(frames + 5)
     times = [captured for _, captured, _ in recorder.frames[5 : frames + 5]]
     return (len(times) - 1) * 1e9 / (times[-1] - times[0])
@@ -274,7 +274,7 @@ def test_a_quarter_turn_transposes_what_the_camera_gives(rotation: int) -> None:
     assert np.abs(np.diff(pixels.mean(axis=1))).max() > 10 > np.abs(np.diff(pixels.mean(axis=0))).max()
 
 
-def test_pictures_that_are_turned_keep_the_rate_and_their_times() -> None:
+def test_turned_pictures_keep_the_rate_and_their_times() -> None:
     with running(source(rotation=90)) as recorder:
         assert rate(recorder) == pytest.approx(30, rel=0.2)
         for _, captured, arrived in recorder.frames:
@@ -332,7 +332,7 @@ def test_a_still_says_when_and_by_which_camera_it_was_taken() -> None:
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_the_overlay_is_drawn_before_the_encoder_where_the_upper_left_corner_will_be(rotation: int) -> None:
+def test_the_overlay_is_drawn_before_encoding_in_the_final_top_left_corner(rotation: int) -> None:
     def corner(overlay: str) -> Any:
         with running(source(rotation=rotation, overlay=overlay)) as recorder:
             recorder.wait_for(5)

@@ -1,4 +1,4 @@
-"""scripts/release in a clone of this checkout: what it makes, and what it refuses."""
+"""scripts/release in a clone of this checkout: its results and its refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"
 
 
 class Checkout:
-    """A clone with what is not committed yet, somebody's name and one line in its changelog."""
+    """A clone with the uncommitted changes, a user's name and a line in the changelog."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "checkout"
@@ -67,7 +67,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_what_is_not_fit_for_a_release_is_refused_and_changes_nothing(checkout: Checkout) -> None:
+def test_an_unfit_checkout_is_refused_and_nothing_changes(checkout: Checkout) -> None:
     checkout.refuses("1.2", "not a version")
     checkout.git("tag", "v1.2.3")
     checkout.refuses("1.2.3", "already")

@@ -1,4 +1,4 @@
-"""Runs a program of the daemon with a bug in one of its threads: `buggy.py THREAD PROGRAM...`."""
+"""Run a program of the daemon with a bug in one of its threads: `buggy.py THREAD PROGRAM...`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """A camera process whose camera can be given a fault: `camera.py FAULT_FILE FD LEVEL`.
 
-A word written into FAULT_FILE is taken out again and acted upon by the camera process that reads it first, so that
-the next one is healthy. Without a fault it is the test picture; where the configuration says "csi" it has the
-controls of a Camera Module 3.
+The first camera process that reads a word in FAULT_FILE removes it and acts on it, so the next process is healthy.
+Without a fault it shows the test picture. If the configuration says "csi", it has the controls of a Camera Module 3.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class FaultySink:
 
 
 def hang() -> None:
-    """Like a driver that never returns: no signal that can be caught ends it."""
+    """Hang like a driver that never returns: no signal that can be caught ends the process."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()
 
@@ -124,7 +123,7 @@ def write(data: bytes) -> None:
 
 
 class Adjustable:
-    """A sink that passes frames on for a camera with controls, and obeys what is ordered between two of them."""
+    """Passes frames on for a camera with controls, and carries out orders between two frames."""
 
     def __init__(self, sink: Sink, commands: Commands, settings: Mapping[str, Value], ending: Commands) -> None:
         self.passed, self.still = sink.passed, sink.still

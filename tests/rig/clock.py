@@ -1,4 +1,4 @@
-"""Runs a program whose wall clock is wrong: `clock.py OFFSET_FILE PROGRAM...`, the file holds by how many seconds."""
+"""Run a program whose wall clock is wrong: `clock.py OFFSET_FILE PROGRAM...`; the file has the offset in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon with a camera process of the test's own: `daemon.py FAULT_FILE [--unkillable] CONFIG [SETTING...]`."""
+"""Run the daemon with the rig's camera process: `daemon.py FAULT_FILE [--unkillable] CONFIG [SETTING...]`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CAMERA = Path(__file__).with_name("camera.py")
 
 
 class Unkillable(subprocess.Popen[bytes]):
-    """A process in uninterruptible sleep: signals are sent and nothing happens."""
+    """A process in uninterruptible sleep: signals have no effect."""
 
     def send_signal(self, sig: int) -> None:
-        """Nothing happens."""
+        """Do nothing."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs a program whose threads interrupt each other as often as they can, which finds races: `hasty.py PROGRAM...`."""
+"""Run a program that switches threads as often as possible, which finds races: `hasty.py PROGRAM...`."""
 
 from __future__ import annotations
 

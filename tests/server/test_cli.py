@@ -30,7 +30,7 @@ def run(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[Any]:
 
 
 def snapshot(out: str | Path, **options: Any) -> subprocess.CompletedProcess[Any]:
-    """One of the test picture, by no configuration of this machine."""
+    """Run the snapshot command with the test picture, without a configuration file of this machine."""
     return run("snapshot", out, "--config", os.devnull, *PATTERN, **options)
 
 
@@ -85,7 +85,7 @@ def test_snapshot_does_not_replace_a_device(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("out", ["-", "/dev/full"])
-def test_snapshot_tells_that_the_disk_is_full(out: str) -> None:
+def test_snapshot_reports_a_full_disk(out: str) -> None:
     with Path("/dev/full").open("wb") as full:
         done = snapshot(out, stdout=full)
     assert (done.returncode, done.stderr) == (1, f"pi-cam-daemon: {out}: No space left on device\n")
@@ -104,7 +104,7 @@ def test_a_camera_that_fails_is_one_line_and_exit_code_1(tmp_path: Path) -> None
 # -- signals and pipes
 
 
-def test_a_reader_that_went_away_is_no_traceback() -> None:
+def test_a_closed_output_pipe_causes_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -160,7 +160,7 @@ def command(file: Path, *argv: str, said: bytes = b"") -> subprocess.CompletedPr
     return run(*on_users(file, *argv), input=said, text=False)
 
 
-def test_add_user_takes_the_password_from_standard_input_and_says_how_to_go_on(file: Path) -> None:
+def test_add_user_reads_the_password_from_stdin_and_says_the_next_step(file: Path) -> None:
     done = command(file, "add-user", "alice", said=f"{PASSWORD}\n".encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == (
@@ -172,7 +172,7 @@ def test_add_user_takes_the_password_from_standard_input_and_says_how_to_go_on(f
     assert found["bob"].role is Role.ADMIN
 
 
-def test_remove_user_removes_one_and_knows_who_is_not_there(file: Path) -> None:
+def test_remove_user_removes_a_user_and_reports_an_unknown_one(file: Path) -> None:
     for name in ("alice", "bob"):
         users.add(file, name, Role.VIEWER, PASSWORD)
     assert command(file, "remove-user", "alice").returncode == 0
@@ -184,7 +184,7 @@ def test_remove_user_removes_one_and_knows_who_is_not_there(file: Path) -> None:
 @pytest.mark.parametrize(
     "said", [b"", b"\n", b"short\n", b"tab\tulator and more\n", b"\xff\xff\xff\xff\xff\xff\xff\xff\n"]
 )
-def test_what_cannot_be_a_password_is_refused_and_nothing_is_written(file: Path, said: bytes) -> None:
+def test_an_invalid_password_is_refused_and_nothing_is_written(file: Path, said: bytes) -> None:
     done = command(file, "add-user", "alice", said=said)
     assert done.returncode == 1
     assert done.stderr.decode().startswith("pi-cam-daemon: this cannot be a password; accepted: 8 characters or more")
@@ -192,7 +192,7 @@ def test_what_cannot_be_a_password_is_refused_and_nothing_is_written(file: Path,
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "#a", " a", "a ", "a\nb", "a" * 65])
-def test_what_cannot_be_a_name_is_refused(file: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(file: Path, name: str) -> None:
     done = command(file, "add-user", name, said=PASSWORD.encode())
     assert done.returncode == 2
     assert b"cannot be a name; accepted: up to 64 characters" in done.stderr
@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def at_terminal(argv: Sequence[str], answers: Sequence[str]) -> tuple[int, str]:
-    """The exit status of *argv* and all that its terminal shows, with *answers* typed when it asks."""
+    """Return the exit status of *argv* and its output on a terminal; *answers* are typed when it asks."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(argv[0], argv, ENVIRONMENT)
@@ -232,7 +232,7 @@ def test_at_a_terminal_the_password_is_asked_for_twice_and_never_shown(file: Pat
     assert users.read(file)["alice"].role is Role.VIEWER
 
 
-def test_check_config_reads_the_file_too(file: Path, tmp_path: Path) -> None:
+def test_check_config_reads_the_users_file_too(file: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'http.users_file = "{file}"\n')
     done = run("check-config", config)

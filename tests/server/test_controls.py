@@ -1,4 +1,4 @@
-"""GET and POST /controls against the whole daemon, with a camera that has the controls of a Camera Module 3."""
+"""GET and POST /controls on the whole daemon, with a camera that has the controls of a Camera Module 3."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reload(daemon: Daemon, settings: dict[str, object]) -> None:
     until("reloaded", lambda: daemon.log().count("configuration reloaded") > count)
 
 
-def test_what_this_camera_can_do_is_listed_with_limits_defaults_and_values(daemon: Daemon) -> None:
+def test_controls_are_listed_with_limits_defaults_and_values(daemon: Daemon) -> None:
     table = controls(daemon)
     assert table["camera"] == "Camera Module 3" and table["saved"] == {}
     offered = table["controls"]
@@ -63,7 +63,7 @@ def test_what_this_camera_can_do_is_listed_with_limits_defaults_and_values(daemo
     assert offered["autofocus_window"] == {"kind": "rectangle", "default": None, "value": None}
 
 
-def test_a_value_is_set_live_and_the_answer_tells_what_was_applied(daemon: Daemon) -> None:
+def test_a_value_is_set_live_and_the_answer_reports_it(daemon: Daemon) -> None:
     pid = daemon.camera_pid()
     status, answer = set_controls(daemon, brightness=0.25, lens_position=2)
     assert status == 200
@@ -86,12 +86,12 @@ def test_every_wrong_key_is_named_with_what_is_accepted_and_nothing_is_set(daemo
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'"x"', b"\xff\xfe{}", b"[" * 60_000])
-def test_what_is_no_json_object_is_refused(daemon: Daemon, body: bytes) -> None:
+def test_a_body_that_is_no_json_object_is_refused(daemon: Daemon, body: bytes) -> None:
     status, _, text = daemon.post("/controls", body)
     assert status == 400 and b"JSON object" in text
 
 
-def test_only_json_from_our_own_pages_changes_anything(daemon: Daemon) -> None:
+def test_only_json_from_own_pages_changes_anything(daemon: Daemon) -> None:
     body = b'{"brightness": 0.5}'
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonp"):
         assert daemon.post("/controls", body, {"Content-Type": content_type})[0] == 415
@@ -102,7 +102,7 @@ def test_only_json_from_our_own_pages_changes_anything(daemon: Daemon) -> None:
     assert daemon.post("/controls", body, own)[0] == 200
 
 
-def test_get_changes_nothing_and_the_methods_are_told(daemon: Daemon) -> None:
+def test_get_changes_nothing_and_allow_lists_the_methods(daemon: Daemon) -> None:
     set_controls(daemon, brightness=0.5)
     for path, allow in (("/controls", "GET, HEAD, OPTIONS, POST"), ("/controls/save", "OPTIONS, POST")):
         with closing(daemon.connect(f"OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")) as sock:
@@ -114,7 +114,7 @@ def test_get_changes_nothing_and_the_methods_are_told(daemon: Daemon) -> None:
     assert daemon.post("/snapshot")[0] == 405
 
 
-def test_of_two_writers_the_last_one_wins_and_each_is_told_the_truth(daemon: Daemon) -> None:
+def test_the_last_of_two_writers_wins_and_both_get_true_answers(daemon: Daemon) -> None:
     answers: list[tuple[float, float, dict[str, Any]]] = []
 
     def write(brightness: float) -> None:
@@ -135,7 +135,7 @@ def test_of_two_writers_the_last_one_wins_and_each_is_told_the_truth(daemon: Dae
     assert value(daemon, "brightness") in (0.109, 0.509)
 
 
-def test_what_the_camera_refuses_is_told_and_nothing_is_lost(daemon: Daemon) -> None:
+def test_a_refusal_by_the_camera_is_reported_and_nothing_is_lost(daemon: Daemon) -> None:
     set_controls(daemon, brightness=0.5)
     refuse = daemon.fault_file.with_name("refuse")
     refuse.touch()
@@ -149,7 +149,7 @@ def test_what_the_camera_refuses_is_told_and_nothing_is_lost(daemon: Daemon) -> 
     assert daemon.state()["state"] == "streaming"
 
 
-def test_a_camera_that_hangs_hangs_nobody_who_sets_it(tmp_path: Path) -> None:
+def test_setting_a_camera_that_hangs_ends_in_time(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 8.0}) as daemon:
         daemon.wait_for_state("streaming")
         set_controls(daemon, brightness=0.5)
@@ -165,7 +165,7 @@ def test_a_camera_that_hangs_hangs_nobody_who_sets_it(tmp_path: Path) -> None:
         assert value(daemon, "brightness") == 0.5, "what was set before holds in the next camera process"
 
 
-def test_without_a_camera_it_is_503_and_a_picture_without_controls_has_none(tmp_path: Path) -> None:
+def test_controls_are_503_without_a_camera_and_empty_without_controls(tmp_path: Path) -> None:
     with running(tmp_path / "pattern", {"source.kind": "pattern"}) as daemon:
         daemon.wait_for_state("streaming")
         assert controls(daemon)["controls"] == {}
@@ -196,7 +196,7 @@ def test_a_camera_that_sleeps_is_woken_to_be_set(tmp_path: Path) -> None:
 # -- kept, saved and forgotten
 
 
-def test_what_was_set_outlives_a_camera_process_and_a_reload_of_other_things(daemon: Daemon) -> None:
+def test_set_values_outlive_a_camera_process_and_other_reloads(daemon: Daemon) -> None:
     set_controls(daemon, brightness=0.5, contrast=2)
     set_controls(daemon, contrast=None)
     pid = daemon.camera_pid()
@@ -213,14 +213,14 @@ def test_what_was_set_outlives_a_camera_process_and_a_reload_of_other_things(dae
     assert value(daemon, "brightness") == 0.5 and value(daemon, "contrast") == 1.0
 
 
-def test_a_reload_with_other_controls_has_the_last_word(daemon: Daemon) -> None:
+def test_a_reload_with_other_controls_overrides_set_values(daemon: Daemon) -> None:
     set_controls(daemon, brightness=0.5, contrast=2)
     reload(daemon, {"controls.contrast": 3.0})
     until("the new contrast", lambda: controls(daemon)["controls"].get("contrast", {}).get("value") == 3.0)
     assert value(daemon, "brightness") == 0.0
 
 
-def test_what_was_saved_is_there_after_a_restart_and_what_was_not_is_not(tmp_path: Path) -> None:
+def test_saved_values_survive_a_restart_and_others_do_not(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     with running(folder, {**SETTINGS, "controls.contrast": 3.0}) as daemon:
         daemon.wait_for_state("streaming")
@@ -255,7 +255,7 @@ def test_a_save_and_a_reload_disturb_no_viewer(daemon: Daemon) -> None:
     assert daemon.camera_pid() == pid and value(daemon, "brightness") == 0.5
 
 
-def test_what_is_forgotten_is_taken_back_in_the_camera_too(tmp_path: Path) -> None:
+def test_forget_restores_the_cameras_values_too(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     configured = {**SETTINGS, "controls.contrast": 3.0}
     with running(folder, configured) as daemon:
@@ -281,7 +281,7 @@ def test_what_is_forgotten_is_taken_back_in_the_camera_too(tmp_path: Path) -> No
         assert (value(daemon, "brightness"), value(daemon, "contrast")) == (0.0, 3.0)
 
 
-def test_a_saved_file_that_is_broken_stops_nobody(tmp_path: Path) -> None:
+def test_a_broken_file_of_saved_controls_does_not_stop_the_daemon(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     (folder / "state").mkdir(parents=True)
     (folder / "state" / "controls.toml").write_text(
@@ -299,7 +299,7 @@ def test_a_saved_file_that_is_broken_stops_nobody(tmp_path: Path) -> None:
     assert "controls.brightness = 0.25" in (folder / "state" / "controls.toml").read_text()
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     folder.mkdir()
     (folder / "state").write_text("a file where a folder should be")

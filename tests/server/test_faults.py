@@ -1,4 +1,4 @@
-"""A camera that dies, hangs, floods or talks nonsense: the viewers' connections survive all of it."""
+"""A camera that dies, hangs, floods or sends invalid messages does not disconnect the viewers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
 from tests.harness import ROOT, Daemon, Part, Reading, running, until
 from tests.lateness import patience
-from tests.server.test_service import Systemd
+from tests.server.test_daemon import Systemd
 
 STALL = 2.0
 SETTINGS = {"video.width": 320, "video.height": 240, "source.stall_timeout_seconds": STALL}
@@ -30,12 +30,12 @@ def card(cause: Cause, width: int = 320, height: int = 240) -> bytes:
 
 
 def is_picture(part: Part) -> bool:
-    """Live: the test picture, which no card looks like in its size."""
+    """Return whether the part is a live test picture, which is larger than a no-signal card of its size."""
     return part.jpeg != PACKAGED and abs(time.time() - part.timestamp) < 1 and len(part.jpeg) > 9000
 
 
 def recovers(daemon: Daemon, old_pid: int, seconds: float) -> None:
-    """Fails unless another camera process gives pictures within *seconds*."""
+    """Fail unless another camera process gives pictures within *seconds*."""
 
     def back() -> bool:
         table = daemon.state()
@@ -44,7 +44,7 @@ def recovers(daemon: Daemon, old_pid: int, seconds: float) -> None:
     until("another camera process with pictures", back, seconds)
 
 
-def test_killed_the_viewer_stays_and_pictures_are_back_within_two_seconds(tmp_path: Path) -> None:
+def test_after_a_kill_pictures_are_back_in_two_seconds_for_the_same_viewer(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SETTINGS) as daemon:
         viewer = Reading(daemon.watch())
         until("pictures", lambda: len(viewer.parts) > 5)
@@ -60,7 +60,7 @@ def test_killed_the_viewer_stays_and_pictures_are_back_within_two_seconds(tmp_pa
         assert "died (SIGKILL)" in daemon.log()
 
 
-def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stall_timeout(tmp_path: Path) -> None:
+def test_a_stopped_camera_process_is_replaced_after_the_stall_timeout(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 5.0}) as daemon:
         viewer = daemon.watch()
         viewer.parts(5)
@@ -80,7 +80,7 @@ def test_stopped_it_shows_the_card_after_two_seconds_and_pictures_after_the_stal
         viewer.close()
 
 
-def test_a_standing_picture_is_repeated_each_second_with_its_own_time(tmp_path: Path) -> None:
+def test_an_old_picture_is_repeated_each_second_with_its_own_time(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SETTINGS) as daemon:
         viewer = daemon.watch()
         last = viewer.parts(5)[-1]
@@ -114,7 +114,7 @@ def test_every_fault_of_the_camera_is_survived(tmp_path: Path, word: str) -> Non
         assert daemon.state()["viewers"] == 1
 
 
-def test_a_last_picture_without_a_size_is_followed_by_a_card_of_the_configured_one(tmp_path: Path) -> None:
+def test_a_picture_of_unknown_size_is_followed_by_a_card_of_the_set_size(tmp_path: Path) -> None:
     # long enough for a slow machine to draw the card before pictures are back
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 6.0}) as daemon:
         daemon.wait_for_state("streaming")
@@ -131,7 +131,7 @@ def test_a_last_picture_without_a_size_is_followed_by_a_card_of_the_configured_o
         sock.close()
 
 
-def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) -> None:
+def test_a_missing_camera_is_reported_everywhere_until_one_comes(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     folder.mkdir()
     (folder / "fault").write_text("missing")
@@ -157,7 +157,7 @@ def test_no_camera_is_said_everywhere_and_ends_when_one_comes(tmp_path: Path) ->
         viewer.close()
 
 
-def test_a_process_that_cannot_be_killed_is_wedged_and_served_around(tmp_path: Path) -> None:
+def test_an_unkillable_process_is_wedged_and_requests_are_still_served(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SETTINGS, unkillable=True) as daemon:
         viewer = Reading(daemon.watch())
         until("pictures", lambda: len(viewer.parts) > 5)
@@ -175,7 +175,7 @@ def test_a_process_that_cannot_be_killed_is_wedged_and_served_around(tmp_path: P
         viewer.finish()
 
 
-def test_when_wedged_for_too_long_a_reboot_is_asked_for_and_the_watchdog_is_fed_on(tmp_path: Path) -> None:
+def test_a_long_wedge_asks_for_a_reboot_and_still_feeds_the_watchdog(tmp_path: Path) -> None:
     systemd = Systemd(tmp_path / "notify")
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "3000000", "RUNTIME_DIRECTORY": str(tmp_path)}
     flag = tmp_path / "reboot-requested"

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire: an answer or an end in time, no traceback, and the next request is served."""
+"""Any bytes from a client get an answer or an end in time, no traceback, and the next request is served."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.lateness import patience
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all, with short timeouts."""
+    """One daemon with short timeouts for all tests."""
     options = {
         "video.width": 320,
         "video.height": 240,
@@ -31,7 +31,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def everything(daemon: Daemon, sent: bytes) -> bytes:
-    """All that is answered to *sent*, until the server closes."""
+    """Return everything that is answered to *sent* until the server closes."""
     with daemon.connect(sent.decode("latin-1")) as sock:
         answer = b""
         while chunk := sock.recv(65536):
@@ -39,7 +39,7 @@ def everything(daemon: Daemon, sent: bytes) -> bytes:
         return answer
 
 
-def test_what_was_asked_before_does_not_colour_the_answer_to_what_is_no_request(daemon: Daemon) -> None:
+def test_an_earlier_request_does_not_affect_the_answer_to_an_invalid_one(daemon: Daemon) -> None:
     answer = everything(daemon, b"HEAD /livez HTTP/1.1\r\n\r\nnonsense\r\n\r\n")
     first, _, second = answer.partition(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 200")
@@ -71,7 +71,7 @@ TOKENS = [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A request in which pieces are replaced by others."""
+    """Return a request in which pieces are replaced by others."""
     request = bytearray(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(request)))
@@ -81,7 +81,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def answer_in_time(daemon: Daemon, sent: bytes, ends: bool) -> bytes:
-    """What is answered until the server closes or pictures come; *ends*: whether the client says that it has ended."""
+    """Return the answer until the server closes or pictures come; *ends*: the client closes its sending side."""
     begun = time.monotonic()
     answer = b""
     with daemon.connect("") as sock:
@@ -121,6 +121,6 @@ def test_mutated_requests_are_answered_or_ended(daemon: Daemon, sent: bytes) -> 
 
 @settings(deadline=None, max_examples=5)
 @given(mutated() | st.binary(min_size=1, max_size=200))
-def test_who_says_no_more_without_an_end_is_not_waited_for(daemon: Daemon, sent: bytes) -> None:
+def test_a_client_that_falls_silent_is_not_waited_for(daemon: Daemon, sent: bytes) -> None:
     answer_in_time(daemon, sent, ends=False)
     is_unharmed(daemon)

@@ -32,7 +32,7 @@ def output(program: str) -> str:
 
 
 def loaded(module: str) -> set[str]:
-    """All that is loaded with *module*, by the full names."""
+    """Return the full names of all modules that are loaded with *module*."""
     return set(output(f"import sys; own = set(sys.modules); import {module}; print(*set(sys.modules) - own)").split())
 
 
@@ -47,7 +47,7 @@ for name in {MODULES}:
     output(one_by_one)
 
 
-def test_what_serves_loads_nothing_heavy() -> None:
+def test_modules_that_serve_load_nothing_heavy() -> None:
     one_by_one = f"""
 import importlib, sys
 for name in {[name for name in MODULES if not name.startswith(DRAWING)]}:
@@ -68,7 +68,7 @@ def test_the_configuration_loads_no_server() -> None:
     assert "http.server" not in loaded("pi_cam_daemon.config.loading")
 
 
-def test_the_parser_of_multipart_costs_next_to_nothing_to_import() -> None:
+def test_the_multipart_parser_is_cheap_to_import() -> None:
     assert not {"socket", "ssl", "email", "http"} & {
         name.partition(".")[0] for name in loaded("pi_cam_daemon.camera.multipart")
     }

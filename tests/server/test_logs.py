@@ -10,7 +10,7 @@ SETUP = "import logging; from pi_cam_daemon.system import logs; logs.setup({leve
 
 
 def logged(code: str, level: str = "debug", journal: bool = False) -> str:
-    """What a process that runs *code* writes to standard error."""
+    """Return the standard error of a process that runs *code*."""
     environment = {key: value for key, value in os.environ.items() if key != "JOURNAL_STREAM"}
     argv = [sys.executable, "-c", SETUP.format(level=level) + code]
     with tempfile.TemporaryFile() as stderr:
@@ -31,7 +31,7 @@ def test_the_journal_gets_each_line_with_its_priority() -> None:
     assert logged(code, journal=True) == "<7>debug\n<6>info\n<4>warning\n<3>error\n<3>critical\n"
 
 
-def test_elsewhere_a_line_says_when_and_how_grave() -> None:
+def test_without_the_journal_a_line_has_time_and_level() -> None:
     lines = logged("log.info('one'); log.warning('two')").splitlines()
     assert [line[24:] for line in lines] == ["INFO one", "WARNING two"]
     for line in lines:
@@ -40,16 +40,16 @@ def test_elsewhere_a_line_says_when_and_how_grave() -> None:
         assert clock.count(":") == 2
 
 
-def test_the_level_hides_what_is_below_it() -> None:
+def test_the_level_hides_lower_levels() -> None:
     assert logged("log.info('one'); log.warning('two'); log.error('three')", "warning", True) == "<4>two\n<3>three\n"
 
 
-def test_setting_up_again_replaces_the_first_time() -> None:
+def test_a_second_setup_replaces_the_first() -> None:
     assert logged("logs.setup('error'); log.warning('one'); log.error('two')", journal=True) == "<3>two\n"
 
 
 @pytest.mark.parametrize("journal", [True, False])
-def test_a_traceback_is_whole_and_every_line_of_it_has_the_priority(journal: bool) -> None:
+def test_every_line_of_a_traceback_has_the_priority(journal: bool) -> None:
     lines = logged(FAILING.format(text="boom"), journal=journal).splitlines()
     assert lines[-1].endswith("ValueError: boom")
     assert any(line.endswith("Traceback (most recent call last):") for line in lines)
@@ -60,7 +60,7 @@ def test_a_traceback_is_whole_and_every_line_of_it_has_the_priority(journal: boo
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 \n<0>forged\r\u2028\x9b31m \ud800"
 
 
-def test_no_line_feed_and_no_escape_sequence_of_a_stranger_gets_through() -> None:
+def test_line_feeds_and_escape_sequences_are_escaped() -> None:
     text = logged(f"log.info('path %s', {HOSTILE!r})", journal=True)
     assert text.count("\n") == 1
     assert text[:-1].isprintable()
@@ -68,12 +68,12 @@ def test_no_line_feed_and_no_escape_sequence_of_a_stranger_gets_through() -> Non
     assert r"\n<0>forged" in text
 
 
-def test_not_even_in_the_message_of_an_exception() -> None:
+def test_they_are_escaped_in_the_message_of_an_exception_too() -> None:
     text = logged(FAILING.format(text=HOSTILE), journal=True)
     assert all(line.isprintable() for line in text.split("\n"))
 
 
-def test_letters_of_every_language_are_let_through() -> None:
+def test_letters_of_every_language_are_kept() -> None:
     assert logged("log.info('%s', 'Wohnzimmer-Tür 門')", journal=True) == "<6>Wohnzimmer-Tür 門\n"
 
 
@@ -82,7 +82,7 @@ def test_picamera2_is_quiet_below_warnings() -> None:
     assert logged(code, journal=True) == "<4>two\n"
 
 
-def test_a_journal_that_was_inherited_but_not_written_to_is_none() -> None:
+def test_an_inherited_journal_variable_for_another_stream_is_ignored() -> None:
     code = "import logging; from pi_cam_daemon.system import logs; logs.setup('info'); logging.info('hello')"
     env = {**os.environ, "JOURNAL_STREAM": "8:12345"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=20)
@@ -105,7 +105,7 @@ stuck()
 """
 
 
-def test_sigabrt_leaves_the_stacks_of_all_threads_even_where_the_main_thread_is_stuck_in_c() -> None:
+def test_sigabrt_logs_the_stacks_of_all_threads_even_if_main_is_stuck_in_c() -> None:
     argv = [sys.executable, "-c", SETUP.format(level="info") + BLOCKED]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == -signal.SIGABRT

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the names that dashboards hold on to, counters that only grow, and nobody's address."""
+"""The metrics for Prometheus: stable names, counters that only grow, and no addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
 from tests.harness import RIG, Daemon, Reading, running, until
 from tests.lateness import patience
-from tests.server.test_service import Systemd
+from tests.server.test_daemon import Systemd
 
 # with the labels of each; process_* is prometheus_client's
 CONTRACT = {
@@ -73,11 +73,11 @@ def scrape(daemon: Daemon) -> dict[Sample, float]:
 
 
 def value(daemon: Daemon, name: str, **labels: str) -> float:
-    """The sample's value, 0 where there is none yet."""
+    """Return the sample's value, 0 if there is none yet."""
     return scrape(daemon).get((name, frozenset(labels.items())), 0.0)
 
 
-def test_the_names_and_labels_are_those_of_the_contract(daemon: Daemon) -> None:
+def test_metric_names_and_labels_are_stable(daemon: Daemon) -> None:
     scrape(daemon)  # a request is counted once it is answered
     samples = scrape(daemon)
     found = {name: {label for label, _ in labels} for name, labels in samples}
@@ -86,7 +86,7 @@ def test_the_names_and_labels_are_those_of_the_contract(daemon: Daemon) -> None:
     assert states == {state: float(state is State.STREAMING) for state in State}
 
 
-def test_promtool_finds_nothing_to_complain_about(daemon: Daemon) -> None:
+def test_promtool_finds_no_problem(daemon: Daemon) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool")
@@ -124,7 +124,7 @@ def test_viewers_requests_and_refusals_are_counted(tmp_path: Path) -> None:
         assert b"127.0.0.1" not in daemon.get("/metrics")[2]
 
 
-def test_frames_are_counted_on_when_the_camera_process_is_another(daemon: Daemon) -> None:
+def test_the_frame_counter_continues_over_camera_processes(daemon: Daemon) -> None:
     until("frames", lambda: value(daemon, "pi_cam_frames_captured_total") >= 50)
     before = value(daemon, "pi_cam_frames_captured_total")
     assert value(daemon, "pi_cam_camera_restarts_total", reason=Cause.CRASHED) == 0
@@ -137,7 +137,7 @@ def test_frames_are_counted_on_when_the_camera_process_is_another(daemon: Daemon
     assert 0 <= value(daemon, "pi_cam_frame_age_seconds") < 2
 
 
-def test_the_watchdogs_pings_and_the_last_reload_are_told(tmp_path: Path) -> None:
+def test_watchdog_pings_and_the_last_reload_are_reported(tmp_path: Path) -> None:
     systemd = Systemd(tmp_path / "notify")
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
     with running(tmp_path / "daemon", {"video.rotation": 180}, env=env) as daemon:
@@ -168,8 +168,8 @@ def test_many_first_scrapes_at_once_are_all_answered(daemon: Daemon) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
-def test_the_process_is_told_of_where_proc_shows_nothing_but_processes(tmp_path: Path) -> None:
-    """As the unit's ProcSubset=pid has it; prometheus_client's own collector then says nothing."""
+def test_process_metrics_exist_if_proc_shows_only_processes(tmp_path: Path) -> None:
+    """With the unit's ProcSubset=pid, prometheus_client's own collector gives nothing."""
     file = tmp_path / "in-the-unit.py"
     file.write_text(IN_THE_UNIT)
     with running(tmp_path / "daemon", argv=[sys.executable, str(file), str(RIG), str(tmp_path / "fault")]) as daemon:

@@ -1,4 +1,4 @@
-"""Turning pictures where libturbojpeg is missing."""
+"""Pictures are turned without libturbojpeg too."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import numpy as np
 from tests.harness import ROOT
 
 
-def test_without_the_library_it_is_decoded_and_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_libturbojpeg_a_log_line_says_what_to_install(tmp_path: Path) -> None:
     scene = np.zeros((48, 64, 3), np.uint8)
     cv2.circle(scene, (10, 10), 8, (40, 40, 200), -1)
     assert cv2.imwrite(str(tmp_path / "picture.jpg"), cv2.GaussianBlur(scene, (0, 0), 2))

@@ -1,4 +1,4 @@
-"""A host on which only the daemon runs is reached by the configured port and by nothing else."""
+"""A host that runs only the daemon has no open port but the configured one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.hosts import CAMERA, Host, hosts, open_ports, wire
 
 
 def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, object], env: Mapping[str, str]) -> None:
-    """Fails unless a daemon on *host* streams, answers everything it has an address for, and opens no other port."""
+    """Fail unless a daemon on *host* streams, answers all its addresses, and opens no other port."""
     argv = ["ip", "netns", "exec", host.name, *RUN]
     with running(folder, {**settings, "http.listen_address": ""}, env=env, argv=argv) as daemon:
 
@@ -42,7 +42,7 @@ def test_only_the_configured_port_is_open(tmp_path: Path, kind: str) -> None:
         only_its_port_is_open(tmp_path / "own", host, settings, {})
 
 
-def test_ports_are_seen_where_there_are_some() -> None:
+def test_the_port_scan_finds_open_ports() -> None:
     with hosts(1) as (host,), host.socket(socket.AF_INET) as tcp:
         assert open_ports(host) == set()
         tcp.bind(("127.0.0.1", 4711))

@@ -1,4 +1,4 @@
-"""Reloads without end beside clients: each request is judged by the old rules or by the new ones, never by a mix."""
+"""During constant reloads each request is judged by the old rules or the new ones, never by a mixture."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ BOTH = {
 
 
 class Client(threading.Thread):
-    """Asks for *path* again and again, as *address* and as *who*; counts the statuses of the *answers*.
+    """Requests *path* again and again, as *address* and as *who*; counts the statuses of the *answers*.
 
-    Between a connection and what is said on it there are *silent* seconds.
+    It waits *silent* seconds between the connection and the request.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ def reload(daemon: Daemon, settings: Mapping[str, object]) -> None:
     assert daemon.process.poll() is None, "the reload ended the daemon"
 
 
-def test_nobody_is_served_whom_neither_the_old_nor_the_new_rules_serve(tmp_path: Path, report: Report) -> None:
+def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, report: Report) -> None:
     file = tmp_path / "users"
     users.add(file, BOB[0], Role.VIEWER, BOB[1])
     certificate = certificates.make(tmp_path / "certificate")

@@ -1,4 +1,4 @@
-"""Requests good and bad against the daemon: each gets a clear answer, whole, and harms nobody."""
+"""Valid and invalid requests to the daemon: each gets a whole answer and disturbs no other client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"video.width": 320, "video.height": 240}
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all: whatever it is asked, it serves the next."""
+    """One daemon for all tests, which must serve the next request after each."""
     settings = {
         **SMALL,
         "http.allowed_hosts": ["camera.example"],
@@ -33,7 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def answer(daemon: Daemon, request: str | bytes) -> bytes:
-    """All that is answered until the server closes; a reset would be an OSError."""
+    """Return everything that is answered until the server closes; a reset raises OSError."""
     data = request if isinstance(request, bytes) else request.encode("latin-1")
     with socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:
         sock.sendall(data)
@@ -95,7 +95,7 @@ def test_each_request_gets_its_status(daemon: Daemon, request_text: str, expecte
     assert status(answer(daemon, request_text + "\r\n")) == expected
 
 
-def test_a_refusal_is_read_whole_by_a_client_that_is_still_sending(daemon: Daemon) -> None:
+def test_a_client_that_is_still_sending_reads_the_whole_refusal(daemon: Daemon) -> None:
     for _ in range(20):
         received = answer(daemon, b"POST / HTTP/1.1\r\nContent-Length: 500000\r\n\r\n" + b"x" * 500_000)
         assert status(received) == 413 and received.endswith(b"A body may have 65536 bytes at most\n")
@@ -104,26 +104,26 @@ def test_a_refusal_is_read_whole_by_a_client_that_is_still_sending(daemon: Daemo
 @pytest.mark.parametrize(
     "text", ["GET / HTTP/1.1\r\nHost: ", "GET /", "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"]
 )
-def test_who_begins_and_does_not_end_is_told_after_the_timeout(tmp_path: Path, text: str) -> None:
+def test_an_incomplete_request_is_answered_after_the_timeout(tmp_path: Path, text: str) -> None:
     with running(tmp_path / "daemon", {"http.request_timeout_seconds": 1}) as daemon:
         assert status(answer(daemon, text)) == 408
 
 
-def test_silent_connections_are_closed_after_their_time(tmp_path: Path) -> None:
+def test_silent_connections_are_closed_after_the_timeout(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.request_timeout_seconds": 1, "http.keep_alive_seconds": 1}) as daemon:
         assert answer(daemon, "") == b""
         received = answer(daemon, "GET /livez HTTP/1.1\r\n\r\n")
         assert received.startswith(b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n") and received.endswith(b"alive\n")
 
 
-def test_a_connection_bears_as_many_requests_as_are_allowed(tmp_path: Path) -> None:
+def test_a_connection_serves_as_many_requests_as_allowed(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_requests_per_connection": 3}) as daemon:
         received = answer(daemon, "GET /livez HTTP/1.1\r\n\r\n" * 5)
         assert received.count(b"HTTP/1.1 200") == 3
         assert re.findall(rb"Connection: (\S+)", received) == [b"keep-alive", b"keep-alive", b"close"]
 
 
-def test_limits_are_settings(tmp_path: Path) -> None:
+def test_limits_are_configurable(tmp_path: Path) -> None:
     settings = {
         "http.max_request_line_bytes": 256,
         "http.max_header_bytes": 1024,
@@ -140,7 +140,7 @@ def test_limits_are_settings(tmp_path: Path) -> None:
             assert b"http.max_viewers_per_address" in body
 
 
-def test_one_address_gets_so_many_connections(tmp_path: Path) -> None:
+def test_connections_of_one_address_are_limited(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SMALL, "http.max_connections_per_address": 2}) as daemon:
         idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(2)]
         refused = until("refused", lambda: (got := daemon.get("/livez"))[0] == 429 and got)
@@ -150,7 +150,7 @@ def test_one_address_gets_so_many_connections(tmp_path: Path) -> None:
         until("served again", lambda: daemon.get("/livez")[0] == 200)
 
 
-def test_options_tells_what_may_be_asked_and_who_may_read(daemon: Daemon) -> None:
+def test_options_lists_the_methods_and_the_origins_that_may_read(daemon: Daemon) -> None:
     plain = answer(daemon, "OPTIONS /state HTTP/1.1\r\n" + CLOSE + "\r\n")
     assert plain.startswith(b"HTTP/1.1 200 OK\r\n") and b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in plain
     assert b"Access-Control" not in plain
@@ -162,7 +162,7 @@ def test_options_tells_what_may_be_asked_and_who_may_read(daemon: Daemon) -> Non
 
 
 @pytest.mark.parametrize("target", ["/snapshot", "/state", "/stream", "/"])
-def test_pages_of_the_list_may_read_and_no_others(daemon: Daemon, target: str) -> None:
+def test_only_listed_origins_may_read(daemon: Daemon, target: str) -> None:
     for origin, allowed in [("http://octopi.local", True), ("http://attacker.example", False)]:
         request = f"GET {target} HTTP/1.1\r\nOrigin: {origin}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:
@@ -175,7 +175,7 @@ def test_pages_of_the_list_may_read_and_no_others(daemon: Daemon, target: str) -
         assert b"\r\nVary: Origin\r\n" in head
 
 
-def test_the_page_may_load_its_own_and_be_framed_by_those_of_the_list(daemon: Daemon) -> None:
+def test_the_page_loads_only_its_own_files_and_listed_origins_frame_it(daemon: Daemon) -> None:
     policy = daemon.get("/")[1]["content-security-policy"]
     assert "default-src 'self';" in policy and "unsafe" not in policy
     assert policy.endswith("frame-ancestors 'self' http://home.example:8123")
@@ -189,7 +189,7 @@ def test_refusals_are_logged_once_and_counted_always(tmp_path: Path) -> None:
         assert daemon.log().count("does not answer to the name often.example") == 1
 
 
-def test_a_stream_is_none_the_worse_for_what_others_send(daemon: Daemon) -> None:
+def test_a_stream_is_not_disturbed_by_bad_requests_of_others(daemon: Daemon) -> None:
     reading = Reading(daemon.watch())
     for text, _ in CASES:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:

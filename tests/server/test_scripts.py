@@ -1,4 +1,4 @@
-"""The main job: on a machine that has nothing yet, `scripts/run` sets everything up and streams."""
+"""On a machine that has nothing yet, `scripts/run` sets everything up and streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.lateness import patience
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this checkout as git would give it: no virtual environment, no caches."""
+    """Copy this checkout as a git clone would have it: without virtual environment and caches."""
     folder = tmp_path_factory.mktemp("fresh") / "pi_cam_daemon"
     listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
@@ -31,7 +31,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
-    """What `scripts/run` prints; it is started, asked for a picture, and stopped."""
+    """Start `scripts/run` and yield the lines that it prints; request a picture, then stop it."""
     # as a person at a new machine has it: nothing of the test's own Python
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What must not matter to a camera that is left alone for years: a clock that jumps, and the wear of a card."""
+"""A camera that runs for years: a clock that jumps, and no writes to the disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_clock_that_jumps_by_years_changes_nothing_but_the_timestamps(tmp_path
 
 
 def written(pid: int) -> int:
-    """Bytes that the process has sent towards a disk so far."""
+    """Return the bytes that the process has sent towards a disk so far."""
     for line in Path(f"/proc/{pid}/io").read_text().splitlines():
         if line.startswith("write_bytes: "):
             return int(line.split()[1])
@@ -94,7 +94,7 @@ def test_while_it_streams_nothing_is_written_to_disk(daemon: Daemon) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def kernel_that_counts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where the folder of the tests is in memory, or the kernel does not count, a write would not be seen either."""
+    """Skip the test where a write would not be seen: the folder is in memory, or the kernel does not count."""
     file = tmp_path_factory.mktemp("disk") / "file"
     script = f"echo written >{file}; sync {file}; grep write_bytes /proc/$$/io"
     told = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30, check=True).stdout

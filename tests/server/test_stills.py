@@ -1,4 +1,4 @@
-"""/still.jpg: a picture of full size beside the stream, which costs the camera something and so has limits."""
+"""/still.jpg: a picture of full size beside the stream. It takes the camera's time and is therefore limited."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STILL_FAULT = "still-fault"  # as tests/rig/camera.py calls the file
 
 
 class Asking(threading.Thread):
-    """Asks for a still, on a connection of its own."""
+    """Requests a still on its own connection, in a thread."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ def take(daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
 
 
 def wait_out(headers: dict[str, str], daemon: Daemon) -> tuple[int, dict[str, str], bytes]:
-    """The first answer that is no refusal for being early, which comes when it was said to."""
+    """Return the first answer that is not a refusal for coming too early; it must come at about the announced time."""
     seconds = float(headers["retry-after"])
     found: list[tuple[int, dict[str, str], bytes]] = []
 
@@ -63,7 +63,7 @@ def wait_out(headers: dict[str, str], daemon: Daemon) -> tuple[int, dict[str, st
     return found[0]
 
 
-def test_a_still_is_of_full_size_and_tells_when_it_was_taken(tmp_path: Path) -> None:
+def test_a_still_has_full_size_and_the_time_of_its_capture(tmp_path: Path) -> None:
     with running(tmp_path, {"video.rotation": 90}) as daemon:
         daemon.wait_for_state("streaming")
         status, headers, body = take(daemon)
@@ -75,7 +75,7 @@ def test_a_still_is_of_full_size_and_tells_when_it_was_taken(tmp_path: Path) -> 
         assert {TAKEN, OFFSET} <= picture.getexif().get_ifd(DETAILS).keys()
 
 
-def test_the_stream_of_those_who_watch_goes_on(tmp_path: Path) -> None:
+def test_the_stream_of_viewers_goes_on(tmp_path: Path) -> None:
     with running(tmp_path) as daemon, closing(daemon.watch()) as viewer:
         viewer.part()
         reading = Reading(viewer)
@@ -84,7 +84,7 @@ def test_the_stream_of_those_who_watch_goes_on(tmp_path: Path) -> None:
         assert {part.size for part in reading.finish()} == {(640, 480)}
 
 
-def test_there_is_one_at_a_time_and_then_a_pause(tmp_path: Path) -> None:
+def test_stills_are_taken_one_at_a_time_with_a_pause_between(tmp_path: Path) -> None:
     with running(tmp_path) as daemon:
         daemon.wait_for_state("streaming")
         fault(daemon, "slow")
@@ -102,7 +102,7 @@ def test_there_is_one_at_a_time_and_then_a_pause(tmp_path: Path) -> None:
         assert 30 < int(headers["retry-after"]) <= 60, "nine times the five seconds that it took"
 
 
-def test_a_quick_one_makes_nobody_wait_for_long(tmp_path: Path) -> None:
+def test_the_pause_after_a_quick_still_is_short(tmp_path: Path) -> None:
     with running(tmp_path) as daemon:
         daemon.wait_for_state("streaming")
         assert take(daemon)[0] == 200
@@ -111,7 +111,7 @@ def test_a_quick_one_makes_nobody_wait_for_long(tmp_path: Path) -> None:
         assert wait_out(headers, daemon)[0] == 200
 
 
-def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp_path: Path) -> None:
+def test_a_slow_still_is_no_stall_and_viewers_see_the_reason(tmp_path: Path) -> None:
     with (
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
@@ -127,7 +127,7 @@ def test_a_slow_one_is_no_stall_and_who_watches_reads_why_the_picture_stands(tmp
         assert daemon.camera_pid() == pid
 
 
-def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path: Path) -> None:
+def test_a_camera_that_hangs_on_a_still_is_reported_and_restarted(tmp_path: Path) -> None:
     with (
         running(tmp_path, {"source.stall_timeout_seconds": patience(1.0)}) as daemon,
         closing(daemon.watch()) as viewer,
@@ -146,7 +146,7 @@ def test_a_camera_that_hangs_over_it_is_told_in_time_and_started_again(tmp_path:
 @pytest.mark.parametrize(
     ("word", "said"), [("refused", b"There is no memory for a picture"), ("crash", b"The camera was lost")]
 )
-def test_what_kept_the_camera_from_it_is_told(tmp_path: Path, word: str, said: bytes) -> None:
+def test_the_cameras_reason_for_refusing_a_still_is_reported(tmp_path: Path, word: str, said: bytes) -> None:
     with running(tmp_path) as daemon, closing(daemon.watch()) as viewer:
         viewer.part()
         fault(daemon, word)
@@ -157,7 +157,7 @@ def test_what_kept_the_camera_from_it_is_told(tmp_path: Path, word: str, said: b
         viewer.part()
 
 
-def test_without_a_camera_nobody_waits(tmp_path: Path) -> None:
+def test_without_a_camera_a_still_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "fault").write_text("missing")
     with running(tmp_path) as daemon:
         daemon.wait_for_state("no-camera")
@@ -166,7 +166,7 @@ def test_without_a_camera_nobody_waits(tmp_path: Path) -> None:
         assert b"No camera is connected\n\nCheck the cable" in body
 
 
-def test_a_camera_that_sleeps_is_woken_for_it_and_sleeps_again(tmp_path: Path) -> None:
+def test_a_sleeping_camera_is_woken_for_a_still_and_sleeps_again(tmp_path: Path) -> None:
     with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0.5}) as daemon:
         daemon.wait_for_state("idle")
         status, _, body = take(daemon)
@@ -175,7 +175,7 @@ def test_a_camera_that_sleeps_is_woken_for_it_and_sleeps_again(tmp_path: Path) -
         daemon.wait_for_state("idle", 60)
 
 
-def test_to_ask_for_the_head_alone_takes_no_picture(tmp_path: Path) -> None:
+def test_a_head_request_takes_no_still(tmp_path: Path) -> None:
     with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0}) as daemon:
         daemon.wait_for_state("idle")
         with closing(daemon.connect("HEAD /still.jpg HTTP/1.0\r\n\r\n")) as sock:

@@ -1,4 +1,4 @@
-"""What the tools that read code find: nothing."""
+"""Linters and type checkers find nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor with real camera processes, small programs of the tests' own, and the real stream loop."""
+"""The supervisor with real camera processes, which are small programs of the tests, and the real stream loop."""
 
 import itertools
 import json
@@ -79,7 +79,7 @@ def alive(pid: int) -> bool:
 
 
 class Unkillable(subprocess.Popen[bytes]):
-    """A process that a driver holds: no signal reaches it."""
+    """A process that a driver holds: signals have no effect."""
 
     def send_signal(self, _number: int) -> None:
         pass
@@ -141,7 +141,7 @@ Start = Callable[..., Rig]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """start(program, **source settings): a supervisor at work."""
+    """start(program, **source settings): run a supervisor."""
     rigs = []
 
     def start(
@@ -172,13 +172,13 @@ def test_a_camera_that_gives_pictures_streams(start: Start) -> None:
     assert rig.states == [State.STREAMING]
 
 
-def test_it_is_told_its_configuration_before_anything_else(start: Start) -> None:
+def test_the_camera_gets_its_configuration_first(start: Start) -> None:
     rig = start("serve()")
     until("three messages came", lambda: len(rig.diary()) >= 3)
     assert rig.diary()[:3] == ["CONFIGURE", rig.settings.camera.to_json().decode(), "QUIET"]
 
 
-def test_failures_are_counted_and_the_waits_double_from_nothing(start: Start) -> None:
+def test_failures_are_counted_and_the_waits_double(start: Start) -> None:
     rig = start("fail('missing')")
     until("five starts", lambda: len(rig.spawned) >= 5, 15)
     moments = [moment for moment, _ in rig.spawned]
@@ -210,16 +210,14 @@ def test_a_crashed_camera_is_back_at_once(start: Start) -> None:
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "sys.exit(0)", "sock.sendall(b'nonsense' * 9); hang()"])
-def test_a_camera_that_ends_without_a_word_is_a_crash(end: str, start: Start) -> None:
+def test_a_camera_that_ends_without_a_message_has_crashed(end: str, start: Start) -> None:
     rig = start(f"hello(); frame(); {end}")
     until("no camera", lambda: State.NO_CAMERA in rig.states)
     assert rig.status.failure is not None
     assert rig.status.cause is Cause.CRASHED
 
 
-def test_a_dead_camera_is_not_taken_for_a_living_one_because_something_it_started_holds_its_socket(
-    start: Start,
-) -> None:
+def test_a_dead_camera_is_noticed_although_a_child_of_it_holds_its_socket(start: Start) -> None:
     rig = start("hello(); frame()\nif os.fork():\n  os._exit(1)\ntime.sleep(4)")
     until("the second start", lambda: rig.status.starts >= 2, 3)
     assert rig.spawned[0][1].poll() == 1
@@ -227,7 +225,7 @@ def test_a_dead_camera_is_not_taken_for_a_living_one_because_something_it_starte
 
 
 @pytest.mark.parametrize("end", ["fail('lost')", "os._exit(1)"])
-def test_a_camera_that_ends_right_after_its_greeting_ends_nothing_else(end: str, start: Start) -> None:
+def test_a_camera_that_ends_after_its_first_message_ends_nothing_else(end: str, start: Start) -> None:
     rig = start(f"hello(); {end}")
     until("the second start", lambda: rig.status.starts >= 2)
     probes = (rig.supervisor.probe, rig.streams.probe)
@@ -265,7 +263,7 @@ def test_a_camera_that_never_gives_a_picture_is_killed_and_started_again(start: 
     assert rig.spawned[0][1].poll() == -signal.SIGTERM
 
 
-def test_silence_is_noticed_when_it_has_lasted_and_not_at_the_next_look_around(start: Start) -> None:
+def test_silence_is_noticed_at_its_deadline(start: Start) -> None:
     rig = start("hello(); frame(); hang()", stall_timeout_seconds=1.3)
     rig.wait_for(State.STREAMING)
     assert rig.latest.frame is not None
@@ -273,7 +271,7 @@ def test_silence_is_noticed_when_it_has_lasted_and_not_at_the_next_look_around(s
     assert 1.3 <= rig.wait_for(State.STALLED).since - seen < patience(1.8)
 
 
-def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_it(start: Start) -> None:
+def test_an_unkillable_camera_is_wedged_and_no_second_one_is_started(start: Start) -> None:
     rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
     status = rig.wait_for(State.WEDGED, within=8)
     assert status.cause is Cause.WEDGED
@@ -292,7 +290,7 @@ def test_a_camera_that_cannot_be_killed_is_wedged_and_gets_no_second_one_beside_
     rig.wait_for(State.STREAMING)
 
 
-def test_a_camera_program_that_cannot_be_started_is_a_failure_like_others(start: Start) -> None:
+def test_a_camera_program_that_does_not_start_counts_as_a_failure(start: Start) -> None:
     rig = start("", argv=["/nonexistent/python"])
     status = rig.wait_for(State.NO_CAMERA)
     assert status.cause is Cause.CRASHED
@@ -320,7 +318,7 @@ def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> Non
     assert rig.status.failure is None
 
 
-def test_on_demand_a_camera_that_failed_is_tried_until_it_works_and_sleeps_only_then(start: Start) -> None:
+def test_on_demand_a_failed_camera_is_retried_until_it_works(start: Start) -> None:
     rig = start(
         """
 attempt = len(diary_lines())
@@ -350,7 +348,7 @@ def test_every_frame_is_asked_for_only_while_somebody_watches(start: Start) -> N
     assert rig.status.starts == 1
 
 
-def test_other_settings_for_the_camera_start_it_anew_and_all_others_do_not(start: Start) -> None:
+def test_only_changed_camera_settings_restart_the_camera(start: Start) -> None:
     rig = start("serve()")
     rig.wait_for(State.STREAMING)
     other = replace(rig.settings, source=replace(rig.settings.source, idle_seconds=7.0, stall_timeout_seconds=6.0))
@@ -367,7 +365,7 @@ def test_other_settings_for_the_camera_start_it_anew_and_all_others_do_not(start
     assert all(status.failure is None for status in rig.history)
 
 
-def test_other_settings_are_tried_at_once_whatever_the_back_off(start: Start) -> None:
+def test_new_camera_settings_are_tried_at_once_despite_the_back_off(start: Start) -> None:
     rig = start("fail('settings')")
     until("the second start", lambda: rig.status.starts == 2)
     until("the camera ended", lambda: rig.status.pid is None)  # now it waits for a second
@@ -376,7 +374,7 @@ def test_other_settings_are_tried_at_once_whatever_the_back_off(start: Start) ->
     until("the third start", lambda: rig.status.starts == 3, 0.5)
 
 
-def test_a_file_change_back_to_the_same_settings_does_not_leave_a_restart_undone(start: Start) -> None:
+def test_a_second_reload_without_changes_does_not_undo_a_restart(start: Start) -> None:
     rig = start("serve()")
     rig.wait_for(State.STREAMING)
     other = replace(rig.settings.camera, video=replace(rig.settings.video, hflip=True))
@@ -417,7 +415,7 @@ def test_auto_waits_for_the_camera_that_it_found(start: Start) -> None:
     until("the camera that was found is asked for", lambda: asked_for()[-1] == "test")
 
 
-def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
+def test_every_step_of_a_restart_answers_the_probe(start: Start) -> None:
     rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
     probe, slowest = rig.supervisor.probe, 0.0
     while rig.status.state is not State.WEDGED:
@@ -432,7 +430,7 @@ def test_every_step_of_the_ladder_answers_the_probe(start: Start) -> None:
     assert slowest < 1, "a third of any reasonable WatchdogSec"
 
 
-def test_a_reboot_is_needed_after_the_set_time_without_a_picture_and_no_more_with_one(start: Start) -> None:
+def test_a_reboot_is_needed_after_the_set_time_without_a_picture(start: Start) -> None:
     rig = start("hello(); frame(); hang()", popen=Unkillable, stall_timeout_seconds=0.3)
     rig.wait_for(State.STREAMING)
     rig.wait_for(State.WEDGED)

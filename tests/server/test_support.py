@@ -1,4 +1,4 @@
-"""The support bundle of a running daemon, with what its sender would regret planted everywhere."""
+"""The support bundle of a running daemon, with secrets planted everywhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = {
 
 
 def command(folder: Path, name: str, script: str) -> None:
-    """A program of the machine, in place of the real one."""
+    """Put a program into the folder that precedes the machine's programs on the PATH."""
     file = folder / "bin" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -35,7 +35,7 @@ def command(folder: Path, name: str, script: str) -> None:
 def support_bundle(
     folder: Path, *options: str, env: Mapping[str, str] | None = None
 ) -> tuple[subprocess.CompletedProcess[bytes], dict[str, str]]:
-    """What the command did, and the parts of its archive."""
+    """Run the command; return its result and the parts of its archive."""
     argv = [sys.executable, "-m", "pi_cam_daemon", "support-bundle", "-", *options]
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **(env or {})}
@@ -49,7 +49,7 @@ def support_bundle(
     return done, parts
 
 
-def test_everything_is_in_it_and_nothing_that_its_sender_would_regret(tmp_path: Path) -> None:
+def test_the_bundle_has_everything_but_secrets(tmp_path: Path) -> None:
     planted = "; ".join(PLANTED[:3]) + f"; password = {PLANTED[3]}"
     command(tmp_path, "journalctl", f"echo 'viewer {PLANTED[0]} left'; echo '{planted}'; echo \"$@\"")
     command(tmp_path, "dmesg", f"echo 'hwmon hwmon1: Undervoltage detected!'; echo 'usb 1-1: {PLANTED[4]}'; echo lo")
@@ -80,7 +80,7 @@ def test_everything_is_in_it_and_nothing_that_its_sender_would_regret(tmp_path: 
         assert f"{name}: " in parts["versions.txt"]
 
 
-def test_what_cannot_be_had_says_why_and_hinders_nothing(tmp_path: Path) -> None:
+def test_a_missing_part_says_why_and_the_others_are_there(tmp_path: Path) -> None:
     command(tmp_path, "journalctl", "exec sleep 60")
     command(tmp_path, "dmesg", "echo 'dmesg: read kernel buffer failed: Operation not permitted'; exit 1")
     bad = tmp_path / "bad.toml"
@@ -97,14 +97,14 @@ def test_what_cannot_be_had_says_why_and_hinders_nothing(tmp_path: Path) -> None
     assert "vcgencmd get_throttled: not available: " in parts["power.txt"]
 
 
-def test_without_a_daemon_the_state_is_what_is_missing(tmp_path: Path) -> None:
+def test_without_a_daemon_only_the_state_is_missing(tmp_path: Path) -> None:
     command(tmp_path, "journalctl", "true")
     _, parts = support_bundle(tmp_path, "--set", "http.port=1")
     assert parts["state.json"].startswith("not available: ") and "refused" in parts["state.json"]
 
 
 @pytest.mark.parametrize("options", [[], ["named.tar.gz"]])
-def test_the_archive_is_a_file_that_the_sender_is_asked_to_look_through(tmp_path: Path, options: list[str]) -> None:
+def test_the_sender_is_asked_to_check_the_archive(tmp_path: Path, options: list[str]) -> None:
     name = options[0] if options else "pi-cam-daemon-support.tar.gz"
     argv = [sys.executable, "-m", "pi_cam_daemon", "support-bundle", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

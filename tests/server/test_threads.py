@@ -1,4 +1,4 @@
-"""A bug in a thread: it ends the daemon only where nothing would go on without that thread."""
+"""A bug in a thread ends the daemon only if nothing would work without that thread."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_bug_in_a_request_ends_that_connection_and_is_counted(tmp_path: Path) 
         assert daemon.stop() == os.EX_OK
 
 
-def test_a_bug_in_drawing_a_card_leaves_the_packaged_one_and_is_counted(tmp_path: Path) -> None:
+def test_a_bug_in_drawing_a_card_is_counted_and_the_packaged_one_stays(tmp_path: Path) -> None:
     with buggy(tmp_path, "card", "missing") as daemon:
         viewer = daemon.watch()
         until("counted", lambda: errors(daemon) == counted(card=1.0))

@@ -1,4 +1,4 @@
-"""TLS on the whole daemon: what is spoken and what is not, and that viewers do not feel handshakes beside them."""
+"""TLS on the whole daemon: accepted protocols, and handshakes that do not disturb viewers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def s_client(daemon: Daemon, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_everything_is_served_to_who_trusts_the_ca(daemon: Daemon, certificate: Certificate) -> None:
+def test_every_path_is_served_to_clients_that_trust_the_ca(daemon: Daemon, certificate: Certificate) -> None:
     for path in ("/", "/app.js", "/state", "/snapshot", "/controls", "/metrics", "/livez"):
         status, body = get(daemon, certificate, path)
         assert status == 200 and body, path
@@ -81,7 +81,7 @@ def test_everything_is_served_to_who_trusts_the_ca(daemon: Daemon, certificate: 
         ssl.create_default_context().wrap_socket(CAMERA.connect("127.0.0.1", daemon.port), server_hostname="127.0.0.1")
 
 
-def test_a_connection_is_ended_as_tls_has_it(daemon: Daemon, certificate: Certificate) -> None:
+def test_a_connection_ends_with_close_notify(daemon: Daemon, certificate: Certificate) -> None:
     with connect(daemon, certificate) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = b""
@@ -91,7 +91,7 @@ def test_a_connection_is_ended_as_tls_has_it(daemon: Daemon, certificate: Certif
         sock.unwrap()
 
 
-def test_the_address_is_told_with_its_scheme(tmp_path: Path, certificate: Certificate) -> None:
+def test_the_logged_address_has_its_scheme(tmp_path: Path, certificate: Certificate) -> None:
     settings = [
         f"{key}={value}" if isinstance(value, int) else f'{key}="{value}"'
         for key, value in certificate.settings().items()
@@ -144,7 +144,7 @@ def test_tls_on_a_plain_port_ends_cleanly(tmp_path: Path) -> None:
         assert daemon.get("/livez")[0] == 200
 
 
-def test_elsewhere_plain_http_is_told_so_and_strangers_get_an_alert(tmp_path: Path, certificate: Certificate) -> None:
+def test_plain_http_gets_a_message_and_other_protocols_an_alert(tmp_path: Path, certificate: Certificate) -> None:
     with hosts(1, beside_us=True) as (near,):
         wire(
             CAMERA,
@@ -185,9 +185,7 @@ def another_key(algorithm: str, *options: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
 
 
-def test_a_renewed_certificate_is_taken_under_the_viewers_and_a_wrong_one_is_not(
-    daemon: Daemon, certificate: Certificate
-) -> None:
+def test_a_reload_takes_a_renewed_certificate_but_not_a_wrong_one(daemon: Daemon, certificate: Certificate) -> None:
     def serial() -> str:
         with connect(daemon, certificate) as sock:
             found = sock.getpeercert()
@@ -220,9 +218,7 @@ def test_a_renewed_certificate_is_taken_under_the_viewers_and_a_wrong_one_is_not
     viewer.finish()
 
 
-def test_no_more_streams_are_encrypted_than_allowed_and_plain_ones_do_not_count(
-    tmp_path: Path, certificate: Certificate
-) -> None:
+def test_encrypted_streams_are_limited_and_plain_ones_do_not_count(tmp_path: Path, certificate: Certificate) -> None:
     with running(tmp_path / "daemon", certificate.settings(max_tls_viewers=2)) as daemon:
         daemon.wait_for_state("streaming")
         plain = [daemon.watch() for _ in range(3)]
@@ -253,7 +249,9 @@ def test_a_slow_viewer_gets_whole_pictures_and_new_ones(tmp_path: Path, certific
         assert len(quick.finish()) > 20
 
 
-def test_two_hundred_stalled_handshakes_are_not_felt(tmp_path: Path, certificate: Certificate, report: Report) -> None:
+def test_two_hundred_stalled_handshakes_disturb_no_viewer(
+    tmp_path: Path, certificate: Certificate, report: Report
+) -> None:
     with running(tmp_path / "daemon", certificate.settings(max_tls_viewers=100, max_connections=300)) as daemon:
         daemon.wait_for_state("streaming")
         hello = bytes.fromhex("16030100c8010000c40303") + bytes(30)
@@ -295,7 +293,7 @@ def test_a_handshake_that_stalls_is_given_up_in_time(tmp_path: Path, certificate
             assert time.monotonic() - begun < patience(3)
 
 
-def test_a_configuration_that_cannot_encrypt_is_told_in_words(tmp_path: Path, certificate: Certificate) -> None:
+def test_a_wrong_tls_configuration_is_explained(tmp_path: Path, certificate: Certificate) -> None:
     from pi_cam_daemon.config import loading
     from pi_cam_daemon.server import credentials
 
@@ -318,13 +316,13 @@ def test_a_configuration_that_cannot_encrypt_is_told_in_words(tmp_path: Path, ce
     assert "is protected by a password; accepted: a key without one" in problem(tls_certificate=pem, tls_key=protected)
 
 
-def test_a_key_that_everybody_can_read_is_warned_of(tmp_path: Path, certificate: Certificate) -> None:
+def test_a_key_that_everybody_can_read_is_a_warning(tmp_path: Path, certificate: Certificate) -> None:
     certificate.key.chmod(0o644)
     with running(tmp_path / "daemon", certificate.settings()) as daemon:
         assert "camera.key can be read by everybody on this machine" in daemon.log()
 
 
-def test_without_a_certificate_nothing_of_it_is_loaded() -> None:
+def test_without_a_certificate_no_tls_module_is_loaded() -> None:
     # ssl itself comes with http.server
     code = "import sys, pi_cam_daemon.daemon; print(sorted({'pi_cam_daemon.server.tls'} & set(sys.modules)))"
     done = subprocess.run(

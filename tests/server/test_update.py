@@ -1,4 +1,4 @@
-"""Whose updates are taken: real keys of ssh-keygen, and an installer that notes what it was given."""
+"""Updates are checked with real keys of ssh-keygen and given to an installer that records its arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pi_cam_daemon.commands.update import UpdateError
 
 
 class Publisher:
-    """Somebody with a key, who signs artefacts."""
+    """A publisher with a key, who signs artefacts."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.key = folder / name
@@ -31,7 +31,7 @@ class Publisher:
 
 
 class Camera:
-    """What `update` finds on a camera that trusts *publisher*."""
+    """The files that `update` finds on a camera that trusts *publisher*."""
 
     def __init__(self, folder: Path, publisher: Publisher) -> None:
         self.artefact = folder / "release.tar.zst"
@@ -62,14 +62,14 @@ def camera(tmp_path: Path, publisher: Publisher) -> Camera:
     return Camera(tmp_path, publisher)
 
 
-def test_what_a_trusted_publisher_signed_is_installed(camera: Camera, publisher: Publisher) -> None:
+def test_an_update_by_a_trusted_publisher_is_installed(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact)
     camera.update()
     assert camera.installed.read_bytes() == b"a release"
     assert not camera.waiting.exists()
 
 
-def test_what_is_older_than_what_serves_has_to_be_asked_for(camera: Camera, publisher: Publisher) -> None:
+def test_an_older_version_is_installed_only_with_an_option(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact)
     camera.update()
     assert camera.options.read_text() == "--no-apt --no-downgrade --from\n"
@@ -77,16 +77,14 @@ def test_what_is_older_than_what_serves_has_to_be_asked_for(camera: Camera, publ
     assert camera.options.read_text() == "--no-apt --from\n"
 
 
-def test_a_first_boot_that_still_waits_installs_the_update_and_nothing_older(
-    camera: Camera, publisher: Publisher
-) -> None:
+def test_an_unfinished_first_boot_installs_the_update_and_nothing_older(camera: Camera, publisher: Publisher) -> None:
     camera.waiting.write_bytes(b"the release of the image")
     publisher.sign(camera.artefact)
     camera.update()
     assert camera.waiting.read_bytes() == b"a release"
 
 
-def test_a_signature_that_takes_for_ever_to_check_is_told(camera: Camera, publisher: Publisher, tmp_path: Path) -> None:
+def test_a_check_of_the_signature_that_hangs_is_reported(camera: Camera, publisher: Publisher, tmp_path: Path) -> None:
     publisher.sign(camera.artefact)
     signature = camera.artefact.with_name(f"{camera.artefact.name}.sig")
     endless = tmp_path / "endless"
@@ -105,7 +103,7 @@ def test_an_address_is_fetched_with_its_signature(camera: Camera, publisher: Pub
     assert camera.installed.exists()
 
 
-def test_what_was_changed_after_it_was_signed_is_refused(camera: Camera, publisher: Publisher) -> None:
+def test_a_changed_artefact_is_refused(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact)
     camera.artefact.write_bytes(b"another release")
     with pytest.raises(UpdateError, match="nothing was changed"):
@@ -113,21 +111,21 @@ def test_what_was_changed_after_it_was_signed_is_refused(camera: Camera, publish
     assert not camera.installed.exists()
 
 
-def test_what_a_stranger_signed_is_refused(camera: Camera, tmp_path: Path) -> None:
+def test_an_update_by_an_unknown_publisher_is_refused(camera: Camera, tmp_path: Path) -> None:
     Publisher(tmp_path, "stranger").sign(camera.artefact)
     with pytest.raises(UpdateError, match="not signed by any key in"):
         camera.update()
     assert not camera.installed.exists()
 
 
-def test_what_was_signed_for_another_purpose_is_refused(camera: Camera, publisher: Publisher) -> None:
+def test_a_signature_for_another_purpose_is_refused(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact, namespace="file")
     with pytest.raises(UpdateError, match="nothing was changed"):
         camera.update()
     assert not camera.installed.exists()
 
 
-def test_what_nobody_signed_is_refused(camera: Camera) -> None:
+def test_an_unsigned_update_is_refused(camera: Camera) -> None:
     with pytest.raises(UpdateError, match=r"release\.tar\.zst\.sig: No such file"):
         camera.update()
     assert not camera.installed.exists()
@@ -139,7 +137,7 @@ def test_a_camera_that_trusts_nobody_says_so(camera: Camera) -> None:
         camera.update()
 
 
-def test_an_installation_that_fails_is_told(camera: Camera, publisher: Publisher) -> None:
+def test_a_failed_installation_is_reported(camera: Camera, publisher: Publisher) -> None:
     camera.installer.write_text("#!/bin/sh\nexit 1\n")
     publisher.sign(camera.artefact)
     with pytest.raises(UpdateError, match="was not installed"):

@@ -1,4 +1,4 @@
-"""Names and passwords on the whole daemon: who gets what, who has to wait, and that nobody else notices."""
+"""Names and passwords on the whole daemon: rights, lock-outs, and viewers that do not notice them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ask(
     body: bytes = b"",
     source: str = "",
 ) -> tuple[int, str, bytes]:
-    """Status, head and the first of the body of *path*, for *who*, asked from *source*."""
+    """Return status, head and the first of the body of *path*, requested by *who* from *source*."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}", *([login(*who)] if who else []), "", ""]
     with (
@@ -91,7 +91,7 @@ def reload(daemon: Daemon, said: str = "configuration reloaded") -> None:
     until(said, lambda: daemon.log().count(said) > before)
 
 
-def test_everything_needs_a_user_but_the_pulse_and_every_change_an_admin(daemon: Daemon) -> None:
+def test_all_but_health_needs_a_user_and_every_change_an_admin(daemon: Daemon) -> None:
     health = {"/healthz": 200, "/state": 200}  # asked on the machine itself
     for path in _ROUTES:
         stranger = 200 if path == "/livez" else health.get(path, 401)
@@ -111,7 +111,7 @@ def test_everything_needs_a_user_but_the_pulse_and_every_change_an_admin(daemon:
         assert ask(daemon, path, VIEWER)[0] == 200
 
 
-def test_the_refusal_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
+def test_the_401_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
     status, head, body = ask(daemon, "/snapshot")
     assert status == 401
     assert '\r\nWWW-Authenticate: Basic realm="pi-cam-daemon", charset="UTF-8"\r\n' in head
@@ -124,7 +124,7 @@ def test_the_refusal_tells_programs_and_people_what_to_do(daemon: Daemon) -> Non
     assert "이름과 비밀번호가 필요합니다".encode() in page
 
 
-def test_who_has_not_logged_in_yet_does_so_on_the_same_connection(daemon: Daemon) -> None:
+def test_a_client_logs_in_on_the_same_connection(daemon: Daemon) -> None:
     with daemon.connect("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") as sock:
         sock.recv(65536)
     with daemon.connect("/app.js") as sock:
@@ -137,7 +137,7 @@ def test_who_has_not_logged_in_yet_does_so_on_the_same_connection(daemon: Daemon
     "token",
     ["", "!!!!", "Ym9i", "/w==", base64.b64encode(b"b\xff:\xfe").decode(), "A" * 16000, "\xff\xff", "Ym9iOg=\x80"],
 )
-def test_what_cannot_be_decoded_is_refused_as_if_it_were_not_there(daemon: Daemon, token: str) -> None:
+def test_undecodable_credentials_count_as_missing(daemon: Daemon, token: str) -> None:
     lines = f"GET /snapshot HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\n\r\n"
     with daemon.connect(lines) as sock:
         assert sock.recv(65536).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
@@ -145,7 +145,7 @@ def test_what_cannot_be_decoded_is_refused_as_if_it_were_not_there(daemon: Daemo
     assert "Traceback" not in daemon.log()
 
 
-def test_a_poller_of_snapshots_pays_for_its_password_once(daemon: Daemon, report: Report) -> None:
+def test_the_password_of_a_polling_client_is_derived_once(daemon: Daemon, report: Report) -> None:
     begun = time.monotonic()
     assert ask(daemon, "/snapshot", VIEWER)[0] == 200
     first = time.monotonic() - begun
@@ -157,9 +157,7 @@ def test_a_poller_of_snapshots_pays_for_its_password_once(daemon: Daemon, report
     assert later < first / 2
 
 
-def test_a_reload_ends_the_streams_of_who_is_gone_or_has_another_password_and_of_nobody_else(
-    daemon: Daemon, file: Path
-) -> None:
+def test_a_reload_ends_only_the_streams_of_removed_and_changed_users(daemon: Daemon, file: Path) -> None:
     users.add(file, "carol", Role.VIEWER, "carol's password")
     reload(daemon)
     stays, goes, changes = watch(daemon, ADMIN), watch(daemon, VIEWER), watch(daemon, ("carol", "carol's password"))
@@ -180,7 +178,7 @@ def test_a_reload_ends_the_streams_of_who_is_gone_or_has_another_password_and_of
     assert ask(daemon, "/controls", ADMIN, "POST", b"{}")[0] == 403
 
 
-def test_users_that_a_reload_brings_end_the_streams_of_those_without_a_name(tmp_path: Path, file: Path) -> None:
+def test_a_reload_that_adds_users_ends_anonymous_streams(tmp_path: Path, file: Path) -> None:
     with running(tmp_path / "daemon", {**settings(file), "http.users_file": ""}) as daemon:
         daemon.wait_for_state("streaming")
         viewer = daemon.watch()
@@ -208,7 +206,7 @@ def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon, file: Pa
     assert "secret of hers" not in daemon.log()
 
 
-def test_it_does_not_start_without_the_file(tmp_path: Path) -> None:
+def test_the_daemon_does_not_start_without_the_users_file(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--set", f'http.users_file="{tmp_path}/none"']
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 78
@@ -216,9 +214,7 @@ def test_it_does_not_start_without_the_file(tmp_path: Path) -> None:
     assert problem in done.stderr
 
 
-def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_nowhere(
-    tmp_path: Path, file: Path, report: Report
-) -> None:
+def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, file: Path, report: Report) -> None:
     with running(tmp_path / "daemon", settings(file, max_connections_per_address=1000)) as daemon:
         daemon.wait_for_state("streaming")
         watching = [Reading(watch(daemon, VIEWER)) for _ in range(10)]
@@ -262,7 +258,7 @@ def test_a_thousand_wrong_passwords_from_fifty_addresses_disturb_nobody_and_get_
         assert log.count("refused 127.0.4.1: The name or the password is wrong") <= 1 + (ended - begun) // 60
 
 
-def test_who_has_to_wait_is_told_for_how_long(daemon: Daemon) -> None:
+def test_a_locked_out_client_is_told_how_long_to_wait(daemon: Daemon) -> None:
     for number in range(5):
         assert ask(daemon, "/snapshot", ("bob", f"guess {number}"), source="127.0.4.9")[0] == 401
     status, head, _ = ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")
@@ -270,7 +266,7 @@ def test_who_has_to_wait_is_told_for_how_long(daemon: Daemon) -> None:
     until("let in", lambda: ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200)
 
 
-def test_networks_come_first(tmp_path: Path, file: Path) -> None:
+def test_the_network_is_checked_before_the_password(tmp_path: Path, file: Path) -> None:
     with running(tmp_path / "daemon", settings(file, trusted_proxies=["127.0.0.1"])) as daemon:
         for who in (None, VIEWER, WRONG):
             fields = f"X-Forwarded-For: 203.0.113.9\r\n{login(*who)}" if who else "X-Forwarded-For: 203.0.113.9"
@@ -278,7 +274,7 @@ def test_networks_come_first(tmp_path: Path, file: Path) -> None:
                 assert sock.recv(65536).startswith(b"HTTP/1.1 403 ")
 
 
-def test_behind_a_proxy_health_is_no_longer_that_of_this_machine(tmp_path: Path, file: Path) -> None:
+def test_behind_a_local_proxy_the_state_needs_a_user(tmp_path: Path, file: Path) -> None:
     with running(tmp_path / "daemon", settings(file, trusted_proxies=["127.0.0.1"])) as daemon:
         for client in ("192.168.1.9", "::1"):
             fields = f"X-Forwarded-For: {client}"
@@ -286,7 +282,7 @@ def test_behind_a_proxy_health_is_no_longer_that_of_this_machine(tmp_path: Path,
                 assert sock.recv(65536).startswith(b"HTTP/1.1 401 ")
 
 
-def test_scripts_of_another_site_that_may_can_log_in(tmp_path: Path, file: Path) -> None:
+def test_scripts_of_a_listed_origin_can_log_in(tmp_path: Path, file: Path) -> None:
     with running(tmp_path / "daemon", settings(file, cors_origins=["http://mainsail.local"])) as daemon:
         lines = "OPTIONS /state HTTP/1.1\r\nHost: localhost\r\nOrigin: http://mainsail.local\r\n"
         with daemon.connect(f"{lines}Access-Control-Request-Headers: authorization\r\n\r\n") as sock:
@@ -295,7 +291,7 @@ def test_scripts_of_another_site_that_may_can_log_in(tmp_path: Path, file: Path)
         assert "\r\nAccess-Control-Allow-Headers: Authorization, Content-Type\r\n" in answer
 
 
-def test_no_secret_gets_out(daemon: Daemon, file: Path) -> None:
+def test_no_secret_appears_anywhere(daemon: Daemon, file: Path) -> None:
     watching = watch(daemon, VIEWER)
     for who in (ADMIN, VIEWER, WRONG, ("my secret name", "my secret password")):
         for path in ("/", "/state", "/controls", "/snapshot"):
@@ -331,7 +327,7 @@ def test_no_secret_gets_out(daemon: Daemon, file: Path) -> None:
     watching.part()
 
 
-def test_without_users_nothing_of_it_is_loaded() -> None:
+def test_without_users_no_login_module_is_loaded() -> None:
     code = (
         "import sys, pi_cam_daemon.daemon; "
         "users = {'pi_cam_daemon.config.users', 'pi_cam_daemon.server.logins', 'hmac', 'getpass'}; "

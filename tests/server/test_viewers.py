@@ -1,4 +1,4 @@
-"""Many viewers, slow ones, stalled ones and such that vanish."""
+"""Many viewers: slow ones, stalled ones, and ones that vanish."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_slow_viewer_sees_fewer_pictures_but_no_old_ones(tmp_path: Path) -> No
         viewer.close()
 
 
-def test_a_viewer_that_takes_nothing_is_dropped_and_no_other(tmp_path: Path) -> None:
+def test_only_the_stalled_viewer_is_dropped(tmp_path: Path) -> None:
     settings = {"http.viewer_timeout_seconds": 1, "video.width": 1280, "video.height": 720, "video.quality": 95}
     with running(tmp_path / "daemon", settings) as daemon:
         daemon.wait_for_state("streaming")
@@ -94,14 +94,14 @@ def test_viewers_that_vanish_leave_nothing_behind(daemon: Daemon) -> None:
     steady.viewer.close()
 
 
-def test_a_viewer_that_closed_its_sending_side_is_served_on(daemon: Daemon) -> None:
+def test_a_half_closed_viewer_is_still_served(daemon: Daemon) -> None:
     viewer = daemon.watch()
     viewer.sock.shutdown(socket.SHUT_WR)
     viewer.parts(10)
     viewer.close()
 
 
-def test_one_viewer_too_many_is_told_so(tmp_path: Path) -> None:
+def test_a_viewer_over_the_limit_is_refused(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_viewers": 2}) as daemon:
         daemon.wait_for_state("streaming")
         viewers = [daemon.watch() for _ in range(2)]
@@ -117,7 +117,7 @@ def test_one_viewer_too_many_is_told_so(tmp_path: Path) -> None:
             viewer.close()
 
 
-def test_refusals_by_the_hundred_are_survived(tmp_path: Path) -> None:
+def test_hundreds_of_refusals_are_survived(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_connections": 1}) as daemon:
         idle = socket.create_connection(("127.0.0.1", daemon.port))
         until("refused", lambda: daemon.get("/livez")[0] == 503)
@@ -131,7 +131,7 @@ def test_refusals_by_the_hundred_are_survived(tmp_path: Path) -> None:
         assert daemon.process.poll() is None
 
 
-def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
+def test_a_connection_over_the_limit_is_refused(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_connections": 3}) as daemon:
         idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(3)]
         until("refused", lambda: daemon.get("/livez")[0] == 503)

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what one Debian shows for all of them; with --soak nothing is left out."""
+    """Leave out tests that would show the same on another Debian; with --soak keep all."""
     if not config.getoption("--soak"):
         items[:] = [item for item in items if not repeats(item)]
 
@@ -50,7 +50,7 @@ def lab() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def artefact() -> Path:
-    """What is installed; scripts/test has built it where there is a network."""
+    """The artefact to install; scripts/test has built it where there is a network."""
     return Path(hosts.sh(ROOT / "tests/systemd/rig/artefact").strip())
 
 
@@ -58,7 +58,7 @@ def artefact() -> Path:
 def host(
     request: pytest.FixtureRequest, lab: Path, artefact: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
-    """A running Debian with the daemon installed and stopped; shared by the tests, `camera` makes it clean for each."""
+    """A running Debian with the daemon installed and stopped, shared by the tests; `camera` cleans it for each."""
     suite: str = request.param
     host = Host(suite, 1 + hosts.SUITES.index(suite), tmp_path_factory.mktemp(suite), lab)
     try:
@@ -80,7 +80,7 @@ def deliver(host: Host, artefact: Path) -> None:
 
 
 class Camera:
-    """The installed service as a viewer and as the owner see it."""
+    """The installed service as viewers and its owner see it."""
 
     def __init__(self, host: Host, unit: str = UNIT, port: int = 8000) -> None:
         self.host = host
@@ -105,22 +105,22 @@ class Camera:
         return self.host.show(self.unit, name)
 
     def main_pid(self) -> int:
-        """The server's process id as the tests see it."""
+        """Return the server's process id as the tests see it."""
         return self.host.pids(self.unit)[int(self.show("MainPID"))]
 
     def camera_pid(self) -> int:
-        """That of the camera process."""
+        """Return the camera's process id as the tests see it."""
         pid = self.state()["camera_process"]["pid"]
         return self.host.pids(self.unit)[pid]
 
     def journal(self, since: str = "") -> str:
-        """What the service and systemd said of it, from the cursor *since* on."""
+        """Return the log of the service, and systemd's about it, from the cursor *since* on."""
         after = [f"--after-cursor={since}"] if since else []
         self.host.run("journalctl", "--sync")
         return self.host.run("journalctl", "-q", "-u", self.unit, "-o", "cat", "--no-pager", *after)
 
     def now(self) -> str:
-        """The journal's end, for `journal`."""
+        """Return the journal's end, for `journal`."""
         self.host.run("journalctl", "--sync")
         return self.host.run("journalctl", "-q", "-n", "0", "--show-cursor").removeprefix("-- cursor: ")
 
@@ -135,7 +135,7 @@ class Camera:
         return table
 
     def gives_pictures(self) -> bool:
-        """Whether a snapshot is served now; a stopped server takes connections and says nothing."""
+        """Return whether a snapshot is served now; a stopped server accepts connections and sends nothing."""
         try:
             return self.get("/snapshot", timeout=1.0)[0] == 200
         except OSError:

@@ -1,7 +1,7 @@
 """Debian hosts that run real systemd as PID 1: systemd-nspawn on an overlay of a cached root.
 
-They live in the lab: a mount, network and pid namespace that scripts/test makes around pytest, and that takes
-everything with it when pytest ends, however that happens.
+They live in the lab: a mount, network and pid namespace that scripts/test makes around pytest. When pytest ends, for
+any reason, the namespaces end and take everything with them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BOOT_SECONDS = 60.0
 
 
 def sh(*argv: str | Path, timeout: float = 60.0) -> str:
-    """The output of a command that has to succeed."""
+    """Return the output of a command that has to succeed."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=patience(timeout), check=False)
     assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -36,7 +36,7 @@ def sh(*argv: str | Path, timeout: float = 60.0) -> str:
 
 @contextlib.contextmanager
 def lab() -> Iterator[Path]:
-    """A /run of its own and a unified cgroup hierarchy; gives the cgroup that the hosts' own are in."""
+    """Set up a private /run and a unified cgroup hierarchy; yield the cgroup of the hosts."""
     sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     sh("ip", "link", "set", "lo", "up")
     # where the machine has the old hierarchies, this covers them
@@ -61,7 +61,7 @@ def _remove_cgroups(group: Path) -> None:
 
 
 class Host:
-    """One machine; its disk outlives a power cut. *address* is how the lab reaches it."""
+    """One machine; its disk outlives a power cut. *address* is its address in the lab."""
 
     def __init__(self, suite: str, number: int, folder: Path, group: Path) -> None:
         self.suite = suite
@@ -80,7 +80,7 @@ class Host:
         (self.disk / "etc/hostname").write_text(f"{self._name}\n")
 
     def boot(self, connected: bool = True) -> float:
-        """Power on, and wait until systemd says that it is done; the seconds that took."""
+        """Power on and wait until systemd reports that it is done; return the seconds that took."""
         begun = time.monotonic()
         self._lay_cable()
         if connected:
@@ -123,12 +123,12 @@ class Host:
         sh("ip", "-n", self._name, "link", "set", "lo", "up")
 
     def connect(self) -> None:
-        """Plug in the cable to the lab, and be given an address: nothing in the host has to set it."""
+        """Connect the host to the lab and set its address from outside; the host needs no network setup."""
         sh("ip", "-n", self._name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         sh("ip", "-n", self._name, "link", "set", "eth0", "up")
 
     def cut_power(self) -> None:
-        """The host is off at once; its disk keeps what was written."""
+        """Power the host off at once; its disk keeps the written data."""
         assert self._nspawn
         os.kill(self._leader, signal.SIGKILL)
         self._nspawn.wait(patience(60))
@@ -148,26 +148,26 @@ class Host:
         sh("umount", self.disk)
 
     def inside(self, *argv: str) -> list[str]:
-        """The command that runs *argv* as root in the host."""
+        """Return the command that runs *argv* as root in the host."""
         return ["nsenter", "-t", str(self._leader), "-a", "--", *argv]
 
     def try_run(
         self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """A command as root in the host, whatever becomes of it."""
+        """Run a command as root in the host; it may fail."""
         inside = self.inside(*argv)
         return subprocess.run(
             inside, capture_output=True, text=True, timeout=patience(timeout), check=False, pass_fds=pass_fds
         )
 
     def run(self, *argv: str, timeout: float = 60.0, pass_fds: Collection[int] = ()) -> str:
-        """The output of a command as root in the host, which has to succeed."""
+        """Return the output of a command as root in the host, which has to succeed."""
         done = self.try_run(*argv, timeout=timeout, pass_fds=pass_fds)
         assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """Return one property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit)
 
     def write(self, path: str, text: str) -> None:
@@ -183,7 +183,7 @@ class Host:
             file.unlink(missing_ok=True)
 
     def pids(self, unit: str) -> dict[int, int]:
-        """The processes of a unit: their numbers in the host, and the lab's for the same."""
+        """Return the processes of a unit: their numbers in the host, mapped to the lab's numbers."""
         (procs,) = self._group.rglob(f"{unit}/cgroup.procs")
         return {_innermost(int(line)): int(line) for line in procs.read_text().split()}
 

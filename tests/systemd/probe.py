@@ -1,4 +1,4 @@
-"""Runs in the service's sandbox, beside the daemon, and tells what it was refused there: {question: answer}."""
+"""Run in the service's sandbox, beside the daemon, and print what was refused there: {question: answer}."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ST_RDONLY = 1
 
 
 def _error(attempt: Callable[[], object]) -> str:
-    """The name of the error that *attempt* meets, "" for none."""
+    """Return the name of the error that *attempt* raises, "" for none."""
     try:
         attempt()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Stops one thread of a process, as a bug or a driver would: nothing else of it notices, and no signal wakes it."""
+"""Stop one thread of a process, as a bug or a driver would: the other threads run on, and no signal wakes it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _STARTED = ("main", "stream loop", "supervisor", "accept loop")
 
 
 def thread_id(pid: int, name: str) -> int:
-    """The thread of the server *pid* that its probes call *name*. The kernel does not know Python's names."""
+    """Return the thread of the server *pid* that its probes call *name*. The kernel does not know Python's names."""
     tids = sorted(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir())
     return tids[_STARTED.index(name)]
 
 
 def stop(tid: int) -> threading.Thread:
-    """Stop the thread *tid* until its process is killed; what is returned ends then.
+    """Stop the thread *tid* until its process is killed; the returned thread ends then.
 
-    A tracer is a thread, and what it traces stays a zombie until that thread has waited for it.
+    The tracer is a thread, and a traced process stays a zombie until that thread has waited for it.
     """
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A device whose driver hangs: whoever opens it sleeps in the kernel, out of SIGKILL's reach, until it is let go."""
+"""A device with a hanging driver: open() sleeps in the kernel, even SIGKILL cannot end it, until it is released."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ATTRIBUTES = struct.pack("<16x6Q10I", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0o100666, 1, 0
 
 @contextlib.contextmanager
 def stuck_device(host: Host, path: str) -> Iterator[None]:
-    """A file at *path* in the host that is stuck for as long as the block lasts.
+    """Make a file at *path* in the host whose open() hangs for as long as the block lasts.
 
-    It is a file system of its own, and nobody answers what that is asked. A call that FUSE has taken waits as one that
-    a camera's driver has taken: nothing ends it.
+    It is in its own FUSE file system that never answers. No signal ends a call that FUSE has taken, as with a call that
+    a camera's driver has taken.
     """
     driver = os.open("/dev/fuse", os.O_RDWR)
     thread = threading.Thread(target=_serve, args=(driver,), name="driver", daemon=True)
@@ -41,7 +41,7 @@ def stuck_device(host: Host, path: str) -> Iterator[None]:
 
 
 def _serve(driver: int) -> None:
-    """Answers what comes before open(2), and takes the rest."""
+    """Answer the requests before open(2), and keep those after it."""
     answers = {_INIT: _VERSION, _GETATTR: _ATTRIBUTES}
     with contextlib.suppress(OSError), open(driver, "r+b", buffering=0) as requests:
         while True:

@@ -1,4 +1,4 @@
-"""The optional unit that has avahi announce the camera for as long as it serves."""
+"""The optional unit that lets avahi announce the camera as long as it serves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = f"{FOLDER}/pi-cam-daemon.service"
 
 @pytest.fixture
 def announced(camera: Camera) -> Iterator[Camera]:
-    """With avahi's folder; avahi itself is watched by the tier server."""
+    """The service with avahi's folder; the server tier tests avahi itself."""
     camera.host.run("mkdir", "-p", FOLDER)
     camera.host.run("systemctl", "enable", "--now", UNIT)
     yield camera
@@ -25,11 +25,11 @@ def announced(camera: Camera) -> Iterator[Camera]:
 
 
 def port(camera: Camera) -> str:
-    """The announced one, empty while there is none."""
+    """Return the announced port, empty if there is none."""
     return camera.host.try_run("sed", "-n", "0,/<port>/s,.*<port>\\(.*\\)</port>.*,\\1,p", FILE).stdout.strip()
 
 
-def test_a_camera_is_announced_at_the_port_that_it_was_started_with_until_it_is_stopped(announced: Camera) -> None:
+def test_a_camera_is_announced_at_its_port_until_it_is_stopped(announced: Camera) -> None:
     host = announced.host
     assert host.run("systemctl", "is-enabled", UNIT) == "enabled"
     until("the announcement", lambda: port(announced) == "8000")
@@ -42,7 +42,7 @@ def test_a_camera_is_announced_at_the_port_that_it_was_started_with_until_it_is_
     until("the announcement again", lambda: port(announced) == "8010")
 
 
-def test_a_camera_that_is_stopped_while_it_is_being_announced_is_not_announced(announced: Camera) -> None:
+def test_a_camera_that_stops_during_its_announcement_is_not_announced(announced: Camera) -> None:
     host, folder = announced.host, f"/etc/systemd/system/{UNIT}.d"
     host.write(f"{folder}/slow.conf", "[Service]\nExecStart=/bin/sleep 60\n")
     try:
@@ -64,7 +64,7 @@ def test_without_avahi_the_camera_serves_and_nothing_fails(camera: Camera) -> No
     assert camera.get("/livez")[0] == 200
 
 
-def test_it_may_write_to_avahis_folder_alone_and_reaches_no_network(announced: Camera) -> None:
+def test_the_unit_may_only_write_to_avahis_folder_and_has_no_network(announced: Camera) -> None:
     shown = {name: announced.host.show(UNIT, name) for name in ("ProtectSystem", "PrivateNetwork", "PrivateDevices")}
     assert shown == {"ProtectSystem": "strict", "PrivateNetwork": "yes", "PrivateDevices": "yes"}
     assert announced.host.show(UNIT, "ReadWritePaths") == FOLDER

@@ -1,4 +1,4 @@
-"""What freezes comes back: each fault once, with a short watchdog period; with --soak five times, with the real one."""
+"""Frozen parts recover: each fault once, with a short watchdog period; with --soak five times, with the real one."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def guarded(stopped: Camera, soak: bool) -> Camera:
 
 
 def worst_outage(camera: Camera, times: int, freeze: Callable[[int], object], seconds: float, logged: str) -> float:
-    """The longest time from *freeze(the server's process id)* to pictures of another server, in seconds.
+    """Return the longest time from *freeze(the server's process id)* to pictures of another server, in seconds.
 
-    Each new server has to be there after *seconds*, and what ended the old one has to be *logged*.
+    Each new server has to be there after *seconds*, and the reason of each end has to be *logged*.
     """
     worst = 0.0
     for _ in range(times):
@@ -87,9 +87,9 @@ def test_a_loop_that_freezes_is_found_and_the_service_restarted(
     assert worst <= patience(bound)
 
 
-def test_a_camera_that_freezes_is_replaced_under_its_viewers(guarded: Camera, times: int, report: Report) -> None:
+def test_a_camera_that_freezes_is_replaced_without_losing_viewers(guarded: Camera, times: int, report: Report) -> None:
     def lasts() -> bool:
-        """Whether there were pictures for a while: one that fails within 5 s of them is tried again more slowly."""
+        """Return whether pictures have lasted: a camera that fails within 5 s of them is tried again more slowly."""
         table = guarded.state()
         return bool(table["state"] == "streaming" and table["since_seconds"] > 6)
 
@@ -117,7 +117,7 @@ def test_a_camera_that_freezes_is_replaced_under_its_viewers(guarded: Camera, ti
         pytest.param("no-camera", {"source.kind": "csi"}, id="no-camera"),
     ],
 )
-def test_a_camera_that_is_silent_by_design_or_missing_is_no_business_of_the_watchdog(
+def test_the_watchdog_ignores_sleeping_and_missing_cameras(
     stopped: Camera, soak: bool, state: str, settings: dict[str, object], report: Report
 ) -> None:
     """For ten minutes with --soak: the watchdog is fed, nothing is restarted, and no log fills the card."""
@@ -158,14 +158,14 @@ class Reboots:
         host.run("systemctl", "start", self.path)
 
     def count(self) -> int:
-        """How often it would have been rebooted."""
+        """Return how often it would have been rebooted."""
         asked = self._host.disk / self._state[1:] / "asked"
         lines = asked.read_text().splitlines() if asked.exists() else []
         assert set(lines) <= {"--no-block reboot"}
         return len(lines)
 
     def wait(self) -> bool:
-        """Whether one is wanted and held back, because the last is too near."""
+        """Return whether a reboot is requested but delayed, because the last one is too recent."""
         return self._host.show(self.service, "ActiveState") == "activating"
 
     def let_hours_pass(self, hours: int) -> None:
@@ -185,7 +185,7 @@ def reboots(host: Host) -> Iterator[Reboots]:
     reboots.close()
 
 
-def test_a_driver_that_hangs_costs_no_viewer_and_no_restart_and_is_worth_a_reboot_every_six_hours(
+def test_a_hanging_driver_causes_a_reboot_at_most_every_six_hours(
     guarded: Camera, reboots: Reboots, times: int, watchdog_seconds: int, report: Report
 ) -> None:
     camera = guarded
@@ -234,7 +234,7 @@ def test_a_driver_that_hangs_costs_no_viewer_and_no_restart_and_is_worth_a_reboo
     assert (camera.show("MainPID"), camera.show("NRestarts")) == (number, "0")
 
 
-def test_an_instances_wish_for_a_reboot_is_heard(host: Host, reboots: Reboots) -> None:
+def test_an_instances_reboot_request_is_carried_out(host: Host, reboots: Reboots) -> None:
     host.run("install", "-d", "-o", "pi-cam-daemon", f"/run/{GARDEN}")
     host.run("setpriv", "--reuid=pi-cam-daemon", "--clear-groups", "touch", f"/run/{GARDEN}/reboot-requested")
     until("a reboot", lambda: reboots.count() == 1)

@@ -62,7 +62,7 @@ def is_library(wheel: str) -> bool:
 
 
 class Machine:
-    """A host without the daemon, and what a person at it would do."""
+    """A host without the daemon, and the actions of a person at it."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -74,7 +74,7 @@ class Machine:
         return self.host.try_run(f"{SRV}/install", SETTLE, *arguments, timeout=120)
 
     def installs(self, *arguments: str) -> str:
-        """What a successful installer says; its release is the last one."""
+        """Run the installer, which has to succeed, and return its output."""
         done = self.install(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -94,7 +94,7 @@ class Machine:
         return file.read_text().split() if file.exists() else []
 
     def release(self) -> Path:
-        """The folder of the current release."""
+        """Return the folder of the current release."""
         return self.host.disk / OPT[1:] / "releases" / self.current()
 
     def package(self, release: Path) -> Path:
@@ -110,7 +110,7 @@ class Machine:
         return self.host.show(unit, "MainPID")
 
     def running(self, unit: str = UNIT) -> str:
-        """The release that the server process is of."""
+        """Return the release that the server process belongs to."""
         argv = self.host.run("cat", f"/proc/{self.main_pid(unit)}/cmdline")
         match = re.search(rf"{OPT}/releases/([^/]+)/", argv)
         assert match, argv
@@ -127,7 +127,7 @@ class Machine:
         until("pictures", self.serves, 20)
 
     def variant(self, code: str = "", units: dict[str, str] | None = None, libraries: bool = False) -> str:
-        """A further release of the artefact, unpacked; *code* is put behind daemon.py's own, *units* over its units.
+        """Unpack a further release of the artefact; *code* is appended to daemon.py, *units* to its units.
 
         Without *libraries*, numpy and OpenCV are the host's, so that an installation takes a second and not five.
         """
@@ -172,12 +172,12 @@ class Machine:
         self.host.write(self._libraries, f"{SRV}/libraries\n")
 
     def folder(self, variant: str) -> Path:
-        """Where the test finds what the host finds at *variant*."""
+        """Return the test's path of *variant* on the host."""
         return self.host.disk / variant[1:]
 
     @contextlib.contextmanager
     def instance(self) -> Iterator[None]:
-        """A second camera, garden, whose service its owner has switched on."""
+        """Enable and run a second camera, garden, for as long as the block lasts."""
         self.host.write("/etc/pi-cam-daemon/cameras/garden.toml", CONFIG + "[http]\nport = 8001\n")
         self.host.run("systemctl", "enable", "--now", GARDEN)
         try:
@@ -188,7 +188,7 @@ class Machine:
 
     @contextlib.contextmanager
     def begun(self, *arguments: str, terminal: int | None = None) -> Iterator[Future[int]]:
-        """The installer at work, until it ends; its exit status comes out of the future. It speaks to *terminal*."""
+        """Run the installer until it ends; the future gives its exit status. Its output goes to *terminal*."""
         script = f'echo $$ >/run/installer; exec {SRV}/install {SETTLE} "$@"'
         with (self.host.disk / "root/installer").open("w") as log, ThreadPoolExecutor(1) as pool:
             output = log if terminal is None else terminal
@@ -198,16 +198,16 @@ class Machine:
             yield pool.submit(process.wait, patience(120))
 
     def said(self) -> str:
-        """What the installer that was begun has said so far."""
+        """Return the output so far of the installer that `begun` started."""
         log = self.host.disk / "root/installer"
         return log.read_text() if log.exists() else ""
 
     def signal(self, name: str) -> None:
-        """To the installer that was begun; it may have ended."""
+        """Send a signal to the installer that `begun` started; it may have ended."""
         self.host.run("sh", "-c", f"kill -{name} $(cat /run/installer) 2>/dev/null || true")
 
     def paths(self) -> set[str]:
-        """Every file and folder but those of a running system's own, which come and go by themselves."""
+        """Return every file and folder, except those that a running system makes and removes by itself."""
         own = f"/proc /sys /dev /tmp /var/tmp /run/systemd /run/log /var/log /var/lib/systemd {SRV}".split()
         but = [word for path in own for word in ("-path", path, "-prune", "-o")]
         found = self.host.run("find", "/", *but, "-print").splitlines()
@@ -254,7 +254,7 @@ def machine(bare: Machine) -> Iterator[Machine]:
 
 @pytest.fixture
 def serving(bare: Machine) -> Iterator[Machine]:
-    """The host with a release that serves and that the test before may have left."""
+    """The host with a release that serves; the test before may have left it."""
     if not (bare.current() and bare.history()[-1:] == [bare.current()] and bare.serves()):
         bare.installs("--uninstall")
         bare.installs("--from", bare.variant())
@@ -278,7 +278,7 @@ def test_an_artefact_installs_without_a_network(machine: Machine) -> None:
     assert list(bytecode.glob("daemon.*.pyc")), "no bytecode"
 
 
-def test_its_own_copy_of_the_installer_tells_the_status_also_to_who_is_not_root(serving: Machine) -> None:
+def test_the_installed_installer_shows_the_status_to_ordinary_users(serving: Machine) -> None:
     install = f"{OPT}/current/install"
     for who in ("0", "65534"):
         status = serving.host.try_run("setpriv", f"--reuid={who}", install, "--status")
@@ -291,7 +291,7 @@ def test_its_own_copy_of_the_installer_tells_the_status_also_to_who_is_not_root(
     assert (nothing_named.returncode, nothing_named.stderr) == (1, "install: name what to install: --from ARTEFACT\n")
 
 
-def test_installing_what_serves_already_restarts_nothing(serving: Machine) -> None:
+def test_installing_the_current_release_restarts_nothing(serving: Machine) -> None:
     serving.installs("--from", serving.variant())
     # a crash of long ago says nothing about the release
     serving.host.run("kill", "-KILL", serving.main_pid())
@@ -301,7 +301,7 @@ def test_installing_what_serves_already_restarts_nothing(serving: Machine) -> No
     assert (serving.main_pid(), serving.history()) == (pid, releases)
 
 
-def test_a_version_older_than_what_serves_is_refused_where_that_is_asked_for(serving: Machine) -> None:
+def test_an_older_version_is_refused_with_the_option_for_that(serving: Machine) -> None:
     """The variants' names are their versions, each higher than the one before."""
     older, newer = serving.variant(), serving.variant()
     serving.installs("--from", newer, "--no-downgrade")
@@ -335,7 +335,7 @@ def test_an_upgrade_serves_and_can_be_rolled_back(machine: Machine) -> None:
     assert "no release before" in machine.fails("--rollback")
 
 
-def test_a_rollback_to_what_no_longer_serves_comes_back(serving: Machine) -> None:
+def test_a_rollback_to_a_broken_release_is_undone(serving: Machine) -> None:
     earlier = serving.package(serving.release()) / "daemon.py"
     # a release is never changed, so its bytecode is not compared with it
     for compiled in earlier.parent.glob("__pycache__/daemon.*"):
@@ -369,7 +369,7 @@ def test_the_last_three_releases_are_kept(serving: Machine) -> None:
     [(DIES, "ended by itself"), (HANGS, "does not serve"), (DEAF, "does not listen")],
     ids=["dies", "hangs", "deaf"],
 )
-def test_a_broken_release_is_taken_back(serving: Machine, code: str, reason: str) -> None:
+def test_a_broken_release_is_rolled_back(serving: Machine, code: str, reason: str) -> None:
     first, releases = serving.current(), serving.history()
     said = serving.fails("--from", serving.variant(code), "--health-seconds", "5", "--settle-seconds", "3")
     assert reason in said
@@ -380,7 +380,7 @@ def test_a_broken_release_is_taken_back(serving: Machine, code: str, reason: str
     assert serving.folders() == set(releases), "the broken release takes room"
 
 
-def test_a_release_whose_files_cannot_be_placed_is_taken_back(serving: Machine) -> None:
+def test_a_release_whose_files_cannot_be_placed_is_rolled_back(serving: Machine) -> None:
     first = serving.current()
     unit = serving.host.run("systemctl", "cat", UNIT)
     serving.host.run("mount", "--bind", "-o", "ro", UNITS, UNITS)
@@ -402,7 +402,7 @@ def test_a_release_that_fails_its_smoke_test_touches_nothing(serving: Machine) -
     assert (serving.main_pid(), serving.folders()) == (pid, first)
 
 
-def test_the_smoke_test_knows_nothing_of_the_shell_of_whoever_installs(serving: Machine) -> None:
+def test_the_smoke_test_ignores_the_installers_environment(serving: Machine) -> None:
     serving.host.write("/opt/elsewhere/pi_cam_daemon/__init__.py", "raise SystemExit('not this one')\n")
     install = ("env", "PYTHONPATH=/opt/elsewhere", f"{SRV}/install", SETTLE, "--from", serving.variant())
     try:
@@ -420,7 +420,7 @@ def test_a_first_release_that_is_broken_leaves_no_service_behind(machine: Machin
     assert machine.folders() == set()
 
 
-def test_a_release_that_served_stays_where_the_machine_no_longer_lets_it(machine: Machine) -> None:
+def test_a_release_that_served_stays_if_the_machine_prevents_it_now(machine: Machine) -> None:
     release = machine.variant()
     machine.installs("--from", release)
     machine.host.run("systemctl", "stop", UNIT)
@@ -438,7 +438,7 @@ def test_a_release_that_served_stays_where_the_machine_no_longer_lets_it(machine
     machine.wait_for_pictures()
 
 
-def test_a_release_that_is_damaged_on_the_disk_is_made_anew(serving: Machine) -> None:
+def test_a_release_that_is_damaged_on_the_disk_is_unpacked_again(serving: Machine) -> None:
     source = serving.variant()
     serving.installs("--from", source)
     (serving.package(serving.release()) / "cli.py").unlink()
@@ -448,7 +448,7 @@ def test_a_release_that_is_damaged_on_the_disk_is_made_anew(serving: Machine) ->
     serving.wait_for_pictures()
 
 
-def test_a_configuration_that_the_release_refuses_is_told_before_anything_is_touched(serving: Machine) -> None:
+def test_a_configuration_that_the_release_refuses_stops_the_installer(serving: Machine) -> None:
     pid = serving.main_pid()
     serving.host.write("/etc/pi-cam-daemon/conf.d/wrong.toml", "[video]\nrotation = 45\n")
     try:
@@ -476,7 +476,7 @@ def test_a_damaged_artefact_is_refused(serving: Machine, artefact: Path) -> None
     assert serving.main_pid() == pid
 
 
-def test_an_artefact_reaches_nothing_outside_its_release(serving: Machine) -> None:
+def test_an_artefact_writes_nothing_outside_its_release(serving: Machine) -> None:
     pid = serving.main_pid()
     variant = serving.variant()
     manifest = serving.folder(variant) / "manifest.json"
@@ -504,7 +504,7 @@ def test_an_artefact_reaches_nothing_outside_its_release(serving: Machine) -> No
     assert serving.main_pid() == pid
 
 
-def test_without_room_it_says_how_much_is_missing_and_leaves_nothing(machine: Machine) -> None:
+def test_without_disk_space_the_missing_amount_is_shown_and_nothing_left(machine: Machine) -> None:
     machine.host.run("mkdir", "-p", OPT)
     machine.host.run("mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", OPT)
     try:
@@ -521,7 +521,7 @@ def test_without_room_it_says_how_much_is_missing_and_leaves_nothing(machine: Ma
         machine.host.run("umount", OPT)
 
 
-def test_two_installations_at_once_do_not_meet(serving: Machine) -> None:
+def test_two_installations_at_once_exclude_each_other(serving: Machine) -> None:
     variant = serving.variant()
     with serving.begun("--from", variant) as first:
         until("its beginning", lambda: "preparing" in serving.said())
@@ -530,7 +530,7 @@ def test_two_installations_at_once_do_not_meet(serving: Machine) -> None:
     assert serving.running() == serving.current() == serving.history()[-1]
 
 
-def test_a_killed_installation_leaves_a_service_and_the_next_one_heals(
+def test_a_killed_installation_keeps_the_service_and_the_next_one_repairs(
     serving: Machine, soak: bool, report: Report
 ) -> None:
     begun = time.monotonic()
@@ -569,7 +569,7 @@ def test_units_that_a_killed_installation_placed_are_loaded_by_the_next(serving:
     assert serving.host.show(UNIT, "Description").startswith("Another ")
 
 
-def test_what_still_runs_after_a_fall_back_that_was_killed_is_restarted(serving: Machine) -> None:
+def test_a_service_left_running_by_a_killed_rollback_is_restarted(serving: Machine) -> None:
     first = serving.variant()
     serving.installs("--from", first)
     proven = serving.current()
@@ -583,7 +583,7 @@ def test_what_still_runs_after_a_fall_back_that_was_killed_is_restarted(serving:
     assert serving.running() == serving.current() == proven
 
 
-def test_an_interrupted_installation_goes_back(serving: Machine) -> None:
+def test_an_interrupted_installation_is_rolled_back(serving: Machine) -> None:
     first = serving.current()
     with serving.begun("--from", serving.variant(HANGS)) as interrupted:
         until("the switch", lambda: serving.current() != first, 60)
@@ -598,7 +598,7 @@ def test_an_interrupted_installation_goes_back(serving: Machine) -> None:
     serving.wait_for_pictures()
 
 
-def test_an_installation_whose_terminal_is_gone_goes_back(serving: Machine) -> None:
+def test_an_installation_that_loses_its_terminal_is_rolled_back(serving: Machine) -> None:
     first = serving.current()
     terminal, line = os.openpty()
     with serving.begun("--from", serving.variant(HANGS), terminal=line) as interrupted:
@@ -611,7 +611,7 @@ def test_an_installation_whose_terminal_is_gone_goes_back(serving: Machine) -> N
     serving.wait_for_pictures()
 
 
-def test_it_serves_again_after_a_power_cut(serving: Machine) -> None:
+def test_the_service_is_back_after_a_power_cut(serving: Machine) -> None:
     release = serving.current()
     serving.host.cut_power()
     serving.host.boot()
@@ -619,7 +619,7 @@ def test_it_serves_again_after_a_power_cut(serving: Machine) -> None:
     assert serving.running() == release
 
 
-def test_instances_are_upgraded_and_taken_back_together(serving: Machine) -> None:
+def test_instances_are_upgraded_and_rolled_back_together(serving: Machine) -> None:
     with serving.instance():
         serving.installs("--from", serving.variant())
         first = serving.current()
@@ -637,7 +637,7 @@ def test_instances_are_upgraded_and_taken_back_together(serving: Machine) -> Non
         assert not list((serving.host.disk / "etc/systemd/system").glob("*.wants/pi-cam-daemon*"))
 
 
-def test_a_service_that_its_owner_has_switched_off_stays_off(serving: Machine) -> None:
+def test_a_disabled_service_stays_off(serving: Machine) -> None:
     with serving.instance():
         serving.host.run("systemctl", "disable", "--now", UNIT)
         serving.installs("--from", serving.variant())
@@ -658,7 +658,7 @@ def test_a_command_of_the_same_name_is_left_alone(machine: Machine) -> None:
         machine.host.remove(command)
 
 
-def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machine) -> None:
+def test_a_unit_file_that_overrides_the_releases_is_named(serving: Machine) -> None:
     copy = f"/etc/systemd/system/{UNIT}"
     serving.host.write(copy, (ROOT / "systemd" / UNIT).read_text())
     try:
@@ -669,7 +669,7 @@ def test_a_copy_of_the_unit_that_overrides_the_releases_is_named(serving: Machin
 
 
 @pytest.mark.every_debian
-def test_in_a_chroot_it_is_installed_for_the_next_boot(
+def test_in_a_chroot_the_service_is_installed_for_the_next_boot(
     bare: Machine, lab: Path, artefact: Path, tmp_path: Path
 ) -> None:
     host = Host(bare.host.suite, 21 + hosts.SUITES.index(bare.host.suite), tmp_path, lab)
@@ -699,7 +699,7 @@ def test_uninstalling_leaves_the_configuration_and_nothing_else(machine: Machine
     machine.host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
 
 
-def test_an_uninstallation_that_was_stopped_is_carried_on_with_by_the_installed_copy(machine: Machine) -> None:
+def test_the_installed_copy_continues_an_interrupted_uninstallation(machine: Machine) -> None:
     before = machine.paths()
     machine.installs("--from", machine.variant())
     library = f"{OPT}/releases/{machine.current()}/lib"
@@ -714,7 +714,7 @@ def test_an_uninstallation_that_was_stopped_is_carried_on_with_by_the_installed_
 
 
 def package(folder: Path, name: str, fields: str, files: dict[str, Path | str]) -> None:
-    """A Debian package of *files*, by their places, in *folder*."""
+    """Make a Debian package in *folder*; *files* maps paths to contents or to folders to copy."""
     tree = folder / "tree"
     for place, content in files.items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
@@ -751,7 +751,7 @@ def repository(machine: Machine, folder: str) -> Iterator[None]:
 
 
 @pytest.mark.every_debian
-def test_on_a_pi_picamera2_comes_by_apt_and_numpy_stays_apts(machine: Machine, tmp_path: Path) -> None:
+def test_on_a_pi_picamera2_comes_by_apt_and_apts_numpy_stays(machine: Machine, tmp_path: Path) -> None:
     host = machine.host
     folder = machine.releases / "apt"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What an owner does to the service: start, reload, stop, a wrong file, a power cut, several cameras, a socket."""
+"""The owner's actions on the service: start, reload, stop, a wrong file, a power cut, several cameras, a socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOCK = ROOT / "tests/rig/clock.py"
 GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
 
 
-def test_a_reload_turns_the_picture_under_fifty_viewers(camera: Camera) -> None:
+def test_a_reload_turns_the_picture_of_fifty_connected_viewers(camera: Camera) -> None:
     viewers = [camera.watch() for _ in range(50)]
     until("pictures for all", lambda: all(viewer.parts for viewer in viewers))
     pid, child = camera.main_pid(), camera.camera_pid()
@@ -39,7 +39,7 @@ def test_a_reload_turns_the_picture_under_fifty_viewers(camera: Camera) -> None:
     assert camera.show("ActiveState") == "active"
 
 
-def test_it_tells_the_release_and_the_configuration_that_are_in_force(camera: Camera) -> None:
+def test_the_release_and_the_configuration_in_force_are_reported(camera: Camera) -> None:
     health = json.loads(camera.get("/healthz")[1])
     current = "/opt/pi-cam-daemon/current"
     assert camera.host.run("readlink", current) == f"releases/{health['release']}"
@@ -84,7 +84,7 @@ def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(s
     stopped.start()
 
 
-def test_a_service_that_fails_again_and_again_waits_longer_each_time_and_is_never_given_up(stopped: Camera) -> None:
+def test_a_failing_service_waits_longer_each_time_and_is_never_given_up(stopped: Camera) -> None:
     stopped.host.write("/opt/taken.py", "import socket, time\ns = socket.create_server(('', 8000))\ntime.sleep(600)\n")
     stopped.host.run("systemd-run", "--unit=taken", "python3", "/opt/taken.py")
     try:
@@ -122,7 +122,7 @@ def test_a_power_cut_is_survived(camera: Camera, report: Report) -> None:
     camera.host.run("systemctl", "disable", UNIT)
 
 
-def test_it_starts_before_there_is_a_network_and_serves_when_one_comes(camera: Camera) -> None:
+def test_the_service_starts_without_a_network_and_serves_when_one_comes(camera: Camera) -> None:
     camera.host.run("systemctl", "enable", UNIT)
     camera.host.cut_power()
     camera.host.boot(connected=False)
@@ -160,8 +160,8 @@ def test_a_clock_that_jumps_by_years_ends_neither_a_stream_nor_the_service(stopp
     assert (stopped.show("MainPID"), stopped.show("NRestarts")) == (number, "0")
 
 
-def test_the_metrics_are_those_of_the_process_that_runs(stopped: Camera) -> None:
-    """Of all that is in /proc the sandbox shows a process nothing but processes."""
+def test_the_process_metrics_are_right_in_the_sandbox(stopped: Camera) -> None:
+    """In the sandbox, /proc shows a process nothing but processes."""
 
     def scrape() -> dict[str, float]:
         lines = stopped.get("/metrics")[1].decode().splitlines()
@@ -179,7 +179,7 @@ def test_the_metrics_are_those_of_the_process_that_runs(stopped: Camera) -> None
     assert samples["process_cpu_seconds_total"] > 0
 
 
-def test_a_support_bundle_tells_of_the_service_and_nothing_that_its_sender_would_regret(stopped: Camera) -> None:
+def test_a_support_bundle_describes_the_service_without_secrets(stopped: Camera) -> None:
     camera = stopped
     camera.configure({"upstream.url": "http://somebody:hunter2@192.168.7.77/video"})
     camera.start()
@@ -206,7 +206,7 @@ def test_a_support_bundle_tells_of_the_service_and_nothing_that_its_sender_would
     assert not [word for word in ("hunter2", "192.168.7.77", gateway) if word in everything]
 
 
-def test_device_nodes_that_may_not_be_opened_are_named_at_the_start_and_what_opens_them(stopped: Camera) -> None:
+def test_forbidden_device_nodes_are_named_at_the_start_with_the_remedy(stopped: Camera) -> None:
     host = stopped.host
     nodes = {"/dev/video40": ("video", "660"), "/dev/video41": ("audio", "660"), "/dev/media7": ("root", "600")}
     for node, (group, mode) in nodes.items():
@@ -224,7 +224,7 @@ def test_device_nodes_that_may_not_be_opened_are_named_at_the_start_and_what_ope
 
 
 @pytest.mark.every_debian
-def test_the_second_wall_lets_in_who_is_named_and_nobody_else(camera: Camera) -> None:
+def test_the_units_ip_filter_lets_in_only_listed_addresses(camera: Camera) -> None:
     text = (ROOT / "systemd/opt-in/pi-cam-daemon.service.d/networks.conf").read_text()
     camera.host.write(f"{DROP_INS}/networks.conf", text)
     camera.host.run("systemctl", "daemon-reload")
@@ -251,7 +251,7 @@ def two(stopped: Camera) -> Iterator[tuple[Camera, Camera]]:
     stopped.host.run("systemctl", "stop", GARDEN, GATE)
 
 
-def test_one_camera_that_dies_again_and_again_does_not_touch_the_other(
+def test_a_camera_that_dies_repeatedly_does_not_affect_the_other(
     two: tuple[Camera, Camera], soak: bool, report: Report
 ) -> None:
     victim, other = two
@@ -297,7 +297,7 @@ def test_the_socket_unit_gives_port_80_and_the_log_says_that_it_wins(held: Camer
     assert b"LISTEN_" not in (Path("/proc") / str(held.camera_pid()) / "environ").read_bytes()
 
 
-def test_everybody_is_answered_while_the_service_behind_the_socket_restarts(
+def test_clients_are_answered_while_the_service_behind_the_socket_restarts(
     held: Camera, soak: bool, report: Report
 ) -> None:
     # all that wait come at once, and from one address
@@ -331,7 +331,7 @@ def test_everybody_is_answered_while_the_service_behind_the_socket_restarts(
 
 
 def _answer(sock: socket.socket) -> str:
-    """The first line of the server's answer, or what became of the connection."""
+    """Return the first line of the server's answer, or the error of the connection."""
     with sock:
         try:
             return sock.recv(100).partition(b"\r\n")[0].decode()

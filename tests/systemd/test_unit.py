@@ -1,4 +1,4 @@
-"""The unit files: what systemd makes of them, and what the sandbox refuses."""
+"""The unit files as systemd reads them, and the refusals of the sandbox."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_systemd_understands_every_line(host: Host) -> None:
 
 
 @pytest.mark.every_debian
-def test_a_line_that_systemd_does_not_understand_would_be_seen(host: Host) -> None:
+def test_a_line_that_systemd_does_not_understand_is_detected(host: Host) -> None:
     host.write("/run/probe.service", "[Service]\nExecStart=/bin/true\nRestartSecs=1\n")
     assert host.try_run("systemd-analyze", "verify", "--recursive-errors=no", "/run/probe.service").returncode != 0
 
@@ -48,7 +48,7 @@ def test_the_exposure_is_small(host: Host, unit: str, report: Report) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_an_instance_differs_only_in_whose_it_is() -> None:
+def test_an_instance_differs_only_in_its_names() -> None:
     one = (ROOT / "systemd/pi-cam-daemon.service").read_text()
     instance = (ROOT / "systemd/pi-cam-daemon@.service").read_text()
     file = "/etc/pi-cam-daemon/cameras/%i.toml"
@@ -60,7 +60,7 @@ def directives_of(unit: str) -> set[str]:
     return set(re.findall(r"^(\w+)=", (ROOT / "systemd" / unit).read_text(), re.MULTILINE)) - OBVIOUS
 
 
-def test_the_readme_argues_every_directive() -> None:
+def test_the_readme_explains_every_directive() -> None:
     readme = (ROOT / "systemd/README.md").read_text()
     units = [path for path in (ROOT / "systemd").glob("pi-cam-daemon*") if path.is_file()]
     assert len(units) >= len(UNITS)
@@ -99,7 +99,7 @@ def test_nothing_is_written_to_disk_while_it_streams(camera: Camera) -> None:
 
 
 def _written(pid: int) -> int:
-    """Bytes that the process has sent towards a disk so far."""
+    """Return the bytes that the process has sent towards a disk so far."""
     (line,) = [line for line in Path(f"/proc/{pid}/io").read_text().splitlines() if line.startswith("write_bytes: ")]
     return int(line.split()[1])
 
@@ -114,7 +114,7 @@ def _open_for_writing(pid: int) -> Iterator[str]:
 
 @pytest.fixture
 def answers(camera: Camera) -> dict[str, Any]:
-    """What probe.py is told inside the running unit: it is run as its ExecReload=, with all of the unit's sandbox."""
+    """Run probe.py as ExecReload= of the running unit, with its whole sandbox; return its answers."""
     host = camera.host
     host.write("/opt/probe.py", (Path(__file__).parent / "probe.py").read_text())
     for folder in ("/home/somebody", "/tmp/somebody", "/usr/lib/modules/somebody"):
@@ -132,7 +132,7 @@ def answers(camera: Camera) -> dict[str, Any]:
 
 @pytest.mark.every_debian
 def test_the_questions_have_other_answers_outside_the_sandbox(camera: Camera, answers: dict[str, Any]) -> None:
-    """Or they would prove nothing."""
+    """Otherwise they would prove nothing."""
     bare = ["--property=User=pi-cam-daemon", "--property=StateDirectory=pi-cam-daemon", "--working-directory=/var/tmp"]
     outside = json.loads(
         camera.host.run("systemd-run", "--quiet", "--wait", "--pipe", *bare, "python3", "/opt/probe.py")
@@ -249,7 +249,7 @@ DONE = {"ExecStartPre", "ExecReload", "ExecStopPost"}
 
 
 @pytest.mark.every_debian
-def test_what_cannot_be_probed_is_at_least_in_force(camera: Camera) -> None:
+def test_directives_that_cannot_be_probed_are_in_force(camera: Camera) -> None:
     assert {name: camera.show(name) for name in SHOWN} == SHOWN
 
 
@@ -317,6 +317,6 @@ def _shown(host: Host, unit: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("unit", CONDITIONS)
-def test_a_cards_unit_does_nothing_on_a_machine_that_is_none(host: Host, unit: str) -> None:
+def test_a_cards_unit_does_nothing_on_other_machines(host: Host, unit: str) -> None:
     host.run("systemctl", "start", unit)
     assert (host.show(unit, "ConditionResult"), host.show(unit, "ExecMainStartTimestamp")) == ("no", "")

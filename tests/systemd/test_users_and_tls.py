@@ -1,4 +1,4 @@
-"""Users and TLS under the service's sandbox, set up as docs/security.md and docs/tls.md say."""
+"""Users and TLS in the service's sandbox, set up as docs/security.md and docs/tls.md say."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def install(camera: Camera, text: str, path: str, owner: str) -> None:
 
 
 def snapshot(camera: Camera, certificate: Certificate, user: str = "", port: int = 8000) -> int:
-    """The status of one over TLS, asked for by *user*; 0 when there is no answer."""
+    """Request a snapshot over TLS as *user* and return the status; 0 without an answer."""
     context = certificate.client()
     context.check_hostname = False  # the certificate is for another address
     connection = http.client.HTTPSConnection(camera.host.address, port, timeout=5, context=context)
@@ -72,7 +72,7 @@ def test_the_service_reads_what_its_group_may_read(secured: Camera, certificate:
 
 
 @pytest.mark.every_debian
-def test_a_key_that_only_systemd_may_read(secured: Camera, certificate: Certificate) -> None:
+def test_a_key_that_only_systemd_may_read_is_used(secured: Camera, certificate: Certificate) -> None:
     secured.host.run("mv", f"{ETC}/camera.key", "/root/camera.key")
     secured.host.run("chown", "root:root", "/root/camera.key")
     secured.drop_in("LoadCredential=tls.key:/root/camera.key")

@@ -30,7 +30,7 @@ sys.addaudithook(_refuse)
 
 @pytest.fixture(autouse=True, scope="module")
 def no_process() -> Iterator[None]:
-    """Refuse to start a process, and fail even where the code under test catches the refusal."""
+    """Refuse to start a process, and fail even if the code under test catches the refusal."""
     global _guarded
     _guarded = True
     yield

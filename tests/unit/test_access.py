@@ -159,7 +159,7 @@ def test_several_entries_add_up() -> None:
     assert not allowed.contains("8.8.8.8")
 
 
-def test_own_prefixes_count_only_with_local() -> None:
+def test_own_prefixes_are_allowed_only_with_local() -> None:
     machine = Machine(*HOME)
     assert not machine.allowed("10.0.0.0/8").contains("2001:db8:1:2::77")
     assert machine.reads == 0
@@ -184,7 +184,7 @@ def test_a_new_prefix_is_allowed_and_the_old_one_denied_ten_seconds_later() -> N
     assert not allowed.contains("2001:db8:1:2::77")
 
 
-def test_a_flood_of_strangers_reads_the_interfaces_once_in_ten_seconds() -> None:
+def test_a_flood_of_unknown_peers_reads_the_interfaces_once_in_ten_seconds() -> None:
     machine = Machine(*HOME)
     allowed = machine.allowed("local")
     for number in range(100):
@@ -235,14 +235,14 @@ def test_host_bits_are_cleared_with_a_warning(caplog: pytest.LogCaptureFixture) 
         "10.0.0.0/٨",
     ],
 )
-def test_what_is_no_network_is_refused(entry: str) -> None:
+def test_an_invalid_network_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="neither an address nor a network"):
         Networks([entry])
     with pytest.raises(ValueError, match="neither an address nor a network"):
         Networks(["local", entry])
 
 
-def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
+def test_a_failed_read_of_the_interfaces_keeps_the_last_addresses() -> None:
     now, broken = 0.0, False
 
     def read() -> list[Interface]:
@@ -257,7 +257,7 @@ def test_addresses_that_cannot_be_read_leave_those_of_before_in_force() -> None:
     assert not networks.contains("2001:db8:2::7")
 
 
-def test_who_asks_while_another_thread_reads_the_addresses_is_judged_by_them_too() -> None:
+def test_a_peer_is_judged_while_another_thread_reads_the_addresses() -> None:
     reading, go_on = threading.Event(), threading.Event()
 
     def read() -> list[Interface]:
@@ -279,7 +279,7 @@ INTERNET, VISITOR = "203.0.113.9", "192.168.1.77"
 
 
 def asking(**fields: str | list[str]) -> Request:
-    """A request with the header *fields*, `_` for `-`."""
+    """Return a request with the header *fields*, `_` for `-`."""
     lines = [
         f"{name.replace('_', '-')}: {value}"
         for name, values in fields.items()
@@ -293,7 +293,7 @@ def access_for(networks: list[str], proxies: list[str]) -> Access:
 
 
 def judged(access: Access, peer: str, request: Request) -> str | int:
-    """Who it is that asks, or the status with which the request is refused."""
+    """Return the client that asks, or the status with which the request is refused."""
     try:
         return str(access.judge(peer, request))
     except Refused as refused:
@@ -356,12 +356,12 @@ def judged(access: Access, peer: str, request: Request) -> str | int:
         ("127.0.0.1", {}, "127.0.0.1"),
     ],
 )
-def test_who_asks_behind_a_proxy(peer: str, fields: dict[str, str | list[str]], expected: str | int) -> None:
+def test_the_client_behind_a_proxy_is_found(peer: str, fields: dict[str, str | list[str]], expected: str | int) -> None:
     access = access_for(["local"], ["10.0.0.2", "10.0.0.3/32", "203.0.113.1"])
     assert judged(access, peer, asking(**fields)) == expected
 
 
-def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
+def test_a_trusted_proxy_is_let_in_and_its_client_is_checked() -> None:
     access = access_for(["192.168.1.0/24"], ["198.51.100.7", "127.0.0.0/8"])
     assert access.admits("198.51.100.7")
     assert not access.admits("198.51.100.8")
@@ -371,7 +371,7 @@ def test_a_proxy_is_let_in_wherever_it_sits_and_its_client_is_judged() -> None:
     assert judged(access, "127.0.0.1", asking(x_forwarded_for=INTERNET)) == 403
 
 
-def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
+def test_an_admitted_peer_is_admitted_again_only_by_the_same_rules() -> None:
     proxied = access_for(["local"], ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
     direct = Client(VISITOR, VISITOR)
     for networks, proxies, both in [
@@ -384,7 +384,7 @@ def test_who_was_admitted_is_admitted_again_only_by_the_same_rules() -> None:
         assert (access.still_admits(proxied), access.still_admits(direct)) == both
 
 
-def test_the_line_to_add_is_one_that_the_configuration_takes() -> None:
+def test_the_suggested_line_is_valid_configuration() -> None:
     access = access_for([], [])
     for peer, fields in (("fe80::7%eth0", {}), ("127.0.0.1", {"x_forwarded_for": VISITOR})):
         with pytest.raises(Refused) as refused:

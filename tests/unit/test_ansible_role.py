@@ -1,4 +1,4 @@
-"""The Ansible role: argument_specs, defaults, default.toml, host.py and the READMEs tell the same."""
+"""The Ansible role: argument_specs, defaults, default.toml, host.py and the READMEs agree."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def problems(**given: object) -> list[str]:
     return found
 
 
-def test_every_setting_can_be_given_and_has_its_type() -> None:
+def test_every_setting_has_a_variable_of_its_type() -> None:
     sections = OPTIONS["pi_cam_daemon_config"]["options"]
     given = {
         f"{name}.{key}": option for name, section in sections.items() for key, option in section["options"].items()
@@ -73,7 +73,7 @@ def test_every_setting_can_be_given_and_has_its_type() -> None:
     }
 
 
-def test_the_same_values_are_accepted_as_by_the_daemon() -> None:
+def test_the_role_accepts_the_same_values_as_the_daemon() -> None:
     hints = {
         f"{section}.{key}": hint
         for section, kind in get_type_hints(Config).items()
@@ -106,7 +106,7 @@ def test_every_variable_has_a_default_and_a_line_in_the_readme() -> None:
     assert re.findall(r"^\| `(pi_cam_daemon_\w+)`", readme, re.MULTILINE) == list(OPTIONS)
 
 
-def test_local_means_the_same_on_the_controllers_side_of_the_lock() -> None:
+def test_local_means_the_same_for_the_check_of_the_controllers_access() -> None:
     text = (ROLE / "files/host.py").read_text()
     (networks,) = re.findall(r"^LOCAL = \((.*)\)$", text, re.MULTILINE)
     assert re.findall(r'"(.*?)"', networks) == [str(network) for network in access._LOCAL_NETWORKS]
@@ -148,12 +148,12 @@ def test_local_means_the_same_on_the_controllers_side_of_the_lock() -> None:
         ),
     ],
 )
-def test_what_ansible_lets_pass_is_refused(given: dict[str, object], problem: str) -> None:
+def test_wrong_values_that_ansible_accepts_are_refused(given: dict[str, object], problem: str) -> None:
     (found,) = problems(**given)
     assert problem in found
 
 
-def test_what_is_meant_is_accepted() -> None:
+def test_right_values_are_accepted() -> None:
     templates = ("pi_cam_daemon_artefact", "pi_cam_daemon_installer")
     given = {name.removeprefix("pi_cam_daemon_"): value for name, value in DEFAULTS.items() if name not in templates}
     assert problems(**given) == []
@@ -174,11 +174,11 @@ def test_what_is_meant_is_accepted() -> None:
         {"controls": {"roi": [0.1, 0, 0.5, 1e-7]}},
     ],
 )
-def test_the_files_say_what_the_variables_do(settings: dict[str, Any]) -> None:
+def test_the_files_have_the_values_of_the_variables(settings: dict[str, Any]) -> None:
     assert tomllib.loads(FILTERS.toml(settings)) == settings
 
 
-def test_a_further_camera_has_what_the_host_has_but_for_its_own() -> None:
+def test_a_further_camera_has_the_hosts_settings_except_its_own() -> None:
     host = {"http": {"port": 8000}, "source": {"kind": "csi"}, "video": {"rotation": 90, "width": 640}}
     more = [
         {"name": "yard", "port": "8001"},
@@ -192,7 +192,7 @@ def test_a_further_camera_has_what_the_host_has_but_for_its_own() -> None:
     }
 
 
-def test_the_wall_has_all_cameras_of_the_group_and_each_lets_it_read() -> None:
+def test_the_wall_lists_the_groups_cameras_and_each_lets_it_read() -> None:
     hosts = {
         "a": {"ansible_host": "192.168.1.2", "pi_cam_daemon_cameras": [{"name": "yard", "port": 8001}]},
         "b": {"ansible_host": "fd00::2", "pi_cam_daemon_port": "80"},
@@ -211,5 +211,5 @@ def test_the_wall_has_all_cameras_of_the_group_and_each_lets_it_read() -> None:
     assert FILTERS.with_wall(own, []) == own
 
 
-def test_the_port_of_a_host_that_says_none_is_the_default() -> None:
+def test_the_port_of_a_host_defaults_to_the_settings_default() -> None:
     assert DEFAULTS["pi_cam_daemon_port"] == FILTERS._PORT

@@ -1,4 +1,4 @@
-"""What a card does at each boot, in a file system of the test's own."""
+"""The steps of each boot from a card, in a file system of the test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONNECTION = "etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection"
 
 
 class Card:
-    """A root file system, fresh from the image, in a Pi with a serial number."""
+    """The root file system of a new image, in a Pi with a serial number."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -64,7 +64,7 @@ def test_a_card_is_named_after_the_board(card: Card) -> None:
     assert card.read("etc/hosts") == "127.0.0.1\tlocalhost\n127.0.1.1\tpicam-cdef12\n"
 
 
-def test_a_name_that_somebody_chose_stays(card: Card) -> None:
+def test_a_chosen_host_name_stays(card: Card) -> None:
     card.write("etc/hostname", "garden\n")
     card.boot()
     assert (card.hostname, card.read("etc/hostname")) == ("", "garden\n")
@@ -97,7 +97,7 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
     assert told[1] == "The last correct settings are in use."
 
 
-def test_settings_are_told_to_be_in_force_only_when_they_are(card: Card) -> None:
+def test_settings_are_reported_in_force_only_when_they_are(card: Card) -> None:
     card.settings("[video]\nrotation = 90\n")
     card.boot()
     assert status_file.settings(card.root) == ["in use as in pi-cam.toml"]
@@ -106,7 +106,7 @@ def test_settings_are_told_to_be_in_force_only_when_they_are(card: Card) -> None
     assert "switch the camera off and on to apply it" in status_file.settings(card.root)[0]
 
 
-def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> None:
+def test_the_file_that_counts_of_two_is_reported(card: Card) -> None:
     card.settings("[video]\nrotation = 90\n")
     card.write("boot/firmware/pi-cam.toml.txt", "[video]\nrotation = 180\n")
     card.boot()
@@ -117,7 +117,7 @@ def test_of_two_files_with_settings_the_one_that_counts_is_told(card: Card) -> N
     ]
 
 
-def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
+def test_a_password_that_is_still_on_the_card_is_reported(card: Card) -> None:
     card.settings('wifi = { ssid = "home", country = "KR", password = "a secret one" }\n')
     with pytest.raises(ConfigError, match="remove them yourself"):
         card.boot()
@@ -128,7 +128,7 @@ def test_a_password_that_is_still_on_the_card_is_told(card: Card) -> None:
 
 
 def test_a_password_stays_on_the_card_until_it_is_kept_elsewhere(card: Card) -> None:
-    """Or it would be lost where NetworkManager's folder cannot be written, on a full card for one."""
+    """If NetworkManager's folder cannot be written, on a full card for example, the password must not be lost."""
     card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
     card.write("etc/NetworkManager/system-connections", "a file in the place of the folder")
     with pytest.raises(OSError):
@@ -157,13 +157,13 @@ def test_the_page_is_announced_at_the_port_in_force(card: Card) -> None:
     assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
 
 
-def test_the_login_screen_tells_that_a_page_is_encrypted(card: Card) -> None:
+def test_the_login_screen_shows_an_https_address(card: Card) -> None:
     card.settings("[http]\ntls_certificate = '/etc/ssl/camera.pem'\ntls_key = '/etc/ssl/camera.key'\n")
     card.boot()
     assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: https://\\n.local:8000/  https://\\4:8000/")
 
 
-def test_the_announcement_tells_neither_the_serial_number_nor_who_may_look(card: Card) -> None:
+def test_the_announcement_has_no_serial_number_and_no_networks(card: Card) -> None:
     card.settings("[http]\nallowed_networks = ['10.9.8.0/24']\n")
     card.boot()
     assert "abcdef12" not in card.read(AVAHI) and "10.9.8" not in card.read(AVAHI)
@@ -230,7 +230,7 @@ def test_a_user_with_a_hash_instead_of_a_password_keeps_it_on_the_card(card: Car
     assert card.read("boot/firmware/pi-cam.toml") == text
 
 
-def test_a_user_without_a_password_is_told_and_changes_nothing(card: Card) -> None:
+def test_a_user_without_a_password_is_reported_and_changes_nothing(card: Card) -> None:
     card.settings('[viewers]\nanna = "a secret one"\n')
     card.boot()
     before = card.read(USERS)
@@ -248,7 +248,7 @@ def test_the_blanked_password_is_remembered(card: Card) -> None:
     assert "psk=a\\ssecret\\sone" in card.read(CONNECTION)
 
 
-def test_another_network_without_a_password_is_an_open_one(card: Card) -> None:
+def test_a_new_network_without_a_password_is_open(card: Card) -> None:
     card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
     card.boot()
     card.settings('[wifi]\nssid = "café"\npassword = ""\ncountry = "KR"\n')
@@ -256,7 +256,7 @@ def test_another_network_without_a_password_is_an_open_one(card: Card) -> None:
     assert "psk" not in card.read(CONNECTION)
 
 
-def test_the_status_says_what_a_person_with_the_card_in_a_pc_wants_to_know() -> None:
+def test_the_status_file_reports_addresses_camera_and_settings() -> None:
     text = status_file.compose(
         ["pi-cam.toml: video.rotation: 91 cannot be used"], ["http://192.168.1.5:8000/"], "imx708, 640x480", "0.1-abc",
         blocked=True, free=16_777_216, setup="",  # what statvfs says of a card on which nothing can be written
@@ -279,7 +279,7 @@ def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes
     assert file.stat().st_ino == before
 
 
-def test_a_missing_settings_file_is_told(card: Card) -> None:
+def test_a_missing_settings_file_is_reported(card: Card) -> None:
     card.boot()
     assert status_file.settings(card.root)[0] == "pi-cam.toml is missing"
 
@@ -295,7 +295,7 @@ def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["file"]  # noqa: PTH208
 
 
-def test_what_the_image_lacks_is_told_from_the_start(card: Card) -> None:
+def test_missing_parts_of_the_image_are_reported_from_the_start(card: Card) -> None:
     assert setup.progress(card.root) == ""
     # a power cut at the end of it may leave the folder
     (card.root / setup.FOLDER).mkdir(parents=True)
@@ -319,5 +319,5 @@ def test_what_the_image_lacks_is_told_from_the_start(card: Card) -> None:
         ("install: preparing 0.2\ninstall: no space left", "install: no space left"),
     ],
 )
-def test_why_the_first_boot_has_not_succeeded_is_told_in_one_sentence(said: str, reason: str) -> None:
+def test_the_reason_for_a_failed_first_boot_is_one_sentence(said: str, reason: str) -> None:
     assert first_boot.reason(said) == reason

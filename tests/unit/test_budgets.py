@@ -1,4 +1,4 @@
-"""The deadlines fit into each other: nobody is cut short while working through a worst case that was planned for."""
+"""The deadlines fit into each other: a planned worst case is never cut short."""
 
 from pathlib import Path
 
@@ -17,24 +17,24 @@ START = 0.9
 SCHEDULING = 0.1
 
 
-def test_closing_in_turn_fits_into_a_stop() -> None:
+def test_closing_all_parts_fits_into_the_time_of_a_stop() -> None:
     assert daemon._SERVER_CLOSE + daemon._CAMERA_CLOSE + daemon._STREAMS_CLOSE + daemon._CARDS_CLOSE <= STOP
 
 
-def test_a_camera_that_does_not_stop_is_killed_before_its_share_of_the_stop_is_over() -> None:
+def test_a_camera_that_does_not_stop_is_killed_in_its_share_of_the_stop() -> None:
     assert supervisor._STOP_SECONDS + 2 * supervisor._REAP_SECONDS + SCHEDULING < daemon._CAMERA_CLOSE
 
 
-def test_a_silent_camera_is_seen_killed_and_replaced_within_what_is_promised() -> None:
+def test_a_silent_camera_is_replaced_within_the_promised_time() -> None:
     until_killed = supervisor._LOOK_SECONDS + supervisor._STOP_SECONDS + supervisor._REAP_SECONDS
     assert supervisor._BACK_OFF[0] == 0
     assert until_killed + START <= BACK_AFTER_STALL
 
 
-def test_each_wait_of_the_supervisor_is_shorter_than_the_time_to_answer_a_probe() -> None:
+def test_each_wait_of_the_supervisor_is_shorter_than_a_probes_time_limit() -> None:
     probe_period = WATCHDOG / daemon._PROBES_PER_PERIOD
     assert max(supervisor._LOOK_SECONDS, supervisor._REAP_SECONDS) + SCHEDULING < probe_period
 
 
-def test_last_words_are_waited_for_longer_than_the_supervisor_sleeps_meanwhile() -> None:
+def test_the_wait_for_last_messages_exceeds_the_supervisors_sleep() -> None:
     assert supervisor._REAP_SECONDS < supervisor._LAST_WORDS_SECONDS < supervisor._KILL_SECONDS

@@ -42,7 +42,7 @@ class Runner:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """A configuration that says nothing, so that the one of this machine has no say."""
+    """Write an empty configuration file, so that the one of this machine is not used."""
     file = tmp_path / "empty.toml"
     file.touch()
     return file
@@ -80,7 +80,7 @@ def test_the_examples_in_the_help_are_accepted(run: Runner) -> None:
         loading.load(settings=[example.strip("'")], etc=Path("/nonexistent"))
 
 
-def test_version(run: Runner) -> None:
+def test_the_version_is_printed(run: Runner) -> None:
     result = run("--version")
     assert (result.code, result.out) == (0, f"pi-cam-daemon {__version__}\n")
 
@@ -102,7 +102,7 @@ def test_check_config_accepts_a_good_file(run: Runner, empty: Path) -> None:
     assert (result.code, result.out, result.errors) == (0, f"{empty}: ok\n", [])
 
 
-def test_check_config_tells_every_problem_and_exits_with_78(run: Runner, bad: Path) -> None:
+def test_check_config_reports_every_problem_and_exits_with_78(run: Runner, bad: Path) -> None:
     result = run("check-config", bad)
     assert (result.code, result.out) == (78, "")
     assert result.errors == [
@@ -116,7 +116,7 @@ def test_check_config_of_a_missing_file_exits_with_78(run: Runner, tmp_path: Pat
     assert (result.code, result.errors) == (78, [f"pi-cam-daemon: {tmp_path}/none.toml: No such file or directory"])
 
 
-def test_config_shows_what_is_in_force_as_a_file_that_can_be_used(run: Runner, empty: Path, tmp_path: Path) -> None:
+def test_config_prints_a_valid_file_of_the_settings_in_force(run: Runner, empty: Path, tmp_path: Path) -> None:
     result = run("config", "--config", empty, "--set", "video.width=320", "--set", 'csi.tuning_file="a\\"b#ü.json"')
     assert result.code == 0
     shown = tmp_path / "shown.toml"
@@ -126,7 +126,7 @@ def test_config_shows_what_is_in_force_as_a_file_that_can_be_used(run: Runner, e
     assert {name for name, (_, layer) in loading.origins(shown).items() if layer == "default"} == set()
 
 
-def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) -> None:
+def test_config_origin_shows_the_layer_of_each_key(run: Runner, tmp_path: Path) -> None:
     file = tmp_path / "garden.toml"
     file.write_text("[http]\nport = 8080\n")
     result = run("config", "--origin", "--config", file, "--set", "video.width=320")
@@ -139,7 +139,7 @@ def test_config_origin_tells_the_layer_of_each_key(run: Runner, tmp_path: Path) 
 # --- list-cameras
 
 
-def test_each_camera_is_listed_with_what_the_settings_take() -> None:
+def test_each_camera_is_listed_with_the_settings_that_select_it() -> None:
     csi = [CsiCamera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), CsiCamera(1, "ov5647", "/base/ov5647@36")]
     usb = [UsbCamera(Path("/dev/v4l/by-id/usb-046d_C270-video-index0"), Path("/dev/video0"), "C270 HD WEBCAM")]
     assert camera_list(csi, usb).splitlines() == [
@@ -150,7 +150,7 @@ def test_each_camera_is_listed_with_what_the_settings_take() -> None:
     ]
 
 
-def test_no_camera_is_told_in_words_with_the_reason() -> None:
+def test_no_camera_is_reported_with_the_reason() -> None:
     no_csi, no_usb = SourceError("picamera2 is not installed"), SourceError("No permission", hint="Join a group")
     assert camera_list(no_csi, no_usb).splitlines()[:2] == [
         "no CSI camera: picamera2 is not installed",
@@ -180,6 +180,8 @@ def test_list_cameras_always_offers_the_test_picture(run: Runner) -> None:
         ("x" * 255, "File name too long"),
     ],
 )
-def test_snapshot_tells_where_it_cannot_write(run: Runner, empty: Path, tmp_path: Path, out: str, reason: str) -> None:
+def test_snapshot_names_the_path_that_it_cannot_write(
+    run: Runner, empty: Path, tmp_path: Path, out: str, reason: str
+) -> None:
     result = run("snapshot", tmp_path / out, "--config", empty, *PATTERN)
     assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {tmp_path / out}: {reason}"])

@@ -83,7 +83,7 @@ def etc(tmp_path: Path) -> Path:
         ('log.level="debug"', "debug"),
     ],
 )
-def test_ok(setting: str, expected: object) -> None:
+def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
     found = value(setting)
     assert found == expected
     assert type(found) is type(expected)
@@ -153,7 +153,7 @@ def test_ok(setting: str, expected: object) -> None:
         ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
     ],
 )
-def test_fail(setting: str, accepted: str) -> None:
+def test_an_invalid_value_is_refused(setting: str, accepted: str) -> None:
     [problem] = problems(setting)
     key = ".".join(setting.partition("=")[0].split(".")[:2])
     assert problem.startswith(f"--set: {key}: ")
@@ -162,7 +162,7 @@ def test_fail(setting: str, accepted: str) -> None:
     assert len(problem) < 300
 
 
-def test_what_is_wrong_is_shown_as_it_was_written() -> None:
+def test_a_wrong_value_is_shown_as_it_was_written() -> None:
     [problem] = problems('http.port="8000"')
     assert problem == '--set: http.port: "8000" cannot be used; accepted: an integer from 0 to 65535'
 
@@ -177,7 +177,7 @@ def test_every_default_has_the_type_of_its_annotation() -> None:
             assert type(found) in [getattr(kind, "__origin__", kind) for kind in kinds], f"{section}.{key}"
 
 
-def test_the_hash_names_the_settings_and_no_password() -> None:
+def test_the_hash_depends_on_the_settings_but_on_no_password() -> None:
     def sha256(*settings: str) -> str:
         return load(settings=settings, etc=NOWHERE).sha256
 
@@ -218,7 +218,7 @@ def test_later_layers_win_key_by_key(etc: Path) -> None:
     assert (loaded.video.height, loaded.video.quality, loaded.http.port) == (2000, 30, 5)
 
 
-def test_a_named_file_stands_for_everything_in_etc(etc: Path) -> None:
+def test_a_named_file_replaces_all_files_in_etc(etc: Path) -> None:
     (etc / "config.toml").write_text("[video]\nwidth = 1000")
     (etc / "conf.d" / "a.toml").write_text("[video]\nquality = 1")
     named = etc / "garden.toml"
@@ -234,14 +234,14 @@ def test_only_visible_toml_files_of_conf_d_are_read(etc: Path) -> None:
     assert load(etc=etc) == load(etc=NOWHERE)
 
 
-def test_one_setting_may_bring_a_whole_table() -> None:
+def test_one_setting_may_be_a_whole_table() -> None:
     assert load(settings=["video={width=320, height=240}"], etc=NOWHERE).video.width == 320
 
 
 # --- several problems
 
 
-def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
+def test_all_problems_of_all_layers_are_reported_at_once(etc: Path) -> None:
     (etc / "config.toml").write_text('[http]\nport = "8000"\nprot = 1\n[video]\nwidth = 641')
     (etc / "conf.d" / "a.toml").write_text("[video]\nrotation = 45")
     (etc / "conf.d" / "b.toml").write_text("[video")
@@ -272,7 +272,7 @@ def test_all_problems_of_all_layers_are_told_at_once(etc: Path) -> None:
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),
     ],
 )
-def test_an_unknown_name_is_told_with_what_may_have_been_meant(setting: str, advice: str) -> None:
+def test_an_unknown_name_is_reported_with_a_suggestion(setting: str, advice: str) -> None:
     [problem] = problems(setting)
     assert advice in problem
     assert problem.isprintable()
@@ -296,7 +296,7 @@ def test_an_unknown_name_is_told_with_what_may_have_been_meant(setting: str, adv
         ("http.port=\n\n=", "accepted: section.key=value"),
     ],
 )
-def test_a_setting_that_is_not_toml_is_told_with_the_right_quoting(setting: str, advice: str) -> None:
+def test_a_setting_that_is_not_toml_is_reported_with_the_right_quoting(setting: str, advice: str) -> None:
     [problem] = problems(setting)
     assert advice in problem
     assert problem.isprintable()
@@ -321,7 +321,7 @@ def test_a_setting_that_is_not_toml_is_told_with_the_right_quoting(setting: str,
         (b"[[video]]\nwidth = 640\n", "video: a list cannot be used; accepted: a table, which begins with [video]"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+def test_an_unreadable_file_is_reported_on_one_line(tmp_path: Path, content: bytes, told: str) -> None:
     file = tmp_path / "config.toml"
     file.write_bytes(content)
     [problem] = problems(file=file)
@@ -337,7 +337,7 @@ def test_a_file_from_any_editor_is_read(tmp_path: Path, content: str) -> None:
     assert load(file) == load(etc=NOWHERE)
 
 
-def test_a_named_file_that_is_missing_or_no_file_is_told(tmp_path: Path) -> None:
+def test_a_named_file_that_is_missing_or_no_file_is_reported(tmp_path: Path) -> None:
     assert problems(file=tmp_path / "none.toml") == [f"{tmp_path}/none.toml: No such file or directory"]
     assert problems(file=tmp_path) == [f"{tmp_path}: Is a directory"]
     assert problems(file=Path("/dev/zero")) == ["/dev/zero: larger than 256 KiB, this is no configuration"]
@@ -353,13 +353,13 @@ def test_a_link_to_nowhere_in_etc_is_not_a_missing_file(etc: Path) -> None:
     ]
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "conf.d").touch()
     assert problems(etc=tmp_path) == [f"{tmp_path}/conf.d: Not a directory"]
     assert problems(etc=tmp_path / "conf.d") == [f"{tmp_path}/conf.d: Not a directory"]
 
 
-def test_a_file_that_may_not_be_read_is_told() -> None:
+def test_a_file_without_read_permission_is_reported() -> None:
     with tempfile.TemporaryDirectory() as folder:
         etc = Path(folder)
         etc.chmod(0o755)
@@ -412,13 +412,13 @@ def test_any_bytes_are_a_configuration_or_a_config_error(content: bytes) -> None
 
 @settings(deadline=None)
 @given(st.text(st.characters()), st.sampled_from(KEYS))
-def test_any_setting_is_taken_or_a_config_error(text: str, key: str) -> None:
+def test_any_setting_is_accepted_or_a_config_error(text: str, key: str) -> None:
     never_fails_otherwise(b"", [text, f"{key}={text}", f"{text}=1"])
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), SCALARS | st.lists(SCALARS)))
-def test_any_values_are_taken_or_a_config_error(values: dict[str, Any]) -> None:
+def test_any_values_are_accepted_or_a_config_error(values: dict[str, Any]) -> None:
     never_fails_otherwise("".join(f"{key} = {toml(value)}\n" for key, value in values.items()).encode(), [])
 
 
@@ -450,7 +450,7 @@ VALUES = st.one_of(
 
 @settings(deadline=None, max_examples=500)
 @given(st.sampled_from([*origins(etc=NOWHERE)]), VALUES)
-def test_any_value_is_refused_by_the_name_of_its_key_or_of_its_type_and_works(key: str, text: str) -> None:
+def test_any_value_is_refused_by_its_key_or_has_its_type(key: str, text: str) -> None:
     section, _, name = key.partition(".")
     try:
         loaded = load(settings=[f"{key}={text}"], etc=NOWHERE)
@@ -487,7 +487,7 @@ def test_the_camera_gets_its_part_unchanged() -> None:
     assert CameraConfig.from_json(camera.to_json()) == camera
 
 
-def test_only_what_concerns_the_camera_changes_its_part() -> None:
+def test_only_camera_settings_change_the_cameras_part() -> None:
     one = load(etc=NOWHERE)
     other = load(settings=["http.port=9", 'log.level="debug"', "source.idle_seconds=1"], etc=NOWHERE)
     assert other.camera == one.camera
@@ -509,7 +509,7 @@ def test_only_what_concerns_the_camera_changes_its_part() -> None:
         ('controls.hdr="single-exp"', "single-exp"),
     ],
 )
-def test_a_control_has_its_value_or_is_left_to_the_camera(setting: str, kept: object) -> None:
+def test_a_control_has_a_value_or_is_left_to_the_camera(setting: str, kept: object) -> None:
     assert value(setting) == kept
 
 
@@ -526,12 +526,12 @@ def test_a_control_has_its_value_or_is_left_to_the_camera(setting: str, kept: ob
         ('usb.controls."Big Name"=1', "for a name of a-z, 0-9 and _"),
     ],
 )
-def test_a_control_that_no_camera_takes_is_told_with_what_is_accepted(setting: str, told: str) -> None:
+def test_an_invalid_control_is_reported_with_the_accepted_values(setting: str, told: str) -> None:
     [problem] = problems(setting)
     assert told in problem
 
 
-def test_the_controls_of_a_usb_camera_are_changed_name_by_name() -> None:
+def test_the_controls_of_a_usb_camera_are_merged_by_name() -> None:
     settings = ["usb.controls={brightness = 1, contrast = 2}", 'usb.controls.contrast="default"']
     loaded = load(settings=settings, etc=NOWHERE).camera.settings("usb")
     assert loaded == {"brightness": 1, "contrast": None}

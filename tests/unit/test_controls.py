@@ -1,4 +1,4 @@
-"""The model of what can be set: what is taken, and what is said of the rest."""
+"""The model of controls: accepted values, and the errors for others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EVERY = (BRIGHTNESS, SHUTTER, MIRROR, AWB, ROI, TRIGGER)
         (TRIGGER, True, True),
     ],
 )
-def test_what_is_within_the_limits_is_taken(control: Control, raw: object, kept: object) -> None:
+def test_a_value_within_the_limits_is_accepted(control: Control, raw: object, kept: object) -> None:
     value = control.check(raw)
     assert value == kept and type(value) is type(kept)
 
@@ -69,13 +69,13 @@ def test_what_is_within_the_limits_is_taken(control: Control, raw: object, kept:
         (TRIGGER, None, "accepted: true"),
     ],
 )
-def test_what_is_not_is_told_with_what_is_accepted(control: Control, raw: object, told: str) -> None:
+def test_a_value_outside_is_refused_with_the_accepted_values(control: Control, raw: object, told: str) -> None:
     with pytest.raises(ValueError) as refused:
         control.check(raw)
     assert told in str(refused.value)
 
 
-def test_every_key_is_judged_by_itself() -> None:
+def test_each_key_is_checked_alone() -> None:
     taken, wrong = check(EVERY, {"brightness": 0.25, "awb": "pink", "brighness": 1, "zzz": 2})
     assert taken == {"brightness": 0.25}
     assert wrong["awb"].startswith('"pink" cannot be used')
@@ -90,13 +90,13 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(EVERY), JSON)
-def test_whatever_comes_is_taken_or_told_on_one_line(control: Control, raw: Any) -> None:
+def test_any_input_is_accepted_or_reported_on_one_line(control: Control, raw: Any) -> None:
     taken, wrong = check([control], {control.name: raw})
     assert len(taken) + len(wrong) == 1
     assert all("\n" not in text and len(text) < 400 for text in wrong.values())
 
 
-def test_a_report_and_an_order_come_over_the_wire_as_they_are() -> None:
+def test_reports_and_orders_survive_the_protocol() -> None:
     report = Report(3, {"roi": [0.0, 0.0, 0.5, 0.5], "awb": "auto"}, {"shutter": "refused"}, EVERY)
     assert Report.from_json(report.to_json()) == report
     order = SetControls(7, {"brightness": None, "trigger": True})
@@ -107,7 +107,7 @@ def test_a_report_and_an_order_come_over_the_wire_as_they_are() -> None:
     "text",
     ["", "[]", "{}", '{"number": 1, "applied": {}, "refused": {}, "controls": [{"kind": "colour"}]}', "nonsense"],
 )
-def test_no_report_is_a_protocol_error(text: str) -> None:
+def test_an_invalid_report_is_a_protocol_error(text: str) -> None:
     with pytest.raises(ProtocolError):
         Report.from_json(text.encode())
 

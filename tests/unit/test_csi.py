@@ -1,4 +1,4 @@
-"""CsiSource and its decisions, without a camera: on a fake picamera2, and without one."""
+"""CsiSource and its decisions, on a fake picamera2 and without any."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source(camera: str = "", tuning_file: str = "", **changes: Any) -> csi.CsiSo
 
 @pytest.fixture
 def without_picamera2(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Whatever is imported of picamera2 and libcamera in a test is forgotten after it."""
+    """Forget all modules of picamera2 and libcamera that a test imported."""
     names = ("picamera2", "libcamera")
     kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
     for name in kept:
@@ -54,7 +54,7 @@ def without_picamera2(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Monkey
 
 @pytest.fixture
 def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
-    """The fake's machine, fresh."""
+    """Return the fake's machine, reset."""
     without_picamera2.syspath_prepend(FAKE)
     without_picamera2.setenv("LIBCAMERA_RPI_TUNING_FILE", "")
     import picamera2
@@ -64,7 +64,7 @@ def machine(without_picamera2: pytest.MonkeyPatch) -> Any:
 
 
 class Watcher:
-    """A sink that says Stop after so many frames."""
+    """A sink that sends Stop after a number of frames."""
 
     wanted = True
     passed_over = 0
@@ -107,7 +107,7 @@ class Watcher:
 
 
 def watch(camera: csi.CsiSource, frames: int = 3) -> Watcher:
-    """Run *camera* for that many frames."""
+    """Run *camera* for a number of frames."""
     commands = Commands()
     deadline = threading.Timer(patience(10), commands.put, [Stop()])
     deadline.start()
@@ -150,7 +150,7 @@ def test_no_camera_at_all_is_missing() -> None:
     assert refused.value.cause is Cause.MISSING
 
 
-def test_webcams_are_no_csi_cameras(machine: Any) -> None:
+def test_webcams_are_not_listed_as_csi_cameras(machine: Any) -> None:
     machine.cameras.append({"Model": "C920", "Id": "/base/scb/pcie@0/usb@0,0-1.2:1.0-046d:082d", "Num": 2})
     assert [(camera.index, camera.name) for camera in csi.cameras()] == [(0, "imx708"), (1, "imx219")]
 
@@ -162,7 +162,7 @@ def test_webcams_are_no_csi_cameras(machine: Any) -> None:
         "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
     ],
 )
-def test_a_picamera2_that_cannot_be_loaded_is_missing_and_the_hint_is_the_command_to_install_it(
+def test_without_picamera2_the_hint_is_the_command_that_installs_it(
     without_picamera2: pytest.MonkeyPatch, tmp_path: Path, failure: str
 ) -> None:
     (tmp_path / "picamera2.py").write_text(f"raise {failure}\n")
@@ -208,7 +208,7 @@ EVERY_ORIENTATION = list(itertools.product((0, 90, 180, 270), (False, True), (Fa
 
 
 def camera_picture(width: int, height: int) -> npt.NDArray[np.uint8]:
-    """What the camera sees upright: a bright corner at the top left, a half-bright one at the top right."""
+    """Draw the upright picture of the camera: the top left corner is bright, the top right one half as bright."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = 240
     pixels[: height // 2, width // 2 :] = 120
@@ -229,7 +229,7 @@ def decoded(jpeg: bytes) -> npt.NDArray[np.int_]:
 
 @pytest.mark.parametrize("sensor_flips", [True, False])
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-def test_what_the_sensor_cannot_turn_is_turned_here(
+def test_turns_that_the_sensor_lacks_are_done_in_software(
     machine: Any, rotation: int, hflip: bool, vflip: bool, sensor_flips: bool
 ) -> None:
     seen = camera_picture(332, 126)
@@ -277,7 +277,7 @@ def test_a_picture_that_cannot_be_turned_is_left_out(machine: Any) -> None:
         assert decoded(jpeg).shape == (64, 48, 3)
 
 
-def test_what_nobody_wants_is_not_turned(machine: Any) -> None:
+def test_unwanted_pictures_are_not_turned(machine: Any) -> None:
     machine.picture = encoded(camera_picture(64, 48))
     commands = Commands()
     watcher = Watcher(commands, frames=1)
@@ -286,7 +286,7 @@ def test_what_nobody_wants_is_not_turned(machine: Any) -> None:
     assert (watcher.passed_over, len(watcher.frames)) == (3, 1)
 
 
-def test_while_a_picture_is_turned_only_the_newest_waits(machine: Any) -> None:
+def test_during_a_turn_only_the_newest_picture_waits(machine: Any) -> None:
     class Slow(Watcher):
         def frame(self, jpeg: bytes, captured_ns: int) -> None:
             begun, seen = time.monotonic(), machine.delivered
@@ -303,7 +303,7 @@ def test_while_a_picture_is_turned_only_the_newest_waits(machine: Any) -> None:
     assert all(later - earlier > 3 * 25_000_000 for earlier, later in itertools.pairwise(times))
 
 
-def test_another_size_than_asked_for_is_announced_and_logged(machine: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_different_size_is_announced_and_logged(machine: Any, caplog: pytest.LogCaptureFixture) -> None:
     machine.gives_size = (1920, 1080)
     info = watch(source(width=4000, height=2000)).info
     assert (info.width, info.height) == (1920, 1080)
@@ -335,7 +335,7 @@ def test_the_frame_rate_is_kept_within_the_cameras_limits_and_announced(
         ((1920, 1080), 25.0, [{}]),
     ],
 )
-def test_the_sensor_shows_all_it_sees_unless_that_is_too_slow_or_too_small(
+def test_the_sensors_full_view_is_used_unless_too_slow_or_too_small(
     machine: Any, size: tuple[int, int], framerate: float, modes: list[dict[str, Any]]
 ) -> None:
     watch(source(width=size[0], height=size[1], framerate=framerate))
@@ -416,7 +416,7 @@ def test_the_bitrate_stays_within_what_the_driver_takes(quality: int, size: tupl
 # -- its frames
 
 
-def test_a_frame_has_the_time_when_the_sensor_took_it() -> None:
+def test_a_frame_has_the_sensors_capture_time() -> None:
     assert csi_encoders.captured_ns(5_000_000, 40_000, now_ns=5_050_000_000) == 5_040_000_000
 
 
@@ -434,7 +434,7 @@ def test_h264_from_old_firmware_is_an_error_that_names_the_firmware(machine: Any
     assert machine.open_cameras == []
 
 
-def test_an_error_of_the_sink_ends_the_run_as_it_is(machine: Any) -> None:
+def test_an_error_of_the_sink_passes_through_unchanged(machine: Any) -> None:
     class Broken(Watcher):
         def frame(self, jpeg: bytes, captured_ns: int) -> None:
             super().frame(jpeg, captured_ns)
@@ -458,7 +458,7 @@ def test_an_error_of_the_sink_ends_the_run_as_it_is(machine: Any) -> None:
         (AttributeError("'NoneType' object has no attribute 'at'"), Cause.BUSY),
     ],
 )
-def test_a_camera_that_does_not_open_says_why(machine: Any, error: Exception, cause: Cause) -> None:
+def test_a_camera_that_does_not_open_reports_the_reason(machine: Any, error: Exception, cause: Cause) -> None:
     machine.open_error = error
     refused = refusal(source())
     assert refused.cause is cause
@@ -477,7 +477,9 @@ def test_a_camera_that_does_not_open_says_why(machine: Any, error: Exception, ca
         (RuntimeError("Failed to start camera: Broken pipe"), Cause.LOST),
     ],
 )
-def test_an_open_camera_that_fails_says_why_and_is_closed(machine: Any, error: Exception, cause: Cause) -> None:
+def test_an_open_camera_that_fails_reports_the_reason_and_is_closed(
+    machine: Any, error: Exception, cause: Cause
+) -> None:
     machine.encoder_error = error
     refused = refusal(source())
     assert refused.cause is cause
@@ -486,7 +488,7 @@ def test_an_open_camera_that_fails_says_why_and_is_closed(machine: Any, error: E
     assert machine.open_cameras == []
 
 
-def test_a_bug_is_not_taken_for_a_lost_camera(machine: Any) -> None:
+def test_a_bug_is_not_reported_as_a_lost_camera(machine: Any) -> None:
     machine.encoder_error = KeyError("NV12")
     with pytest.raises(KeyError):
         watch(source())
@@ -496,7 +498,7 @@ def test_a_bug_is_not_taken_for_a_lost_camera(machine: Any) -> None:
 
 
 class Adjuster(Watcher):
-    """Sends these orders once the camera runs, and says Stop after the last answer."""
+    """Sends these orders once the camera runs, and Stop after the last answer."""
 
     def __init__(self, commands: Commands, *orders: dict[str, Any]) -> None:
         super().__init__(commands, frames=10_000)
@@ -507,7 +509,7 @@ class Adjuster(Watcher):
         self._commands.put(self._orders[report.number] if report.number < len(self._orders) else Stop())
 
 
-def test_a_camera_is_set_before_its_first_frame_and_live_and_each_order_is_answered(machine: Any) -> None:
+def test_controls_are_set_at_the_start_and_live_and_each_order_is_answered(machine: Any) -> None:
     machine.listed = CAMERA_MODULE_3
     commands = Commands()
     adjuster = Adjuster(commands, {"brightness": 0.5}, {"contrast": 99.0}, {"brightness": None})
@@ -536,7 +538,7 @@ def test_an_exposure_lasts_no_longer_than_the_frame_that_is_given(machine: Any) 
 
 
 def taken(camera: csi.CsiSource, *orders: SetControls) -> Watcher:
-    """Run *camera* for a still behind these *orders*."""
+    """Run *camera* for a still after these *orders*."""
     commands = Commands()
     for order in orders:
         commands.put(order)
@@ -568,7 +570,7 @@ def test_a_still_is_taken_in_the_sensors_full_size_with_one_buffer(machine: Any)
     assert len(watcher.frames) >= 3, "the stream goes on"
 
 
-def test_what_was_set_holds_for_the_still_and_after_it_but_does_not_happen_again(machine: Any) -> None:
+def test_set_values_hold_for_a_still_but_a_trigger_is_not_repeated(machine: Any) -> None:
     machine.listed = CAMERA_MODULE_3
     machine.shortest_us[3280, 2464] = 47_000
     order = SetControls(1, {"brightness": 0.5, "autofocus_mode": "auto", "autofocus_trigger": True})
@@ -578,7 +580,7 @@ def test_what_was_set_holds_for_the_still_and_after_it_but_does_not_happen_again
         assert "AfTrigger" not in controls
 
 
-def test_a_still_shows_no_more_than_what_is_zoomed_at(machine: Any) -> None:
+def test_a_still_shows_only_the_zoomed_region(machine: Any) -> None:
     machine.listed = CAMERA_MODULE_3
     machine.shortest_us[3280, 2464] = 47_000
     (still,) = taken(source(), SetControls(1, {"roi": [0.25, 0.5, 0.25, 0.5]})).stills
@@ -586,7 +588,7 @@ def test_a_still_shows_no_more_than_what_is_zoomed_at(machine: Any) -> None:
     assert Image.open(io.BytesIO(still.jpeg)).size == (1152, 1296), "its pixels as they are, not enlarged"
 
 
-def test_without_memory_for_a_still_the_stream_goes_on_and_the_owner_reads_what_helps(machine: Any) -> None:
+def test_without_memory_for_a_still_the_stream_goes_on_and_a_hint_is_given(machine: Any) -> None:
     machine.memory_error = (3280 * 2464, OSError(errno.ENOMEM, "Cannot allocate memory"))
     watcher = taken(source())
     (still,) = watcher.stills

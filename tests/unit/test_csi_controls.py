@@ -1,4 +1,4 @@
-"""rpicam-apps' words for libcamera's controls, on the tables that Pi cameras list."""
+"""libcamera's controls under rpicam-apps' names, with the control tables of Pi cameras."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME_US = 40_000
 
 
 class Camera:
-    """A camera's control table that behaves as libcamera's binding: what it does not list, it refuses."""
+    """A camera's control table that behaves as libcamera's binding: it refuses controls that it does not list."""
 
     def __init__(self, listed: dict[str, tuple[Any, Any, Any]], refuses: str = "") -> None:
         self.listed = listed
@@ -33,7 +33,7 @@ class Camera:
         return next(control for control in self.controls.controls if control.name == name)
 
     def set(self, **wanted: object) -> dict[str, Any]:
-        """What it made of *wanted*, all of which it has to take."""
+        """Set *wanted*, which must all be accepted, and return the result."""
         report = self.controls.set(1, wanted)
         assert report.refused == {}
         return report.applied
@@ -44,12 +44,12 @@ def camera() -> Camera:
     return Camera(CAMERA_MODULE_3)
 
 
-def test_a_camera_with_everything_has_every_word_of_the_configuration_and_the_trigger(camera: Camera) -> None:
+def test_a_full_camera_has_all_controls_of_the_configuration_and_the_trigger(camera: Camera) -> None:
     names = {control.name for control in camera.controls.controls}
     assert names == {*ControlsConfig.__dataclass_fields__, "autofocus_trigger"}
 
 
-def test_what_a_camera_does_not_have_is_not_offered() -> None:
+def test_a_control_that_the_camera_lacks_is_not_offered() -> None:
     names = {control.name for control in Camera(MONOCHROME).controls.controls}
     assert names == {
         "shutter", "gain", "flicker_period", "ev", "brightness", "contrast", "sharpness", "exposure", "metering",
@@ -58,7 +58,7 @@ def test_what_a_camera_does_not_have_is_not_offered() -> None:
     assert Camera({"FrameDurationLimits": (1, 2, 3)}).controls.controls == ()
 
 
-def test_limits_and_defaults_are_the_cameras(camera: Camera) -> None:
+def test_limits_and_defaults_come_from_the_camera(camera: Camera) -> None:
     contrast = camera.control("contrast")
     assert (contrast.kind, contrast.minimum, contrast.maximum, contrast.default) == (Kind.NUMBER, 0.0, 32.0, 1.0)
     lens = camera.control("lens_position")
@@ -108,13 +108,13 @@ def test_the_words_of_rpicam_apps_become_libcameras_controls(
     assert camera.now == libcamera
 
 
-def test_every_default_can_be_asked_for_and_is_shown(camera: Camera) -> None:
+def test_every_default_can_be_set_and_is_shown(camera: Camera) -> None:
     names = [control.name for control in camera.controls.controls if control.kind is not Kind.ACTION]
     applied = camera.set(**dict.fromkeys(names))
     assert applied == {name: camera.control(name).default for name in names}
 
 
-def test_a_libcamera_without_switches_gets_0_for_automatic() -> None:
+def test_a_libcamera_without_auto_switches_gets_0_for_automatic() -> None:
     camera = Camera(WITHOUT_SWITCHES)
     camera.set(shutter=1000, gain=4)
     assert camera.now == {"ExposureTime": 1000, "AnalogueGain": 4.0}
@@ -122,7 +122,7 @@ def test_a_libcamera_without_switches_gets_0_for_automatic() -> None:
     assert camera.now == {"ExposureTime": 0, "AnalogueGain": 0.0}
 
 
-def test_a_region_smaller_than_the_camera_can_show_becomes_the_smallest_and_that_is_told(camera: Camera) -> None:
+def test_a_region_that_is_too_small_becomes_the_smallest_and_is_reported(camera: Camera) -> None:
     applied = camera.set(roi=[0.999, 0.999, 0.001, 0.001])
     assert camera.now == {"ScalerCrop": (4608 - 64, 2592 - 64, 64, 64)}
     assert applied["roi"] == pytest.approx([4544 / 4608, 2528 / 2592, 64 / 4608, 64 / 2592], abs=1e-5)
@@ -141,13 +141,13 @@ def test_a_lens_is_moved_by_hand_or_by_the_autofocus(camera: Camera) -> None:
     assert report.applied == {"autofocus_mode": "continuous", "ev": 1.0}
 
 
-def test_a_trigger_where_it_does_nothing_is_refused(camera: Camera) -> None:
+def test_a_trigger_without_effect_is_refused(camera: Camera) -> None:
     report = camera.controls.set(1, {"autofocus_trigger": True})
     assert 'that is "continuous"' in report.refused["autofocus_trigger"]
     assert camera.now == {}
 
 
-def test_a_camera_that_refuses_says_so_and_keeps_what_it_had() -> None:
+def test_a_refused_value_is_reported_and_the_old_one_stays() -> None:
     camera = Camera(CAMERA_MODULE_3, refuses="Contrast")
     camera.set(brightness=0.1)
     report = camera.controls.set(1, {"contrast": 2, "brightness": 0.5})
@@ -172,7 +172,7 @@ def test_a_configured_lens_position_switches_the_autofocus_off(camera: Camera) -
     assert camera.now["AfMode"] == 0 and camera.now["LensPosition"] == 4.0
 
 
-def test_what_is_configured_for_another_camera_is_told_and_the_rest_is_set() -> None:
+def test_controls_of_another_camera_are_reported_and_the_rest_is_set() -> None:
     camera = Camera(MONOCHROME)
     report = camera.controls.start({"awb": "cloudy", "shutter": 1_000_000, "ev": 1.0})
     assert set(report.refused) == {"awb", "shutter"}

@@ -1,4 +1,4 @@
-"""The dataclasses, default.toml and the README tell the same."""
+"""The dataclasses, default.toml and the documents agree."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_readme_tells_the_defaults_of_default_toml() -> None:
     assert told == default_values()
 
 
-def test_what_the_page_on_security_says_to_set_can_be_set() -> None:
+def test_the_settings_in_docs_security_are_valid() -> None:
     settings = re.findall(r"^    ([a-z_]+ = .*)$", SECURITY.read_text("utf-8"), re.MULTILINE)
     assert len(settings) > 5
     for setting in settings:
@@ -64,7 +64,7 @@ def test_each_decision_has_a_number_of_its_own() -> None:
     assert sorted(numbers) == [f"{number:03}" for number in range(len(numbers))]
 
 
-def test_links_between_the_documents_lead_somewhere() -> None:
+def test_links_between_the_documents_have_targets() -> None:
     links = [
         (page, link)
         for page in (README, KOREAN, *README.parent.glob("docs/**/*.md"), *README.parent.glob("*/README.md"))
@@ -75,7 +75,7 @@ def test_links_between_the_documents_lead_somewhere() -> None:
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_korean_readme_has_no_command_and_no_address_but_those_of_the_others() -> None:
+def test_the_korean_readme_has_the_commands_and_addresses_of_the_others() -> None:
     others = README.read_text("utf-8") + (README.parent / "docs" / "image.md").read_text("utf-8")
     text = KOREAN.read_text("utf-8")
     commands = re.findall(r"^ {4,7}(.*?)(?:  .*)?$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What our Exif says, read by Pillow."""
+"""Our Exif data, read by Pillow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def test_it_tells_time_exposure_and_sensitivity(zone: str) -> None:
+def test_exif_has_time_exposure_and_sensitivity(zone: str) -> None:
     photo = Photo(time.monotonic_ns() - 5_250_000_000, "imx708", 9_998, 160)
     moment = time.time() - 5.25
     exif = described(Orientation(0, hflip=False, vflip=False), photo).getexif()
@@ -57,7 +57,7 @@ def test_it_tells_time_exposure_and_sensitivity(zone: str) -> None:
     assert said.timestamp() == pytest.approx(moment, abs=0.5), zone
 
 
-def test_what_is_not_known_is_not_said() -> None:
+def test_unknown_values_are_left_out_of_exif() -> None:
     exif = described(Orientation(0, hflip=False, vflip=False), Photo(time.monotonic_ns())).getexif()
     assert MODEL not in exif
     assert {EXPOSURE_TIME, ISO}.isdisjoint(exif.get_ifd(DETAILS))
@@ -67,7 +67,7 @@ def test_what_is_not_known_is_not_said() -> None:
     ("rotation", "method", "mark", "size"),
     [(90, "pixels", 1, (16, 32)), (90, "exif", 6, (32, 16)), (270, "exif", 8, (32, 16)), (0, "exif", 1, (32, 16))],
 )
-def test_a_picture_is_turned_once_by_its_pixels_or_by_its_mark(
+def test_a_picture_is_turned_by_its_pixels_or_by_its_mark_and_not_by_both(
     rotation: int, method: str, mark: int, size: tuple[int, int]
 ) -> None:
     orientation = Orientation(rotation, hflip=False, vflip=False, method=method)

@@ -6,7 +6,7 @@ import pytest
 from pi_cam_daemon.system import files
 
 
-def test_reading_is_not_noted_on_the_disk(tmp_path: Path) -> None:
+def test_reading_does_not_change_the_access_time(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("content")
     # not read since it was written: then the kernel notes the next reading, relatime or not
@@ -16,7 +16,7 @@ def test_reading_is_not_noted_on_the_disk(tmp_path: Path) -> None:
     assert path.stat().st_atime == 1
 
 
-def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+def test_an_endless_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(1024))
     assert files.read(path, 1024) == bytes(1024)
@@ -25,7 +25,7 @@ def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
             files.read(endless, 1023, "configuration")
 
 
-def test_the_file_of_somebody_else_is_read_all_the_same() -> None:
+def test_a_file_of_another_owner_is_read_too() -> None:
     path, me = Path("/etc/passwd"), os.geteuid()
     os.seteuid(me or 65534)
     try:

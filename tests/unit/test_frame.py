@@ -7,7 +7,7 @@ from pi_cam_daemon.core import frame
 PICTURE = b"\xff\xd8 a picture \xff\xd9"
 
 
-def test_the_boundary_is_one_that_every_parser_takes() -> None:
+def test_the_boundary_is_valid_for_every_parser() -> None:
     assert re.fullmatch("[0-9A-Za-z]{16,40}", frame.BOUNDARY)
     assert f"multipart/x-mixed-replace; boundary={frame.BOUNDARY}" == frame.CONTENT_TYPE
 
@@ -39,7 +39,7 @@ def test_header_lines_stay_below_the_128_bytes_that_ffmpeg_reads(length: int, ti
     assert lines[-2:] == [b"", b""]
 
 
-def test_a_card_says_that_it_is_no_picture() -> None:
+def test_a_card_has_a_header_that_says_so() -> None:
     header, _, rest = frame.part(PICTURE, 1.5, no_picture="stalled").partition(b"\r\n\r\n")
     assert header.split(b"\r\n")[2:] == [b"X-Timestamp: 1.500000", b"X-No-Picture: stalled"]
     assert rest == PICTURE + frame.CLOSING

@@ -63,24 +63,24 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(replace(BEGINNING, unkillable=True, failure=WEDGED), State.WEDGED, id="does not die, and said so"),
     ],
 )
-def test_judge(facts: Facts, state: State) -> None:
+def test_the_state_is_judged_by_deadlines_and_demand(facts: Facts, state: State) -> None:
     assert judge(NOW, facts) is state
 
 
 @pytest.mark.parametrize("failure", [CRASHED, STALLED, WEDGED], ids=lambda failure: failure.cause.value)
-def test_a_camera_that_nobody_wants_any_more_is_idle_whatever_befell_its_last_process(failure: Failure) -> None:
+def test_an_unwanted_camera_is_idle_even_after_a_failure(failure: Failure) -> None:
     # no process is left that could be starting, silent or unkillable, and none will come
     assert judge(NOW, replace(IDLE, failure=failure)) is State.IDLE
 
 
 @pytest.mark.parametrize("times", [(NOW - 3,), (NOW - 500, NOW - 0.04), (NOW - 30.1,), (NOW - 500, NOW - 5.1)], ids=str)
-def test_the_judgement_does_not_depend_on_the_age_of_the_clock(times: tuple[float, ...]) -> None:
+def test_the_state_does_not_depend_on_the_clocks_start(times: tuple[float, ...]) -> None:
     later = running(*(moment + 1e7 for moment in times))
     assert judge(NOW + 1e7, later) is judge(NOW, running(*times))
 
 
 @pytest.mark.parametrize(("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)])
-def test_ten_frame_periods_are_no_stall(framerate: float, stall_seconds: float) -> None:
+def test_a_gap_of_ten_frame_periods_is_no_stall(framerate: float, stall_seconds: float) -> None:
     assert silent_at(LIMITS, framerate, NOW) == NOW + 30.0 + 2 / framerate
     assert silent_at(LIMITS, framerate, 0.0, NOW) == NOW + stall_seconds
 
@@ -93,7 +93,7 @@ moments = st.floats(0, 2 * NOW)
 
 
 @given(moments, st.none() | moments, st.just(0.0) | moments, st.sampled_from([0.01, 1.0, 25.0, 240.0]))
-def test_a_camera_is_stalled_from_the_moment_on_at_which_it_becomes_too_silent(
+def test_a_camera_is_stalled_from_the_end_of_its_time_limit_on(
     started_at: float, progressed_at: float | None, stall_grace_until: float, framerate: float
 ) -> None:
     silence = silent_at(LIMITS, framerate, started_at, progressed_at, stall_grace_until)
@@ -102,7 +102,7 @@ def test_a_camera_is_stalled_from_the_moment_on_at_which_it_becomes_too_silent(
     assert judge(silence + 1e-6, facts) is State.STALLED
 
 
-def test_the_first_picture_may_take_longer_than_the_next_and_a_still_longer_than_either() -> None:
+def test_the_first_picture_and_a_still_have_longer_time_limits() -> None:
     assert silent_at(LIMITS, RATE, NOW - 3) == NOW - 3 + START
     assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04) == NOW - 0.04 + STALL
     assert silent_at(LIMITS, RATE, NOW - 500, NOW - 5.1, NOW + 7) == NOW + 7
@@ -130,14 +130,14 @@ HOUR = 3600.0
         pytest.param(NOW - HOUR, Cause.WEDGED, "pattern", HOUR, True, id="wedged, whatever it is"),
     ],
 )
-def test_a_reboot_is_needed_only_where_it_may_help(
+def test_a_reboot_is_needed_only_if_it_may_help(
     well_at: float, cause: Cause, kind: str, after: float, needed: bool
 ) -> None:
     assert needs_reboot(NOW, well_at, cause, kind, after) is needed
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(1, 1e6))
-def test_no_reboot_is_needed_before_the_machine_is_up_for_as_long(uptime: float, well_at: float, after: float) -> None:
+def test_no_reboot_is_needed_before_the_machine_is_up_as_long(uptime: float, well_at: float, after: float) -> None:
     if needs_reboot(uptime, well_at, Cause.WEDGED, "csi", after):
         assert uptime >= after
 
@@ -150,7 +150,7 @@ class Woken:
         self.times += 1
 
 
-def test_a_probe_is_answered_only_by_a_loop_that_comes_round() -> None:
+def test_a_probe_is_answered_only_by_a_loop_that_turns() -> None:
     wake = Woken()
     probe = Probe("loop", wake)
     assert probe.answered
@@ -163,7 +163,7 @@ def test_a_probe_is_answered_only_by_a_loop_that_comes_round() -> None:
     assert probe.answered
 
 
-def test_an_answer_of_the_last_period_is_none_in_this_one() -> None:
+def test_an_answer_counts_for_one_period_only() -> None:
     probe = Probe("loop", Woken())
     probe.ask()
     probe.answer()

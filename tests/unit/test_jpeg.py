@@ -12,7 +12,7 @@ from tests.lateness import patience
 
 
 def picture(width: int = 160, height: int = 120, progressive: bool = False) -> bytes:
-    """A real JPEG with noise in it, so that its picture data is full of stuffed FF bytes."""
+    """Return a JPEG with noise, so that its data is full of stuffed FF bytes."""
     pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
     encoded, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)))
     assert encoded
@@ -27,7 +27,7 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def with_segment(marker: int, content: bytes) -> bytes:
-    """The whole picture with one more header segment in front."""
+    """Return the whole picture with one more header segment in front."""
     return WHOLE[:2] + segment(marker, content) + WHOLE[2:]
 
 
@@ -43,7 +43,7 @@ def test_the_size_is_what_was_encoded(width: int, height: int, progressive: bool
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_bytes_like_object_will_do(kind: type) -> None:
+def test_any_bytes_like_object_is_accepted(kind: type) -> None:
     assert jpeg.size(kind(WHOLE)) == (160, 120)
     jpeg.check(kind(WHOLE))
 
@@ -111,7 +111,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_ten_hostile_megabytes_cost_no_time(hostile: bytes) -> None:
+def test_ten_hostile_megabytes_are_read_fast(hostile: bytes) -> None:
     start = time.monotonic()
     with pytest.raises(JpegError):
         jpeg.check(hostile)
@@ -119,7 +119,7 @@ def test_ten_hostile_megabytes_cost_no_time(hostile: bytes) -> None:
 
 
 def refuses_or_accepts(data: bytes) -> None:
-    """Whatever *data* is: nothing but JpegError comes out, and what passes the check has a size."""
+    """Fail if *data* raises anything but JpegError, or passes the check without a size."""
     try:
         jpeg.check(data)
     except JpegError as error:
@@ -154,7 +154,7 @@ def test_a_damaged_header_raises_nothing_but_jpeg_errors(cut: int, changes: dict
 
 
 def without_tables(data: bytes) -> bytes:
-    """As UVC cameras send it: no Huffman tables, and APP0 is AVI1."""
+    """Return the picture as UVC cameras send it: no Huffman tables, and APP0 is AVI1."""
     data = data[:2] + segment(0xE0, b"AVI1\0\0" + bytes(8)) + data[2 + 2 + 16 :]
     while (at := data.find(b"\xff\xc4")) >= 0:
         data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
@@ -199,7 +199,7 @@ def test_a_good_picture_is_left_alone(whole: bytes) -> None:
         pytest.param(WHOLE[:2] + b"\xff\xe0\0\1" + WHOLE[2:], id="a segment shorter than its length"),
     ],
 )
-def test_repair_refuses_what_it_cannot_mend_even_if_it_looks_plain(unsound: bytes) -> None:
+def test_repair_refuses_a_broken_picture_even_if_it_looks_plain(unsound: bytes) -> None:
     with pytest.raises(JpegError):
         jpeg.repair(unsound)
 
@@ -235,7 +235,7 @@ def test_repair_takes_any_bytes_like_object_and_gives_bytes(kind: type) -> None:
         pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
     ],
 )
-def test_what_cameras_add_is_taken_away(broken: bytes) -> None:
+def test_segments_that_cameras_add_are_removed(broken: bytes) -> None:
     assert jpeg.repair(broken) == WHOLE
 
 
@@ -248,8 +248,8 @@ def test_missing_huffman_tables_are_added(data: bytes) -> None:
     assert pixels_of(repaired) == pixels_of(WHOLE)
 
 
-def test_the_tables_are_those_that_encoders_write_by_default() -> None:
-    """OpenCV's libjpeg-turbo writes the standard ones, one segment each."""
+def test_the_added_tables_are_the_standard_ones() -> None:
+    """OpenCV's libjpeg-turbo writes the standard tables, one segment each."""
     at, contents = 0, []
     while (at := WHOLE.find(b"\xff\xc4", at)) >= 0:
         end = at + 2 + int.from_bytes(WHOLE[at + 2 : at + 4], "big")
@@ -276,25 +276,25 @@ def test_the_tables_are_those_that_encoders_write_by_default() -> None:
         pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
     ],
 )
-def test_what_cannot_be_repaired_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
+def test_an_irreparable_picture_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
     with pytest.raises(JpegError, match=complaint):
         jpeg.repair(broken)
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0", bytes(500), b"\xff"], ids=["none", "zero", "zeros", "half an end"])
-def test_a_camera_that_never_ends_its_pictures_can_be_served(tail: bytes) -> None:
+def test_pictures_without_an_end_marker_can_be_served(tail: bytes) -> None:
     repaired = jpeg.repair(WHOLE[:-2] + tail, end_required=False)
     assert repaired == WHOLE
     with pytest.raises(JpegError):
         jpeg.repair(WHOLE[:-2] + tail)
 
 
-def test_a_whole_picture_is_preferred_to_a_newer_one_without_its_end() -> None:
+def test_a_whole_picture_is_preferred_to_a_newer_one_without_an_end() -> None:
     assert jpeg.repair(WHOLE + OLDER[:-2], end_required=False) == WHOLE
 
 
-def test_a_flat_picture_is_no_less_whole() -> None:
-    """The least data that a picture can have: every block the same, with tables made for it."""
+def test_a_picture_of_one_colour_counts_as_whole() -> None:
+    """It has the least data possible: all blocks are equal, with tables made for them."""
     for progressive in (0, 1):
         options = (cv2.IMWRITE_JPEG_OPTIMIZE, 1, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
         data = cv2.imencode(".jpg", np.zeros((4000, 4000), np.uint8), options)[1].tobytes()
@@ -313,14 +313,14 @@ def test_a_flat_picture_is_no_less_whole() -> None:
         ),
     ],
 )
-def test_ten_hostile_megabytes_are_repaired_or_refused_in_no_time(hostile: bytes) -> None:
+def test_ten_hostile_megabytes_are_repaired_or_refused_fast(hostile: bytes) -> None:
     start = time.process_time()
     repairs_or_refuses(hostile)
     assert time.process_time() - start < 1
 
 
 def repairs_or_refuses(data: bytes) -> None:
-    """Whatever *data* is: a JPEG that passes the check and needs no repair comes out, or a JpegError."""
+    """Fail unless *data* gives a JPEG that passes the check and needs no repair, or a JpegError."""
     for end_required in (True, False):
         try:
             repaired = jpeg.repair(data, end_required=end_required)
@@ -347,7 +347,7 @@ PIECES = [WHOLE, OLDER, SMALL, TABLES_MISSING, with_segment(0xE1, EXIF + SMALL),
         max_size=6,
     )
 )
-def test_whatever_a_buffer_holds_is_repaired_or_refused(pieces: list[bytes]) -> None:
+def test_any_buffer_is_repaired_or_refused(pieces: list[bytes]) -> None:
     repairs_or_refuses(b"".join(pieces))
 
 

@@ -44,7 +44,7 @@ class Rig:
         self.camera.sendall(pack(kind, payload, captured_ns))
 
     def beat(self, captured: int, counted_at: float | None = None) -> None:
-        """*counted_at* in seconds of CLOCK_MONOTONIC, now if None."""
+        """Send a heartbeat; *counted_at* is in seconds of CLOCK_MONOTONIC, now if None."""
         moment = time.monotonic() if counted_at is None else counted_at
         self.say(Kind.BEAT, COUNT.pack(captured), round(moment * 1e9))
 
@@ -75,7 +75,7 @@ def test_a_frame_is_a_ready_made_part_with_the_times_of_its_capture(rig: Rig) ->
     assert frame.timestamp == pytest.approx(time.time() - 0.5, abs=0.4)
 
 
-def test_a_capture_time_of_the_future_is_now(rig: Rig) -> None:
+def test_a_capture_time_in_the_future_becomes_now(rig: Rig) -> None:
     rig.say(Kind.FRAME, picture(1), time.monotonic_ns() + 10**12)
     frame = rig.link.read()
     assert frame is not None
@@ -92,7 +92,7 @@ def test_only_the_newest_of_many_frames_is_taken(rig: Rig) -> None:
     assert rig.link.read() is None
 
 
-def test_a_camera_that_talks_without_end_is_left_alone_for_a_turn(rig: Rig) -> None:
+def test_a_camera_that_sends_without_pause_does_not_block_the_loop(rig: Rig) -> None:
     for number in range(100):
         rig.say(Kind.FRAME, picture(number), number)
     turns = []
@@ -102,7 +102,7 @@ def test_a_camera_that_talks_without_end_is_left_alone_for_a_turn(rig: Rig) -> N
     assert turns[-1] == picture(99)
 
 
-def test_nothing_said_is_nothing_read(rig: Rig) -> None:
+def test_a_silent_camera_gives_nothing(rig: Rig) -> None:
     assert rig.link.read() is None
     assert (rig.link.info, rig.link.framerate) == (None, 15.0)
     rig.camera.sendall(pack(Kind.FRAME, picture(1))[:20])
@@ -110,7 +110,7 @@ def test_nothing_said_is_nothing_read(rig: Rig) -> None:
     assert rig.changes == 0
 
 
-def test_what_the_camera_says_of_itself_is_told_at_once(rig: Rig) -> None:
+def test_the_cameras_announcement_is_passed_on_at_once(rig: Rig) -> None:
     rig.say(Kind.HELLO, json.dumps(HELLO).encode())
     assert rig.link.read() is None
     assert rig.link.info == CameraInfo(**HELLO)
@@ -150,7 +150,7 @@ def test_the_rate_is_that_of_the_last_seconds(rig: Rig) -> None:
     assert rig.link.rate(now + 10) == 0
 
 
-def test_a_camera_that_stands_still_has_no_rate(rig: Rig) -> None:
+def test_a_camera_without_new_frames_has_no_rate(rig: Rig) -> None:
     now = time.monotonic()
     for seconds in (-2, -1, 0):
         rig.beat(50, now + seconds)
@@ -159,14 +159,14 @@ def test_a_camera_that_stands_still_has_no_rate(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("moments", [(0.0, 0.0), (1.0, 0.0), (-1e9, 9e9), (0.0, 1e-9)], ids=str)
-def test_no_moments_of_beats_break_the_rate(moments: tuple[float, float], rig: Rig) -> None:
+def test_any_times_of_heartbeats_give_a_rate(moments: tuple[float, float], rig: Rig) -> None:
     for number, moment in enumerate(moments):
         rig.beat(number, moment)
     rig.link.read()
     assert rig.link.rate(1.0) >= 0
 
 
-def test_a_cameras_last_words_are_heard(rig: Rig) -> None:
+def test_the_last_messages_of_a_camera_are_read(rig: Rig) -> None:
     rig.say(Kind.ERROR, json.dumps({"cause": "busy", "message": "It is taken", "hint": "Close it"}).encode())
     rig.camera.close()
     with pytest.raises(EOFError):
@@ -211,7 +211,7 @@ def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig)
         pytest.param(pack(Kind.ERROR, b'{"cause": [], "message": "", "hint": ""}'), id="error, cause no word"),
     ],
 )
-def test_nonsense_ends_the_link_and_is_told(data: bytes, rig: Rig) -> None:
+def test_an_invalid_message_ends_the_link_and_is_reported(data: bytes, rig: Rig) -> None:
     rig.camera.sendall(data)
     with pytest.raises(EOFError):
         rig.link.read()
@@ -244,7 +244,7 @@ SAID = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(said=st.lists(SAID, max_size=5))
-def test_whatever_is_said_only_frames_or_the_end_come_out(said: list[bytes]) -> None:
+def test_any_bytes_give_only_frames_or_the_end(said: list[bytes]) -> None:
     rig = Rig()
     try:
         rig.camera.sendall(b"".join(said))
@@ -275,7 +275,7 @@ def test_a_camera_that_does_not_read_is_not_waited_for(rig: Rig) -> None:
     assert time.monotonic() - begin < patience(10)
 
 
-def test_a_camera_that_is_gone_can_be_told_without_harm(rig: Rig) -> None:
+def test_a_command_to_a_camera_that_is_gone_is_harmless(rig: Rig) -> None:
     rig.camera.close()
     rig.link.tell(Kind.STOP)
     rig.link.close()
@@ -284,7 +284,7 @@ def test_a_camera_that_is_gone_can_be_told_without_harm(rig: Rig) -> None:
 
 
 class Asking(threading.Thread):
-    """Asks *link* for the still of that number."""
+    """Asks *link* for the still of *number* in a thread."""
 
     def __init__(self, link: CameraLink, number: int, seconds: float = 10.0) -> None:
         super().__init__(daemon=True)
@@ -305,14 +305,14 @@ class Asking(threading.Thread):
 
 
 def asked(rig: Rig) -> int:
-    """The number of the still that the camera is asked for."""
+    """Return the number of the still that the camera is asked for."""
     message = Reader(rig.camera).read()
     assert message and message.kind is Kind.TAKE_STILL
     (number,) = COUNT.unpack(message.payload)
     return int(number)
 
 
-def test_a_still_comes_to_whoever_asked_and_its_camera_may_be_silent_until_then(rig: Rig) -> None:
+def test_a_still_reaches_its_requester_and_excuses_the_cameras_silence(rig: Rig) -> None:
     asking = Asking(rig.link, 5)
     assert asked(rig) == 5
     assert rig.link.stall_grace_until > time.monotonic() + 5
@@ -325,7 +325,7 @@ def test_a_still_comes_to_whoever_asked_and_its_camera_may_be_silent_until_then(
     assert rig.link.progressed_at is not None, "it is a sign of life"
 
 
-def test_a_refusal_is_told_in_the_cameras_words(rig: Rig) -> None:
+def test_a_refusal_has_the_cameras_words(rig: Rig) -> None:
     asking = Asking(rig.link, 1)
     asked(rig)
     rig.say(Kind.STILL, Still(1, refused="No memory, schön").payload())
@@ -334,7 +334,7 @@ def test_a_refusal_is_told_in_the_cameras_words(rig: Rig) -> None:
     assert asking.finish() == Still(1, refused="No memory, schön")
 
 
-def test_a_still_that_comes_too_late_is_kept_for_nobody(rig: Rig) -> None:
+def test_a_still_that_comes_too_late_is_not_kept(rig: Rig) -> None:
     asking = Asking(rig.link, 1, seconds=0.05)
     assert isinstance(asking.finish(), TimeoutError)
     assert rig.link.stall_grace_until == 0
@@ -344,7 +344,7 @@ def test_a_still_that_comes_too_late_is_kept_for_nobody(rig: Rig) -> None:
     assert isinstance(asking.finish(), TimeoutError)
 
 
-def test_whoever_waits_for_a_still_learns_that_the_camera_is_gone(rig: Rig) -> None:
+def test_a_wait_for_a_still_ends_when_the_camera_is_gone(rig: Rig) -> None:
     asking = Asking(rig.link, 1)
     asked(rig)
     rig.camera.close()
@@ -353,7 +353,7 @@ def test_whoever_waits_for_a_still_learns_that_the_camera_is_gone(rig: Rig) -> N
     assert isinstance(asking.finish(), EOFError)
 
 
-def test_a_still_of_twelve_million_pixels_does_not_make_the_reader_take_more_memory_for_frames(rig: Rig) -> None:
+def test_a_large_still_does_not_raise_the_memory_taken_for_frames(rig: Rig) -> None:
     asking = Asking(rig.link, 1)
     asked(rig)
     sender = threading.Thread(target=rig.say, args=(Kind.STILL, Still(1, picture(1).ljust(8_000_000)).payload()))

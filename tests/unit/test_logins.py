@@ -1,4 +1,4 @@
-"""Who may do what, how dear it is to find that out, and for how long those who guess have to wait."""
+"""Rights of users, the cost of checking a password, and lock-outs for guessing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY = 400
 
 
 class Derive:
-    """The key is the password and its salt; how often, and at most how many at once. It waits for *goes_on*."""
+    """The key derivation of the tests: waits for *goes_on*, counts all calls and the most at once."""
 
     def __init__(self) -> None:
         self.times = self.now = self.most = 0
@@ -57,7 +57,7 @@ def asked(path: str = "/stream", authorization: str | None = None, method: str =
 
 
 def status(judge: Logins, request: Request, client: Client = VISITOR) -> int:
-    """What *request* is answered, as far as the login goes."""
+    """Return the status for *request* as far as the login decides it."""
     try:
         return HTTPStatus.OK if judge.judge(client, request, HERE) else HTTPStatus.UNAUTHORIZED
     except Refused as refused:
@@ -74,7 +74,7 @@ def judge(derive: Derive) -> Logins:
     return Logins(KNOWN, derive)
 
 
-def test_whoever_logs_in_is_known_by_name(judge: Logins) -> None:
+def test_a_user_who_logs_in_is_known_by_name(judge: Logins) -> None:
     for name, password in (("alice", "hers:with:colons"), ("bob", "his"), ("Zoë", "지우개"), ("Zoe\u0308", "지우개")):
         client = judge.judge(VISITOR, asked(authorization=basic(name, password)), HERE)
         assert client and client.user and client.user.name == users.normal(name)
@@ -92,17 +92,17 @@ def test_whoever_logs_in_is_known_by_name(judge: Logins) -> None:
         basic("bob ", "his"), basic("bob", "his\0"), basic("\0", "his"),
     ],
 )  # fmt: skip
-def test_what_is_no_right_password_is_401(judge: Logins, authorization: str) -> None:
+def test_a_wrong_login_is_401(judge: Logins, authorization: str) -> None:
     assert status(judge, asked(authorization=authorization)) == HTTPStatus.UNAUTHORIZED
 
 
-def test_two_of_them_are_none(judge: Logins) -> None:
+def test_two_authorization_headers_count_as_none(judge: Logins) -> None:
     line = f"Authorization: {basic('bob', 'his')}"
     request = parse(f"GET /stream HTTP/1.1\r\n{line}\r\n{line}".encode())
     assert judge.judge(VISITOR, request, HERE) is None
 
 
-def test_what_is_no_password_costs_nothing_and_is_no_guess(judge: Logins, derive: Derive) -> None:
+def test_malformed_credentials_are_not_derived_and_not_counted(judge: Logins, derive: Derive) -> None:
     for _ in range(100):
         assert status(judge, asked(authorization="Basic !!!!")) == HTTPStatus.UNAUTHORIZED
         assert status(judge, asked()) == HTTPStatus.UNAUTHORIZED
@@ -110,13 +110,13 @@ def test_what_is_no_password_costs_nothing_and_is_no_guess(judge: Logins, derive
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
-def test_a_right_password_is_derived_once_whatever_is_asked(judge: Logins, derive: Derive) -> None:
+def test_a_right_password_is_derived_once_for_all_requests(judge: Logins, derive: Derive) -> None:
     for _ in range(MANY):
         assert status(judge, asked("/snapshot", basic("bob", "his"))) == HTTPStatus.OK
     assert derive.times == 1
 
 
-def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_together() -> None:
+def test_concurrent_logins_are_derived_once_and_one_at_a_time() -> None:
     derive = Derive()
     derive.goes_on.clear()
     judge = Logins(KNOWN, derive)
@@ -134,7 +134,7 @@ def test_many_at_once_with_the_same_password_are_derived_once_and_never_two_toge
     assert (derive.times, derive.most) == (1, 1)
 
 
-def test_more_than_can_wait_are_told_to_come_again() -> None:
+def test_too_many_waiting_logins_are_told_to_retry() -> None:
     derive = Derive()
     derive.goes_on.clear()
     judge = Logins(KNOWN, derive)
@@ -158,23 +158,21 @@ def test_more_than_can_wait_are_told_to_come_again() -> None:
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
-def test_a_name_that_nobody_has_costs_what_a_wrong_password_costs(judge: Logins, derive: Derive) -> None:
+def test_an_unknown_name_costs_as_much_as_a_wrong_password(judge: Logins, derive: Derive) -> None:
     assert status(judge, asked(authorization=basic("nobody", "his"))) == HTTPStatus.UNAUTHORIZED
     assert derive.times == 1
     assert status(judge, asked(authorization=basic("bob", "hers"))) == HTTPStatus.UNAUTHORIZED
     assert derive.times == 2
 
 
-def test_a_program_that_repeats_its_old_password_costs_one_derivation_and_locks_nobody_out(
-    judge: Logins, derive: Derive
-) -> None:
+def test_a_repeated_old_password_is_derived_once_and_locks_nobody_out(judge: Logins, derive: Derive) -> None:
     for _ in range(MANY):
         assert status(judge, asked(authorization=basic("bob", "his old one"))) == HTTPStatus.UNAUTHORIZED
     assert derive.times == 1
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
-def test_whoever_guesses_has_to_wait_and_learns_nothing_meanwhile(judge: Logins, derive: Derive) -> None:
+def test_a_guessing_client_is_locked_out_and_learns_nothing(judge: Logins, derive: Derive) -> None:
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
     found = [status(judge, asked(authorization=basic("bob", str(number)))) for number in range(20)]
     assert found == [HTTPStatus.UNAUTHORIZED] * 5 + [HTTPStatus.TOO_MANY_REQUESTS] * 15
@@ -186,7 +184,7 @@ def test_whoever_guesses_has_to_wait_and_learns_nothing_meanwhile(judge: Logins,
     assert status(judge, asked(authorization=basic("bob", "his")), other) == HTTPStatus.OK
 
 
-def test_what_is_remembered_of_wrong_passwords_is_bounded(judge: Logins) -> None:
+def test_the_memory_of_wrong_passwords_is_bounded(judge: Logins) -> None:
     for number in range(logins._MOST_WRONG + 100):
         client = Client("10.0.0.1", f"10.{number >> 8}.{number & 255}.1")
         assert status(judge, asked(authorization=basic("bob", str(number))), client) == HTTPStatus.UNAUTHORIZED
@@ -214,7 +212,7 @@ def test_this_machine_may_ask_for_its_health_and_nothing_else(judge: Logins, cli
         assert status(judge, asked(path), client) == HTTPStatus.UNAUTHORIZED
 
 
-def test_the_pulse_and_what_may_be_asked_are_for_everybody(judge: Logins) -> None:
+def test_livez_and_options_are_for_everybody(judge: Logins) -> None:
     assert status(judge, asked("/livez")) == HTTPStatus.OK
     assert status(judge, asked("/controls", method="OPTIONS")) == HTTPStatus.OK
     assert status(judge, asked("/livez/x")) == HTTPStatus.UNAUTHORIZED
@@ -238,7 +236,7 @@ def wait(lockouts: Lockouts, address: str) -> int:
     return 0
 
 
-def test_the_wait_doubles_from_the_fifth_on_up_to_five_minutes_and_is_forgotten_in_an_hour() -> None:
+def test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour() -> None:
     clock = Clock()
     lockouts = Lockouts(clock)
     waits = []
@@ -265,7 +263,7 @@ def test_the_wait_doubles_from_the_fifth_on_up_to_five_minutes_and_is_forgotten_
         ("10.0.0.1", "10.0.0.2", False),
     ],
 )
-def test_an_ipv6_network_is_one_and_an_ipv4_address_is_one(one: str, other: str, same: bool) -> None:
+def test_lockouts_count_by_ipv6_network_and_ipv4_address(one: str, other: str, same: bool) -> None:
     lockouts = Lockouts(Clock())
     for _ in range(8):
         lockouts.failed(one)

@@ -24,7 +24,7 @@ def read(boundary: str, stream: bytes, size: int = 1 << 30) -> list[bytes]:
 
 
 def stream(part: bytes, first: bytes = b"", last: bytes = b"", pictures: list[bytes] = PICTURES) -> bytes:
-    """*part* with every picture in the place of {jpeg} and its length in that of {n}."""
+    """Repeat *part* for every picture, with the JPEG for {jpeg} and its length for {n}."""
     return first + b"".join(part.replace(b"{n}", b"%d" % len(p)).replace(b"{jpeg}", p) for p in pictures) + last
 
 
@@ -89,14 +89,14 @@ WRONG_LENGTHS = {
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 30])
 @pytest.mark.parametrize("server", AS_THEY_ARE)
-def test_every_servers_pictures_come_out_as_they_went_in(server: str, size: int) -> None:
+def test_every_servers_pictures_are_read_unchanged(server: str, size: int) -> None:
     boundary, sent = AS_THEY_ARE[server]
     assert read(boundary, sent, size) == PICTURES
 
 
 @pytest.mark.parametrize("size", [1, 1 << 30])
 @pytest.mark.parametrize("length", WRONG_LENGTHS)
-def test_a_wrong_length_is_not_believed(length: str, size: int) -> None:
+def test_a_wrong_content_length_is_ignored(length: str, size: int) -> None:
     pictures = [SECOND, THIRD] * 3
     if length == "too short, at a thumbnail's end":
         pictures = [b"\xff\xd8".ljust(20, b".") + b"\xff\xd9" + THIRD] * 6
@@ -108,13 +108,13 @@ def test_a_wrong_length_is_not_believed(length: str, size: int) -> None:
     assert read("b", sent, size) == expected
 
 
-def test_with_a_length_a_picture_need_not_wait_for_what_follows_it() -> None:
+def test_a_picture_with_a_length_is_given_out_at_its_end() -> None:
     sent = stream(PLAIN, pictures=[FIRST])
     assert read("b", sent[: -len(b"\r\n")]) == [FIRST]
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0", b"\0\0", b"\r\n"])
-def test_padding_behind_a_picture_is_no_reason_to_wait(tail: bytes) -> None:
+def test_padding_after_a_picture_causes_no_wait(tail: bytes) -> None:
     assert read("b", stream(PLAIN, pictures=[FIRST + tail])[: -len(b"\r\n")]) == [FIRST]
 
 
@@ -124,7 +124,7 @@ def test_a_picture_without_its_end_waits_for_the_boundary() -> None:
     assert read("b", stream(PLAIN, pictures=[cut, SECOND])) == [cut, SECOND]
 
 
-def test_after_rubbish_the_next_pictures_are_found() -> None:
+def test_pictures_after_garbage_are_found() -> None:
     rubbish = bytes(range(256)) * 1000
     sent = stream(PLAIN) + rubbish + b"\r\n" + stream(PLAIN)
     assert read("b", sent) == PICTURES * 2
@@ -134,18 +134,18 @@ def test_after_rubbish_the_next_pictures_are_found() -> None:
 
 
 @pytest.mark.parametrize("boundary", ["", "x" * 201])
-def test_a_boundary_that_cannot_be_one_is_refused(boundary: str) -> None:
+def test_an_invalid_boundary_is_refused(boundary: str) -> None:
     with pytest.raises(MultipartError, match="boundary"):
         Reader(boundary)
 
 
 @pytest.mark.parametrize("boundary", ["(.*", "[", "é", "\u20ac", " ", "\\"])
-def test_no_boundary_is_taken_for_a_pattern(boundary: str) -> None:
+def test_a_boundary_is_not_used_as_a_regular_expression(boundary: str) -> None:
     assert read(boundary, stream(UNSIZED)) == []
 
 
 @pytest.mark.parametrize("line", [b"X: y\r\n", b"x", b": \n"])
-def test_a_header_without_end_is_refused(line: bytes) -> None:
+def test_an_endless_header_is_refused(line: bytes) -> None:
     with pytest.raises(MultipartError, match="64 KiB"):
         read("b", b"--b\r\n" + line * (LONGEST_HEADER // len(line) + 1), 4096)
 
@@ -163,7 +163,7 @@ def test_the_largest_picture_passes_and_a_larger_one_is_refused() -> None:
             read("b", stream(part, last=b"--b\r\n", pictures=[largest + b"." * 1000]), 65536)
 
 
-def test_what_came_before_the_nonsense_comes_out() -> None:
+def test_pictures_before_garbage_are_given_out() -> None:
     got = []
     with pytest.raises(MultipartError):
         for picture in Reader("b").feed(stream(PLAIN) + b"--b\r\n" + b"x" * LONGEST_HEADER):
@@ -188,7 +188,7 @@ ENDLESS = {
     "filler", [b"\0" * 65536, b"-" * 65536, b"\r\n" * 32768, b"\r\n--" * 16384, b"x: y\r\n" * 9999]
 )
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_memory_stays_bounded_however_long_the_rubbish(kind: str, filler: bytes) -> None:
+def test_memory_stays_bounded_with_endless_garbage(kind: str, filler: bytes) -> None:
     reader = Reader("b")
     tracemalloc.start()
     try:
@@ -207,7 +207,7 @@ def test_memory_stays_bounded_however_long_the_rubbish(kind: str, filler: bytes)
 
 
 def outcome(boundary: str, chunks: list[bytes]) -> tuple[list[bytes], str]:
-    """The pictures, and how it ended."""
+    """Return the pictures, and the error that ended the stream, if any."""
     pictures: list[bytes] = []
     try:
         reader = Reader(boundary)
@@ -236,9 +236,7 @@ BOUNDARIES = st.sampled_from(["b", "--b", "--b--", "-", "--", "\r\n", " "]) | st
 
 @settings(max_examples=1000)
 @given(BOUNDARIES, NOISE, st.data())
-def test_the_same_pictures_come_out_however_the_stream_is_split(
-    boundary: str, noise: bytes, data: st.DataObject
-) -> None:
+def test_any_split_of_a_stream_gives_the_same_pictures(boundary: str, noise: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(noise)), max_size=8)))
     split = [noise[start:end] for start, end in zip([0, *cuts], [*cuts, len(noise)], strict=True)]
     whole = outcome(boundary, [noise])
@@ -255,7 +253,7 @@ def test_real_streams_can_be_split_anywhere(server: str, cuts: list[int]) -> Non
 
 
 @given(st.sampled_from(sorted(AS_THEY_ARE)), NOISE)
-def test_noise_before_a_sound_stream_costs_no_more_than_what_it_touches(server: str, noise: bytes) -> None:
+def test_noise_before_a_good_stream_costs_only_the_pictures_it_touches(server: str, noise: bytes) -> None:
     boundary, sent = AS_THEY_ARE[server]
     pictures, _ = outcome(boundary, [noise + b"\r\n" + sent + sent])
     assert pictures[-2:] == PICTURES[-2:]

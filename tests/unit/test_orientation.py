@@ -1,4 +1,4 @@
-"""Every turn and flip against numpy's, on pixels that were decoded."""
+"""Every turn and flip compared with numpy's, on decoded pixels."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ SAMPLINGS = {"4:4:4": 0x111111, "4:2:2": 0x211111, "4:4:0": 0x121111, "4:2:0": 0
 
 
 def scene(width: int, height: int) -> Pixels:
-    """Four corners of different colours, and no symmetry."""
+    """Return a picture with four corners of different colours and no symmetry."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (40, 40, 200)
     pixels[: height // 2, width // 2 :] = (40, 200, 40)
@@ -31,7 +31,7 @@ def scene(width: int, height: int) -> Pixels:
 
 
 def turned(pixels: Pixels, rotation: int, hflip: bool, vflip: bool) -> Pixels:
-    """What numpy makes of it: flips first, then clockwise."""
+    """Return numpy's result: flips first, then clockwise turns."""
     if hflip:
         pixels = pixels[:, ::-1]
     if vflip:
@@ -57,7 +57,7 @@ def difference(one: Pixels, other: Pixels) -> float:
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("size", [(64, 48), (70, 50), (33, 47), (192, 108), (1, 1), (7, 200)], ids=str)
-def test_a_jpeg_is_turned_exactly_whatever_its_size_and_sampling(
+def test_a_jpeg_of_any_size_and_sampling_is_turned_exactly(
     rotation: int, hflip: bool, vflip: bool, sampling: str, size: tuple[int, int]
 ) -> None:
     data = encoded(scene(*size), sampling)
@@ -71,7 +71,7 @@ def test_a_jpeg_is_turned_exactly_whatever_its_size_and_sampling(
 
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
 @pytest.mark.parametrize(("sampling", "size"), [("4:2:0", (1280, 720)), ("4:2:2", (1920, 1080)), ("4:2:0", (640, 480))])
-def test_the_usual_sizes_lose_nothing(
+def test_the_usual_sizes_are_turned_without_loss(
     rotation: int, hflip: bool, vflip: bool, sampling: str, size: tuple[int, int]
 ) -> None:
     data = encoded(scene(*size), sampling)
@@ -87,9 +87,7 @@ def test_pixels_are_turned_as_numpy_turns_them(rotation: int, hflip: bool, vflip
 
 
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-def test_by_exif_the_pixels_stay_and_decoders_that_obey_the_mark_turn_them(
-    rotation: int, hflip: bool, vflip: bool
-) -> None:
+def test_by_exif_the_pixels_stay_and_decoders_turn_them(rotation: int, hflip: bool, vflip: bool) -> None:
     data = encoded(scene(70, 50))
     orientation = Orientation(rotation, hflip, vflip, "exif")
     result = orientation.jpeg(data)
@@ -116,14 +114,14 @@ def test_the_quality_is_the_one_asked_for() -> None:
     assert lengths == sorted(set(lengths))
 
 
-def test_pixels_that_no_jpeg_can_hold_are_a_matter_of_settings() -> None:
+def test_pixels_too_large_for_a_jpeg_are_a_settings_error() -> None:
     with pytest.raises(SourceError, match="65536x16") as caught:
         Orientation(0, False, False).encode(np.zeros((16, 65536, 3), np.uint8))
     assert caught.value.cause is Cause.SETTINGS
 
 
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-def test_what_changes_nothing_is_known_and_touches_nothing(rotation: int, hflip: bool, vflip: bool) -> None:
+def test_a_turn_that_changes_nothing_returns_the_same_picture(rotation: int, hflip: bool, vflip: bool) -> None:
     pixels = scene(33, 20)
     orientation = Orientation(rotation, hflip, vflip)
     after = turned(pixels, rotation, hflip, vflip)
@@ -151,13 +149,13 @@ def test_other_kinds_of_jpeg_are_turned(kind: dict[str, bool]) -> None:
     assert difference(decoded(Orientation(90, False, False).jpeg(data)), np.rot90(decoded(data), -1)) < 4
 
 
-def test_exif_that_was_there_does_not_turn_pixels_once_more() -> None:
+def test_existing_exif_does_not_turn_pixels_a_second_time() -> None:
     data = encoded(scene(64, 48))
     marked = Orientation(90, False, False, "exif").jpeg(data)
     assert decoded(Orientation(180, False, False).jpeg(marked)).shape == (48, 64, 3)
 
 
-def test_a_picture_with_a_flaw_is_turned_with_its_flaw() -> None:
+def test_a_damaged_picture_is_turned_with_its_damage() -> None:
     data = encoded(scene(640, 480))
     flawed = data[: len(data) * 3 // 4] + b"\xff\xd9"
     result = decoded(Orientation(90, False, False).jpeg(flawed))
@@ -165,7 +163,7 @@ def test_a_picture_with_a_flaw_is_turned_with_its_flaw() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xd9", b"<html>" * 100, bytes(1000), b"\xff\xd8" + bytes(500)])
-def test_what_is_no_picture_is_a_jpeg_error(data: bytes) -> None:
+def test_invalid_data_is_a_jpeg_error(data: bytes) -> None:
     with pytest.raises(JpegError):
         Orientation(90, False, False).jpeg(data)
 
@@ -183,11 +181,11 @@ def test_a_thousand_pictures_leave_no_memory_behind() -> None:
 
 
 def test_the_library_is_installed_here() -> None:
-    """Or the tests above would prove the slow way only."""
+    """Without it the tests above would test only the slow way."""
     assert Orientation(90, False, False)._lossless
 
 
-def test_a_bomb_of_scans_is_refused_at_once() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused_at_once() -> None:
     # libjpeg-turbo has a limit of its own; OpenCV, which is asked next, would decode each of them
     encoded, data = cv2.imencode(".jpg", np.zeros((1024, 1024, 3), np.uint8), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1))
     assert encoded

@@ -27,7 +27,7 @@ def grey(height: int = 240, width: int = 320) -> npt.NDArray[np.uint8]:
 
 
 def box(picture: npt.NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Where *picture* is not as it was."""
+    """Return the rectangle in which *picture* has changed."""
     rows, columns = np.nonzero(np.abs(picture.astype(np.int16) - GREY).reshape(*picture.shape[:2], -1).max(axis=2) > 60)
     assert len(rows), "there is no text"
     return slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
@@ -44,9 +44,7 @@ def stored(data: bytes) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.parametrize("size", [(240, 320), (1080, 1920), (2464, 3280)])
 @pytest.mark.parametrize("colours", [False, True])
-def test_it_is_light_on_dark_in_the_upper_left_corner_and_leaves_the_rest_alone(
-    size: tuple[int, int], colours: bool
-) -> None:
+def test_the_text_is_light_on_dark_in_the_top_left_corner_only(size: tuple[int, int], colours: bool) -> None:
     picture = grey(*size) if colours else grey(*size)[:, :, 0]
     Overlay("{time} {host} {rate}").draw(picture)
     rows, columns = box(picture)
@@ -58,7 +56,7 @@ def test_it_is_light_on_dark_in_the_upper_left_corner_and_leaves_the_rest_alone(
     assert (picture == GREY).all()
 
 
-def test_what_is_too_long_is_drawn_smaller() -> None:
+def test_text_that_is_too_long_is_drawn_smaller() -> None:
     picture = grey(240, 200)
     Overlay("x" * 60).draw(picture)
     _, columns = box(picture)
@@ -66,11 +64,11 @@ def test_what_is_too_long_is_drawn_smaller() -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (2, 2)])
-def test_a_picture_without_room_for_text_does_no_harm(size: tuple[int, int]) -> None:
+def test_a_picture_without_room_for_text_stays_as_it_is(size: tuple[int, int]) -> None:
     Overlay("{time} {host} {rate}").draw(grey(*size))
 
 
-def test_it_changes_with_the_time_and_is_drawn_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_changes_with_the_time_and_is_drawn_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "time", lambda: now)
     overlay = Overlay("{time}")
@@ -90,8 +88,8 @@ def test_it_changes_with_the_time_and_is_drawn_once_a_second(monkeypatch: pytest
 @pytest.mark.parametrize("method", ["pixels", "exif"])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("hflip", [False, True])
-def test_it_is_upright_where_the_picture_is(rotation: int, method: str, hflip: bool) -> None:
-    """Compared with the same text drawn on a picture that nobody turns."""
+def test_the_text_is_upright_in_a_turned_picture(rotation: int, method: str, hflip: bool) -> None:
+    """Compared with the same text on a picture that is not turned."""
     turned = settings(rotation=rotation, hflip=hflip, rotation_method=method, overlay="TOP LEFT")
     data = Orientation.of(turned).encode(grey())
     jpeg.check(data)
@@ -103,7 +101,7 @@ def test_it_is_upright_where_the_picture_is(rotation: int, method: str, hflip: b
 
 
 @pytest.mark.parametrize("method", ["pixels", "exif"])
-def test_pictures_that_were_encoded_already_get_it_too(method: str) -> None:
+def test_encoded_pictures_get_the_text_too(method: str) -> None:
     plain = Orientation(0, hflip=False, vflip=False, quality=95).encode(grey())
     orientation = Orientation.of(settings(rotation=90, rotation_method=method, overlay="TOP LEFT"))
     assert not orientation.identity
@@ -113,13 +111,13 @@ def test_pictures_that_were_encoded_already_get_it_too(method: str) -> None:
     assert (rows.start, columns.start) == (0, 0)
 
 
-def test_what_it_is_drawn_on_may_be_used_again() -> None:
+def test_buffers_that_were_drawn_on_can_be_used_again() -> None:
     picture = grey()
     Orientation.of(settings()).encode(picture)
     assert (picture == GREY).all()
 
 
-def test_the_view_is_the_same_memory_turned_as_the_picture_will_be() -> None:
+def test_the_view_is_the_same_memory_turned_like_the_picture() -> None:
     picture = np.arange(24, dtype=np.uint8).reshape(4, 6)
     colours = np.repeat(picture[:, :, np.newaxis], 3, axis=2)
     for rotation in (0, 90, 180, 270):
@@ -137,6 +135,6 @@ def test_a_template_is_ascii_with_known_words(template: str) -> None:
 @pytest.mark.parametrize(
     "template", ["Küche", "현관 {time}", "{user}", "{time!r}", "{time:>99999999}", "{0}", "{", "a\nb", "x" * 101, 3]
 )
-def test_what_cannot_be_drawn_is_refused_with_what_can(template: object) -> None:
+def test_an_undrawable_template_is_refused_with_the_accepted_words(template: object) -> None:
     with pytest.raises(ValueError, match=re.escape("ASCII characters, in which {time}, {host} and {rate}")):
         converters.overlay(template)

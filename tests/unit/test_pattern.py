@@ -23,19 +23,19 @@ class TestPattern(SourceContract):
     @pytest.mark.parametrize(
         "size", [(16, 16), (64, 48), (48, 640), (640, 16), (332, 18), (1920, 1080), (4096, 3072)], ids=str
     )
-    def test_any_size_can_be_had(self, size: tuple[int, int]) -> None:
+    def test_any_size_can_be_drawn(self, size: tuple[int, int]) -> None:
         width, height = size
         with running(self.make(video(width, height))) as run:
             frames = run.wait_for_frames(2)
         assert {decoded(data).shape for data, _ in frames} == {(height, width, 3)}
 
-    def test_a_size_that_jpeg_cannot_hold_is_a_matter_of_settings(self) -> None:
+    def test_a_size_too_large_for_a_jpeg_is_a_settings_error(self) -> None:
         with pytest.raises(SourceError, match="65536x16") as caught, running(self.make(video(65536, 16))) as run:
             run.wait_for_frames(1)
         assert caught.value.cause is Cause.SETTINGS
         assert run.delivered == []
 
-    def test_the_quality_is_the_one_of_the_settings(self) -> None:
+    def test_the_configured_quality_is_used(self) -> None:
         lengths = []
         for quality in (10, 50, 95):
             with running(self.make(video(320, 240, quality=quality))) as run:
@@ -85,8 +85,8 @@ class TestPattern(SourceContract):
             pictures = [data for data, _ in run.wait_for_frames(10)]
         assert all(earlier != later for earlier, later in itertools.pairwise(pictures))
 
-    def test_what_moves_leaves_no_trace(self) -> None:
-        """All of a picture but the mark and the text is the same, however long it has been drawn upon."""
+    def test_moving_parts_leave_no_trace(self) -> None:
+        """All of a picture but the mark and the text stays the same, however often it was drawn."""
         with running(self.make(video(320, 240, framerate=100.0))) as run:
             pictures = [decoded(data).astype(int) for data, _ in run.wait_for_frames(100)]
         ramp = [picture[165] for picture in pictures]
@@ -96,7 +96,7 @@ class TestPattern(SourceContract):
         assert np.abs(pictures[0][:140] - pictures[-1][:140]).max() < 10
 
     @pytest.mark.parametrize(("size", "has_text"), [((64, 48), False), ((160, 120), True), ((1280, 720), True)])
-    def test_text_is_left_out_where_nobody_could_read_it(self, size: tuple[int, int], has_text: bool) -> None:
+    def test_unreadably_small_text_is_left_out(self, size: tuple[int, int], has_text: bool) -> None:
         width, height = size
         with running(self.make(video(width, height))) as run:
             panel = decoded(run.wait_for_frames(1)[0][0])[round(height * 0.8) :]
@@ -114,7 +114,7 @@ class TestPattern(SourceContract):
         # frame 41 is due one second after the start; a loaded machine may be late, none may be early
         assert 0.999 < (frames[-1][1] - start_ns) / 1e9 < patience(3)
 
-    def test_a_delay_is_not_followed_by_a_burst(self) -> None:
+    def test_no_burst_follows_a_delay(self) -> None:
         with running(self.make(video(framerate=20.0)), dawdle=0.5) as run:
             frames = run.wait_for_frames(11)
         first, after_delay, last = frames[0][1], frames[1][1], frames[10][1]
@@ -128,7 +128,7 @@ def test_the_next_slot_is_the_following_one_when_in_time() -> None:
     assert next_slot(7, elapsed_ns=8 * 40, period_ns=40.0) == 8
 
 
-def test_slots_that_are_past_are_skipped() -> None:
+def test_past_slots_are_skipped() -> None:
     assert next_slot(7, elapsed_ns=20 * 40 + 1, period_ns=40.0) == 21
 
 

@@ -1,4 +1,4 @@
-"""pi-cam.toml as people's editors leave it, and what becomes of it."""
+"""pi-cam.toml as common editors save it, its errors, and the removal of its passwords."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_smart_quotes_are_quotes(tmp_path: Path, quotes: str) -> None:
     assert settings(write(tmp_path, text.encode())) == {"http": {"allowed_networks": ["192.168.1.0/24"]}}
 
 
-def test_characters_that_look_like_quotes_stay_where_they_are_in_quotes(tmp_path: Path) -> None:
+def test_quote_like_characters_inside_quotes_stay(tmp_path: Path) -> None:
     path = write(tmp_path, '[wifi]\nssid = "Tom’s “Café”"\ncountry = "DE"\n'.encode())
     assert pi_cam_toml.read(path).wifi.ssid == "Tom’s “Café”"
 
@@ -76,7 +76,7 @@ def test_a_password_with_quotes_and_signs_is_read_and_leaves_the_file(
     assert pi_cam_toml.read(path).wifi == wifi.Wifi("home", "", "KR")
 
 
-def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> None:
+def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
     assert pi_cam_toml.find(tmp_path) == []
     plain = write(tmp_path, b"")
     assert pi_cam_toml.find(tmp_path) == [plain]
@@ -130,13 +130,13 @@ def test_the_file_that_windows_gave_another_ending_counts(tmp_path: Path) -> Non
         (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: bytes, problem: str) -> None:
+def test_each_mistake_is_reported(tmp_path: Path, text: bytes, problem: str) -> None:
     with pytest.raises(ConfigError) as failure:
         pi_cam_toml.read(write(tmp_path, text))
     assert failure.value.problems == [problem]
 
 
-def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as failure:
         pi_cam_toml.read(write(tmp_path, b'[video]\nrotation = 1\nwidth = 3\n[wifi]\ncountry = "1"\n'))
     assert len(failure.value.problems) == 3
@@ -166,7 +166,7 @@ def test_the_password_and_nothing_else_leaves_the_file(tmp_path: Path, before: s
         b'[wifi]\nssid = "home"\ncountry = "KR"\npassword = """a secret one"""\n',
     ],
 )
-def test_a_password_that_cannot_be_taken_out_is_told_and_the_file_is_left(tmp_path: Path, text: bytes) -> None:
+def test_a_password_that_cannot_be_removed_is_reported(tmp_path: Path, text: bytes) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError, match="remove them yourself"):
         pi_cam_toml.blank_passwords(path)

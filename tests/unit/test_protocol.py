@@ -21,7 +21,7 @@ MESSAGES = st.tuples(
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """(who writes, who reads); the reading one does not block."""
+    """The writing and the reading end, in this order; the reading end does not block."""
     writer, reader = socket.socketpair()
     reader.setblocking(False)
     with writer, reader:
@@ -132,7 +132,7 @@ def test_an_unknown_kind_is_refused_again_and_again(ends: tuple[socket.socket, s
             reader.read()
 
 
-def test_what_was_read_stays_as_it_was(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_message_that_was_read_stays_unchanged(ends: tuple[socket.socket, socket.socket]) -> None:
     writer, sock = ends
     reader = Reader(sock)
     found = []
@@ -142,7 +142,7 @@ def test_what_was_read_stays_as_it_was(ends: tuple[socket.socket, socket.socket]
     assert [message.payload for message in found[::2]] == [b"%d" % number * 20_000 for number in range(5)]
 
 
-def test_the_reader_knows_when_all_that_came_was_given_out(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_reader_knows_when_its_buffer_is_empty(ends: tuple[socket.socket, socket.socket]) -> None:
     writer, sock = ends
     reader = Reader(sock)
     assert not reader.drained
@@ -166,7 +166,7 @@ def test_a_blocking_socket_with_a_deadline_keeps_it(ends: tuple[socket.socket, s
         Reader(sock).read()
 
 
-def test_the_other_side_going_away_is_eof_however_it_goes() -> None:
+def test_any_end_of_the_other_side_is_eof() -> None:
     writer, sock = socket.socketpair()
     with sock:
         writer.sendall(pack(Kind.BEAT, bytes(8))[:-1])

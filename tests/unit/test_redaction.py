@@ -30,9 +30,7 @@ CONTEXTS = [
 
 
 @given(st.ip_addresses(), st.sampled_from(CONTEXTS))
-def test_no_address_stays_whatever_is_around_it(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address, context: str
-) -> None:
+def test_no_address_stays_in_any_context(address: ipaddress.IPv4Address | ipaddress.IPv6Address, context: str) -> None:
     told = redact(context.format(address, address))
     mapped = getattr(address, "ipv4_mapped", None) or address
     if mapped.is_loopback or mapped.is_unspecified:
@@ -49,7 +47,7 @@ def test_an_ipv4_address_is_the_same_when_it_comes_as_ipv6(address: ipaddress.IP
     assert first == second or address.is_loopback or address.is_unspecified
 
 
-def test_who_is_who_stays_readable() -> None:
+def test_the_same_address_keeps_the_same_replacement() -> None:
     told = redact(
         "192.168.1.5 came\nfe80::1%wlan0 came\nDC-A6-32-01-02-03\n192.168.1.5 left\nfe80:0::1 left"
     ).splitlines()
@@ -70,7 +68,7 @@ def test_who_is_who_stays_readable() -> None:
         "2026-11-22 15:16:18,475 INFO streaming",
     ],
 )
-def test_what_is_no_address_stays(text: str) -> None:
+def test_text_that_is_no_address_stays(text: str) -> None:
     assert redact(text) == text
 
 
@@ -95,7 +93,7 @@ def test_no_secret_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, ":" * 100_000, "f" * 100_000 + "::", "pass-" * 20_000, "f:" * 50_000])
-def test_no_line_of_a_stranger_makes_it_slow(text: str) -> None:
+def test_no_hostile_line_makes_redaction_slow(text: str) -> None:
     begin = time.monotonic()
     redact(text)
     assert time.monotonic() - begin < patience(2)

@@ -1,4 +1,4 @@
-"""Reading requests: what is understood, what is refused with which status, and how long it may take."""
+"""Reading of requests: accepted syntax, the status of each refusal, and time limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SECONDS = 10.0
         (b"GET http://host?action=stream HTTP/1.1", "/", {}),
     ],
 )
-def test_addresses(line: bytes, path: str, arguments: dict[str, str]) -> None:
+def test_request_targets_are_parsed(line: bytes, path: str, arguments: dict[str, str]) -> None:
     request = parse(line)
     assert (request.method, request.path, dict(request.arguments)) == ("GET", path, arguments)
 
@@ -71,7 +71,7 @@ def test_header_fields_are_found_by_any_case_and_kept_in_order() -> None:
         (b"1.9", b"", True),
     ],
 )
-def test_whether_the_connection_is_kept(version: bytes, fields: bytes, keeps: bool) -> None:
+def test_keep_alive_is_decided_by_version_and_header(version: bytes, fields: bytes, keeps: bool) -> None:
     assert parse(b"GET / HTTP/" + version + fields).keeps_alive is keeps
 
 
@@ -109,7 +109,7 @@ def test_whether_the_connection_is_kept(version: bytes, fields: bytes, keeps: bo
         (b"GET / HTTP/1.1\r\n\xc3\xa4: b", 400),
     ],
 )
-def test_what_is_no_request_is_refused(head: bytes, status: int) -> None:
+def test_an_invalid_request_is_refused(head: bytes, status: int) -> None:
     with pytest.raises(Refused) as refused:
         parse(head)
     assert refused.value.status == status
@@ -120,7 +120,7 @@ NEARLY = rb"[A-Z]{1,9} [^ ]{1,40} HTTP/[01]\.[01](\r\n[^\r\n]{0,40}){0,5}"
 
 
 @given(st.binary(max_size=300) | st.from_regex(NEARLY, fullmatch=True))
-def test_whatever_comes_is_a_request_or_refused(head: bytes) -> None:
+def test_any_bytes_are_a_request_or_refused(head: bytes) -> None:
     try:
         request = parse(head)
     except Refused as refused:
@@ -139,7 +139,7 @@ def connection() -> Iterator[tuple[Reader, socket.socket]]:
 
 
 def read(data: bytes, **http: Any) -> Request | None:
-    """What is made of a client who sends *data* and then hangs up."""
+    """Return the result for a client that sends *data* and then hangs up."""
     with connection() as (reader, client):
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
@@ -148,12 +148,12 @@ def read(data: bytes, **http: Any) -> Request | None:
 
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\n\n"])
 @pytest.mark.parametrize("before", [b"", b"\r\n", b"\r\n\r\n\n"])
-def test_line_feeds_alone_and_empty_lines_before_are_taken(before: bytes, end: bytes) -> None:
+def test_bare_line_feeds_and_leading_empty_lines_are_accepted(before: bytes, end: bytes) -> None:
     request = read(before + b"GET / HTTP/1.1" + end)
     assert request and request.path == "/"
 
 
-def test_requests_that_come_at_once_are_read_one_by_one_and_bodies_are_no_requests() -> None:
+def test_pipelined_requests_are_read_in_turn_and_bodies_are_skipped() -> None:
     with connection() as (reader, client):
         client.sendall(
             b"GET /1 HTTP/1.1\r\n\r\n"
@@ -165,7 +165,7 @@ def test_requests_that_come_at_once_are_read_one_by_one_and_bodies_are_no_reques
     assert [request and request.path for request in requests] == ["/1", "/2", "/3", None]
 
 
-def test_a_client_that_asks_first_is_told_to_send_its_body() -> None:
+def test_a_client_that_expects_100_continue_gets_it() -> None:
     with connection() as (reader, client):
         client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
 
@@ -199,7 +199,7 @@ def test_a_client_that_asks_first_is_told_to_send_its_body() -> None:
     ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
-def test_bodies_that_cannot_be_read(method: bytes, fields: bytes, status: int) -> None:
+def test_unreadable_bodies_are_refused(method: bytes, fields: bytes, status: int) -> None:
     with pytest.raises(Refused) as refused:
         read(method + b" / HTTP/1.1\r\n" + fields + b"\r\n\r\n")
     assert refused.value.status == status
@@ -217,26 +217,26 @@ def test_bodies_that_cannot_be_read(method: bytes, fields: bytes, status: int) -
         (b"GET / HTTP/1.1\r\nHost: a", 400, "incomplete"),
     ],
 )
-def test_what_is_too_long_or_not_http_is_refused_before_it_ends(data: bytes, status: int, text: str) -> None:
+def test_long_or_non_http_input_is_refused_before_it_ends(data: bytes, status: int, text: str) -> None:
     with pytest.raises(Refused, match=text) as refused:
         read(data, max_request_line_bytes=256, max_header_bytes=1024, max_body_bytes=1024)
     assert refused.value.status == status
 
 
-def test_what_is_just_short_enough_is_read() -> None:
+def test_a_request_of_the_maximum_size_is_read() -> None:
     line = b"GET /" + b"a" * (256 - len(b"GET / HTTP/1.1\r")) + b" HTTP/1.1\r\n"
     fields = b"A: " + b"b" * (1024 - len(b"\nA: ")) + b"\r\n\r\n"
     assert read(line + fields, max_request_line_bytes=256, max_header_bytes=1024)
 
 
-def test_a_client_that_says_nothing_is_given_up_in_silence() -> None:
+def test_a_silent_client_is_dropped_without_an_answer() -> None:
     with connection() as (reader, _):
         assert reader.next(HTTP, 0.05) is None
     assert read(b"") is None
     assert read(b"\r\n\r\n") is None
 
 
-def test_empty_lines_without_end_are_not_kept() -> None:
+def test_endless_empty_lines_are_not_kept() -> None:
     with connection() as (reader, client):
 
         def flood() -> None:
@@ -255,7 +255,7 @@ def test_empty_lines_without_end_are_not_kept() -> None:
     assert peak < 8_000_000  # of 50 million bytes
 
 
-def test_a_request_has_one_deadline_however_busily_it_drips() -> None:
+def test_a_slow_request_has_one_deadline() -> None:
     with connection() as (reader, client):
         stop = threading.Event()
 

@@ -41,7 +41,7 @@ FRAME_PATH = (
 
 
 def name_of(path: Path) -> str:
-    """Return the module's name relative to the package: `core.hub`, `core` for a wing, "" for the package."""
+    """Return the module's name relative to the package: `core.latest`, `core` for a wing, "" for the package."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -118,18 +118,18 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("import pi_cam_daemon.core.hub", {"core.hub"}),
-        ("from pi_cam_daemon.core import hub", {"core.hub", "core"}),
-        ("from pi_cam_daemon.core.hub import Hub", {"core.hub"}),
+        ("import pi_cam_daemon.core.latest", {"core.latest"}),
+        ("from pi_cam_daemon.core import latest", {"core.latest", "core"}),
+        ("from pi_cam_daemon.core.latest import LatestFrame", {"core.latest"}),
         ("from pi_cam_daemon import errors, __version__", {"errors"}),
-        ("def f():\n    from pi_cam_daemon.core.hub import Hub", {"core.hub"}),
-        ("if TYPE_CHECKING:\n    from pi_cam_daemon.core.hub import Hub", set()),
-        ("if TYPE_CHECKING:\n    pass\nelse:\n    from pi_cam_daemon.core.hub import Hub", {"core.hub"}),
-        ("from other.core.hub import Hub", set()),
+        ("def f():\n    from pi_cam_daemon.core.latest import LatestFrame", {"core.latest"}),
+        ("if TYPE_CHECKING:\n    from pi_cam_daemon.core.latest import LatestFrame", set()),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    from pi_cam_daemon.core.latest import LatestFrame", {"core.latest"}),
+        ("from other.core.latest import LatestFrame", set()),
     ],
 )
 def test_the_walk_sees_every_form_of_import(text: str, expected: set[str]) -> None:
-    assert imported(ast.parse(text), {"core", "core.hub", "errors"}) == expected
+    assert imported(ast.parse(text), {"core", "core.latest", "errors"}) == expected
 
 
 def test_a_circle_is_seen_through_a_third_module() -> None:
@@ -315,3 +315,8 @@ def test_a_docstring_says_what_a_thing_does() -> None:
     files = [path for folder in ("pi_cam_daemon", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")]
     clause = re.compile(r"(What|Who|Whom|Whose|Whether|Where|How)\b")
     assert [f"{place}: {text}" for path in files for place, text in documented(path) if clause.match(text)] == []
+
+
+def test_the_name_of_a_test_has_at_most_80_characters() -> None:
+    name = re.compile(r"def (test_\w{76,})")
+    assert [found for path in (ROOT / "tests").rglob("*.py") for found in name.findall(path.read_text())] == []

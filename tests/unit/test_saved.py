@@ -1,4 +1,4 @@
-"""Saved controls: a file of the daemon's own that is a layer of the configuration."""
+"""Saved controls: a file of the daemon that is a layer of the configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "state" / "controls.toml"
 
 
-def test_what_is_written_is_read_and_the_other_kind_of_camera_keeps_its_own(file: Path) -> None:
+def test_saved_values_are_read_back_for_each_kind_of_camera(file: Path) -> None:
     csi = {"brightness": 0.5, "roi": [0.0, 0.0, 0.5, 0.5], "awb": None, "denoise": "cdn_hq", "shutter": 5000}
     usb = {"brightness": -3, "power_line_frequency": '60 "Hz"', "white_balance_automatic": False, "gain": None}
     saved.write(file, "csi", csi)
@@ -30,7 +30,7 @@ def test_what_is_written_is_read_and_the_other_kind_of_camera_keeps_its_own(file
     saved.forget(file, "usb")
 
 
-def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: Path) -> None:
+def test_saved_values_override_files_but_not_the_command_line(file: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[controls]\ncontrast = 3.0\nev = 1.0\n[usb.controls]\nbrightness = 5\ncontrast = 6\n")
     saved.write(file, "csi", {"contrast": 2.0, "sharpness": 4.0})
@@ -52,7 +52,7 @@ def test_it_is_above_the_files_and_below_the_command_line(file: Path, tmp_path: 
     assert loading.load_both(config, settings, file) == (loading.load(config, settings, NOWHERE), loaded.camera)
 
 
-def test_what_is_wrong_in_it_is_left_out_and_said(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_saved_values_are_left_out_and_reported(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.parent.mkdir()
     file.write_text('controls.awb = "pink"\ncontrols.ev = 1.0\nfuture.key = 1\n')
     assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {"ev": 1.0}

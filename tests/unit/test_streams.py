@@ -1,4 +1,4 @@
-"""The stream loop with real viewers over loopback TCP and a camera's end that the test holds."""
+"""The stream loop with real viewers over loopback TCP; the test holds the camera's end."""
 
 import re
 import socket
@@ -32,13 +32,13 @@ CARD = b"the card"
 
 
 def picture(number: int, length: int = 0) -> bytes:
-    """A JPEG that bears its number in a comment; zeros behind its end make it as long as asked for."""
+    """Return a JPEG with its number in a comment; zeros after its end give it the requested length."""
     comment = b"%08d" % number
     return (PACKAGED[:2] + b"\xff\xfe\x00\x0a" + comment + PACKAGED[2:]).ljust(length, b"\0")
 
 
 class Watching:
-    """A viewer: reads a stream strictly by the wire format."""
+    """A viewer that reads a stream strictly by its format."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -59,7 +59,7 @@ class Watching:
         assert self.take(len(OPENING)) == OPENING
 
     def part(self) -> bytes:
-        """The next part's picture."""
+        """Return the picture of the next part."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self.take(1)
@@ -75,7 +75,7 @@ class Watching:
         return int(self.part()[6:14])
 
     def at_end(self) -> bool:
-        """Whether the server hung up; what was on its way is thrown away."""
+        """Return whether the server hung up; data on its way is discarded."""
         try:
             while self.sock.recv(1 << 20):
                 pass
@@ -97,7 +97,7 @@ class Rig:
         self.new_camera()
 
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
-        """Set the limits of the default configuration, but for those given."""
+        """Set the limits of the default configuration, with the given ones changed."""
         self.limits = replace(loading.load(etc=Path("/nonexistent")).http, **http)
         self.streams.configure(self.limits.viewer_timeout_seconds, may_stay)
 
@@ -110,7 +110,7 @@ class Rig:
         return link
 
     def frame(self, jpeg: bytes) -> None:
-        """Send a frame and wait until it is published, so that no two of them merge."""
+        """Send a frame and wait until it is published, so that no two frames merge."""
         captured_ns = time.monotonic_ns()
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
         assert self.latest.wait(captured_ns / 1e9, patience(10))
@@ -148,7 +148,7 @@ def rig() -> Iterator[Rig]:
         yield rig
 
 
-def test_a_viewer_hears_the_opening_at_once_even_without_a_picture(rig: Rig) -> None:
+def test_a_viewer_gets_the_headers_at_once_even_without_a_picture(rig: Rig) -> None:
     rig.view().open()
 
 
@@ -162,7 +162,7 @@ def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
     assert time.monotonic() - begin < patience(0.5)
 
 
-def test_an_old_picture_is_shown_to_nobody(rig: Rig) -> None:
+def test_an_old_picture_is_not_sent(rig: Rig) -> None:
     hour_ago_ns = time.monotonic_ns() - 3_600_000_000_000
     rig.camera.sendall(pack(Kind.FRAME, picture(1), hour_ago_ns))
     until("a picture is published", lambda: rig.latest.frame is not None)
@@ -184,7 +184,7 @@ def test_every_viewer_gets_every_picture_byte_for_byte(rig: Rig) -> None:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """One that repeats no picture, and shows no card, on a machine that is slow between two."""
+    """A rig that repeats no picture and shows no card while a slow machine pauses between two pictures."""
     monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
     monkeypatch.setattr(streams, "HOLD_SECONDS", 600.0)
     with running() as rig:
@@ -207,7 +207,7 @@ def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(unhurrie
     assert slow.number() == 9
 
 
-def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one_is_not(rig: Rig) -> None:
+def test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one(rig: Rig) -> None:
     rig.configure(viewer_timeout_seconds=0.5)
     dead, slow = rig.view(receive_buffer=4096), rig.view(receive_buffer=4096)
     slow.open()
@@ -225,7 +225,7 @@ def test_a_viewer_that_takes_nothing_is_dropped_after_the_timeout_and_a_slow_one
 
 
 @pytest.mark.parametrize("fps", [5, 20])
-def test_a_cap_holds_on_average_however_the_frames_fall(fps: int, rig: Rig) -> None:
+def test_a_rate_limit_holds_on_average_for_any_frame_times(fps: int, rig: Rig) -> None:
     client = rig.view(interval=1 / fps)
     client.open()
     numbers: list[int] = []
@@ -253,7 +253,7 @@ def test_a_cap_holds_on_average_however_the_frames_fall(fps: int, rig: Rig) -> N
     assert numbers == sorted(set(numbers))
 
 
-def test_a_still_picture_is_repeated_then_the_card_is_shown_and_then_pictures_again(rig: Rig) -> None:
+def test_an_old_picture_is_repeated_then_the_card_follows_then_pictures(rig: Rig) -> None:
     client = rig.view()
     client.open()
     rig.frame(picture(1))
@@ -275,7 +275,7 @@ def test_a_still_picture_is_repeated_then_the_card_is_shown_and_then_pictures_ag
     assert late.number() == 2
 
 
-def test_a_repeated_picture_bears_its_own_time_still(rig: Rig) -> None:
+def test_a_repeated_picture_keeps_its_capture_time(rig: Rig) -> None:
     # that is how a consumer can tell that the picture stands still
     client = rig.view()
     client.open()
@@ -295,7 +295,7 @@ def test_the_same_connection_goes_on_with_the_next_camera_process(rig: Rig) -> N
     assert client.number() == 2
 
 
-def test_cameras_that_end_as_soon_as_they_begin_are_let_go_one_after_the_other(rig: Rig) -> None:
+def test_cameras_that_end_at_once_are_released_in_turn(rig: Rig) -> None:
     for _ in range(20):
         link = rig.new_camera()
         rig.camera.close()
@@ -308,7 +308,7 @@ def test_cameras_that_end_as_soon_as_they_begin_are_let_go_one_after_the_other(r
     assert client.number() == 1
 
 
-def test_a_camera_takes_the_place_of_one_whose_socket_somebody_holds(rig: Rig) -> None:
+def test_a_camera_replaces_one_whose_socket_is_still_held(rig: Rig) -> None:
     first = rig.new_camera()
     rig.frame(picture(1))
     held = rig.camera
@@ -319,7 +319,7 @@ def test_a_camera_takes_the_place_of_one_whose_socket_somebody_holds(rig: Rig) -
         held.sendall(pack(Kind.FRAME, picture(3)))
 
 
-def test_a_camera_that_talks_nonsense_is_let_go_and_its_viewers_are_not(rig: Rig) -> None:
+def test_an_invalid_message_drops_the_camera_but_not_its_viewers(rig: Rig) -> None:
     client = rig.view()
     client.open()
     rig.frame(picture(1))
@@ -331,7 +331,7 @@ def test_a_camera_that_talks_nonsense_is_let_go_and_its_viewers_are_not(rig: Rig
     assert client.number() == 2
 
 
-def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> None:
+def test_a_viewer_that_hangs_up_is_removed_and_the_others_stay(rig: Rig) -> None:
     stays, goes = rig.view(), rig.view()
     stays.open()
     goes.open()
@@ -349,7 +349,7 @@ def test_a_viewer_that_hangs_up_is_forgotten_and_the_others_see_on(rig: Rig) -> 
         pass
 
 
-def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
+def test_demand_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
     assert rig.demand.wanted_until(0.0) < time.monotonic()
     client = rig.view()
     until("pictures are wanted", lambda: rig.demand.wanted_until(0.0) == float("inf"))
@@ -366,7 +366,7 @@ def test_the_audience_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None
     assert rig.streams.quota.taken == 0
 
 
-def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
+def test_viewers_are_limited_to_the_configured_number(rig: Rig) -> None:
     rig.configure(max_viewers=2)
     first, _ = rig.view(), rig.view()
     with pytest.raises(Refused, match="max_viewers"):
@@ -377,7 +377,7 @@ def test_there_are_as_many_places_as_are_allowed(rig: Rig) -> None:
     rig.view()
 
 
-def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
+def test_only_viewers_that_are_no_longer_allowed_are_disconnected(rig: Rig) -> None:
     stranger, friend = rig.view(address="10.0.0.1"), rig.view(address="10.0.0.2")
     stranger.open()
     friend.open()
@@ -390,7 +390,7 @@ def test_who_may_not_stay_is_shown_out_and_nobody_else(rig: Rig) -> None:
     until("one viewer is left", lambda: rig.streams.quota.taken == 1)
 
 
-def test_somebody_who_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_viewer_that_comes_and_goes_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     for number in range(1, 6):
         viewer = rig.view(address="10.0.0.1")
@@ -418,7 +418,7 @@ def test_an_idle_loop_answers_its_probe(rig: Rig) -> None:
     until("the probe is answered", lambda: rig.streams.probe.answered)
 
 
-def test_a_viewer_that_hung_up_and_may_not_stay_is_dropped_once(rig: Rig) -> None:
+def test_a_viewer_that_left_and_is_no_longer_allowed_is_dropped_once(rig: Rig) -> None:
     rig.configure(may_stay=lambda client: str(client) != "10.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         accepted, _ = listener.accept()

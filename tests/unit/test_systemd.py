@@ -13,7 +13,7 @@ from tests.lateness import patience
 
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """systemd's end: a datagram socket in the file system, or in the abstract name space."""
+    """systemd's end: a datagram socket in the file system or in the abstract namespace."""
     address = str(tmp_path / "notify") if request.param == "path" else f"@pi-cam-daemon-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address.replace("@", "\0", 1))
@@ -47,7 +47,7 @@ def test_each_event_is_one_datagram(systemd: socket.socket) -> None:
     assert notifier.failures == 0
 
 
-def test_a_reload_bears_the_moment_it_began(systemd: socket.socket) -> None:
+def test_a_reload_has_the_time_of_its_start(systemd: socket.socket) -> None:
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     Notifier().reloading()
     first, second = heard(systemd)
@@ -57,13 +57,13 @@ def test_a_reload_bears_the_moment_it_began(systemd: socket.socket) -> None:
     assert before <= int(moment) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 
-def test_a_status_is_one_line_of_ascii_whatever_the_camera_is_called(systemd: socket.socket) -> None:
+def test_a_status_is_one_line_of_ascii_for_any_camera_name(systemd: socket.socket) -> None:
     notifier = Notifier()
     notifier.status("Caméra 門\nWATCHDOG=trigger")
     assert heard(systemd) == ["STATUS=Cam?ra ? WATCHDOG=trigger"]
 
 
-def test_the_environment_is_taken_so_that_no_child_speaks_for_us(
+def test_the_notify_variables_are_removed_from_the_environment(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "10000000")
@@ -75,9 +75,7 @@ def test_the_environment_is_taken_so_that_no_child_speaks_for_us(
     assert heard(systemd) == ["WATCHDOG=1"]
 
 
-def test_systemd_going_away_is_counted_and_never_raised(
-    systemd: socket.socket, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_lost_systemd_is_counted_and_never_raised(systemd: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
     notifier = Notifier()
     systemd.close()
     notifier.status("one")
@@ -113,7 +111,7 @@ def test_an_address_that_cannot_be_reached_is_a_warning(
 
 
 @pytest.mark.parametrize("address", [None, ""])
-def test_without_systemd_nothing_is_said(
+def test_without_systemd_nothing_is_sent(
     address: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "")
@@ -141,7 +139,7 @@ def test_without_systemd_nothing_is_said(
         (None, None, None),
     ],
 )
-def test_the_watchdog_is_ours_only_if_it_names_this_process(
+def test_the_watchdog_is_used_only_if_it_names_this_process(
     microseconds: str | None, pid: int | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if microseconds is not None:
@@ -153,7 +151,7 @@ def test_the_watchdog_is_ours_only_if_it_names_this_process(
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As RuntimeDirectory= makes it, with a second one behind it."""
+    """Set the variable as RuntimeDirectory= does, with a second folder after the first."""
     folder = tmp_path / "pi-cam-daemon"
     folder.mkdir()
     monkeypatch.setenv("NOTIFY_SOCKET", "")
@@ -161,7 +159,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_reboot_is_asked_for_once_and_taken_back_when_it_is_needless(
+def test_a_reboot_is_requested_once_and_withdrawn_when_needless(
     runtime: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     flag = runtime / "reboot-requested"
@@ -182,7 +180,7 @@ def test_a_reboot_is_asked_for_once_and_taken_back_when_it_is_needless(
     assert [record.levelname for record in caplog.records].count("ERROR") == 2
 
 
-def test_a_wish_of_the_process_before_is_not_ours(runtime: Path) -> None:
+def test_a_request_of_the_previous_process_is_ignored(runtime: Path) -> None:
     (runtime / "reboot-requested").touch()
     notifier = Notifier()
     notifier.reboot(False)
@@ -190,7 +188,7 @@ def test_a_wish_of_the_process_before_is_not_ours(runtime: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["", "/nonexistent"])
-def test_where_no_flag_can_be_written_the_log_says_so_once(
+def test_a_flag_that_cannot_be_written_is_logged_once(
     runtime: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "")

@@ -1,4 +1,4 @@
-"""upstream.url: what is accepted, and that a password in it is never shown."""
+"""upstream.url: accepted values, and a password that is never shown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def problems(setting: str, file: Path | None = None) -> str:
         "http://camera:65535/a:b",
     ],
 )
-def test_an_address_is_accepted_as_it_is(url: str) -> None:
+def test_a_valid_url_is_accepted_unchanged(url: str) -> None:
     assert loading.load(settings=[f'upstream.url="{url}"'], etc=NOWHERE).upstream.url == url
 
 
@@ -70,7 +70,7 @@ def test_an_address_is_accepted_as_it_is(url: str) -> None:
         " http://camera/",
     ],
 )
-def test_what_is_no_address_of_a_stream_is_told(url: str) -> None:
+def test_an_invalid_url_is_reported(url: str) -> None:
     assert 'an address such as "http://192.168.1.20:4747/video"' in problems(f'upstream.url="{url}"')
 
 
@@ -115,7 +115,7 @@ def test_no_error_message_shows_a_password(setting: str, tmp_path: Path) -> None
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
 )
-def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str) -> None:
+def test_a_password_is_hidden_in_any_context(before: str, after: str) -> None:
     password = "\N{SNOWMAN}" * 3
     assert "\N{SNOWMAN}" not in without_secrets(f"http://{before}{password}{after}@camera/video")
     assert "\N{SNOWMAN}" not in without_secrets(f"http://camera/video?{before}={password}{after}")
@@ -132,7 +132,7 @@ def test_whatever_stands_around_it_a_password_is_hidden(before: str, after: str)
         ("http://camera/videostream.cgi;user=me;pwd=secret?x", "http://camera/videostream.cgi;***"),
     ],
 )
-def test_the_command_config_shows_where_but_not_what_opens_it(
+def test_the_config_command_shows_the_url_without_its_password(
     url: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["config", "--set", f'upstream.url="{url}"', "--origin"]) == 0
@@ -140,5 +140,5 @@ def test_the_command_config_shows_where_but_not_what_opens_it(
     assert [line.split("  #")[0].rstrip() for line in lines] == [f'url = "{shown}"']
 
 
-def test_settings_without_an_address_are_shown_whole() -> None:
+def test_settings_without_a_url_are_shown_whole() -> None:
     assert '"some.json5"' in problems('video.width="some.json5"')

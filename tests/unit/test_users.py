@@ -1,4 +1,4 @@
-"""The file of users: what is written into it, what is read out of it, and what is told of one that is wrong."""
+"""The file of users: writing, reading, and the errors of a wrong file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "users"
 
 
-def test_who_is_added_is_found_with_his_role_and_key(file: Path) -> None:
+def test_an_added_user_is_found_with_role_and_key(file: Path) -> None:
     users.add(file, "alice", Role.ADMIN, PASSWORD)
     users.add(file, "bob", Role.VIEWER, PASSWORD)
     found = users.read(file)
@@ -30,13 +30,13 @@ def test_who_is_added_is_found_with_his_role_and_key(file: Path) -> None:
     assert users.derive(PASSWORD, found["alice"].salt) == found["alice"].key != found["bob"].key
 
 
-def test_the_hash_is_the_scrypt_that_everybody_has() -> None:
+def test_the_hash_is_standard_scrypt() -> None:
     # RFC 7914, section 12, has no vector of our size that is quick; the form is, with n=16384
     key = users.derive("pleaseletmein", b"SodiumChloride")
     assert key.hex() == "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
 
 
-def test_no_password_can_be_read_in_the_file_and_only_owner_and_group_read_it(file: Path) -> None:
+def test_the_file_has_no_password_and_only_owner_and_group_read_it(file: Path) -> None:
     before = os.umask(0)
     try:
         users.add(file, "alice", Role.VIEWER, PASSWORD)
@@ -63,7 +63,7 @@ def test_a_file_keeps_its_group(file: Path) -> None:
     assert file.stat().st_gid == 4711
 
 
-def test_adding_again_changes_password_and_role_and_nobody_else(file: Path) -> None:
+def test_adding_again_changes_only_that_users_password_and_role(file: Path) -> None:
     users.add(file, "alice", Role.ADMIN, PASSWORD)
     users.add(file, "bob", Role.VIEWER, PASSWORD)
     before = users.read(file)
@@ -73,7 +73,7 @@ def test_adding_again_changes_password_and_role_and_nobody_else(file: Path) -> N
     assert after["alice"] != before["alice"] and after["alice"].role is Role.VIEWER
 
 
-def test_another_role_leaves_the_same_user_and_another_password_does_not(file: Path) -> None:
+def test_a_new_role_keeps_the_user_and_a_new_password_does_not(file: Path) -> None:
     file.write_text(LINE)
     viewer = users.read(file)["alice"]
     file.write_text(LINE.replace("viewer", "admin"))
@@ -82,7 +82,7 @@ def test_another_role_leaves_the_same_user_and_another_password_does_not(file: P
     assert users.read(file)["alice"] != viewer
 
 
-def test_comments_stay_and_are_nobody(file: Path) -> None:
+def test_comments_stay_and_are_no_users(file: Path) -> None:
     file.write_text(f"# of the shop\n\n{LINE}\n")
     assert list(users.read(file)) == ["alice"]
     users.add(file, "bob", Role.VIEWER, PASSWORD)
@@ -91,7 +91,7 @@ def test_comments_stay_and_are_nobody(file: Path) -> None:
     assert list(users.read(file)) == ["bob"]
 
 
-def test_a_name_is_the_same_however_its_letters_are_composed(file: Path) -> None:
+def test_a_name_is_the_same_in_every_unicode_form(file: Path) -> None:
     users.add(file, unicodedata.normalize("NFD", "Zoë 지우"), Role.VIEWER, PASSWORD)
     assert list(users.read(file)) == [unicodedata.normalize("NFC", "Zoë 지우")]
 
@@ -109,7 +109,7 @@ def test_a_name_is_the_same_however_its_letters_are_composed(file: Path) -> None
         LINE[:-1],
     ],
 )
-def test_a_line_that_is_no_user_is_told_by_its_number_and_never_by_what_it_holds(file: Path, line: str) -> None:
+def test_an_invalid_line_is_reported_by_its_number_only(file: Path, line: str) -> None:
     file.write_text(f"{LINE.replace('alice', 'bob')}\n{line}\n")
     with pytest.raises(ConfigError) as error:
         users.read(file)
@@ -117,7 +117,7 @@ def test_a_line_that_is_no_user_is_told_by_its_number_and_never_by_what_it_holds
     assert error.value.problems == [problem]
 
 
-def test_every_problem_is_told_at_once(file: Path) -> None:
+def test_all_problems_are_reported_at_once(file: Path) -> None:
     file.write_text(f"{LINE}\n{LINE}\nbob\n")
     with pytest.raises(ConfigError) as error:
         users.read(file)
@@ -127,7 +127,7 @@ def test_every_problem_is_told_at_once(file: Path) -> None:
     ]
 
 
-def test_a_file_that_is_missing_or_none_is_told_in_words(file: Path, tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_reported(file: Path, tmp_path: Path) -> None:
     for path, what in ((file, "no such file; create it with pi-cam-daemon add-user"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=what):
             users.read(path)
@@ -139,7 +139,7 @@ def test_a_file_that_is_missing_or_none_is_told_in_words(file: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o640, False), (0o600, False), (0o644, True), (0o642, True)])
-def test_a_file_that_everybody_can_read_is_warned_of(
+def test_a_file_that_everybody_can_read_is_a_warning(
     file: Path, mode: int, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     file.write_text(LINE)

@@ -1,4 +1,4 @@
-"""Servers of the tests' own on 127.0.0.1, each a script that says what one connection gets."""
+"""Test servers on 127.0.0.1; each is a script that says what one connection gets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOUNDARY = "frame"
 
 
 def picture(number: int = 0, width: int = 64, height: int = 48) -> bytes:
-    """A JPEG; another one for every *number* up to 255."""
+    """Return a JPEG, a different one for every *number* up to 255."""
     encoded, data = cv2.imencode(".jpg", np.full((height, width, 3), number % 256, np.uint8))
     assert encoded
     return data.tobytes()
@@ -30,7 +30,7 @@ PICTURES = [picture(0), picture(100), picture(200)]
 
 
 def header(content_type: str = f"multipart/x-mixed-replace; boundary={BOUNDARY}", *lines: str) -> bytes:
-    """The header of an answer of status 200."""
+    """Return the header of an answer of status 200."""
     return "\r\n".join(["HTTP/1.1 200 OK", f"Content-Type: {content_type}", *lines, "", ""]).encode()
 
 
@@ -44,7 +44,7 @@ def part(jpeg: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """What a connection asked for; the names of *headers* are in lower case."""
+    """The request of a connection; the names of *headers* are in lower case."""
 
     arrived: float
     path: str
@@ -55,7 +55,7 @@ Answer = Callable[[socket.socket, Request], None]
 
 
 def paced(answer: bytes, *pieces: bytes, pause: float = 0.05, last: bytes = b"") -> Answer:
-    """Sends *answer* and then *pieces* round and round, or with *last* once."""
+    """Send *answer*, then *pieces* again and again, or once with *last*."""
 
     def send(sock: socket.socket, _: Request) -> None:
         sock.sendall(answer)
@@ -71,13 +71,13 @@ def paced(answer: bytes, *pieces: bytes, pause: float = 0.05, last: bytes = b"")
 
 
 def hold(sock: socket.socket, _: Request | None = None) -> None:
-    """Says nothing (more) until the other side has enough."""
+    """Send nothing (more) until the client closes."""
     while sock.recv(4096):
         pass
 
 
 def once(data: bytes) -> Answer:
-    """Sends *data* and closes."""
+    """Send *data* and close."""
     return lambda sock, _: sock.sendall(data)
 
 
@@ -94,7 +94,7 @@ STREAM = paced(header(), *map(part, PICTURES))
 
 @dataclass
 class Server:
-    """What *answer* is to each connection; every request is kept in *requests*."""
+    """A server that gives *answer* to each connection; *requests* keeps every request."""
 
     answer: Answer
     listener: socket.socket
@@ -183,5 +183,5 @@ def status(code: int, *lines: str, body: bytes = b"") -> Answer:
 
 
 def fields(header: str) -> dict[str, str]:
-    """The parameters of an Authorization header."""
+    """Return the parameters of an Authorization header."""
     return {name: quoted or plain for name, quoted, plain in re.findall(r'(\w+)=(?:"([^"]*)"|([^",]+))', header)}

@@ -1,4 +1,4 @@
-"""The whole daemon behind another server: it comes and goes, wants a password, or means harm."""
+"""The whole daemon with an upstream server that comes and goes, wants a password, or is hostile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.upstream.servers import (
 
 @contextlib.contextmanager
 def behind(folder: Path, url: str, **settings: object) -> Iterator[Daemon]:
-    """A daemon whose camera is at *url*."""
+    """Run a daemon whose camera is at *url*."""
     named = {f"{key.replace('__', '.')}": value for key, value in settings.items()}
     every = {"source.kind": "upstream", "upstream.url": url, "upstream.read_timeout_seconds": 2.0, **named}
     with running(folder, every, argv=RUN) as daemon:
@@ -44,8 +44,8 @@ def behind(folder: Path, url: str, **settings: object) -> Iterator[Daemon]:
 # --- chains
 
 
-def test_a_daemon_behind_a_daemon_passes_its_pictures_on_and_survives_its_death(tmp_path: Path) -> None:
-    """The viewer of the second one keeps its connection while the first is killed, away for a while, and back."""
+def test_a_daemon_behind_a_daemon_survives_its_death(tmp_path: Path) -> None:
+    """The second one's viewer stays connected while the first is killed, is away, and returns."""
     pattern = {"source.kind": "pattern", "video.width": 320, "video.height": 240, "video.framerate": 10.0}
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(running(tmp_path / "first", pattern, argv=RUN))
@@ -71,7 +71,7 @@ def test_a_daemon_behind_a_daemon_passes_its_pictures_on_and_survives_its_death(
         assert second.state()["state"] == "streaming"
 
 
-def test_an_upstream_that_falls_silent_is_left_and_comes_back(tmp_path: Path) -> None:
+def test_a_silent_upstream_is_left_and_comes_back(tmp_path: Path) -> None:
     quiet = then_silence(header() + part(PICTURES[0]))
     answers: list[Answer] = [quiet]
     with (
@@ -144,7 +144,7 @@ def guarded(answer: Answer) -> Answer:
 
 
 def everything_shown(daemon: Daemon) -> str:
-    """The log, what is asked over HTTP, and the process list with its environments."""
+    """Return the log, the HTTP answers, and the process list with its environments."""
     pages = [daemon.get(path)[2].decode() for path in ("/", "/state", "/healthz", "/livez")]
     processes = []
     for pid in (daemon.process.pid, daemon.state()["camera_process"]["pid"]):
@@ -212,7 +212,7 @@ ENDLESS: dict[str, Answer] = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-def test_the_camera_process_stays_small_however_much_is_sent(what: str) -> None:
+def test_the_camera_process_stays_small_however_much_arrives(what: str) -> None:
     with serving(ENDLESS[what]) as server:
         every = loading.load(settings=[f'upstream.url="{server.url("/", "me:pw")}"'], etc=Path("/nonexistent"))
         camera = dataclasses.replace(every.camera, kind="upstream")
@@ -239,7 +239,7 @@ def test_the_camera_process_stays_small_however_much_is_sent(what: str) -> None:
 
 
 def peak_kib(pid: int) -> int:
-    """The most that the process *pid* has had in memory, 0 when it is gone."""
+    """Return the peak memory of the process *pid*, 0 when it is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

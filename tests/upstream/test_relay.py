@@ -1,4 +1,4 @@
-"""A relay on a server, as docs/scale.md has it: one stream from the camera, hundreds to those who watch."""
+"""A relay on a server as docs/scale.md describes it: one stream from the camera, hundreds of viewers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 5
 
 
 def settings(port: int) -> dict[str, object]:
-    """What the document tells a relay to have, and that all its viewers may come from one address."""
+    """Return the settings that the document gives for a relay, with all viewers allowed from one address."""
     block = re.search(r"(?:^    .*\n)+", (ROOT / "docs/scale.md").read_text("utf-8"), re.MULTILINE)
     assert block
     tables = tomllib.loads(textwrap.dedent(block[0]).replace("192.168.1.20:8000", f"127.0.0.1:{port}"))

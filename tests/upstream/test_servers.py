@@ -1,4 +1,4 @@
-"""Servers that others wrote, as Debian packages them."""
+"""Servers of other projects as Debian packages them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def program(*argv: str, env: Mapping[str, str] | None = None) -> Iterator[subpro
 
 
 def ffmpeg(port: int, *options: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """One connection's worth of ffmpeg as a server."""
+    """Run ffmpeg as a server for one connection."""
     return program(
         *("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=15"),
         *("-f", "mpjpeg", *options, "-listen", "1", f"http://127.0.0.1:{port}/video"),
@@ -50,7 +50,7 @@ def test_ffmpeg_serves_and_is_found_again_when_it_comes_back(tmp_path: Path) -> 
         viewer.finish()
 
 
-def test_ffmpeg_without_a_content_type_is_told_as_what_it_sends(tmp_path: Path) -> None:
+def test_ffmpeg_without_a_content_type_is_reported_by_its_data(tmp_path: Path) -> None:
     port = free_port()
     with ffmpeg(port), behind(tmp_path, f"http://127.0.0.1:{port}/video") as daemon:
         until("it is told", lambda: "application/octet-stream, not an MJPEG stream" in daemon.log(), 30)
@@ -73,7 +73,7 @@ def test_ustreamer_serves_and_its_bytes_come_through(tmp_path: Path, machine: Ma
         reader.finish()
 
 
-def test_ustreamer_refuses_a_stranger_and_its_snapshot_is_no_stream(tmp_path: Path, machine: Machine) -> None:  # noqa: F811
+def test_ustreamer_refuses_a_wrong_login_and_its_snapshot_is_no_stream(tmp_path: Path, machine: Machine) -> None:  # noqa: F811
     machine.plug("video0", formats="MJPG", size="320x240", fps="25", kind="camera", state="run")
     port = free_port()
     argv = ("ustreamer", "--device", str(machine.dev / "video0"), "--format", "mjpeg", "--encoder", "hw")

@@ -1,4 +1,4 @@
-"""UpstreamSource against servers that do what real ones were seen to do, and worse."""
+"""UpstreamSource against servers that behave as real ones were seen to, and worse."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.upstream.servers import (
 
 
 class Upstream(Run):
-    """A run of the source that was begun."""
+    """A started run of the source."""
 
     def __init__(self, url: str, timeout: float = 1.0) -> None:
         self.source = UpstreamSource(video(framerate=25.0), UpstreamConfig(url, timeout))
@@ -54,7 +54,7 @@ class Upstream(Run):
         return [data for data, _ in self.wait_for_frames(count)]
 
     def failure(self, seconds: float = 10.0) -> SourceError:
-        """What it ended with."""
+        """Return the error that ended the run."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "still running"
         assert isinstance(self.error, SourceError), repr(self.error)
@@ -98,7 +98,7 @@ def failure_of(answer: Answer, timeout: float = 1.0, seconds: float = 10.0) -> S
 # --- streams
 
 
-def test_the_servers_bytes_come_through_untouched_with_their_time_of_arrival() -> None:
+def test_pictures_arrive_unchanged_with_their_time_of_arrival() -> None:
     before = time.monotonic_ns()
     with serving(STREAM) as server, running(server.url("/cam/video?x=1")) as source:
         assert source.pictures(6) == PICTURES * 2
@@ -165,12 +165,12 @@ def test_a_chunked_stream_is_read() -> None:
     assert pictures_of(paced(header()[:-2] + b"Transfer-Encoding: chunked\r\n\r\n", *chunks)) == PICTURES
 
 
-def test_the_size_may_change_on_the_way() -> None:
+def test_the_size_may_change_in_a_stream() -> None:
     sizes = [picture(1, 64, 48), picture(2, 32, 32), picture(3, 128, 16)]
     assert pictures_of(paced(header(), *map(part, sizes))) == sizes
 
 
-def test_of_pictures_that_come_too_fast_the_newest_is_passed_on() -> None:
+def test_the_newest_of_pictures_that_come_too_fast_is_passed_on() -> None:
     burst = b"".join(part(picture(number)) for number in range(200))
     with serving(then_silence(header() + burst)) as server, running(server.url()) as source:
         until("the last picture", lambda: source.frames and source.frames[-1][0] == picture(199))
@@ -180,7 +180,7 @@ def test_of_pictures_that_come_too_fast_the_newest_is_passed_on() -> None:
 # --- the end of a stream
 
 
-def test_the_end_of_the_stream_is_told_after_its_last_picture() -> None:
+def test_the_end_of_the_stream_is_reported_after_its_last_picture() -> None:
     with serving(paced(header(), part(PICTURES[0]), last=b"--frame--\r\n")) as server:
         source = Upstream(server.url())
         error = source.failure()
@@ -201,14 +201,14 @@ def reset(sock: socket.socket, _: Request) -> None:
         once(header()[:-2] + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n"),
     ],
 )
-def test_a_broken_connection_is_told(answer: Answer) -> None:
+def test_a_broken_connection_is_reported(answer: Answer) -> None:
     error = failure_of(answer)
     assert error.cause is Cause.LOST
     assert "broke" in error.message
 
 
 @pytest.mark.parametrize("said", [header(), header() + part(PICTURES[0]), header() + part(PICTURES[0])[:-50]])
-def test_silence_is_told_after_its_time(said: bytes) -> None:
+def test_silence_is_reported_after_the_timeout(said: bytes) -> None:
     before = time.monotonic()
     error = failure_of(then_silence(said), timeout=1.0)
     assert error.cause is Cause.LOST
@@ -221,13 +221,13 @@ BEGUN = header() + part(PICTURES[1])
 
 
 def card(jpeg: bytes) -> bytes:
-    """What a pi_cam_daemon without a camera sends."""
+    """Return the part that a pi_cam_daemon without a camera sends."""
     first = f"--{BOUNDARY}\r\n".encode()
     return part(jpeg).replace(first, first + b"X-No-Picture: lost\r\n")
 
 
 def drip(data: bytes) -> Answer:
-    """A picture, and then a byte of *data* at a time, round and round."""
+    """Send a picture, then *data* one byte at a time, again and again."""
     return paced(BEGUN, *(data[i : i + 1] for i in range(len(data))), pause=0.1)
 
 
@@ -240,18 +240,18 @@ def drip(data: bytes) -> Answer:
     ],
     ids=["pictures", "parts of text", "cards"],
 )
-def test_a_server_that_talks_on_without_a_picture_is_given_up(answer: Answer) -> None:
+def test_a_server_that_sends_no_pictures_is_given_up(answer: Answer) -> None:
     error = failure_of(answer, timeout=1.0)
     assert error.cause is Cause.LOST
     assert "no whole picture for 2 s" in error.message
 
 
-def test_broken_pictures_alone_are_given_up_with_what_is_wrong_with_them() -> None:
+def test_a_server_with_only_broken_pictures_is_given_up_with_the_reason() -> None:
     error = failure_of(paced(BEGUN, part(PICTURES[0][:-300])), timeout=1.0)
     assert "no whole picture for 2 s; the last one is refused: " in error.message
 
 
-def test_pictures_that_cannot_be_used_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_unusable_pictures_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), serving(paced(BEGUN, part(PICTURES[0][:-300]))) as server:
         Upstream(server.url("/video;pwd=s3cret"), timeout=1.0).failure()
         (line,) = caplog.messages
@@ -269,7 +269,7 @@ def test_pictures_that_cannot_be_used_are_told_once_a_minute(caplog: pytest.LogC
     ],
     ids=["a header line", "header lines", "nothing but 100 Continue", "a web page", "cards"],
 )
-def test_how_long_the_first_picture_may_take_is_not_for_the_source_to_say(answer: Answer) -> None:
+def test_the_source_sets_no_limit_for_the_first_picture(answer: Answer) -> None:
     with serving(answer) as server, running(server.url()) as source:
         source.thread.join(3)  # no longer: a header that drips on is too long at last
         assert source.thread.is_alive()
@@ -312,7 +312,7 @@ def test_a_stop_is_obeyed_within_a_second_whatever_the_server_does(answer: Answe
         (once(header(f"multipart/x-mixed-replace; boundary={'x' * 300}")), "boundary has 300 characters"),
     ],
 )
-def test_what_is_no_stream_of_pictures_is_refused_in_words(answer: Answer, what: str) -> None:
+def test_a_response_that_is_no_stream_is_refused_with_the_reason(answer: Answer, what: str) -> None:
     error = failure_of(answer)
     assert what in error.message
     assert error.cause is Cause.SETTINGS
@@ -330,7 +330,7 @@ def test_what_is_no_stream_of_pictures_is_refused_in_words(answer: Answer, what:
     ],
 )
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_busy_phone_is_told_as_busy(body: bytes, ends: bool) -> None:
+def test_a_busy_phone_is_reported_as_busy(body: bytes, ends: bool) -> None:
     error = failure_of((once if ends else then_silence)(header("text/html; charset=utf-8") + body))
     assert error.cause is Cause.BUSY
     assert error.message == "The phone's camera is in use by another viewer"
@@ -353,7 +353,7 @@ def test_a_busy_phone_is_told_as_busy(body: bytes, ends: bool) -> None:
         (once(header("multipart/x-mixed-replace; boundary=b", "Content-Encoding: gzip")), "gzip"),
     ],
 )
-def test_an_answer_that_is_no_stream_is_told_as_what_it_is(answer: Answer, what: str) -> None:
+def test_an_answer_that_is_no_stream_is_described(answer: Answer, what: str) -> None:
     error = failure_of(answer)
     assert error.cause is Cause.SETTINGS
     assert what in error.message
@@ -374,7 +374,7 @@ def test_an_answer_that_is_no_stream_is_told_as_what_it_is(answer: Answer, what:
         (299, Cause.LOST, "299"),
     ],
 )
-def test_a_status_is_named(code: int, cause: Cause, named: str) -> None:
+def test_an_error_status_is_named(code: int, cause: Cause, named: str) -> None:
     error = failure_of(status(code))
     assert error.cause is cause
     assert error.message.endswith(f"answers {named}")
@@ -390,7 +390,7 @@ def test_a_status_is_named(code: int, cause: Cause, named: str) -> None:
         (once(b"HTTP/1.1 200 OK\r\nX" * 9), "sends data of no stated type"),
     ],
 )
-def test_another_protocol_is_told(answer: Answer, what: str) -> None:
+def test_another_protocol_is_reported(answer: Answer, what: str) -> None:
     error = failure_of(answer)
     assert error.cause is Cause.SETTINGS
     assert what in error.message
@@ -402,20 +402,20 @@ def test_an_ipv6_address_needs_no_port(scheme: str) -> None:
     assert error.message.startswith("[::1]"), "its last group was taken for a port"
 
 
-def test_a_server_that_hangs_up_is_told() -> None:
+def test_a_server_that_hangs_up_is_reported() -> None:
     error = failure_of(once(b""))
     assert error.cause is Cause.LOST
     assert "without an answer" in error.message
 
 
-def test_a_refused_connection_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = f"127.0.0.1:{taken.getsockname()[1]}"
     error = Upstream(f"http://{place}/video").failure()
     assert (error.cause, error.message) == (Cause.MISSING, f"{place} refuses the connection")
 
 
-def test_a_connection_that_is_never_accepted_is_told() -> None:
+def test_a_connection_that_is_never_accepted_is_reported() -> None:
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):  # the kernel drops what the queue has no room for
@@ -428,13 +428,13 @@ def test_a_connection_that_is_never_accepted_is_told() -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-camera.invalid", "x" * 80])
-def test_an_unknown_name_is_told(host: str) -> None:
+def test_an_unknown_name_is_reported(host: str) -> None:
     error = Upstream(f"http://{host}/").failure(60)
     assert error.cause is Cause.MISSING
     assert host in error.message
 
 
-def test_no_address_at_all_is_told() -> None:
+def test_a_missing_url_is_reported() -> None:
     error = Upstream("").failure()
     assert error.cause is Cause.SETTINGS
     assert "upstream.url" in error.hint
@@ -472,7 +472,7 @@ def test_redirects_in_a_circle_end() -> None:
     "location",
     ["ftp://127.0.0.1/", "file:///etc/passwd", "http://[::1", "http://h:99999/", "http://h:pw@/", "//:80/"],
 )
-def test_a_redirect_to_nowhere_is_told_without_the_address(location: str) -> None:
+def test_an_invalid_redirect_is_reported_without_its_target(location: str) -> None:
     error = failure_of(redirect(location))
     assert "redirects to an address that cannot be used" in error.message
     assert "pw" not in error.message
@@ -493,7 +493,7 @@ def md5(text: str) -> str:
 
 
 def is_digest(request: Request, user: str, password: str) -> bool:
-    """Whether RFC 2617's sum is right."""
+    """Return whether the digest is right by RFC 2617."""
     said = fields(request.headers.get("authorization", ""))
     if not said:
         return False
@@ -521,7 +521,7 @@ CHALLENGES = {
 
 @pytest.mark.parametrize("challenge", CHALLENGES)
 @pytest.mark.parametrize(("user", "quoted"), [("me:s3cret", "me:s3cret"), ("m@e:p/a:s#?s", "m%40e:p%2Fa:s%23%3Fs")])
-def test_a_password_in_the_url_opens(challenge: str, user: str, quoted: str) -> None:
+def test_a_password_in_the_url_logs_in(challenge: str, user: str, quoted: str) -> None:
     name, _, password = user.partition(":")
 
     def answer(sock: socket.socket, request: Request) -> None:
@@ -549,7 +549,7 @@ def test_a_password_in_the_path_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "?a=b", "/a;b?c#d"])
-def test_a_digest_signs_what_is_asked_for(path: str) -> None:
+def test_a_digest_covers_the_requested_uri(path: str) -> None:
     def answer(sock: socket.socket, request: Request) -> None:
         allowed = is_digest(request, "me", "s3cret")
         (STREAM if allowed else status(401, f"WWW-Authenticate: {DIGEST}"))(sock, request)
@@ -559,7 +559,7 @@ def test_a_digest_signs_what_is_asked_for(path: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["m%0d%0ae:s3cret", "me%0a:s3cret"])
-def test_a_user_that_fits_into_no_header_is_told_without_it(user: str) -> None:
+def test_a_user_name_that_fits_no_header_is_reported_without_it(user: str) -> None:
     with serving(status(401, f"WWW-Authenticate: {DIGEST}")) as server:
         error = Upstream(server.url("/", user)).failure()
         assert error.cause is Cause.SETTINGS
@@ -569,7 +569,7 @@ def test_a_user_that_fits_into_no_header_is_told_without_it(user: str) -> None:
 
 
 @pytest.mark.parametrize("challenge", CHALLENGES)
-def test_a_wrong_password_is_tried_once_and_told(challenge: str) -> None:
+def test_a_wrong_password_is_tried_once_and_reported(challenge: str) -> None:
     refuse = status(401, *(f"WWW-Authenticate: {line}" for line in CHALLENGES[challenge]))
     with serving(refuse) as server:
         error = Upstream(server.url("/", "me:s3cret")).failure()
@@ -580,7 +580,7 @@ def test_a_wrong_password_is_tried_once_and_told(challenge: str) -> None:
 
 
 @pytest.mark.parametrize("lines", [[], ["Negotiate"], ["Digest"], ["Digest realm="], ["Bearer x", ""]])
-def test_an_unknown_way_to_log_in_is_told(lines: list[str]) -> None:
+def test_an_unknown_authentication_scheme_is_reported(lines: list[str]) -> None:
     with serving(status(401, *(f"WWW-Authenticate: {line}" for line in lines))) as server:
         error = Upstream(server.url("/", "me:s3cret")).failure()
         assert error.cause is Cause.PERMISSION
@@ -633,7 +633,7 @@ def test_a_stream_over_tls_is_read(tls: ssl.SSLContext, certificate: Path, monke
         assert source.stop() < 1
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told(tls: ssl.SSLContext) -> None:
+def test_an_untrusted_certificate_is_reported(tls: ssl.SSLContext) -> None:
     with serving(STREAM, tls) as server:
         error = Upstream(server.url("/", "me:s3cret")).failure()
         assert error.cause is Cause.PERMISSION
@@ -641,7 +641,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told(tls: ssl.SSLContext) -> N
         assert not server.requests
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_a_server_without_tls_is_reported() -> None:
     with serving(STREAM) as server:
         error = Upstream(f"https://{server.place}/").failure()
         assert error.cause is Cause.SETTINGS

@@ -15,7 +15,7 @@ _COMPILE = ("cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 
 
 def compiled(source: Path, *options: str) -> Path:
-    """The C program *source*, built once for each version of it; *options* are the compiler's."""
+    """Return the compiled C program *source*, built once for each version; *options* are the compiler's."""
     command = [*_COMPILE, str(source), *options]
     digest = hashlib.sha256(source.read_bytes() + repr((_COMPILE, options)).encode()).hexdigest()
     built = CACHE / f"{source.stem}-{digest[:16]}" / source.stem
@@ -28,13 +28,13 @@ def compiled(source: Path, *options: str) -> Path:
 
 
 def fake_v4l2() -> Path:
-    """rig/fakev4l.c, for LD_PRELOAD."""
+    """Return rig/fakev4l.c compiled for LD_PRELOAD."""
     source = Path(__file__).parent / "rig" / "fakev4l.c"
     return compiled(source, "-shared", "-fPIC", "-ldl", "-lpthread")
 
 
 class Machine:
-    """Nodes are files that rig/fakev4l.c serves; it says what the words in them mean."""
+    """Nodes are files that rig/fakev4l.c serves; it documents the words in them."""
 
     def __init__(self, folder: Path, library: Path, frames: Path) -> None:
         self.dev = folder / "dev"
@@ -47,7 +47,7 @@ class Machine:
         self._words: dict[str, dict[str, str]] = {}
 
     def plug(self, name: str = "video0", serial: str = "", **words: str) -> Path:
-        """A new node; with a *serial* udev makes a link of it, which is returned, else the node is."""
+        """Make a node. With a *serial* udev makes a link to it, which is returned; otherwise return the node."""
         (self.sysfs / name).mkdir()
         self._words[name] = {"frames": str(self.frames), **words}
         self._write(name)
@@ -69,14 +69,14 @@ class Machine:
                 link.unlink()
 
     def _write(self, name: str) -> None:
-        """In one step: the camera reads it at any moment."""
+        """Write the file in one step, since the camera reads it at any time."""
         new = self.dev / f".{name}"
         new.write_text(" ".join(f"{key}={value}" for key, value in self._words[name].items()))
         new.rename(self.dev / name)
 
 
 def draw_frames(folder: Path, width: int, height: int, count: int = 12) -> Path:
-    """A folder of JPEGs, each with a mark at another place."""
+    """Make a folder of JPEGs, each with a mark at a different place."""
     folder.mkdir(parents=True)
     ramp = np.linspace(0, 255, width, dtype=np.uint8)
     for number in range(count):
@@ -87,7 +87,7 @@ def draw_frames(folder: Path, width: int, height: int, count: int = 12) -> Path:
 
 
 def without_huffman_tables(jpeg: bytes) -> bytes:
-    """*jpeg* as many webcams send it: its DHT segments are left out."""
+    """Return *jpeg* without its DHT segments, as many webcams send it."""
     kept, at = jpeg[:2], 2
     while jpeg[at + 1] != 0xDA:
         end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4])

@@ -1,4 +1,4 @@
-"""What the benchmark measures with must see what is wrong: else its figures say nothing."""
+"""The benchmark's tools must find flaws; otherwise its figures mean nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def unstamped(number: int, viewer: int) -> bytes:  # noqa: ARG001
 
 @contextlib.contextmanager
 def serving(picture: Picture) -> Iterator[int]:
-    """The port of a server whose pictures are the test's own."""
+    """Serve the test's own pictures; return the port."""
 
     def serve(connection: socket.socket, viewer: int) -> None:
         with connection, contextlib.suppress(OSError):
@@ -87,7 +87,7 @@ def seen(picture: Picture, *options: str) -> dict[str, Any]:
     return found
 
 
-def test_sound_pictures_are_counted_and_nothing_is_found_wrong() -> None:
+def test_good_pictures_are_counted_and_no_flaw_is_found() -> None:
     found = seen(same, "--verify")
     assert found["viewers"] == 2
     assert found["pictures"] > 10
@@ -99,12 +99,12 @@ def test_unequal_and_damaged_pictures_are_corrupt(picture: Picture) -> None:
     assert seen(picture, "--verify")["corrupt"] > 5
 
 
-def test_frames_that_never_came_are_dropped() -> None:
+def test_missing_frames_count_as_dropped() -> None:
     found = seen(with_gaps)
     assert found["dropped"] >= found["pictures"]
 
 
-def test_pictures_without_a_stamp_are_told() -> None:
+def test_pictures_without_a_stamp_are_counted() -> None:
     assert seen(unstamped)["unstamped"] > 5
 
 
@@ -148,7 +148,7 @@ def test_a_figure_is_judged_by_its_limits(figure: Figure, verdict: str) -> None:
     assert table([figure]).splitlines()[-1].endswith(f"| {verdict} |")
 
 
-def test_the_chart_is_sound_xml_with_a_line_for_each_server() -> None:
+def test_the_chart_is_valid_xml_with_a_line_for_each_server() -> None:
     row = [{"viewers": float(count), "percent": 0.07 * count, "resident_mb": 25.0} for count in (1, 50, 1000)]
     root = ET.fromstring(chart.svg({"a": row, "b": row, "c": row}))
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 6

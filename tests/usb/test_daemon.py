@@ -1,4 +1,4 @@
-"""The whole daemon on a V4L2 camera: what its viewers get while that is unplugged, frozen or broken."""
+"""The whole daemon on a V4L2 camera that is unplugged, frozen or broken."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Start = Callable[..., AbstractContextManager[Daemon]]
 
 @pytest.fixture
 def start(tmp_path: Path, machine: Machine) -> Start:
-    """Starts the daemon on this machine: start(device, **settings)."""
+    """Start the daemon on this machine: start(device, **settings)."""
 
     def start(device: Path, settings: dict[str, object] | None = None) -> AbstractContextManager[Daemon]:
         every = {**SETTINGS, "usb.device": str(device), **(settings or {})}
@@ -41,7 +41,7 @@ def delivered(frames: Path) -> set[bytes]:
 
 
 def is_from(pictures: set[bytes], part: Part) -> bool:
-    """Live, not only the last picture again."""
+    """Return whether the picture is live and comes from this camera."""
     return part.jpeg in pictures and abs(time.time() - part.timestamp) < 1
 
 
@@ -61,7 +61,7 @@ def test_the_bytes_served_are_the_bytes_that_the_camera_delivered(machine: Machi
         assert daemon.get("/snapshot")[2] in delivered(machine.frames)
 
 
-def test_it_says_what_the_camera_really_gives(machine: Machine, start: Start) -> None:
+def test_the_cameras_real_size_and_rate_are_reported(machine: Machine, start: Start) -> None:
     camera = machine.plug(serial="046d_Fake_1234", fps="15")
     with start(camera, {"video.width": 640, "video.height": 480}) as daemon:
         info = daemon.wait_for_state("streaming")["camera"]
@@ -71,7 +71,7 @@ def test_it_says_what_the_camera_really_gives(machine: Machine, start: Start) ->
         assert f"{camera} gives 15 frames a second, not 25" in daemon.log()
 
 
-def test_unplugged_is_said_at_once_and_pictures_are_back_on_the_same_connection(machine: Machine, start: Start) -> None:
+def test_unplugging_is_reported_and_pictures_return_on_the_same_connection(machine: Machine, start: Start) -> None:
     pictures = delivered(machine.frames)
     camera = machine.plug()
     with start(camera) as daemon, closing(daemon.watch()) as viewer:
@@ -99,7 +99,7 @@ def test_a_camera_that_comes_back_as_another_node_is_found_by_its_serial_number(
         viewer.next_where("a picture again", partial(is_from, pictures), 20)
 
 
-def test_a_frozen_camera_is_ended_and_gives_pictures_after_it_thaws(machine: Machine, start: Start) -> None:
+def test_a_frozen_camera_is_restarted_and_gives_pictures_when_it_thaws(machine: Machine, start: Start) -> None:
     pictures = delivered(machine.frames)
     with start(machine.plug()) as daemon, closing(daemon.watch()) as viewer:
         viewer.next_where("a picture", partial(is_from, pictures))
@@ -113,7 +113,7 @@ def test_a_frozen_camera_is_ended_and_gives_pictures_after_it_thaws(machine: Mac
         assert daemon.process.poll() is None
 
 
-def test_an_input_output_error_is_said_at_once_and_survived(machine: Machine, start: Start) -> None:
+def test_an_input_output_error_is_reported_at_once_and_survived(machine: Machine, start: Start) -> None:
     pictures = delivered(machine.frames)
     with start(machine.plug()) as daemon, closing(daemon.watch()) as viewer:
         viewer.next_where("a picture", partial(is_from, pictures))
@@ -136,7 +136,7 @@ def test_bad_pictures_never_reach_the_viewers(machine: Machine, start: Start, st
         assert daemon.state()["camera_process"]["starts"] == 1
 
 
-def test_a_camera_that_always_leaves_out_the_end_marker_is_served_with_it(machine: Machine, start: Start) -> None:
+def test_a_missing_end_marker_is_added(machine: Machine, start: Start) -> None:
     with start(machine.plug(state="endless")) as daemon:
         daemon.wait_for_state("streaming")
         with closing(daemon.watch()) as viewer:
@@ -147,16 +147,14 @@ def test_a_camera_that_always_leaves_out_the_end_marker_is_served_with_it(machin
         assert parts[-1].arrived - begun < patience(3), "at its rate of 25 frames a second"
 
 
-def test_a_camera_with_nothing_but_bad_pictures_counts_as_frozen(machine: Machine, start: Start) -> None:
+def test_a_camera_with_only_bad_pictures_counts_as_frozen(machine: Machine, start: Start) -> None:
     with start(machine.plug()) as daemon:
         daemon.wait_for_state("streaming")
         machine.change(state="broken")
         until("the log says it", lambda: "has given no picture for" in daemon.log())
 
 
-def test_huffman_tables_are_added_where_the_camera_leaves_them_out(
-    machine: Machine, start: Start, tmp_path: Path
-) -> None:
+def test_missing_huffman_tables_are_added(machine: Machine, start: Start, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     for path in machine.frames.glob("*.jpg"):
@@ -184,7 +182,7 @@ def test_raw_pictures_are_encoded(machine: Machine, start: Start, formats: str) 
     assert below[2] > below[0] + 60, "red below"
 
 
-def test_jpegs_are_preferred_to_raw_pictures_whatever_the_camera_lists_first(machine: Machine, start: Start) -> None:
+def test_jpegs_are_preferred_to_raw_pictures_in_any_order(machine: Machine, start: Start) -> None:
     with start(machine.plug(formats="YUYV,MJPG")) as daemon:
         assert daemon.wait_for_state("streaming")["camera"]["pixel_format"] == "MJPG"
 
@@ -196,7 +194,7 @@ def test_jpegs_are_preferred_to_raw_pictures_whatever_the_camera_lists_first(mac
         ("MJPG,H264", "YUYV", "The camera has no YUYV"),
     ],
 )
-def test_a_format_that_the_camera_lacks_is_told_with_those_it_has(
+def test_a_missing_format_is_reported_with_the_available_ones(
     machine: Machine, start: Start, formats: str, wanted: str, detail: str
 ) -> None:
     with start(machine.plug(formats=formats), {"usb.pixel_format": wanted}) as daemon:
@@ -214,7 +212,7 @@ def test_a_camera_that_another_program_uses_is_taken_when_it_is_free(machine: Ma
         daemon.wait_for_state("streaming")
 
 
-def test_auto_takes_the_usb_camera_and_says_why(machine: Machine, start: Start) -> None:
+def test_auto_chooses_the_usb_camera_and_says_why(machine: Machine, start: Start) -> None:
     camera = machine.plug(serial="046d_Fake_1234")
     with start(camera, {"source.kind": "auto"}) as daemon:
         source = daemon.wait_for_state("streaming")["source"]
@@ -232,7 +230,7 @@ def test_auto_shows_the_test_picture_until_a_usb_camera_is_plugged_in(machine: M
         viewer.next_where("a picture of the camera", partial(is_from, pictures), 20)
 
 
-def test_a_picture_turned_by_a_quarter_is_announced_as_it_is_served(machine: Machine, start: Start) -> None:
+def test_a_picture_turned_by_a_quarter_is_announced_in_its_final_size(machine: Machine, start: Start) -> None:
     with start(machine.plug(formats="YUYV"), {"video.rotation": 90}) as daemon:
         info = daemon.wait_for_state("streaming")["camera"]
         pixels = decoded(daemon.get("/snapshot")[2])
@@ -241,7 +239,7 @@ def test_a_picture_turned_by_a_quarter_is_announced_as_it_is_served(machine: Mac
     assert pixels[20, 200].max() + 60 < pixels[300, 200].min(), "what was brighter to the right is below"
 
 
-def test_frames_of_another_size_than_the_announced_one_are_served_as_they_are(
+def test_frames_of_another_size_than_announced_are_served_unchanged(
     machine: Machine, start: Start, tmp_path: Path
 ) -> None:
     other = draw_frames(tmp_path / "other", 640, 480)
@@ -281,7 +279,7 @@ def test_controls_are_set_in_the_camera_saved_and_set_again_after_a_replug(machi
         assert (value("brightness"), value("power_line_frequency"), value("contrast")) == (0, "50 Hz", 20)
 
 
-def test_a_camera_that_hangs_when_it_is_set_is_replaced_and_nobody_waits(machine: Machine, start: Start) -> None:
+def test_a_camera_that_hangs_while_being_set_is_replaced(machine: Machine, start: Start) -> None:
     with start(machine.plug()) as daemon:
         daemon.wait_for_state("streaming")
         machine.change(state="stuck")

@@ -1,4 +1,4 @@
-"""What the source promises by itself, in a process of its own: a library that is preloaded has to be there first."""
+"""Run the tests of the source in a process of its own: a preloaded library has to be there from the start."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness import ROOT
 UNDER_FAKE = Path(__file__).parent / "rig" / "under_fake.py"
 
 
-def test_the_source_keeps_its_promises(library: Path) -> None:
+def test_the_source_passes_its_tests_on_fake_v4l2(library: Path) -> None:
     with tempfile.TemporaryDirectory() as dev:  # not pytest's, whose folders are closed to other users
         Path(dev).chmod(0o755)
         env = {**os.environ, "LD_PRELOAD": str(library), "FAKEV4L_DEV": dev}

@@ -1,7 +1,7 @@
-"""Home Assistant with one camera, added by the dialogue of its component mjpeg.
+"""Run Home Assistant with one camera, added by the dialogue of its component mjpeg.
 
-homeassistant.py PORT STREAM SNAPSHOT: its HTTP server is on 127.0.0.1:PORT; the paths where its pages find the stream
-and the picture come on standard output, one a line.
+homeassistant.py PORT STREAM SNAPSHOT: its HTTP server is on 127.0.0.1:PORT. Standard output gets the paths of the
+stream and of the picture on its pages, one a line.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""OctoPrint's plugin classicwebcam, which takes a picture for a timelapse five times a second.
+"""Run OctoPrint's plugin classicwebcam, which takes a picture for a timelapse five times a second.
 
-octoprint.py BASEDIR FOLDER: BASEDIR has OctoPrint's config.yaml; every picture becomes a file in FOLDER, and whatever
-OctoPrint says instead a line of standard output.
+octoprint.py BASEDIR FOLDER: BASEDIR has OctoPrint's config.yaml. Each picture becomes a file in FOLDER; each message of
+OctoPrint becomes a line of standard output.
 """
 
 import logging

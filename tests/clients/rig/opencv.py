@@ -1,4 +1,4 @@
-"""Watches as OpenCV's programs do: `opencv.py URL FOLDER`; every picture becomes a PNG in FOLDER."""
+"""Watch as OpenCV's programs do: `opencv.py URL FOLDER` writes each picture as a PNG into FOLDER."""
 
 import sys
 from itertools import count

@@ -63,7 +63,7 @@ def configuration() -> bytes:
 
 
 class Camera:
-    """What a host asks of it. One answer that is None is a stall."""
+    """Answers the requests of the host. One answer that is None is a stall."""
 
     def __init__(self) -> None:
         self._settings = bytearray(struct.pack("<HBBIHHHHHII", 0, 1, 1, INTERVAL, 0, 0, 0, 0, 0, MOST_BYTES, 16384))
@@ -91,14 +91,14 @@ class Camera:
         return {1: DEVICE, 2: configuration()}.get(kind)
 
     def _negotiate(self, data: bytes) -> None:
-        """Whatever the host would like: the one format at the one size and rate."""
+        """Accept any request of the host with the only format, size and rate."""
         self._settings[: len(data)] = data[: len(self._settings)]
         self._settings[2:8] = struct.pack("<BBI", 1, 1, INTERVAL)
         self._settings[18:26] = struct.pack("<II", MOST_BYTES, 16384)
 
 
 def plug_in() -> socket.socket:
-    """The connection to the machine's own USB host, which is the cable."""
+    """Connect the camera to the machine's own USB host; the connection is the cable."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()

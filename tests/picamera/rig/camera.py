@@ -1,4 +1,4 @@
-"""The camera process as `python -m pi_cam_daemon.camera` is, but for the virtual camera."""
+"""Run the camera process as `python -m pi_cam_daemon.camera` does, but with the virtual camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The daemon with the rig's camera process.   daemon.py FILE [section.key=value ...]"""
+"""Run the daemon with the rig's camera process: `daemon.py FILE [section.key=value ...]`."""
 
 from __future__ import annotations
 

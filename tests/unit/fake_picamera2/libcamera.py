@@ -1,4 +1,4 @@
-"""As much of libcamera's binding as csi.py names."""
+"""The part of libcamera's binding that csi.py uses."""
 
 from __future__ import annotations
 

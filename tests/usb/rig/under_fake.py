@@ -1,4 +1,4 @@
-"""Tests of the source itself; ../test_source.py runs them in a process in which fakev4l.c stands before the kernel."""
+"""Tests of the source; ../test_source.py runs them in a process where fakev4l.c replaces the kernel's calls."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_next_run_finds_the_camera_under_another_node(machine: Machine) -> N
     assert "video4" in run.info.name
 
 
-def test_unplugged_is_noticed_at_once(machine: Machine) -> None:
+def test_an_unplugged_camera_is_noticed_at_once(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(1)
@@ -126,7 +126,7 @@ def test_a_frozen_camera_does_not_keep_it_from_stopping(machine: Machine) -> Non
     assert run.error is None
 
 
-def test_what_nobody_wants_is_left_to_the_driver_and_counted(machine: Machine) -> None:
+def test_unwanted_pictures_are_left_to_the_driver_and_counted(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(2)
@@ -140,7 +140,7 @@ def test_what_nobody_wants_is_left_to_the_driver_and_counted(machine: Machine) -
     assert times == sorted(set(times))
 
 
-def test_without_timestamps_of_the_driver_capture_times_are_still_true(machine: Machine) -> None:
+def test_without_driver_timestamps_capture_times_are_still_right(machine: Machine) -> None:
     machine.plug(size="160x120", state="no-clock")
     before = time.monotonic_ns()
     with running(source(machine)) as run:
@@ -150,7 +150,7 @@ def test_without_timestamps_of_the_driver_capture_times_are_still_true(machine: 
     assert times[-1] < time.monotonic_ns()
 
 
-def test_capture_times_are_the_drivers(machine: Machine) -> None:
+def test_capture_times_come_from_the_driver(machine: Machine) -> None:
     machine.plug(size="160x120", fps="50")
     with running(source(machine)) as run:
         times = [captured_ns for _, captured_ns in run.wait_for_frames(5)]
@@ -158,7 +158,7 @@ def test_capture_times_are_the_drivers(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("kind", ["codec", "metadata"])
-def test_a_device_that_is_no_camera_is_a_matter_of_settings(machine: Machine, kind: str) -> None:
+def test_a_device_that_is_no_camera_is_a_settings_error(machine: Machine, kind: str) -> None:
     machine.plug(kind=kind)
     with pytest.raises(SourceError, match="is no camera") as caught:
         find_camera(str(machine.dev / "video0"))
@@ -166,7 +166,7 @@ def test_a_device_that_is_no_camera_is_a_matter_of_settings(machine: Machine, ki
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev", __file__])
-def test_so_is_what_is_no_device_of_that_kind_at_all(path: str) -> None:
+def test_a_path_that_is_no_device_is_a_settings_error(path: str) -> None:
     with pytest.raises(SourceError, match="is no camera") as caught:
         find_camera(path)
     assert caught.value.cause is Cause.SETTINGS
@@ -182,7 +182,7 @@ def test_no_camera_at_all_is_missing(machine: Machine) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @pytest.mark.parametrize("device", ["", "video0"])
-def test_without_permission_the_group_is_named(machine: Machine, device: str) -> None:
+def test_without_permission_the_needed_group_is_named(machine: Machine, device: str) -> None:
     node = machine.plug()
     node.chmod(0o600)
     wanted = str(node) if device else ""
@@ -227,9 +227,7 @@ def test_an_overlay_is_drawn_into_the_cameras_own_jpegs_and_into_a_still(machine
 
 
 @pytest.mark.parametrize("formats", ["MJPG", "YUYV"])
-def test_a_still_has_the_cameras_largest_size_and_the_stream_its_own_before_and_after(
-    machine: Machine, formats: str
-) -> None:
+def test_a_still_has_the_largest_size_and_the_stream_keeps_its_own(machine: Machine, formats: str) -> None:
     large = draw_frames(machine.frames.parent / "large", 640, 480)
     machine.plug(size="160x120", large="640x480", large_frames=str(large), fps="50", formats=formats)
     with running(source(machine)) as run:
@@ -258,7 +256,7 @@ def test_a_stream_of_the_largest_size_does_not_pause_for_a_still(machine: Machin
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 0.5e9
 
 
-def test_a_camera_without_a_good_picture_of_that_size_says_so_and_streams_on(machine: Machine) -> None:
+def test_a_camera_without_a_good_still_reports_it_and_streams_on(machine: Machine) -> None:
     none = machine.frames.parent / "none"
     none.mkdir()
     machine.plug(size="160x120", large="640x480", large_frames=str(none), fps="50", formats="MJPG")
@@ -271,7 +269,7 @@ def test_a_camera_without_a_good_picture_of_that_size_says_so_and_streams_on(mac
         run.wait_for_frames(count + 3)
 
 
-def test_a_camera_that_is_unplugged_meanwhile_is_lost(machine: Machine) -> None:
+def test_a_camera_that_is_unplugged_during_a_still_is_lost(machine: Machine) -> None:
     none = machine.frames.parent / "none"
     none.mkdir()
     machine.plug(size="160x120", large="640x480", large_frames=str(none), fps="50", formats="MJPG")
@@ -285,7 +283,7 @@ def test_a_camera_that_is_unplugged_meanwhile_is_lost(machine: Machine) -> None:
         assert run.error.cause is Cause.LOST
 
 
-def test_nothing_stays_open(machine: Machine) -> None:
+def test_all_descriptors_are_closed(machine: Machine) -> None:
     machine.plug(size="160x120")
     usb = source(machine)
 
@@ -306,7 +304,7 @@ def test_nothing_stays_open(machine: Machine) -> None:
 
 
 def adjusted(run: Run, **values: Any) -> Report:
-    """The camera's answer to an order to set *values*."""
+    """Return the camera's answer to an order to set *values*."""
     number = len(run.reports)
     run.commands.put(SetControls(number, values))
     until("the order is answered", lambda: len(run.reports) > number)
@@ -318,7 +316,7 @@ def described(report: Report) -> dict[str, Control]:
     return {control.name: control for control in report.controls}
 
 
-def test_a_camera_lists_what_can_be_set_under_v4l2s_names(machine: Machine) -> None:
+def test_controls_are_listed_under_their_v4l2_names(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(1)
@@ -345,7 +343,7 @@ def test_a_camera_lists_what_can_be_set_under_v4l2s_names(machine: Machine) -> N
     }, "disabled ones, read-only ones and headings are not for people to set"
 
 
-def test_what_is_set_is_read_back_from_the_camera(machine: Machine) -> None:
+def test_set_values_are_read_back_from_the_camera(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(1)
@@ -360,7 +358,7 @@ def test_what_is_set_is_read_back_from_the_camera(machine: Machine) -> None:
         assert report.applied == {"brightness": 0, "power_line_frequency": "50 Hz"}
 
 
-def test_a_switch_comes_before_the_number_that_it_frees_whatever_the_order(machine: Machine) -> None:
+def test_a_switch_is_set_before_the_number_that_depends_on_it(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(1)
@@ -372,7 +370,7 @@ def test_a_switch_comes_before_the_number_that_it_frees_whatever_the_order(machi
         assert not described(report)["exposure_time_absolute"].inactive
 
 
-def test_a_camera_that_refuses_keeps_its_pictures_coming(machine: Machine) -> None:
+def test_a_camera_that_refuses_a_value_keeps_streaming(machine: Machine) -> None:
     machine.plug(size="160x120")
     with running(source(machine)) as run:
         run.wait_for_frames(1)
@@ -383,7 +381,7 @@ def test_a_camera_that_refuses_keeps_its_pictures_coming(machine: Machine) -> No
         run.wait_for_frames(count + 2)
 
 
-def test_a_camera_starts_with_what_is_configured_and_says_what_of_it_cannot_be(machine: Machine) -> None:
+def test_a_camera_starts_as_configured_and_reports_refused_values(machine: Machine) -> None:
     machine.plug(size="160x120")
     wanted = {"brightness": 30, "contrast": 1000, "focus_absolute": 3, "white_balance_automatic": False}
     usb = UsbSource(video(), UsbConfig("", "auto", {}), machine.dev, machine.sysfs, settings=wanted)

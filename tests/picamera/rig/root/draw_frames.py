@@ -1,4 +1,4 @@
-"""Draws what the camera VirtualFrames films, into the folder given: a blue square walks over a changing ground."""
+"""Draw the frames of the camera VirtualFrames into the given folder: a blue square moves over a changing background."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Stands in for pykms, which picamera2 imports for its preview on a screen; there is no screen here.
+"""Replace pykms, which picamera2 imports for its preview on a screen; there is no screen here.
 
-It comes from Debian on a Pi. PyPI's `kms` is an unrelated package: never install that one.
+On a Pi it comes from Debian. PyPI's `kms` is an unrelated package: never install that one.
 """
 
 from __future__ import annotations

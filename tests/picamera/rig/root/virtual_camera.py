@@ -1,4 +1,4 @@
-"""What CsiSource is given in the rig instead of what exists on a Pi only: buffers, and an encoder."""
+"""Buffers and an encoder for CsiSource in the rig, in place of those that exist only on a Pi."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from picamera2.encoders import JpegEncoder
 
 
 class MemfdAllocator(Allocator):
-    """Frame buffers of plain shared memory.
+    """Allocates frame buffers of plain shared memory.
 
-    picamera2's own come from a DMA heap, which few kernels but a Pi's have, and describe a frame as one plane, where
-    the virtual pipeline writes the two of NV12.
+    picamera2's own allocator uses a DMA heap, which few kernels but a Pi's have. It also describes a frame as one
+    plane, while the virtual pipeline writes the two planes of NV12.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class _Mapped(Sync):
 
 
 class NV12JpegEncoder(JpegEncoder):
-    """JpegEncoder does not know NV12, the only format of the virtual pipeline."""
+    """A JpegEncoder for NV12, the only format of the virtual pipeline."""
 
     def encode_func(self, request: Any, name: str) -> bytes:
         width, height = request.config[name]["size"]

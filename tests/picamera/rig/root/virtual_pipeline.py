@@ -17,7 +17,7 @@ from typing import Any
 
 
 class _Sensor(threading.Thread):
-    """Hands a camera's requests on, one in each frame time."""
+    """Completes a camera's requests at its frame rate, one in each frame time."""
 
     def __init__(self, camera: Any, queue_request: Any, frame_seconds: float) -> None:
         super().__init__(name=f"sensor of {camera.id}", daemon=True)
@@ -45,7 +45,7 @@ class _Sensor(threading.Thread):
 
 
 def _frame_seconds(camera: Any, controls: dict[Any, Any]) -> float:
-    """The frame time asked for, within the camera's limits; 30 frames a second if none was."""
+    """Return the requested frame time within the camera's limits; 1/30 s without a request."""
     limits = {control.name: info for control, info in camera.controls.items()}["FrameDurationLimits"]
     wanted = {control.name: value for control, value in controls.items()}.get("FrameDurationLimits", (0, 33_333))
     return float(min(max(wanted[1], limits.min), limits.max)) / 1e6

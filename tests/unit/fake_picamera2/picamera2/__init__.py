@@ -64,7 +64,7 @@ class _PlatformOfMachine:
 
 
 class Request:
-    """One picture of that *size*."""
+    """One picture of *size*."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size

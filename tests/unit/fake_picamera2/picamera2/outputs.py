@@ -1,2 +1,2 @@
 class Output:
-    """The base that picamera2's encoders insist on."""
+    """The base class that picamera2's encoders require."""

@@ -1,4 +1,4 @@
-"""A camera is found by avahi-browse on another host of its network, where nobody has been told of it."""
+"""avahi-browse finds a camera on another host of its network that has no configuration for it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BUS = """<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_so
 
 @dataclass(frozen=True)
 class Machine:
-    """A host with an avahi of its own, whose process is *pid*."""
+    """A host with its own avahi-daemon, whose process is *pid*."""
 
     pid: int
 
@@ -51,7 +51,7 @@ class Machine:
         return done.stdout
 
     def browse(self, kind: str) -> list[list[str]]:
-        """What is announced: fields as in avahi-browse(1), of the services that could be resolved."""
+        """Return the resolved services: fields as in avahi-browse(1)."""
         lines = self.run("avahi-browse", "--resolve", "--parsable", "--terminate", "--no-db-lookup", kind).splitlines()
         return [line.split(";") for line in lines if line.startswith("=")]
 
@@ -77,7 +77,7 @@ def machine(host: Host, name: str, log: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    """A camera's host and somebody's."""
+    """A camera's host and another host of its network."""
     if not shutil.which("avahi-daemon") or not shutil.which("dbus-daemon"):
         pytest.skip("needs avahi-daemon and dbus-daemon, which scripts/test brings")
     with hosts(2) as (one, other):

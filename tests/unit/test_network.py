@@ -24,7 +24,7 @@ def test_this_machine_has_its_loopback_address_and_network() -> None:
     assert interface("lo", "127.0.0.1/8") in read()
 
 
-def test_ipv6_addresses_come_with_their_prefix_and_without_the_passing_ones() -> None:
+def test_ipv6_addresses_have_prefixes_and_temporary_ones_are_left_out() -> None:
     # left out: temporary (01), tentative (40), duplicate (08); a deprecated address (20) still has its network
     assert list(parse_if_inet6(IF_INET6)) == [
         interface("eth0", "2001:db8::5/64"),
@@ -38,7 +38,7 @@ def test_a_kernel_without_ipv6_has_no_ipv6_addresses() -> None:
     assert list(parse_if_inet6("")) == []
 
 
-def test_page_addresses_are_what_another_machine_can_type() -> None:
+def test_page_addresses_work_on_another_machine() -> None:
     table = [
         interface("lo", "127.0.0.1/8"),
         interface("eth0", "192.168.1.5/24"),
@@ -58,7 +58,7 @@ def test_the_domain_of_the_host_name_is_not_part_of_its_mdns_name() -> None:
     assert page_addresses("http", 80, [], lambda: "garden.example.org") == ["http://garden.local:80/"]
 
 
-def test_page_addresses_begin_with_the_scheme_that_is_spoken() -> None:
+def test_page_addresses_begin_with_the_scheme_in_use() -> None:
     assert page_addresses("https", 8443, [], lambda: "garden") == ["https://garden.local:8443/"]
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, byte for byte."""
+"""The bytes of requests and answers over HTTP."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PAGES = ["/", "/?mode=stream", "/?mode=snapshot", "/mjpeg/", "/mjpeg/?mode=snaps
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """One daemon for all: these tests only ask."""
+    """One daemon for all tests; they only read."""
     with running(tmp_path_factory.mktemp("daemon"), {"video.width": 320, "video.height": 240}) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
 
 
 def request(daemon: Daemon, text: str) -> bytes:
-    """Everything that is answered to the raw request *text* until the server closes."""
+    """Return everything that is answered to the raw request *text* until the server closes."""
     with daemon.connect(text) as sock:
         answer = b""
         while chunk := sock.recv(65536):
@@ -43,7 +43,7 @@ def request(daemon: Daemon, text: str) -> bytes:
         return answer
 
 
-def test_a_stream_begins_with_exactly_this(daemon: Daemon) -> None:
+def test_a_stream_begins_with_exactly_these_bytes(daemon: Daemon) -> None:
     viewer = daemon.watch()
     lines = viewer.head.decode().split("\r\n")
     assert lines[0] == "HTTP/1.1 200 OK"
@@ -89,14 +89,14 @@ def test_an_http_1_0_client_is_answered_in_1_0(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("target", STREAMS)
-def test_stream_addresses(daemon: Daemon, target: str) -> None:
+def test_stream_paths_give_the_stream(daemon: Daemon, target: str) -> None:
     with daemon.connect(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n") as sock:
         head = sock.recv(4096)
     assert head.startswith(b"HTTP/1.1 200 OK\r\n") and b"multipart/x-mixed-replace" in head
 
 
 @pytest.mark.parametrize("target", SNAPSHOTS)
-def test_snapshot_addresses(daemon: Daemon, target: str) -> None:
+def test_snapshot_paths_give_a_snapshot(daemon: Daemon, target: str) -> None:
     status, headers, body = daemon.get(target)
     assert (status, headers["content-type"]) == (200, "image/jpeg")
     assert headers["content-length"] == str(len(body))
@@ -106,14 +106,14 @@ def test_snapshot_addresses(daemon: Daemon, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", PAGES)
-def test_page_addresses(daemon: Daemon, target: str) -> None:
+def test_page_paths_give_the_page(daemon: Daemon, target: str) -> None:
     status, headers, body = daemon.get(target)
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'self'" in headers["content-security-policy"]
     assert (b'<base href="../">' in body) == target.startswith("/mjpeg")
 
 
-def test_the_page_asks_for_nothing_that_is_not_there(daemon: Daemon) -> None:
+def test_every_file_that_the_page_links_exists(daemon: Daemon) -> None:
     page = daemon.get("/")[2].decode()
     links = set(re.findall(r'(?:src|href)="([^"#?:]+)"', page))
     assert {"app.js", "style.css"} <= links
@@ -143,7 +143,7 @@ def test_one_connection_serves_many_snapshots(daemon: Daemon) -> None:
             sock.sendall(b"GET /snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 
-def test_fps_caps_one_viewer_and_no_other(daemon: Daemon) -> None:
+def test_fps_limits_one_viewer_and_no_other(daemon: Daemon) -> None:
     viewer = daemon.watch("/stream?fps=2")
     times = [part.timestamp for part in viewer.parts(4)]
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.3, "two at once"
@@ -159,7 +159,7 @@ def test_fps_caps_one_viewer_and_no_other(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "target", ["/stream?fps=0", "/stream?fps=fast", "/stream?fps=nan", "/stream?fps=1e9", "/stream?fps"]
 )
-def test_a_rate_that_cannot_be_meant_is_refused_in_words(daemon: Daemon, target: str) -> None:
+def test_an_invalid_rate_is_refused_with_the_reason(daemon: Daemon, target: str) -> None:
     status, _, body = daemon.get(target)
     assert status == 400
     assert body == b"fps has to be a number from 0.05 to 1000\n"
@@ -168,7 +168,7 @@ def test_a_rate_that_cannot_be_meant_is_refused_in_words(daemon: Daemon, target:
 @pytest.mark.parametrize(
     "target", ["/nowhere", "/stream/x", "/../etc/passwd", "/%2e%2e/etc/passwd", "/web/index.html", "/%00", "//x/y"]
 )
-def test_what_is_not_there_is_404_in_words(daemon: Daemon, target: str) -> None:
+def test_an_unknown_path_is_404_with_the_reason(daemon: Daemon, target: str) -> None:
     answer = request(daemon, f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
     assert answer.endswith(b"The picture is at /\n")
@@ -180,7 +180,7 @@ def test_other_methods_are_refused(daemon: Daemon, method: str) -> None:
     assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n") and b"\r\nAllow: GET, HEAD, OPTIONS\r\n" in answer
 
 
-def test_state_healthz_and_livez(daemon: Daemon) -> None:
+def test_state_healthz_and_livez_are_answered(daemon: Daemon) -> None:
     def measured() -> dict[str, object] | None:
         table = daemon.state()
         return table if table["frames"]["rate"] else None

@@ -23,7 +23,7 @@ from tests.lateness import patience
 
 
 class Systemd:
-    """The manager's end of sd_notify."""
+    """The service manager's end of sd_notify."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,7 +50,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
     systemd.close()
 
 
-def test_systemd_hears_ready_status_watchdog_reload_and_stopping(tmp_path: Path, systemd: Systemd) -> None:
+def test_systemd_gets_ready_status_watchdog_reload_and_stopping(tmp_path: Path, systemd: Systemd) -> None:
     env = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "600000"}
     with running(tmp_path / "daemon", env=env) as daemon:
         until("READY", lambda: any(message.startswith("READY=1\nSTATUS=") for message in systemd.heard()))
@@ -106,14 +106,14 @@ def test_sigterm_ends_everything_within_two_seconds_under_viewers(tmp_path: Path
             assert not viewer.is_alive()
 
 
-def test_ctrl_c_at_the_terminal_is_no_traceback_however_early(tmp_path: Path) -> None:
+def test_ctrl_c_causes_no_traceback_however_early_it_comes(tmp_path: Path) -> None:
     with running(tmp_path / "daemon") as daemon:
         os.killpg(daemon.process.pid, signal.SIGINT)  # the camera process is still busy with its imports
         assert daemon.process.wait(patience(5)) == 0
         assert "Traceback" not in daemon.log() and "died" not in daemon.log()
 
 
-def test_files_that_lie_where_it_was_started_are_not_imported(tmp_path: Path) -> None:
+def test_files_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     folder.mkdir()
     for name in ("cv2.py", "numpy.py", "picamera2.py", "queue.py"):
@@ -146,7 +146,7 @@ def _status(pid: int) -> str:
         return ""
 
 
-def test_the_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_log(tmp_path: Path) -> None:
+def test_the_watchdogs_signal_logs_the_stacks_of_all_threads(tmp_path: Path) -> None:
     with running(tmp_path / "daemon") as daemon:
         daemon.wait_for_state("streaming")
         daemon.fault("hang")
@@ -172,7 +172,7 @@ def differs(one: list[int], other: list[int]) -> bool:
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) > 60
 
 
-def test_a_reload_turns_the_picture_under_a_viewer(daemon: Daemon) -> None:
+def test_a_reload_turns_the_picture_of_a_connected_viewer(daemon: Daemon) -> None:
     viewer = daemon.watch()
     before = leftmost_colour(viewer.part())
     pid = daemon.process.pid
@@ -186,9 +186,9 @@ def test_a_reload_turns_the_picture_under_a_viewer(daemon: Daemon) -> None:
     viewer.close()
 
 
-def test_a_reload_draws_the_overlay_under_a_viewer_and_takes_it_away(daemon: Daemon) -> None:
+def test_a_reload_adds_and_removes_the_overlay_of_a_connected_viewer(daemon: Daemon) -> None:
     def darkest_above(part: Part) -> int:
-        """In the corner over the first bar, which is grey."""
+        """Return the darkest value in the corner above the first bar, which is grey."""
         image = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
         assert image is not None
         return int(image[:14, :20].min())
@@ -224,7 +224,7 @@ def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> N
     assert daemon.camera_pid() == pid
 
 
-def test_a_reload_to_a_camera_that_is_not_there_says_nothing_of_the_one_before(daemon: Daemon) -> None:
+def test_a_reload_to_a_missing_camera_reports_nothing_of_the_last_one(daemon: Daemon) -> None:
     daemon.fault("missing")
     daemon.write_config({"video.width": 640, "video.height": 240})
     daemon.process.send_signal(signal.SIGHUP)
@@ -245,7 +245,7 @@ def test_every_reload_warns_of_an_address_that_is_not_in_force(daemon: Daemon) -
     assert daemon.log().count(warning) == 2
 
 
-def test_healthz_names_the_configuration_in_force_as_the_command_names_that_of_the_files(daemon: Daemon) -> None:
+def test_healthz_and_the_config_command_give_the_same_hash(daemon: Daemon) -> None:
     def in_force() -> str:
         name: str = json.loads(daemon.get("/healthz")[2])["config_sha256"]
         return name
@@ -305,7 +305,7 @@ def test_a_wrong_configuration_ends_with_78_before_anything_is_opened() -> None:
         assert word in done.stderr
 
 
-def test_a_source_that_is_not_there_keeps_the_daemon_up(tmp_path: Path) -> None:
+def test_the_daemon_stays_up_without_a_camera(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pi_cam_daemon", "run"]
     for setting in ("http.port=0", 'http.listen_address="127.0.0.1"', 'source.kind="csi"'):
         argv += ["--set", setting]
@@ -333,7 +333,7 @@ def test_the_snapshot_command_gives_one_picture(tmp_path: Path) -> None:
     assert image is not None and image.shape == (120, 160, 3)
 
 
-def test_strangers_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
+def test_clients_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"log.level": "debug"}) as daemon:
         with daemon.connect("GET /\xc2\x9b31mred HTTP/1.1\r\nConnection: close\r\n\r\n") as sock:
             while sock.recv(4096):
@@ -393,7 +393,7 @@ print([name for name in os.environ if name.startswith("LISTEN_")])
 @pytest.mark.parametrize(
     ("listen_pid", "listen_fds", "taken"), [("", "1", True), ("", "2", True), ("", "", False), ("1", "1", False)]
 )
-def test_the_socket_unit_s_socket_is_taken_by_the_process_it_is_meant_for(
+def test_the_socket_units_socket_is_taken_by_the_addressed_process(
     listen_pid: str, listen_fds: str, taken: bool
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:

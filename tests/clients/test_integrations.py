@@ -1,4 +1,4 @@
-"""Software that hands the camera's pictures on under its own address: Home Assistant, and a site made with Django."""
+"""Software that serves the camera's pictures under its own address: Home Assistant, and a site made with Django."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = {"video.width": 320, "video.height": 240}
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body; 0 when there is no answer."""
+    """Return status and body; 0 without an answer."""
     try:
         status, _, body = ask(f"http://127.0.0.1:{port}{path}")
         return status, body
@@ -36,7 +36,7 @@ def has_picture(port: int, path: str) -> bool:
 
 
 def kill_camera(daemon: Daemon) -> None:
-    """The next camera process takes five seconds to open, long enough for the card."""
+    """Kill the camera process. The next one takes five seconds to open, long enough for the no-signal card."""
     pid = daemon.camera_pid()
     os.kill(pid, signal.SIGSTOP)
     daemon.fault("opens-slowly")
@@ -45,7 +45,7 @@ def kill_camera(daemon: Daemon) -> None:
 
 @contextlib.contextmanager
 def process(argv: Sequence[str | Path], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """*argv* for as long as the block lasts, in *folder*."""
+    """Run *argv* in *folder* for as long as the block lasts."""
     log = folder / "output"
     with log.open("wb") as output:
         program = subprocess.Popen(
@@ -72,9 +72,9 @@ def process(argv: Sequence[str | Path], folder: Path) -> Iterator[subprocess.Pop
 
 @contextlib.contextmanager
 def home_assistant(daemon: Daemon, folder: Path, login: str = "") -> Iterator[tuple[int, str, str]]:
-    """Its port, and the paths of the stream and the still picture of the camera that was added in its dialogue.
+    """Run Home Assistant with a camera; return its port and its paths of the stream and the still picture.
 
-    *login* is name and password as they stand in an address.
+    *login* is name and password in the form used in a URL.
     """
     address = f"{login}@127.0.0.1:{daemon.port}" if login else f"127.0.0.1:{daemon.port}"
     lines = document.block("Home Assistant", 0, {document.CAMERA: address}).splitlines()
@@ -120,7 +120,7 @@ def test_home_assistant_shows_a_camera_that_dies_and_one_that_was_off(tmp_path: 
 
 @contextlib.contextmanager
 def django(daemon: Daemon, folder: Path) -> Iterator[int]:
-    """The port of a new site with the app of the document."""
+    """Run a new Django site with the app of the document; return its port."""
     admin = VENVS / "django" / "bin" / "django-admin"
     for command in (("startproject", "mysite", "."), ("startapp", "mjpeg")):
         subprocess.run([admin, *command], cwd=folder, check=True, timeout=60)
@@ -141,7 +141,7 @@ def django(daemon: Daemon, folder: Path) -> Iterator[int]:
         yield port
 
 
-def test_a_django_site_shows_the_stream_and_hands_snapshots_on_while_there_are_any(tmp_path: Path) -> None:
+def test_a_django_site_shows_the_stream_and_forwards_snapshots(tmp_path: Path) -> None:
     folder = tmp_path / "site"
     folder.mkdir()
     with running(tmp_path / "before", SMALL) as daemon, django(daemon, folder) as port:

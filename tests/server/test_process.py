@@ -1,4 +1,4 @@
-"""The camera process, run for real over a real socketpair; only its source is the test's own."""
+"""The camera process over a real socketpair; only its source is the test's own."""
 
 import json
 import os
@@ -82,7 +82,7 @@ class Camera:
         self.sock.sendall(pack(kind, payload))
 
     def hear(self, kind: Kind | None = None) -> Message:
-        """The next message (of *kind*); EOFError when the process is gone."""
+        """Return the next message (of *kind*); raise EOFError when the process is gone."""
         deadline = time.monotonic() + patience(15)
         while time.monotonic() < deadline:
             message = self._reader.read()
@@ -130,7 +130,7 @@ def configuration(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def start(configuration: bytes, tmp_path: Path) -> Iterator[Start]:
-    """start(source): the camera process with the class Source from this text, configured."""
+    """start(source): run the camera process with the class Source from this text, configured."""
     cameras = []
 
     def start(source: str = "", configure: bool = True) -> Camera:
@@ -153,7 +153,7 @@ def count(messages: list[Message], kind: Kind) -> int:
     return sum(message.kind is kind for message in messages)
 
 
-def test_the_program_gives_what_its_configuration_asks_for(configuration: bytes, tmp_path: Path) -> None:
+def test_the_camera_process_streams_as_configured(configuration: bytes, tmp_path: Path) -> None:
     camera = Camera(ENTRY, tmp_path / "stderr")
     try:
         camera.tell(Kind.CONFIGURE, configuration)
@@ -170,7 +170,7 @@ def test_the_program_gives_what_its_configuration_asks_for(configuration: bytes,
         camera.close()
 
 
-def test_it_says_what_it_is_before_its_first_frame(start: Start) -> None:
+def test_the_camera_is_announced_before_its_first_frame(start: Start) -> None:
     camera = start()
     heard = [camera.hear()]
     while heard[-1].kind is not Kind.FRAME:
@@ -190,7 +190,7 @@ def test_it_says_what_it_is_before_its_first_frame(start: Start) -> None:
     assert abs(heard[-1].captured_ns - time.monotonic_ns()) < patience(15) * 1e9
 
 
-def test_every_frame_is_sent_while_somebody_watches_and_one_a_second_while_nobody_does(start: Start) -> None:
+def test_every_frame_is_sent_to_viewers_and_one_a_second_without_viewers(start: Start) -> None:
     camera = start()
     camera.hear(Kind.FRAME)
     camera.tell(Kind.LIVE)
@@ -207,7 +207,7 @@ def test_every_frame_is_sent_while_somebody_watches_and_one_a_second_while_nobod
     assert beats[-1] - beats[0] > 40, "it goes on capturing"
 
 
-def test_a_server_that_does_not_read_delays_no_capture_and_gets_the_newest_frame_then(start: Start) -> None:
+def test_a_server_that_does_not_read_delays_no_capture(start: Start) -> None:
     camera = start(
         """
 class Large(Source):
@@ -231,7 +231,7 @@ Source = Large
     assert float(camera.error()["message"]) < 0.5, "the driver's callback waited for the socket"
 
 
-def test_it_stops_when_it_is_told_to(start: Start) -> None:
+def test_the_camera_process_stops_on_command(start: Start) -> None:
     camera = start()
     camera.hear(Kind.FRAME)
     camera.tell(Kind.STOP)
@@ -261,7 +261,7 @@ LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
         pytest.param(f"def create(config):\n  {LOST}", id="while it was chosen"),
     ],
 )
-def test_a_camera_that_is_lost_says_why(source: str, start: Start) -> None:
+def test_a_lost_camera_reports_the_reason(source: str, start: Start) -> None:
     camera = start(source)
     assert camera.error() == {"cause": "busy", "message": "It is taken", "hint": "Close the other program"}
     assert camera.status() == os.EX_TEMPFAIL
@@ -275,7 +275,7 @@ def test_a_camera_that_is_lost_says_why(source: str, start: Start) -> None:
         pytest.param("def create(config):\n  1 / 0", id="while it was chosen"),
     ],
 )
-def test_a_bug_is_told_to_the_server_and_its_traceback_to_the_journal(source: str, start: Start) -> None:
+def test_a_bug_is_reported_to_the_server_and_its_traceback_is_logged(source: str, start: Start) -> None:
     camera = start(source)
     said = camera.error()
     assert said["cause"] == "crashed"
@@ -286,26 +286,26 @@ def test_a_bug_is_told_to_the_server_and_its_traceback_to_the_journal(source: st
     assert text.count("Traceback") == 1
 
 
-def test_a_reason_of_any_length_is_told(start: Start) -> None:
+def test_a_reason_of_any_length_is_reported(start: Start) -> None:
     camera = start("class Source:\n def run(self, sink, commands):\n  raise SourceError('no ' * 50_000)")
     assert camera.error()["message"].startswith("no no no")
 
 
-def test_without_a_server_it_closes_its_camera_and_ends(start: Start) -> None:
+def test_without_a_server_the_camera_is_closed_and_the_process_ends(start: Start) -> None:
     camera = start()
     camera.hear(Kind.FRAME)
     camera.sock.close()
     assert camera.status() == 0
 
 
-def test_without_a_server_it_ends_even_if_the_camera_hangs(start: Start) -> None:
+def test_without_a_server_the_process_ends_even_if_the_camera_hangs(start: Start) -> None:
     camera = start(HANGING)
     camera.hear(Kind.HELLO)
     camera.sock.close()
     assert camera.process.wait(patience(6)) == os.EX_UNAVAILABLE
 
 
-def test_a_server_that_talks_nonsense_is_as_good_as_none(start: Start) -> None:
+def test_an_invalid_message_from_the_server_ends_the_camera_process(start: Start) -> None:
     camera = start()
     camera.hear(Kind.FRAME)
     camera.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -313,20 +313,20 @@ def test_a_server_that_talks_nonsense_is_as_good_as_none(start: Start) -> None:
     assert camera.status() == 0
 
 
-def test_a_server_that_never_configures_it_leaves_no_process_behind(start: Start) -> None:
+def test_a_server_that_ends_before_configuring_leaves_no_process(start: Start) -> None:
     camera = start(configure=False)
     camera.sock.close()
     assert camera.status() == os.EX_UNAVAILABLE
 
 
-def test_what_comes_first_has_to_be_the_configuration(start: Start) -> None:
+def test_the_first_message_has_to_be_the_configuration(start: Start) -> None:
     camera = start(configure=False)
     camera.tell(Kind.LIVE)
     assert camera.last_words() == []
     assert camera.status() != 0
 
 
-def test_it_dies_with_the_server_even_if_somebody_else_holds_the_socket(configuration: bytes) -> None:
+def test_the_process_ends_with_the_server_even_if_the_socket_is_held(configuration: bytes) -> None:
     server = (
         "import subprocess, sys, time\n"
         "fd = int(sys.argv[1])\n"
@@ -373,7 +373,7 @@ Source = Forking
     assert time.monotonic() - killed_at < patience(2), "a dead camera process looks alive to the server"
 
 
-def test_a_frame_never_comes_into_the_middle_of_another() -> None:
+def test_frames_are_never_interleaved() -> None:
     ours, theirs = socket.socketpair()
     theirs.settimeout(patience(15))
     big, small = b"b" * 5_000_000, b"small"

@@ -47,7 +47,7 @@ def test_the_packaged_card_serves_until_the_right_one_is_drawn(cards: Cards) -> 
     assert jpeg.size(card) == SIZE
 
 
-def test_until_a_card_is_drawn_the_last_one_of_its_size_serves(cards: Cards) -> None:
+def test_the_last_card_of_the_same_size_serves_until_the_new_one_is_drawn(cards: Cards) -> None:
     # the packaged one, of another size, for a second in between costs ffmpeg the cards on both sides of it
     cards.get(Cause.CRASHED, SIZE)
     until("it is drawn", lambda: cards.get(Cause.CRASHED, SIZE) != PACKAGED)
@@ -81,7 +81,7 @@ def test_nobody_ever_waits_for_a_card(cards: Cards) -> None:
     assert slowest < 0.1
 
 
-def test_causes_and_sizes_have_cards_of_their_own_and_one_is_drawn_at_a_time(cards: Cards) -> None:
+def test_each_cause_and_size_has_a_card_and_one_is_drawn_at_a_time(cards: Cards) -> None:
     wanted = [(Cause.MISSING, SIZE), (Cause.WEDGED, SIZE), (Cause.MISSING, (200, 100))]
     most = 0
 
@@ -97,9 +97,7 @@ def test_causes_and_sizes_have_cards_of_their_own_and_one_is_drawn_at_a_time(car
     assert most == 1
 
 
-def test_where_none_can_be_drawn_the_packaged_one_stays_and_is_not_tried_again(
-    cards: Cards, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_card_that_cannot_be_drawn_is_not_tried_again(cards: Cards, caplog: pytest.LogCaptureFixture) -> None:
     impossible = (100_000, 100_000)
     with caplog.at_level(logging.WARNING):
         assert cards.get(Cause.LOST, impossible) == PACKAGED
@@ -125,7 +123,7 @@ def test_closing_leaves_no_process_behind() -> None:
     assert not children()
 
 
-def test_after_a_picture_whose_size_cannot_be_read_the_card_has_the_configured_one(tmp_path: Path) -> None:
+def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: Path) -> None:
     # the stream loop asks for the card: an exception there ends the daemon
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
     latest.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
@@ -159,7 +157,7 @@ cards.close(5)
 """
 
 
-def test_a_machine_that_can_start_no_process_is_no_bug_of_ours() -> None:
+def test_a_machine_that_cannot_start_a_process_causes_no_traceback() -> None:
     # an exception at the top of a thread ends the daemon
     result = subprocess.run([sys.executable, "-c", EXHAUSTED], capture_output=True, timeout=60, text=True)
     assert "Traceback" not in result.stderr

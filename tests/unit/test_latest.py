@@ -52,11 +52,11 @@ def test_a_frame_that_is_too_old_is_given_to_nobody() -> None:
     assert 0.1 <= time.monotonic() - begin < patience(2.0)
 
 
-def test_an_empty_hub_is_waited_for_no_longer_than_asked() -> None:
+def test_a_wait_without_frames_ends_at_its_timeout() -> None:
     assert LatestFrame().wait(captured_since=0.0, timeout=0.05) is None
 
 
-def test_everybody_who_waits_is_woken_by_the_first_frame_that_is_new_enough() -> None:
+def test_the_first_frame_that_is_new_enough_wakes_all_waiters() -> None:
     latest = LatestFrame()
     found: list[Frame | None] = []
     threads = [threading.Thread(target=lambda: found.append(latest.wait(50.0, 10.0))) for _ in range(5)]
@@ -72,24 +72,24 @@ def test_everybody_who_waits_is_woken_by_the_first_frame_that_is_new_enough() ->
     assert time.monotonic() - begin < patience(5)
 
 
-def test_nobody_wants_pictures_at_first() -> None:
+def test_at_first_there_is_no_demand() -> None:
     assert Demand(Counter()).wanted_until(1e6) < time.monotonic()
 
 
-def test_pictures_are_wanted_without_end_while_somebody_watches() -> None:
+def test_demand_is_endless_while_somebody_watches() -> None:
     demand = Demand(Counter())
     demand.viewers(1)
     assert demand.wanted_until(0.0) == float("inf")
 
 
-def test_pictures_are_wanted_for_a_while_after_the_last_viewer_left() -> None:
+def test_demand_lasts_for_a_while_after_the_last_viewer() -> None:
     demand = Demand(Counter())
     demand.viewers(2)
     demand.viewers(0)
     assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 
-def test_a_snapshot_is_a_wish_for_a_while() -> None:
+def test_a_snapshot_makes_demand_for_a_while() -> None:
     changed = Counter()
     demand = Demand(changed)
     demand.want(0)
@@ -97,7 +97,7 @@ def test_a_snapshot_is_a_wish_for_a_while() -> None:
     assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 
-def test_only_the_first_to_come_and_the_last_to_leave_are_news() -> None:
+def test_only_the_first_and_the_last_viewer_are_notified() -> None:
     changed = Counter()
     demand = Demand(changed)
     heard = []

@@ -25,7 +25,7 @@ def announce(root: Path) -> None:
     avahi.announce(root, http.scheme, http.port)
 
 
-def test_the_port_is_that_of_the_configuration_and_the_usual_one_where_that_is_wrong(root: Path) -> None:
+def test_the_configured_port_is_announced_or_else_the_default(root: Path) -> None:
     assert loading.in_force(root).http.port == 8000
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
     assert loading.in_force(root).http.port == 8081
@@ -33,7 +33,7 @@ def test_the_port_is_that_of_the_configuration_and_the_usual_one_where_that_is_w
     assert loading.in_force(root).http.port == 8000
 
 
-def test_what_is_announced_is_withdrawn_and_may_be_withdrawn_twice(root: Path) -> None:
+def test_an_announcement_is_withdrawn_and_can_be_withdrawn_twice(root: Path) -> None:
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
     announce(root)
     ports = ElementTree.parse(root / FILE).findall("service/port")
@@ -55,7 +55,7 @@ def test_all_texts_together_fit_a_packet(root: Path) -> None:
         assert sum(1 + len(record.text or "") for record in service.findall("txt-record")) < 400
 
 
-def test_a_camera_with_a_certificate_is_announced_as_one_of_https(root: Path) -> None:
+def test_a_camera_with_a_certificate_is_announced_with_https(root: Path) -> None:
     (root / "etc/pi-cam-daemon/config.toml").write_text(
         '[http]\ntls_certificate = "/etc/c.pem"\ntls_key = "/etc/k.pem"\n'
     )

@@ -1,4 +1,4 @@
-"""Requests that are made to cost much: whoever reads them holds the interpreter, and all viewers wait."""
+"""Requests that are made to be slow to read. The reader holds the interpreter, so all viewers would wait."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ MOST = 262144
 )
 def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     # A quarter of a megabyte is split and searched in milliseconds; with its square it would be minutes.
-    sites = HostPolicy(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
+    policy = HostPolicy(["local", ".example.org"], ["http://octopi.local"], own_name=lambda: "camera")
     access = Access(AllowedNetworks(Networks(["local"])), Networks(["127.0.0.1"]))
     begun = time.thread_time()
     try:
         asked = request.parse(b"POST /?action=stream HTTP/1.1\n" + fields)
         assert asked.keeps_alive
         access.judge("127.0.0.1", asked)
-        sites.check(asked)
+        policy.check(asked)
     except Refused:
         pass
     assert time.thread_time() - begun < 0.5
 
 
-def test_empty_lines_without_end_are_not_kept() -> None:
+def test_endless_empty_lines_are_not_kept() -> None:
     server, client = socket.socketpair()
     http = loading.load(etc=Path("/nonexistent")).http
     with server, client, ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""Device nodes as somebody sees them who is not root."""
+"""Device nodes that a user without rights may not open."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pi_cam_daemon.system import machine
 
 
 def as_an_ordinary_user(check: Callable[[], bool]) -> bool:
-    """Whether *check* holds for somebody who is not root: root may open everything."""
+    """Return whether *check* holds for a user other than root; root may open everything."""
     if os.geteuid() != 0:
         return check()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Who may look, tried from addresses that are really other ones: network namespaces of the test's own.
+"""Access by address, tried from other addresses: network namespaces of the test.
 
 camera (the daemon, here) ── near (the same network, and a router) ── far (another network)
 """
@@ -72,7 +72,7 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, network: Network) -> Iterator[Daemon]:  # noqa: ARG001
-    """A daemon on all addresses; it reads those of this machine after the network was made."""
+    """Run a daemon on all addresses; it reads this machine's addresses after the network was made."""
     with running(tmp_path / "daemon", EVERYWHERE) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
@@ -89,7 +89,7 @@ def reload(daemon: Daemon, **http: object) -> None:
 
 
 def ask(sock: socket.socket, path: str = "/livez", fields: Sequence[str] = ()) -> tuple[int, str]:
-    """Status and body of *path*, until the server closes; closes *sock*."""
+    """Return status and body of *path*, read until the server closes; close *sock*."""
     with sock:
         lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""]
         sock.sendall("\r\n".join(lines).encode())
@@ -105,7 +105,7 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 def cases(network: Network) -> dict[str, tuple[Host, str, str]]:
-    """Where each address is, and which of the camera's it asks."""
+    """Return, for each client address, its host, itself, and the address of the camera that it asks."""
     near, far = network.near, network.far
     return {
         NEAR_PRIVATE: (near, NEAR_PRIVATE, PRIVATE),
@@ -139,7 +139,7 @@ LISTS: list[tuple[list[str], set[str]]] = [
 
 
 @pytest.mark.parametrize("listen_address", ["", "0.0.0.0", "::"])
-def test_the_list_is_obeyed(tmp_path: Path, network: Network, listen_address: str) -> None:
+def test_allowed_networks_is_obeyed(tmp_path: Path, network: Network, listen_address: str) -> None:
     left_out = {"": "", "0.0.0.0": ":", "::": "."}[listen_address]
     own = "::1" if listen_address == "::" else "127.0.0.1"
     with running(tmp_path / "daemon", {"http.listen_address": listen_address}) as daemon:
@@ -156,7 +156,7 @@ def test_the_list_is_obeyed(tmp_path: Path, network: Network, listen_address: st
             assert ask(CAMERA.connect(own, daemon.port))[0] == 200  # loopback always
 
 
-def test_a_network_that_a_provider_gives_while_it_runs_is_local_too(daemon: Daemon, network: Network) -> None:
+def test_a_prefix_that_arrives_at_runtime_is_local_too(daemon: Daemon, network: Network) -> None:
     ours, theirs = f"pa{os.getpid()}", f"pb{os.getpid()}"
     assert ask(network.near.connect(GLOBAL, daemon.port, NEAR_GLOBAL))[0] == 200
     for at, device, address in (((), ours, "2001:db8:9::1"), (("-n", network.near.name), theirs, "2001:db8:9::2")):
@@ -191,7 +191,7 @@ def proxy(
     [appends("X-Forwarded-For"), appends("Forwarded"), replaces("X-Real-IP"), replaces("X-Forwarded-For")],
     ids=["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-For-anew"],
 )
-def test_behind_a_trusted_proxy_the_client_is_judged_whatever_he_says(
+def test_behind_a_trusted_proxy_the_client_is_checked_whatever_it_claims(
     daemon: Daemon, network: Network, say: Callable[[str, list[str]], list[str]]
 ) -> None:
     reload(daemon, trusted_proxies=[NEAR_PRIVATE])
@@ -217,8 +217,8 @@ def test_behind_a_trusted_proxy_the_client_is_judged_whatever_he_says(
         assert ask(network.near.connect(PRIVATE, daemon.port, NEAR_PRIVATE))[0] == 403
 
 
-def test_a_proxy_that_nobody_told_us_of_lets_in_nobody_who_may_not_look(daemon: Daemon, network: Network) -> None:
-    """Such as one in a container, whose address is a private one."""
+def test_an_unknown_proxy_lets_in_no_forbidden_client(daemon: Daemon, network: Network) -> None:
+    """A proxy in a container, for example, has a private address."""
     with proxy(network.near, (PRIVATE, daemon.port), NEAR_PRIVATE, appends("X-Forwarded-For")) as nginx:
         status, body = ask(network.far.connect(ROUTER, nginx.port, FAR_PUBLIC))
         assert status == 403 and f'trusted_proxies = ["{NEAR_PRIVATE}"]' in body
@@ -238,7 +238,7 @@ def test_a_proxy_on_this_machine_is_refused_until_it_is_trusted(daemon: Daemon, 
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For: ", "Forwarded: for=", "X-Real-IP: "])
-def test_who_may_not_look_gains_nothing_by_a_header(daemon: Daemon, network: Network, header: str) -> None:
+def test_a_forbidden_client_gains_nothing_by_a_header(daemon: Daemon, network: Network, header: str) -> None:
     reload(daemon, trusted_proxies=[NEAR_PRIVATE])
     for told in ("127.0.0.1", NEAR_PRIVATE, PRIVATE):
         assert ask(network.near.connect(PUBLIC, daemon.port, NEAR_PUBLIC), fields=[header + told])[0] == 403
@@ -247,7 +247,7 @@ def test_who_may_not_look_gains_nothing_by_a_header(daemon: Daemon, network: Net
 # -- refusals
 
 
-def test_a_refusal_is_read_whole_by_who_sends_a_megabyte_first(daemon: Daemon, network: Network) -> None:
+def test_a_client_that_sends_a_megabyte_first_reads_the_whole_refusal(daemon: Daemon, network: Network) -> None:
     body = b"x" * 1_000_000
     request = f"POST /state HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     for turn in range(50):
@@ -260,7 +260,7 @@ def test_a_refusal_is_read_whole_by_who_sends_a_megabyte_first(daemon: Daemon, n
         assert b"reload the service: sudo systemctl reload pi-cam-daemon</p>\n" in page, turn
 
 
-def test_who_is_refused_and_neither_reads_nor_leaves_holds_up_nobody(daemon: Daemon, network: Network) -> None:
+def test_a_refused_client_that_stays_delays_nobody(daemon: Daemon, network: Network) -> None:
     descriptors = Path(f"/proc/{daemon.process.pid}/fd")
     before = len(list(descriptors.iterdir()))
     viewer = Reading(daemon.watch())
@@ -302,7 +302,7 @@ def test_refusals_are_logged_once_a_minute_for_each_address_and_counted_always(
 
 
 def ended(viewer: Viewer, reloaded_at: float) -> bool:
-    """Whether the stream ended within a second of *reloaded_at*."""
+    """Return whether the stream ended within a second of *reloaded_at*."""
     try:
         while time.monotonic() < reloaded_at + 10:
             viewer.part()
@@ -351,9 +351,7 @@ def test_a_network_taken_off_the_list_ends_its_streams_and_no_others(daemon: Dae
         assert daemon.state()["viewers"] == 2
 
 
-def test_a_proxied_viewer_leaves_with_his_network_or_with_the_trust_in_the_proxy(
-    daemon: Daemon, network: Network
-) -> None:
+def test_a_proxied_viewer_is_cut_with_its_network_or_its_proxys_trust(daemon: Daemon, network: Network) -> None:
     for rest in ({"allowed_networks": ["10.231.7.0/24"], "trusted_proxies": [NEAR_PRIVATE]}, {"trusted_proxies": []}):
         reload(daemon, trusted_proxies=[NEAR_PRIVATE])
         with proxy(network.near, (PRIVATE, daemon.port), NEAR_PRIVATE, appends("X-Forwarded-For")) as nginx:
@@ -377,7 +375,7 @@ def test_a_reload_that_changes_nothing_ends_no_stream(daemon: Daemon, network: N
         viewer.finish()
 
 
-def test_a_kept_connection_is_judged_anew_at_each_request(daemon: Daemon, network: Network) -> None:
+def test_a_kept_alive_connection_is_checked_at_each_request(daemon: Daemon, network: Network) -> None:
     with network.near.connect(PRIVATE, daemon.port, NEAR_PRIVATE) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 200 " in sock.recv(4096)

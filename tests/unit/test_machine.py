@@ -15,7 +15,7 @@ def write(root: Path, name: str, text: str) -> None:
     file.write_text(text)
 
 
-def test_a_pi_tells_its_model_libcamera_temperature_and_voltage(tmp_path: Path) -> None:
+def test_a_pi_reports_its_model_libcamera_temperature_and_voltage(tmp_path: Path) -> None:
     write(tmp_path, "sys/firmware/devicetree/base/model", "Raspberry Pi 4 Model B Rev 1.5\0")
     write(tmp_path, "usr/lib/aarch64-linux-gnu/libcamera.so.0.5.2", "")
     write(tmp_path, "usr/lib/aarch64-linux-gnu/libcamera.so.0.5", "")
@@ -31,18 +31,18 @@ def test_a_pi_tells_its_model_libcamera_temperature_and_voltage(tmp_path: Path) 
     assert machine.undervoltage(tmp_path) is True
 
 
-def test_a_libcamera_built_from_source_is_the_one_that_is_loaded(tmp_path: Path) -> None:
+def test_the_version_of_the_loaded_libcamera_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "usr/lib/aarch64-linux-gnu/libcamera.so.0.5.2", "")
     write(tmp_path, "usr/local/lib/aarch64-linux-gnu/libcamera.so.0.6.0", "")
     assert machine.libcamera(tmp_path) == "0.6.0"
 
 
-def test_a_machine_that_is_no_pi_says_nothing(tmp_path: Path) -> None:
+def test_a_machine_that_is_no_pi_reports_nothing(tmp_path: Path) -> None:
     assert (machine.model(tmp_path), machine.libcamera(tmp_path)) == ("", "")
     assert (machine.temperature(tmp_path), machine.undervoltage(tmp_path)) == (None, None)
 
 
-def test_timesyncds_file_tells_whether_the_clock_was_set(tmp_path: Path) -> None:
+def test_the_clock_is_set_if_timesyncds_file_says_so(tmp_path: Path) -> None:
     assert machine.clock_synced(tmp_path) is None, "another time service, or none"
     folder = tmp_path / "run/systemd/timesync"
     folder.mkdir(parents=True)
@@ -52,7 +52,7 @@ def test_timesyncds_file_tells_whether_the_clock_was_set(tmp_path: Path) -> None
 
 
 @needs_root
-def test_each_node_is_named_with_the_group_that_opens_it(tmp_path: Path) -> None:
+def test_each_forbidden_node_is_named_with_its_group(tmp_path: Path) -> None:
     video = grp.getgrnam("video").gr_gid
     nodes = []
     for name, mode, gid in (
@@ -74,5 +74,5 @@ def test_each_node_is_named_with_the_group_that_opens_it(tmp_path: Path) -> None
     assert all(str(node) in machine.needed_groups(nodes) for node in nodes)
 
 
-def test_a_node_that_is_gone_by_now_is_no_error(tmp_path: Path) -> None:
+def test_a_node_that_has_vanished_is_no_error(tmp_path: Path) -> None:
     assert machine.needed_groups([tmp_path / "video0"]) == f"{tmp_path / 'video0'} (no such file or directory)"

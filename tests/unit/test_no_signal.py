@@ -37,14 +37,14 @@ def test_every_cause_has_a_readable_card_at_every_size(cause: Cause | None, size
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 24), (48, 16), (1, 1)], ids=str)
-def test_where_text_would_be_unreadable_there_is_only_the_symbol(size: tuple[int, int]) -> None:
+def test_a_card_too_small_for_text_has_only_the_symbol(size: tuple[int, int]) -> None:
     width, height = size
     pixels = no_signal.draw(Cause.MISSING, width, height)
     assert pixels.shape == (height, width, 3)
     assert pixels.min(axis=2).max() < 200
 
 
-def test_the_causes_can_be_told_apart() -> None:
+def test_each_cause_has_a_different_card() -> None:
     cards = {no_signal.draw(cause, 640, 480).tobytes() for cause in CAUSES}
     assert len(cards) == len(CAUSES)
 
@@ -90,7 +90,7 @@ def test_one_jpeg_of_exactly_this_size_is_written(
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_drawn_ends_in_one_line_and_status_2(
+def test_an_undrawable_card_ends_with_one_line_and_status_2(
     argv: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert no_signal.main([*argv]) == 2

@@ -1,4 +1,4 @@
-"""What pages of other sites can do with the camera, in a browser that resolves their names to this machine."""
+"""Pages of other sites can only do what is allowed, in a browser that resolves their names to this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _BlankPage(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[int]:
-    """A web server whose every page is blank; its port."""
+    """Start a web server that serves empty pages; return its port."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _BlankPage) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
@@ -72,12 +72,14 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 
 def outcome(page: Page, address: str, options: str = "{}") -> str:
-    """The status that a script of *page* gets from *address*, or the error."""
+    """Return the status that a script of *page* gets from *address*, or the error."""
     script = f"fetch({address!r}, {options}).then(reply => String(reply.status)).catch(error => error.name)"
     return str(page.evaluate(script))
 
 
-def test_a_name_that_was_led_to_the_camera_gets_no_picture(daemon: Any, visit: Visit, keep_screenshot: Any) -> None:
+def test_a_foreign_name_that_resolves_to_the_camera_gets_no_picture(
+    daemon: Any, visit: Visit, keep_screenshot: Any
+) -> None:
     page = visit(daemon.address.replace("127.0.0.1", "attacker.example"))
     expect(page.locator("body")).to_contain_text("This camera does not answer to the name attacker.example")
     expect(page.get_by_role("heading", name="카메라가 이 이름으로는 응답하지 않습니다")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Under which names the camera answers, and what it lets pages of other sites do."""
+"""The names under which the camera answers, and the rights of pages of other sites."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
 
-def status(sites: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
-    """200, or the status with which the request is refused."""
+def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
+    """Return 200, or the status with which the request is refused."""
     try:
-        sites.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
+        policy.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
     except Refused as refused:
         return refused.status
     return 200
@@ -42,17 +42,17 @@ MALFORMED = [
     ("hosts", "expected"),
     [(host, 200) for host in ALWAYS + OWN] + [(host, 421) for host in NEVER] + [(host, 400) for host in MALFORMED],
 )
-def test_the_default_is_addresses_and_the_own_name(hosts: str, expected: int) -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
-    assert status(sites, f"Host: {hosts}") == expected
+def test_by_default_ip_addresses_and_own_names_are_served(hosts: str, expected: int) -> None:
+    policy = HostPolicy(["local"], [], lambda: "picam")
+    assert status(policy, f"Host: {hosts}") == expected
 
 
-def test_no_host_at_all_is_served() -> None:
+def test_a_request_without_a_host_is_served() -> None:
     assert status(HostPolicy([], [], lambda: "picam"), "") == 200
 
 
 @pytest.mark.parametrize("host", ["picam", "picam.example.org", "picam.local"])
-def test_a_machine_that_knows_its_domain_answers_to_it(host: str) -> None:
+def test_a_machine_that_knows_its_domain_serves_it(host: str) -> None:
     assert status(HostPolicy(["local"], [], lambda: "picam.example.org"), f"Host: {host}") == 200
 
 
@@ -72,22 +72,22 @@ def test_a_machine_that_knows_its_domain_answers_to_it(host: str) -> None:
         (["local", "camera"], "camera", 200),
     ],
 )
-def test_what_the_list_names(entries: list[str], host: str, expected: int) -> None:
+def test_allowed_hosts_names_hosts_and_domains(entries: list[str], host: str, expected: int) -> None:
     assert status(HostPolicy(entries, [], lambda: "picam"), f"Host: {host}") == expected
 
 
-def test_an_absolute_address_counts_whatever_host_says() -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
-    assert status(sites, "Host: picam", target="http://attacker.example/") == 421
-    assert status(sites, "Host: attacker.example", target="http://picam/") == 200
+def test_an_absolute_target_overrides_the_host_header() -> None:
+    policy = HostPolicy(["local"], [], lambda: "picam")
+    assert status(policy, "Host: picam", target="http://attacker.example/") == 421
+    assert status(policy, "Host: attacker.example", target="http://picam/") == 200
 
 
-def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted_to_harm() -> None:
-    sites = HostPolicy(["local"], [], lambda: "picam")
+def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
+    policy = HostPolicy(["local"], [], lambda: "picam")
     with pytest.raises(Refused, match=r'allowed_hosts = \["local", "camera.example.org"\]'):
-        sites.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
+        policy.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
     with pytest.raises(Refused) as refused:
-        sites.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
+        policy.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
     assert 'allowed_hosts = ["local", "NAME"]' in refused.value.text
     assert refused.value.text.isascii()
 
@@ -114,26 +114,26 @@ def test_who_is_sent_away_reads_the_line_to_add_and_nothing_that_could_be_pasted
         ("Host: picam\r\nSec-Fetch-Site: none", 200),
     ],
 )
-def test_only_own_pages_and_those_of_the_list_may_change_something(method: str, fields: str, expected: int) -> None:
-    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
-    assert status(sites, fields, method) == expected
+def test_only_own_pages_and_listed_origins_may_change_something(method: str, fields: str, expected: int) -> None:
+    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+    assert status(policy, fields, method) == expected
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_any_page_may_ask_but_only_those_of_the_list_may_read(method: str) -> None:
-    sites = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+def test_any_page_may_ask_but_only_listed_origins_may_read(method: str) -> None:
+    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
     for origin, readable in [
         ("http://home.example", True), ("HTTP://Home.example", True), ("http://other.example", False), ("null", False),
     ]:  # fmt: skip
         request = parse(f"{method} / HTTP/1.1\r\nHost: picam\r\nOrigin: {origin}".encode())
-        sites.check(request)
-        headers = sites.cors_headers(request)
+        policy.check(request)
+        headers = policy.cors_headers(request)
         assert headers["Vary"] == "Origin"
         assert headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
         assert ("Access-Control-Allow-Methods" in headers) == (readable and method == "OPTIONS")
 
 
-def test_without_a_list_nothing_is_said_of_other_sites() -> None:
+def test_without_a_list_no_cors_header_is_sent() -> None:
     request = parse(b"GET / HTTP/1.1\r\nOrigin: http://home.example")
     assert HostPolicy(["local"], []).cors_headers(request) == {}
     assert HostPolicy(["local"], ["*"]).cors_headers(request)["Access-Control-Allow-Origin"] == "http://home.example"
@@ -143,7 +143,7 @@ def test_without_a_list_nothing_is_said_of_other_sites() -> None:
 
 
 @pytest.mark.parametrize("entry", ["local", "*", "picam", "a.example.org", ".example.org", "192.168.1.5", "::1", "a_b"])
-def test_names_that_may_stand_in_the_list(entry: str) -> None:
+def test_valid_entries_of_allowed_hosts(entry: str) -> None:
     assert is_host(entry)
 
 
@@ -151,12 +151,12 @@ def test_names_that_may_stand_in_the_list(entry: str) -> None:
     "entry",
     ["", ".", "*.example.org", "picam:8000", "http://picam", "a b", "a..b", "-a", "picam/", '"', "a\n", "ä.example"],
 )
-def test_names_that_may_not(entry: str) -> None:
+def test_invalid_entries_of_allowed_hosts(entry: str) -> None:
     assert not is_host(entry)
 
 
 @pytest.mark.parametrize("entry", ["*", "http://octopi.local", "https://home.example:8123", "http://[::1]:80"])
-def test_origins_that_may_stand_in_a_list(entry: str) -> None:
+def test_valid_origins(entry: str) -> None:
     assert is_origin(entry)
 
 
@@ -164,5 +164,5 @@ def test_origins_that_may_stand_in_a_list(entry: str) -> None:
     "entry",
     ["", "octopi.local", "http://", "http://a/", "ftp://a", "http://a b", "http://a;", "'self'", "http://*", "null"],
 )
-def test_origins_that_may_not(entry: str) -> None:
+def test_invalid_origins(entry: str) -> None:
     assert not is_origin(entry)

@@ -1,4 +1,4 @@
-"""The supervisor's deadlines, on a clock of the test's own and with processes that are none."""
+"""The supervisor's deadlines, with a clock and processes that the test controls."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ class Process:
 
 
 class Rig:
-    """A supervisor whose turns the test makes, and what it started last."""
+    """A supervisor whose turns the test makes, and the process that it started last."""
 
     def __init__(self, config: Config) -> None:
         self.processes: list[Process] = []
@@ -60,7 +60,7 @@ class Rig:
         return self.processes[-1]
 
     def turn(self, now: float) -> bool:
-        """Make one turn at *now*, and tell whether the probe was answered."""
+        """Make one turn at *now*; return whether the probe was answered."""
         self.supervisor.probe.ask()
         self.supervisor.step(now)
         return self.supervisor.probe.answered
@@ -71,17 +71,17 @@ class Rig:
 
     @property
     def deadline(self) -> float:
-        """When the next step is taken."""
+        """Return the time of the next step."""
         return self.supervisor._deadline(NOW)
 
     def started(self) -> tuple[Process, CameraLink]:
-        """A camera process that was started at NOW."""
+        """Return a camera process that was started at NOW."""
         assert self.turn(NOW)
         self.links[-1].info = INFO
         return self.processes[-1], self.links[-1]
 
     def streaming(self) -> tuple[Process, CameraLink]:
-        """The same, with a picture at NOW."""
+        """Return a camera process that was started and gave a picture at NOW."""
         process, link = self.started()
         link.first_at = link.progressed_at = NOW
         assert self.turn(NOW)
@@ -103,7 +103,7 @@ def rig(config: Config) -> Iterator[Rig]:
         link.close()
 
 
-def test_asleep_there_is_no_deadline_whatever_was_due_before(config: Config) -> None:
+def test_a_sleeping_camera_has_no_deadline(config: Config) -> None:
     rig = Rig(replace(config, source=replace(config.source, capture="on-demand")))
     assert rig.turn(NOW)
     assert (rig.state, rig.deadline, rig.processes) == (State.IDLE, inf, [])
@@ -137,7 +137,7 @@ def test_a_still_gives_a_camera_longer(rig: Rig) -> None:
     assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
 
 
-def test_a_silent_camera_is_asked_then_killed_then_given_up(rig: Rig) -> None:
+def test_a_silent_camera_is_asked_to_stop_then_killed_then_given_up(rig: Rig) -> None:
     process, _ = rig.streaming()
     now = NOW + STALL + 0.01
     assert rig.turn(now)
@@ -158,7 +158,7 @@ def test_a_silent_camera_is_asked_then_killed_then_given_up(rig: Rig) -> None:
     assert len(rig.processes) == 1
 
 
-def test_a_dead_camera_has_a_moment_for_its_last_words(rig: Rig) -> None:
+def test_the_last_messages_of_a_dead_camera_are_awaited_for_a_moment(rig: Rig) -> None:
     process, link = rig.streaming()
     process.returncode = 1
     assert rig.turn(NOW + 1)
@@ -172,7 +172,7 @@ def test_a_dead_camera_has_a_moment_for_its_last_words(rig: Rig) -> None:
     assert len(rig.processes) == 2, "the first attempt comes at once"
 
 
-def test_a_late_turn_makes_up_for_what_it_missed_and_is_no_sign_of_death(rig: Rig) -> None:
+def test_a_late_turn_catches_up_and_is_not_taken_for_a_stall(rig: Rig) -> None:
     process, _ = rig.streaming()
     for at in range(1, 4):
         assert rig.turn(NOW + 100 * at)
