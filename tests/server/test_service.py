@@ -153,10 +153,10 @@ def test_the_watchdogs_signal_leaves_the_stacks_of_all_threads_in_the_log(tmp_pa
         until("the fault was taken", lambda: not daemon.fault_file.exists())
         os.kill(daemon.camera_pid(), signal.SIGABRT)
         until("the camera process's stacks", lambda: re.search(r'camera.py", line \d+ in hang\n', daemon.log()))
-        assert re.search(r'camera.py", line \d+ in _send_all\n', daemon.log())
+        assert re.search(r'sender.py", line \d+ in _send_all\n', daemon.log())
         daemon.process.send_signal(signal.SIGABRT)
         assert daemon.process.wait(patience(5)) == -signal.SIGABRT
-        for loop in ("daemon.py", "streams.py", "server.py", "supervisor.py"):
+        for loop in ("daemon.py", "server/streams.py", "server/listener.py", "core/supervisor.py"):
             assert re.search(rf'pi_cam_daemon/{loop}", line \d+ in (run|_run|serve_forever)\n', daemon.log())
 
 
@@ -378,7 +378,7 @@ def test_device_nodes_that_may_not_be_opened_are_named_once_at_the_start(tmp_pat
 
 TAKE = """
 import os, sys
-from pi_cam_daemon.systemd import listening_socket
+from pi_cam_daemon.system.systemd import listening_socket
 
 handed, listen_pid, listen_fds = sys.argv[1:]
 for number in (3, 4):
