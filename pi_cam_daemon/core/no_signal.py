@@ -62,7 +62,7 @@ class Cards:
             thread.join(timeout)
 
     def _draw(self, cause: Cause, size: tuple[int, int]) -> None:
-        card, failure = b"", ""
+        card, failure = b"", "the thread has a bug"
         try:
             argv = [*children.command("imaging.no_signal"), cause, *map(str, size)]
             options = {**children.options(), "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
@@ -73,20 +73,20 @@ class Cards:
                         process.kill()
                 try:
                     card, _ = process.communicate(timeout=_DRAWING_SECONDS)
+                    failure = f"exit status {process.returncode}" if process.returncode else ""
                 except subprocess.TimeoutExpired:
                     process.kill()
                     failure = f"it took over {_DRAWING_SECONDS:g} s"
-            if process.returncode != 0:
-                failure = failure or f"exit status {process.returncode}"
         except OSError as error:
             failure = error.strerror or str(error)
-        with self._lock:
-            self._process = self._thread = None
-            if failure:
-                self._put_off((cause, size), failure)
-            else:
-                self._keep((cause, size), card, float("inf"))
-                self._last_drawn = size, card
+        finally:  # after a bug, too: another thread tries again later
+            with self._lock:
+                self._process = self._thread = None
+                if failure:
+                    self._put_off((cause, size), failure)
+                else:
+                    self._keep((cause, size), card, float("inf"))
+                    self._last_drawn = size, card
 
     def _put_off(self, key: _Key, why: str) -> None:
         if not self._closed:

@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,19 @@ def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: P
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
     latest.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
     assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_card_is_drawn_again_after_a_bug_in_the_thread(cards: Cards, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(_: str) -> tuple[str, ...]:
+        raise RuntimeError("a bug of the test's own")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pi_cam_daemon.system.children.command", bug)
+        cards.get(Cause.MISSING, SIZE)
+        until("the thread ended", lambda: all(thread.name != "card" for thread in threading.enumerate()))
+    assert cards.get(Cause.MISSING, SIZE) == PACKAGED, "it is tried again after a while, not at every call"
+    until("another is drawn", lambda: cards.get(Cause.LOST, SIZE) != PACKAGED)
 
 
 # a machine that has nothing left to start a process with, and then has again
