@@ -136,5 +136,5 @@ def test_a_template_is_ascii_with_known_words(template: str) -> None:
     "template", ["Küche", "현관 {time}", "{user}", "{time!r}", "{time:>99999999}", "{0}", "{", "a\nb", "x" * 101, 3]
 )
 def test_an_undrawable_template_is_refused_with_the_accepted_words(template: object) -> None:
-    with pytest.raises(ValueError, match=re.escape("ASCII characters, in which {time}, {host} and {rate}")):
+    with pytest.raises(ValueError, match=re.escape("ASCII characters, with {time}, {host} and {rate}")):
         converters.overlay(template)
