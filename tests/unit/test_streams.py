@@ -115,6 +115,19 @@ class Rig:
         self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
         assert self.latest.wait(captured_ns / 1e9, patience(10))
 
+    def frames_until(self, what: str, condition: Callable[[], bool]) -> int:
+        """Send frames until *condition* holds; return the number of the last one."""
+        number = 0
+
+        def one_more() -> bool:
+            nonlocal number
+            number += 1
+            self.frame(picture(number))
+            return condition()
+
+        until(what, one_more)
+        return number
+
     def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
         self.streams.take_place(Client(address, address), self.limits)
         client = socket.socket()
@@ -336,16 +349,8 @@ def test_a_viewer_that_hangs_up_is_removed_and_the_others_stay(rig: Rig) -> None
     stays.open()
     goes.open()
     goes.sock.close()
-    number = 0
-
-    def one_left() -> bool:
-        nonlocal number
-        number += 1
-        rig.frame(picture(number))
-        return rig.streams.quota.taken == 1
-
-    until("one viewer is left", one_left)
-    while stays.number() != number:
+    last = rig.frames_until("one viewer is left", lambda: rig.streams.quota.taken == 1)
+    while stays.number() != last:
         pass
 
 
@@ -354,15 +359,7 @@ def test_demand_is_told_of_the_first_and_the_last_viewer(rig: Rig) -> None:
     client = rig.view()
     until("pictures are wanted", lambda: rig.demand.wanted_until(0.0) == float("inf"))
     client.sock.close()
-    number = 0
-
-    def nobody() -> bool:
-        nonlocal number
-        number += 1
-        rig.frame(picture(number))
-        return rig.demand.wanted_until(0.0) < float("inf")
-
-    until("no viewer is left", nobody)
+    rig.frames_until("no viewer is left", lambda: rig.demand.wanted_until(0.0) < float("inf"))
     assert rig.streams.quota.taken == 0
 
 
