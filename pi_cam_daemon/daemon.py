@@ -117,7 +117,7 @@ def run(
         if event is None:
             probe_at = time.monotonic() + period
             if silent := [probe.name for probe in probes if not probe.answered]:
-                log.error("the %s does not answer; systemd will restart the service", " and the ".join(silent))
+                log.error("no answer from the %s; systemd will restart the service", " and the ".join(silent))
                 notifier.withhold()
             else:
                 notifier.watchdog()
@@ -176,7 +176,7 @@ def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:
 def _report_bug(failure: threading.ExceptHookArgs, events: Events, counts: Counts) -> None:
     """Log an exception in a thread. One of *_LOOPS* ends the process, others are counted."""
     name = failure.thread.name if failure.thread else "a thread"
-    log.critical("the thread %s ended by a bug", name, exc_info=failure.exc_value)
+    log.critical("a bug ended the thread %s", name, exc_info=failure.exc_value)
     if name in _LOOPS:
         events.put(_BUG)
     else:

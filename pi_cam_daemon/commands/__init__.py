@@ -1,4 +1,4 @@
-"""One module for each command of the command line. Only `cli` imports it, and `daemon` its output; it may import all.
+"""One module for each command of the command line. Only `cli` imports it; it may import all but `daemon`.
 
 output.py    exit statuses, messages on standard error, files that appear only when they are complete
 snapshot.py  snapshot

@@ -46,7 +46,8 @@ def take(config: Config) -> bytes:
     except EOFError:
         if newest:
             return bytes(newest.jpeg)
-        raise link.error or SourceError(link.protocol_error or "The camera process died", Cause.CRASHED) from None
+        invalid = f"sent an invalid message: {link.protocol_error}" if link.protocol_error else "died"
+        raise link.error or SourceError(f"The camera process {invalid}", Cause.CRASHED) from None
     finally:
         link.tell(Kind.STOP)
         try:

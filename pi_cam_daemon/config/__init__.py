@@ -8,5 +8,5 @@ addresses.py    grammar of networks, host names and origins
 kinds.py        the kinds of cameras
 saved.py        the controls that were saved on request
 users.py        the users of http.users_file
-text.py         values as text for a person
+text.py         the type Value; values as TOML, or as short text
 """

@@ -24,7 +24,7 @@ _ORIGIN = re.compile(rf"https?://({_NAME}|\[[0-9a-f:.]+\])(:\d{{1,5}})?", re.IGN
 class Networks(tuple[str, ...]):
     """A list of addresses and networks, parsed; as a tuple it holds the entries as they were written.
 
-    *local*: "local" is one of them, which *may_be_local* permits. *interfaces* are the others, with their host bits.
+    *local*: it contains "local", an error without *may_be_local*. *interfaces* are the others, with their host bits.
     Raises ValueError.
     """
 

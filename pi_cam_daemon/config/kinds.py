@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class SourceKind(NamedTuple):
-    """Properties of a kind. *has_driver*: its driver may hang. Its controls are the key *controls*, in *section*."""
+    """Properties of a kind. *section*: attribute of CameraConfig with the controls. *controls*: prefix in TOML."""
 
     has_driver: bool
     section: str = ""

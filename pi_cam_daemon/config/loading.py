@@ -50,7 +50,7 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
 
 
 def load_both(file: Path | None, settings: Sequence[str], saved: Path) -> tuple[Config, CameraConfig]:
-    """Return the configuration without *saved*, and the camera's part of it with *saved*. The rest is as for `load`."""
+    """Return the configuration without *saved*, and the camera's part of it with *saved*. Raises ConfigError."""
     layers = _layers(file, settings, ETC, saved)
     return _config([layer for layer in layers if layer[0] != str(saved)]), _config(layers).camera
 

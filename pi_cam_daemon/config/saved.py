@@ -30,7 +30,7 @@ def write(path: Path, kind: str, settings: Mapping[str, Value]) -> None:
     for other in _KINDS:
         controls = settings if other == kind else read(path, other)
         text += "".join(f"{kinds.of(other).controls}.{name} = {toml(value)}\n" for name, value in controls.items())
-    files.replace(path, text.encode(), 0o600)
+    files.replace(path, text.encode())
 
 
 def forget(path: Path, kind: str) -> None:

@@ -37,7 +37,7 @@ def shown(raw: Any) -> str:
         try:
             return short(toml(raw))
         except ValueError:  # str() refuses thousands of digits
-            return "a number this long"
+            return "a number with too many digits"
     return str(raw)  # a date or a time
 
 

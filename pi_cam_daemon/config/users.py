@@ -88,7 +88,7 @@ def read(path: Path) -> dict[str, User]:
             # the line is not shown: somebody may have written a password there as plain text
             problems.append(f"line {number} is not a user; write it with pi-cam-daemon add-user")
         elif user.name in users:
-            problems.append(f"line {number}: {user.name} is there twice")
+            problems.append(f"line {number}: the user {user.name} is listed twice")
         else:
             users[user.name] = user
     if problems:

@@ -79,7 +79,7 @@ class CameraStatus:
 
 @dataclass(frozen=True)
 class Facts:
-    """Observations for `judge`. *pictures*: the process that runs has given frames. *silent_at*: see `silent_at`."""
+    """Observations for `judge`. *pictures*: the process has given frames. *silent_at*: when it counts as stalled."""
 
     wanted: bool
     running: bool

@@ -20,7 +20,7 @@ class LatestFrame:
     def publish(self, frame: Frame) -> None:
         """Make *frame* the newest and wake every thread in `wait`."""
         self.frame = frame
-        # after the frame, as `wait` looks at the frame after it is counted: one of the two sees the other
+        # No wake-up is lost: `publish` sets the frame and then reads _waiting, `wait` does both in the other order.
         if self._waiting:
             with self._changed:
                 self._changed.notify_all()
@@ -53,7 +53,7 @@ class Demand:
         self._left_at = self._snapshot_until = float("-inf")
 
     def want(self, seconds: float) -> None:
-        """Count a request for one picture, which is waited for during *seconds*."""
+        """Extend the demand by a request for one picture, which waits for *seconds*."""
         self._left_at = time.monotonic()
         self._snapshot_until = max(self._snapshot_until, self._left_at + seconds)
         self._changed()

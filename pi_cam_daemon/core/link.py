@@ -127,7 +127,7 @@ class CameraLink:
             self._end()
             raise
         except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
-            self.protocol_error = f"The camera process sent an invalid message: {error}"
+            self.protocol_error = str(error) or type(error).__name__
             self._end()
             raise EOFError from error
         return newest

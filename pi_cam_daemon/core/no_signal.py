@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from pi_cam_daemon.core.spawn import manner
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.system import children
 
@@ -73,7 +74,7 @@ class Cards:
                         process.kill()
                 try:
                     card, _ = process.communicate(timeout=_DRAWING_SECONDS)
-                    failure = f"exit status {process.returncode}" if process.returncode else ""
+                    failure = manner(process.returncode) if process.returncode else ""
                 except subprocess.TimeoutExpired:
                     process.kill()
                     failure = f"it took over {_DRAWING_SECONDS:g} s"
@@ -94,6 +95,6 @@ class Cards:
         self._keep(key, self._packaged, time.monotonic() + _RETRY_SECONDS)
 
     def _keep(self, key: _Key, card: bytes, valid_until: float) -> None:
-        if len(self._cards) >= _MOST_CARDS:
+        if key not in self._cards and len(self._cards) >= _MOST_CARDS:
             self._cards.pop(next(iter(self._cards)))
         self._cards[key] = card, valid_until

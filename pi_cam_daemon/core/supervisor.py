@@ -277,7 +277,8 @@ class Supervisor:
             if link.info:
                 self._controls = link.controls
         # SIGINT is Ctrl-C at the terminal, before the new process was in its own group: the server stops, too
-        if camera.stopped or camera.process.returncode == -signal.SIGINT:
+        code = camera.process.returncode
+        if camera.stopped or code == -signal.SIGINT:
             self._failures, self._next_start = 0, now
             return
         if link.error:
@@ -285,8 +286,8 @@ class Supervisor:
         elif not camera.stalled or camera.unkillable:
             # after the first failure it may be back before a viewer notices
             state = State.NO_CAMERA if self._failures else State.STARTING
-            what = link.protocol_error or f"The camera process died ({manner(camera.process.returncode)})"
-            self._fail(Failure(state, Cause.CRASHED, f"{what} and is started again"))
+            what = f"sent an invalid message ({error})" if (error := link.protocol_error) else f"died ({manner(code)})"
+            self._fail(Failure(state, Cause.CRASHED, f"The camera process {what} and is started again"))
         if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
         self._back_off(now)
@@ -322,7 +323,7 @@ class Supervisor:
         )
         state = judge(now, facts)
         if state is not self._state:
-            log.info("%s", state)
+            log.info("the camera is %s", state)
             self._state, self._since = state, now
         if state.ok:
             self._well_at = now

@@ -1,9 +1,9 @@
 """Pictures as data: JPEG, Exif, orientation and drawing; `camera`, `core` and `commands` may import it.
 
 jpeg.py          parses, checks and repairs JPEGs
-orientation.py   turns and mirrors pictures
+orientation.py   turns and mirrors pictures; rotation_method = "exif"
 turbojpeg.py     libjpeg-turbo's lossless transform
-exif.py          writes the Exif segment of a still
+exif.py          writes Exif segments
 overlay.py       draws a line of text into each picture
 no_signal.py     draws the picture shown while the camera delivers none
 lettering.py     measures and draws text with OpenCV

@@ -5,7 +5,7 @@ listener.py        accept loop: checks address and limits, starts one thread per
 handler.py         requests of one connection: reads, checks, routes and answers them
 request.py         parser for requests, with limits of bytes and time
 answers.py         parts of answers: header bytes, Content-Security-Policy, files of the page, page for a refusal
-refused.py         Refused, the exception for a request that is not served, and its reasons
+refused.py         Refused, the exception for a request that is not served; its reasons, with their Korean texts
 lingering.py       lingering close: refused clients get their answer before the connection ends
 access.py          access by network, and trusted proxies
 hosts.py           check of Host and Origin, CORS

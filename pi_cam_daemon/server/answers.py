@@ -15,8 +15,9 @@ from pi_cam_daemon.server.refused import OTHERWISE, Reason
 
 _WEB = Path(__file__).with_name("web")
 NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-PAGE_FILES = tuple(sorted(file.name for file in _WEB.iterdir() if file.suffix != ".html"))
 _TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_FILES = sorted(file for file in _WEB.iterdir() if file.suffix in _TYPES)
+PAGE_FILES = tuple(file.name for file in _FILES if file.suffix != ".html")
 
 
 def head(status: int, headers: Mapping[str, str], version: str = "HTTP/1.1", keep_alive: bool = False) -> bytes:
@@ -43,7 +44,7 @@ def content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[st
 
 def read_pages() -> dict[str, tuple[str, bytes]]:
     """Return the files of web/ by name, each as (content type, content)."""
-    return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in _WEB.iterdir()}
+    return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in _FILES}
 
 
 class RefusalPage:

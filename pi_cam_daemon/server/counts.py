@@ -17,7 +17,7 @@ _REFUSAL_SECONDS = 60.0
 
 
 class Counts:
-    """Counters by labels that no client can choose. Thread-safe; readers copy a counter before they iterate over it."""
+    """Counters by labels that no client can choose. Thread-safe. A reader copies `answered`, which grows, first."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status

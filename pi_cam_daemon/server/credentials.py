@@ -27,7 +27,7 @@ def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
         logins = Logins(users.read(Path(http.users_file)))
     if bool(http.tls_certificate) != bool(http.tls_key):
         missing = "tls_key" if http.tls_certificate else "tls_certificate"
-        raise ConfigError([f"http.{missing}: is not set; tls_certificate and tls_key need each other"])
+        raise ConfigError([f"http.{missing} is not set; set both tls_certificate and tls_key, or neither"])
     if http.tls_certificate:
         from pi_cam_daemon.server import tls
 

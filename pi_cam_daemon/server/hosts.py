@@ -45,7 +45,7 @@ class HostPolicy:
         if not self._answers_to(host[1]):
             raise _unknown(host[1])
         if request.method not in _READING and not self._may_change(request, authority):
-            raise Refused(Reason.ORIGIN, "Pages of other sites may not do this")
+            raise Refused(Reason.ORIGIN, "A page of another site sent this; it may not change anything here")
 
     def cors_headers(self, request: Request) -> dict[str, str]:
         """Return the CORS header fields of the answer to *request*; none if no other site is allowed."""

@@ -201,8 +201,8 @@ def cannot_listen(http_config: HttpConfig, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"
     if error.errno == errno.EACCES:
-        return f"{where} needs a privilege, as all ports below 1024 do; 1024 to 65535 are free to use"
+        return f"{where}: only root may use ports below 1024; choose one from 1024 to 65535"
     address = f'http.listen_address = "{http_config.listen_address}"'
     if error.errno == errno.EADDRNOTAVAIL:
-        return f'{address} is no address of this machine; "" listens on all of them'
+        return f'{address} is not an address of this machine; "" listens on all of them'
     return f"cannot listen on {where}, {address}: {error.strerror}"

@@ -63,9 +63,7 @@ class LiveControls:
 
         The answer names those that the camera itself refused. Raises Refused if no camera answers.
         """
-        kind, controls = self._supervisor.controls()
-        if not kind:
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING)
+        kind, controls = self._known()
         values, wrong = check(controls, wanted)
         if wrong:
             return HTTPStatus.BAD_REQUEST, {"errors": wrong}
@@ -81,7 +79,7 @@ class LiveControls:
 
     def save(self) -> dict[str, object]:
         """Save the live settings. Raises Refused if the file cannot be written."""
-        kind, _ = self._supervisor.controls()
+        kind, _ = self._known()
         with self._lock:
             settings = {**saved.read(self._path, kind), **self._live.get(kind, {})}
             if settings:
@@ -93,7 +91,7 @@ class LiveControls:
 
         Raises Refused if the file cannot be removed, or if no camera answers; it then gets its settings at its start.
         """
-        kind, controls = self._supervisor.controls()
+        kind, controls = self._known()
         with self._lock:
             self._change_file(saved.forget, kind)
             before, after = self._adjusted().settings(kind), self._unsaved.settings(kind)
@@ -108,6 +106,13 @@ class LiveControls:
             raise Refused(refused.status, f"What was saved is forgotten. {refused.text}") from refused
         return {**_answer(report), "saved": {}}
 
+    def _known(self) -> tuple[str, tuple[Control, ...]]:
+        """Return the kind and the controls of the camera. Raises Refused before it ran for the first time."""
+        kind, controls = self._supervisor.controls()
+        if not kind:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING)
+        return kind, controls
+
     def _adjusted(self) -> CameraConfig:
         """Return the configuration with all live settings. The caller holds the lock."""
         adjusted = self._configured
@@ -116,12 +121,12 @@ class LiveControls:
         return adjusted
 
     def _ask(self, values: dict[str, Value]) -> Report:
-        busy = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The camera is being set by somebody else; try again")
+        busy = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Another client is changing the controls; try again")
         with held(self._turn, _ANSWER_SECONDS, busy):
             try:
                 return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
             except TimeoutError:
-                text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls tells later what is set"
+                text = f"The camera did not answer within {_ANSWER_SECONDS:g} s; GET /controls shows later what is set"
                 raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
             except EOFError:
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING) from None

@@ -61,7 +61,7 @@ class _Camera(Collector):
         yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)
-            yield _gauge("frame_age_seconds", "Age of the newest frame; the clock may be wrong.", age)
+            yield _gauge("frame_age_seconds", "Age of the newest frame, by the monotonic clock.", age)
             yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp)
         about = "Times that the camera process failed and was started again."
         yield _counter("camera_restarts", about, failures, "reason")
@@ -73,7 +73,8 @@ class _Camera(Collector):
         yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
         yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")
         yield _counter("watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
-        yield _counter("watchdog_withheld", "Times that it was not: a thread did not answer.", notifier.withheld)
+        about = "Times that the watchdog was not fed, because a thread did not answer."
+        yield _counter("watchdog_withheld", about, notifier.withheld)
         yield _gauge("config_last_reload_successful", "Whether the last reload succeeded.", not observer.reload_refused)
         about = "Unix time at which the configuration in force was loaded."
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)

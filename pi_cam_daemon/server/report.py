@@ -38,6 +38,7 @@ class Observer:
     def configure(self, config: Config) -> None:
         """Report *config* as the one in force."""
         self.config = config
+        self._config_sha256 = config.sha256
         self.configured_at = time.time()
         self.reload_refused = False
 
@@ -75,7 +76,7 @@ class Observer:
         return {
             "version": __version__,
             "release": _release(),
-            "config_sha256": config.sha256,
+            "config_sha256": self._config_sha256,
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,

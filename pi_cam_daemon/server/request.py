@@ -60,7 +60,7 @@ def parse(head: bytes) -> Request:
     first, *rest = head.replace(b"\r\n", b"\n").split(b"\n")
     line = _LINE.fullmatch(first)
     if not line:
-        raise Refused(HTTPStatus.BAD_REQUEST, "This is no HTTP request")
+        raise Refused(HTTPStatus.BAD_REQUEST, "This is not an HTTP request")
     if line[3] != b"1":
         raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "Only HTTP/1.0 and HTTP/1.1 are supported")
     fields: dict[str, list[str]] = {}
@@ -78,7 +78,7 @@ def parse(head: bytes) -> Request:
         # absolute form, which proxies send
         scheme, slashes, rest_of_target = target.partition("://")
         if not slashes or scheme.lower() not in ("http", "https"):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The address asked for has to begin with a slash")
+            raise Refused(HTTPStatus.BAD_REQUEST, "The path in the request line has to begin with a slash")
         authority, slash, local = rest_of_target.partition("/")
         local = slash + local
     path, _, query = local.partition("?")

@@ -1,4 +1,4 @@
-"""Pictures of the sensor's full size: one at a time, and at most 10 % of the camera's time."""
+"""Pictures of the sensor's full size: one at a time, with a pause after each one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SETTLE_SECONDS = 1.0
 # Two changes of mode, one second to encode 12 megapixels, and the same again for a slow Pi; three frames come on top.
 _TAKE_SECONDS = 12.0
 _LONGEST_SECONDS = 60.0
-# The stream may stop meanwhile. A pause of 9 times the duration leaves it 90 % of the time; shortest, longest pause.
+# The stream may stop meanwhile, so a pause follows: 9 times as long as the picture took, within these seconds.
 _PAUSE_SHARE = 9
 _PAUSES = 1.0, 60.0
 

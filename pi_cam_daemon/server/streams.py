@@ -71,7 +71,7 @@ class Streams:
     # -- from any thread
 
     def configure(self, viewer_timeout_seconds: float, may_stay: Callable[[Client], bool]) -> None:
-        """Disconnect viewers that *may_stay* rejects, and from now on those that take nothing for the time."""
+        """Disconnect viewers that *may_stay* rejects, and later those that take no byte for the time."""
         self._viewer_timeout_seconds = viewer_timeout_seconds
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False

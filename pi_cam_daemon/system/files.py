@@ -19,7 +19,7 @@ def read(path: Path, most: int = -1, what: str = "file") -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(most + 1 if most >= 0 else -1)
     if 0 <= most < len(data):
-        raise ValueError(f"larger than {most // 1024} KiB, this is no {what}")
+        raise ValueError(f"larger than {most // 1024} KiB; this is not a {what}")
     return data
 
 
@@ -34,13 +34,15 @@ def text(path: Path) -> str:
 def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool:
     """Replace the content of *path* by *data*, atomically and synced to the disk. Return False if it was the same.
 
-    The file gets *mode*, whatever the umask, and *group* (-1: the group of this process). Raises OSError.
+    A new content gets *mode*, whatever the umask, and *group* (-1: the group of this process). Raises OSError.
     """
     try:
         if read(path) == data:
             return False
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except PermissionError:  # somebody else's file; the folder decides whether it may be replaced
+        pass
     part = path.with_name(f".{path.name}.new")
     part.unlink(missing_ok=True)  # left by an interrupted attempt, maybe with another mode
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

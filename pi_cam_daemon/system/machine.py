@@ -1,7 +1,7 @@
 """Facts about the machine: board, libcamera, temperature, power, clock, device nodes. None or "" mean unknown.
 
-They come from files in /sys, /run and /dev: the unit hides all but the processes in /proc (ProcSubset=pid) and the
-device of vcgencmd. *root* is the root directory; tests pass their own.
+They come from files, most of them in /sys, /run and /dev: the unit hides the device of vcgencmd, and in /proc all but
+the processes (ProcSubset=pid). *root* is the root directory; tests pass their own.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi_cam_daemon.system import files
-
 _IF_INET6 = Path("/proc/self/net/if_inet6")  # unlike /proc/net, visible with systemd's ProcSubset=pid
 
 _SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B  # linux/sockios.h
@@ -40,8 +38,9 @@ class Interface:
 
 
 def read() -> list[Interface]:
-    """Return every address of this machine, IPv4 first, but no temporary, tentative or duplicate IPv6 address."""
-    return [*_ipv4(), *parse_if_inet6(files.text(_IF_INET6))]  # a kernel without IPv6 has no such file
+    """Return the addresses, IPv4 first, without temporary, tentative and duplicate IPv6 ones. Raises OSError."""
+    ipv6 = _IF_INET6.read_text() if _IF_INET6.exists() else ""  # a kernel without IPv6 has no such file
+    return [*_ipv4(), *parse_if_inet6(ipv6)]
 
 
 def parse_if_inet6(table: str) -> Iterator[Interface]:

@@ -23,7 +23,7 @@ def listening_socket() -> socket.socket | None:
     for handed in sockets:
         handed.set_inheritable(False)
     for unused in sockets[1:]:
-        log.warning("%s is not served: only one socket is", unused.getsockname())
+        log.warning("%s is ignored: only the first socket is used", unused.getsockname())
         unused.close()
     return sockets[0] if sockets else None
 

@@ -309,3 +309,13 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         status, _, text = daemon.post("/controls/save")
         assert status == 500 and str(folder / "state" / "controls.toml").encode() in text
         assert value(daemon, "brightness") == 0.25
+
+
+@pytest.mark.parametrize("path", ["/controls/save", "/controls/forget"])
+def test_save_and_forget_are_refused_before_any_camera_ran(tmp_path: Path, path: str) -> None:
+    saved = tmp_path / "daemon" / "state" / "controls.toml"
+    saved.parent.mkdir(parents=True)
+    saved.write_text("usb.controls.brightness = 3\n")
+    with running(tmp_path / "daemon", {"source.kind": "upstream", "upstream.url": "http://127.0.0.1:9/"}) as daemon:
+        assert daemon.post(path)[0] == 503
+    assert "brightness" in saved.read_text()

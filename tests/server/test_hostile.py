@@ -43,7 +43,7 @@ def test_an_earlier_request_does_not_affect_the_answer_to_an_invalid_one(daemon:
     answer = everything(daemon, b"HEAD /livez HTTP/1.1\r\n\r\nnonsense\r\n\r\n")
     first, _, second = answer.partition(b"\r\n\r\n")
     assert first.startswith(b"HTTP/1.1 200")
-    assert second.startswith(b"HTTP/1.1 400") and second.endswith(b"\r\n\r\nThis is no HTTP request\n")
+    assert second.startswith(b"HTTP/1.1 400") and second.endswith(b"\r\n\r\nThis is not an HTTP request\n")
     metrics = daemon.get("/metrics")[2].decode()
     assert 'pi_cam_http_requests_total{code="400",path="/livez"}' not in metrics
     assert 'pi_cam_http_requests_total{code="400",path="other"}' in metrics

@@ -49,7 +49,7 @@ def test_a_bug_in_drawing_a_card_is_counted_and_the_packaged_one_stays(tmp_path:
         until("counted", lambda: errors(daemon) == counted(card=1.0))
         viewer.parts(3)
         viewer.close()
-        assert "the thread card ended by a bug" in daemon.log()
+        assert "a bug ended the thread card" in daemon.log()
         assert "RuntimeError: a bug of the test's own" in daemon.log()
         assert daemon.stop() == os.EX_OK
 
@@ -69,4 +69,4 @@ def test_a_bug_in_one_of_the_loops_ends_the_daemon(
         with contextlib.suppress(OSError, AssertionError):
             ask(daemon)
         assert daemon.process.wait(10) == os.EX_SOFTWARE
-        assert f"the thread {thread} ended by a bug" in daemon.log()
+        assert f"a bug ended the thread {thread}" in daemon.log()

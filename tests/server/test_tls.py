@@ -304,8 +304,8 @@ def test_a_wrong_tls_configuration_is_explained(tmp_path: Path, certificate: Cer
         return "\n".join(error.value.problems)
 
     pem, key = certificate.certificate, certificate.key
-    assert problem(tls_certificate=pem) == "http.tls_key: is not set; tls_certificate and tls_key need each other"
-    assert problem(tls_key=key) == "http.tls_certificate: is not set; tls_certificate and tls_key need each other"
+    assert problem(tls_certificate=pem) == "http.tls_key is not set; set both tls_certificate and tls_key, or neither"
+    assert problem(tls_key=key) == "http.tls_certificate is not set; set both tls_certificate and tls_key, or neither"
     assert "accepted: an absolute path" in problem(tls_certificate="camera.pem", tls_key=key)
     assert problem(tls_certificate=tmp_path / "none", tls_key=key).endswith("/none: No such file or directory")
     assert "in PEM form" in problem(tls_certificate=key, tls_key=key)

@@ -340,7 +340,7 @@ def test_a_file_from_any_editor_is_read(tmp_path: Path, content: str) -> None:
 def test_a_named_file_that_is_missing_or_no_file_is_reported(tmp_path: Path) -> None:
     assert problems(file=tmp_path / "none.toml") == [f"{tmp_path}/none.toml: No such file or directory"]
     assert problems(file=tmp_path) == [f"{tmp_path}: Is a directory"]
-    assert problems(file=Path("/dev/zero")) == ["/dev/zero: larger than 256 KiB, this is no configuration"]
+    assert problems(file=Path("/dev/zero")) == ["/dev/zero: larger than 256 KiB; this is not a configuration"]
     assert problems(file=Path("a\0b")) == ["a\0b: embedded null byte"]
 
 

@@ -21,7 +21,7 @@ def test_an_endless_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(1024))
     assert files.read(path, 1024) == bytes(1024)
     for endless in (path, Path("/dev/zero")):
-        with pytest.raises(ValueError, match="larger than 0 KiB, this is no configuration"):
+        with pytest.raises(ValueError, match="larger than 0 KiB; this is not a configuration"):
             files.read(endless, 1023, "configuration")
 
 
@@ -32,3 +32,14 @@ def test_a_file_of_another_owner_is_read_too() -> None:
         assert files.read(path) == path.read_bytes()
     finally:
         os.seteuid(me)
+
+
+def test_a_file_that_may_not_be_read_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: Path) -> bytes:
+        raise PermissionError
+
+    path = tmp_path / "file"
+    path.write_text("of another owner")
+    monkeypatch.setattr(files, "read", forbidden)
+    assert files.replace(path, b"new")
+    assert path.read_bytes() == b"new"

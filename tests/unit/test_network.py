@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
+
+import pytest
 
 from pi_cam_daemon.system.network import Interface, page_addresses, parse_if_inet6, read
 
@@ -64,3 +67,11 @@ def test_page_addresses_begin_with_the_scheme_in_use() -> None:
 
 def test_a_machine_without_a_name_of_its_own_has_no_mdns_name() -> None:
     assert page_addresses("http", 80, [], lambda: "localhost") == []
+
+
+def test_a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_cam_daemon.system.network._IF_INET6", tmp_path)  # reading a folder fails
+    with pytest.raises(OSError):
+        read()

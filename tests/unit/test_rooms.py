@@ -27,7 +27,7 @@ WINGS: dict[str, set[str]] = {
     "server": {"errors", "system", "config", "ipc", "core"},
     "boot": {"errors", "system", "config"},
     "commands": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot"},
-    "daemon": {"errors", "system", "config", "ipc", "imaging", "core", "server", "commands"},
+    "daemon": {"errors", "system", "config", "ipc", "imaging", "core", "server"},
     "cli": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot", "commands", "daemon"},
     "__main__": {"cli"},
 }

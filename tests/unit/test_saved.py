@@ -61,3 +61,8 @@ def test_wrong_saved_values_are_left_out_and_reported(file: Path, caplog: pytest
     assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {}
     saved.write(file, "csi", {"ev": 2.0})
     assert saved.read(file, "csi") == {"ev": 2.0}
+
+
+def test_any_user_can_read_saved_controls_so_that_config_shows_them(file: Path) -> None:
+    saved.write(file, "csi", {"brightness": 0.5})
+    assert file.stat().st_mode & 0o777 == 0o644

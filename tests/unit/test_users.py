@@ -122,7 +122,7 @@ def test_all_problems_are_reported_at_once(file: Path) -> None:
     with pytest.raises(ConfigError) as error:
         users.read(file)
     assert [problem.partition(": line ")[2] for problem in error.value.problems] == [
-        "2: alice is there twice",
+        "2: the user alice is listed twice",
         "3 is not a user; write it with pi-cam-daemon add-user",
     ]
 

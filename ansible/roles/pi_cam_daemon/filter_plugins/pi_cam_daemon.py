@@ -145,7 +145,7 @@ def _files(given: dict[str, Any]) -> list[str]:
     pair = ("pi_cam_daemon_tls_certificate", "pi_cam_daemon_tls_key")
     missing = [name for name in pair if not given.get(name)]
     if len(missing) == 1:
-        found.append(f"{missing[0]}: is not set; {' and '.join(pair)} need each other")
+        found.append(f"{missing[0]} is not set; set both {' and '.join(pair)}, or neither")
     elif not missing:
         names += ["camera.pem", "camera.key"]
     for file in given.get("pi_cam_daemon_files", []):
