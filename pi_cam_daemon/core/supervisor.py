@@ -323,7 +323,7 @@ class Supervisor:
         )
         state = judge(now, facts)
         if state is not self._state:
-            log.info("the camera is %s", state)
+            log.info("state: %s", state)
             self._state, self._since = state, now
         if state.ok:
             self._well_at = now
