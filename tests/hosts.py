@@ -73,7 +73,7 @@ CAMERA = Host("")
 
 
 @contextlib.contextmanager
-def _elsewhere() -> Iterator[None]:
+def elsewhere() -> Iterator[None]:
     """Move this thread, and everything that it starts, to a network namespace of its own.
 
     The addresses of the tests then cannot collide with this machine's or with those of another run.
@@ -98,7 +98,7 @@ def hosts(count: int, beside_us: bool = False) -> Iterator[list[Host]]:
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("needs root and iproute2 for network namespaces of its own")
     made = [Host(f"picam{os.getpid()}-{number}") for number in range(count)]
-    with _elsewhere() if beside_us else contextlib.nullcontext():
+    with elsewhere() if beside_us else contextlib.nullcontext():
         try:
             for host in made:
                 ip("netns", "add", host.name)

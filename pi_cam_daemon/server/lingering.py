@@ -25,22 +25,21 @@ _ALERT = bytes.fromhex("15 0303 0002 02 31")
 class _Lingering:
     """A connection that is being closed, at the latest at *deadline* (monotonic). Its methods raise OSError."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.deadline = time.monotonic() + _SECONDS
-        self._left = _BYTES
+    def __init__(self, connection: socket.socket, buffer: bytearray) -> None:
+        self.connection, self._buffer = connection, buffer
+        self.deadline, self._left = time.monotonic() + _SECONDS, _BYTES
         connection.shutdown(socket.SHUT_WR)
 
     def drain(self) -> bool:
         """Read and ignore what has come; return whether to go on."""
-        received = len(self.connection.recv(65536))
+        received = self.connection.recv_into(self._buffer)
         self._left -= received
         return received > 0 and self._left > 0
 
 
 def linger(connection: socket.socket) -> None:
     """Wait until the client closes its side, or for two seconds. Raises OSError."""
-    lingering = _Lingering(connection)
+    lingering = _Lingering(connection, bytearray(1 << 16))
     while (seconds := lingering.deadline - time.monotonic()) > 0:
         connection.settimeout(seconds)
         if not lingering.drain():
@@ -57,13 +56,14 @@ class RejectedPeers:
         self._epoll = epoll
         self._page = page
         self._closing: dict[int, _Lingering] = {}
+        self._buffer = bytearray(1 << 16)  # for all of them: a new one for each chunk would grow the heap
 
     def answer(self, connection: socket.socket, refused: Refused, tls: bool) -> None:
         """Send the answer, and close *connection* later. With *tls* it is an alert: a page would need a handshake."""
         try:
             connection.setblocking(False)
             connection.send(_ALERT if tls else self._page_answer(refused))
-            lingering = _Lingering(connection)
+            lingering = _Lingering(connection, self._buffer)
         except OSError:
             connection.close()
             return

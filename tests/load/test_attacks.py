@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.harness import RIG, Daemon, running, until
-from tests.hosts import CAMERA, Host, hosts, wire
+from tests.hosts import CAMERA, Host, elsewhere, hosts, wire
 from tests.lateness import patience
 from tests.load.viewers import Crowd
 
@@ -131,7 +131,8 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("daemon")
-    with running(folder, SETTINGS, argv=[*FIRST, sys.executable, RIG, folder / "fault"]) as daemon:
+    # in a network of its own, where one test links a host with an address of the internet
+    with elsewhere(), running(folder, SETTINGS, argv=[*FIRST, sys.executable, RIG, folder / "fault"]) as daemon:
         daemon.wait_for_state("streaming")
         crowd, observer = Crowd(daemon, VIEWERS, first=FIRST), Observer(daemon)
         try:
@@ -223,7 +224,7 @@ def test_twenty_viewers_do_not_notice_an_attack(scene: Scene, name: str) -> None
 
 
 def test_peers_that_are_refused_and_talk_without_end(scene: Scene) -> None:
-    with hosts(1, beside_us=True) as (stranger,):
+    with hosts(1) as (stranger,):
         device = f"pl{os.getpid()}"
         wire(CAMERA, stranger, {device: "198.51.100.1/24"}, {f"{device}x": "198.51.100.2/24"})
         before = scene.size()
