@@ -78,7 +78,7 @@ class Report:
                 for entry in fields["controls"]
             )
             return cls(int(fields["number"]), dict(fields["applied"]), dict(fields["refused"]), controls)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"not a report on controls: {error!r}") from None
 
 

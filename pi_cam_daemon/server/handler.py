@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# OctoPrint waits 5 s for a snapshot
-_SNAPSHOT_SECONDS = 4.0
+_SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 # label for all unknown paths; keeps the number of labels bounded
@@ -56,14 +55,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile = Reader(self.request)
         self.peer = peer_name(self.client_address)
         self.here = peer_name(self.request.getsockname())
-        self.policy = self.app.policy
-        self._idle_seconds = self.policy.http.request_timeout_seconds
-        self._requests_left = self.policy.http.max_requests_per_connection
+        limits = self.app.policy.http
+        self._idle_seconds, self._requests_left = limits.request_timeout_seconds, limits.max_requests_per_connection
 
     def handle_one_request(self) -> None:
         """Read one request, check it by the policy that is in force then, and answer it."""
         self.client, self.endpoint = Client(self.peer, self.peer), _NO_ENDPOINT
         self.close_connection = True
+        self.policy = self.app.policy  # its limits for reading; the request is then judged by the one in force
         try:
             if self.parse_request():
                 self.policy = self.app.policy

@@ -6,15 +6,16 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from pi_cam_daemon.server.refused import Reason, Refused
 
 
 @contextlib.contextmanager
-def held(lock: threading.Lock | threading.Semaphore, seconds: float, busy: Refused) -> Iterator[None]:
-    """Hold *lock*. Raises *busy* if it is not free within *seconds*."""
+def held(lock: threading.Lock | threading.Semaphore, seconds: float, *refusal: Any) -> Iterator[None]:
+    """Hold *lock*. Raises Refused(*refusal) if it is not free within *seconds*."""
     if not lock.acquire(timeout=seconds):
-        raise busy
+        raise Refused(*refusal)  # made here: an exception that a frame names is a reference cycle
     try:
         yield
     finally:

@@ -121,8 +121,8 @@ class LiveControls:
         return adjusted
 
     def _ask(self, values: dict[str, Value]) -> Report:
-        busy = Refused(HTTPStatus.SERVICE_UNAVAILABLE, "Another client is changing the controls; try again")
-        with held(self._turn, _ANSWER_SECONDS, busy):
+        busy = HTTPStatus.SERVICE_UNAVAILABLE, "Another client is changing the controls; try again"
+        with held(self._turn, _ANSWER_SECONDS, *busy):
             try:
                 return self._supervisor.link().adjust(next(self._numbers), values, _ANSWER_SECONDS)
             except TimeoutError:

@@ -84,8 +84,8 @@ class Logins:
         digest = hashlib.blake2b(f"{name}:{password}".encode(), key=self._memory_key, digest_size=32).digest()
         if user := self._remembered(digest, address):
             return user
-        busy = Refused(Reason.LOGINS, "Too many clients are logging in; try again in a few seconds", address)
-        with held(self._waiting, 0, busy), held(self._deriving, _WAIT_SECONDS, busy):
+        busy = Reason.LOGINS, "Too many clients are logging in; try again in a few seconds", address
+        with held(self._waiting, 0, *busy), held(self._deriving, _WAIT_SECONDS, *busy):
             # meanwhile others may have sent the same password, or a wrong one from the same address
             self._lockouts.check(address)
             return self._remembered(digest, address) or self._checked(digest, address, name, password)

@@ -123,7 +123,7 @@ class Reader(io.BufferedReader):
 
     def __init__(self, connection: socket.socket) -> None:
         self._timed = _Timed(connection)
-        super().__init__(self._timed)
+        super().__init__(self._timed, 8192)
 
     def next(self, limits: HttpConfig, idle_seconds: float) -> Request | None:
         """Return the next request and its body; None at the end or after *idle_seconds* without one. Raises Refused."""
@@ -189,7 +189,7 @@ class Reader(io.BufferedReader):
             raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length has to be one number")
         if len(length) > 15 or int(length) > most:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {most} bytes at most")
-        if int(length) and request.header("expect").lower() == "100-continue":
+        if int(length) and request.version != "HTTP/1.0" and request.header("expect").lower() == "100-continue":
             self._timed.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = self.read(int(length))
         if len(body) < int(length):

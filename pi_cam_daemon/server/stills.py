@@ -42,7 +42,7 @@ class Stills:
     def take(self) -> Still:
         """Return a picture that is taken now. Raises Refused if that is not possible, or not yet."""
         busy = "A picture of full size is being taken for somebody else; try again in a moment"
-        with held(self._turn, 0, Refused(HTTPStatus.SERVICE_UNAVAILABLE, busy)):
+        with held(self._turn, 0, HTTPStatus.SERVICE_UNAVAILABLE, busy):
             pause = math.ceil(self._next_at - time.monotonic())
             if pause > 0:
                 text = f"The stream comes first: the next picture of full size may be taken in {pause} s"

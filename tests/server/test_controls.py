@@ -316,6 +316,7 @@ def test_save_and_forget_are_refused_before_any_camera_ran(tmp_path: Path, path:
     saved = tmp_path / "daemon" / "state" / "controls.toml"
     saved.parent.mkdir(parents=True)
     saved.write_text("usb.controls.brightness = 3\n")
-    with running(tmp_path / "daemon", {"source.kind": "upstream", "upstream.url": "http://127.0.0.1:9/"}) as daemon:
+    (tmp_path / "daemon" / "fault").write_text("never-opens")
+    with running(tmp_path / "daemon", SETTINGS) as daemon:
         assert daemon.post(path)[0] == 503
     assert "brightness" in saved.read_text()

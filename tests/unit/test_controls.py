@@ -105,7 +105,14 @@ def test_reports_and_orders_survive_the_protocol() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"number": 1, "applied": {}, "refused": {}, "controls": [{"kind": "colour"}]}', "nonsense"],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"number": 1, "applied": {}, "refused": {}, "controls": [{"kind": "colour"}]}',
+        "nonsense",
+        '{"number": 1e999, "applied": {}, "refused": {}, "controls": []}',
+    ],
 )
 def test_an_invalid_report_is_a_protocol_error(text: str) -> None:
     with pytest.raises(ProtocolError):
