@@ -82,7 +82,7 @@ def test_a_loop_that_freezes_is_found_and_the_service_restarted(
 
     # it may have answered the last question just before it froze
     bound = watchdog_seconds * 4 / 3 + 5
-    worst = worst_outage(guarded, times, freeze, bound, logged=f"the {loop} does not answer")
+    worst = worst_outage(guarded, times, freeze, bound, logged=f"no answer from the {loop}")
     report(f"pictures again after {worst:.1f} s")
     assert worst <= patience(bound)
 
