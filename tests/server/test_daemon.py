@@ -293,7 +293,7 @@ def test_a_busy_port_is_one_clear_line(daemon: Daemon) -> None:
 def test_an_address_of_another_machine_is_one_clear_line() -> None:
     done = run("run", "--set", 'http.listen_address="203.0.113.77"', "--set", "http.port=0")
     assert done.returncode == 1
-    assert re.fullmatch(r'pi-cam-daemon: http.listen_address = "203.0.113.77" is no address .*\n', done.stderr)
+    assert re.fullmatch(r'pi-cam-daemon: http.listen_address = "203.0.113.77" is not an address .*\n', done.stderr)
 
 
 def test_a_wrong_configuration_ends_with_78_before_anything_is_opened() -> None:
@@ -404,4 +404,4 @@ def test_the_socket_units_socket_is_taken_by_the_addressed_process(
         )  # fmt: skip
         expected = str((listener.getsockname()[1], 3, False)) if taken else "None"
     assert done.stdout.splitlines() == [expected, "[]"], done.stderr
-    assert ("is not served" in done.stderr) == (listen_fds == "2")
+    assert ("is ignored" in done.stderr) == (listen_fds == "2")
