@@ -276,7 +276,7 @@ CARD = {
         "After": "pi-cam-daemon.service",
         "Type": "oneshot",
         "Nice": "10",
-        "TimeoutStartUSec": "2min",
+        "TimeoutStartUSec": "10min",
     },
     "pi-cam-daemon-boot-status.timer": {
         "OnActiveUSec": "20s 1min 3min",
