@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# blue, green, red in the corners of sources/pattern.py's picture: top left and right, bottom left and right
+# blue, green, red in the corners of camera/pattern.py's picture: top left and right, bottom left and right
 _UPRIGHT = np.array([[(191, 191, 191), (191, 0, 0)], [(30, 26, 24), (30, 26, 24)]])
 # JPEG at quality 80 moves a plain area by 3 or so; taking full range for limited would move it by 11 or more
 _TOLERANCE = 8
