@@ -19,6 +19,7 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core import frame
+from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
@@ -79,7 +80,8 @@ def run(
 
     latest = LatestFrame()
     cards = Cards()
-    supervisor = Supervisor(config, camera, lambda: events.put(_CHANGED), camera_argv, popen)
+    last = LastCamera(saved.file().with_name("last-camera.json"))
+    supervisor = Supervisor(config, camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
@@ -124,7 +126,8 @@ def run(
                 for probe in probes:
                     probe.ask()
         elif event == _CHANGED:
-            notifier.reboot(observer.camera().needs_reboot)
+            last.remember(status := observer.camera())
+            notifier.reboot(status.needs_reboot)
             notifier.status(observer.sentence())
         elif event == signal.SIGHUP:
             notifier.reloading()

@@ -10,6 +10,7 @@ class Cause(enum.StrEnum):
 
     STARTING = "starting"
     MISSING = "missing"
+    BROKEN = "broken"
     BUSY = "busy"
     PERMISSION = "permission"
     SETTINGS = "settings"

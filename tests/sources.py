@@ -41,6 +41,7 @@ class Run:
         self.stills: list[Still] = []
         self.wanted = True
         self.passed_over = 0
+        self.complaints: list[str] = []
         self.error: BaseException | None = None
         self.commands: Commands = queue.SimpleQueue()
         self._source = source
@@ -69,6 +70,11 @@ class Run:
     def passed(self) -> None:
         with self._changed:
             self.passed_over += 1
+            self._changed.notify_all()
+
+    def unusable(self, why: str) -> None:
+        with self._changed:
+            self.complaints.append(why)
             self._changed.notify_all()
 
     @property

@@ -6,21 +6,35 @@ Each kind's module is imported only if it is needed: OpenCV, TLS and videodev2 c
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
 
-# interval of the search for a USB camera while the test picture is shown
+# interval of the search for a camera while the test picture is shown
 _LOOK_SECONDS = 3.0
+# causes for which `auto` finds no camera; the first one of them is told
+_TELLING = [Cause.PERMISSION, Cause.BROKEN, Cause.BUSY, Cause.SETTINGS, *Cause]
 
 
-def choose(config: CameraConfig) -> tuple[Source, str]:
-    """Return the source that *config* asks for, and the reason for the choice if source.kind is "auto"."""
-    return _auto(config) if config.kind == "auto" else (_build(config.kind, config), "")
+class Choice(NamedTuple):
+    """A source, and the *reason* why `auto` chose it.
+
+    *stands_in_for* is the error that keeps `auto` from using a camera, if the source is the test picture in its place.
+    """
+
+    source: Source
+    reason: str = ""
+    stands_in_for: SourceError | None = None
+
+
+def choose(config: CameraConfig) -> Choice:
+    """Return the source that *config* asks for."""
+    return _auto(config) if config.kind == "auto" else Choice(_build(config.kind, config))
 
 
 def _build(kind: str, config: CameraConfig) -> Source:
@@ -37,34 +51,66 @@ def _build(kind: str, config: CameraConfig) -> Source:
             from pi_cam_daemon.camera.upstream import UpstreamSource
 
             return UpstreamSource(config.video, config.upstream)
+    return _test_picture(config)
+
+
+def _test_picture(config: CameraConfig, notice: str = "") -> Source:
     from pi_cam_daemon.camera.pattern import PatternSource
 
-    return PatternSource(config.video)
+    return PatternSource(config.video, notice)
 
 
-def _auto(config: CameraConfig) -> tuple[Source, str]:
-    """Return the CSI camera, else a USB camera, else the test picture until there is a USB camera."""
+def _auto(config: CameraConfig) -> Choice:
+    """Return the CSI camera, else a USB camera, else the test picture until there is a camera."""
     from pi_cam_daemon.camera import csi, usb
 
+    missing = []
     try:
-        if csi.cameras():
-            return _build("csi", config), "picamera2 finds a CSI camera"
-        why = ["picamera2 finds no CSI camera"]
+        csi.choose_camera(csi.cameras(), "")
+        return Choice(_build("csi", config), "picamera2 finds a CSI camera")
     except SourceError as error:
-        why = [error.message, error.hint]
-    find = functools.partial(usb.find_camera, config.usb.device)
+        missing.append(error)
+    nodes = _nodes()
     try:
-        camera = find()
-        return _build("usb", config), f"the USB camera {camera}: {why[0]}"
+        camera = usb.find_camera(config.usb.device)
+        return Choice(_build("usb", config), f"the USB camera {camera}: {missing[0].message}")
     except SourceError as error:
-        why += [error.message, error.hint]
-    return _Stopgap(_build("pattern", config), find), f"a test picture: {'. '.join(filter(None, why))}"
+        missing.append(error)
+    why = _together(missing)
+
+    def found() -> str:
+        """Return the camera that has appeared, or what may be one; "" if nothing has."""
+        with contextlib.suppress(SourceError):
+            return str(usb.find_camera(config.usb.device))
+        # libcamera looks once in a process, so another process has to look
+        return ", ".join(sorted({node for node, *_ in _nodes() - nodes}))
+
+    return Choice(_Stopgap(_test_picture(config, why.message), found), stands_in_for=why)
+
+
+def _nodes() -> set[tuple[str, int, int]]:
+    """Return the device nodes that a camera may have, with mode and group: udev sets these a moment later."""
+    nodes = set()
+    for pattern in ("media*", "v4l-subdev*", "video*"):
+        for path in Path("/dev").glob(pattern):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                nodes.add((str(path), status.st_mode, status.st_gid))
+    return nodes
+
+
+def _together(errors: list[SourceError]) -> SourceError:
+    """Return one error for several *errors*, with the cause that says most about what has to be done."""
+    cause = min((error.cause for error in errors), key=_TELLING.index)
+    return SourceError(
+        "; ".join(error.message for error in errors), cause, ". ".join(error.hint for error in errors if error.hint)
+    )
 
 
 class _Stopgap:
-    """Delivers the test *picture* until *find* finds a USB camera; then SourceError, and the next process uses it."""
+    """Delivers the test *picture* until *find* finds a camera; then SourceError, and the next process uses it."""
 
-    def __init__(self, picture: Source, find: Callable[[], object]) -> None:
+    def __init__(self, picture: Source, find: Callable[[], str]) -> None:
         self._picture = picture
         self._find = find
 
@@ -76,11 +122,11 @@ class _Stopgap:
 
 
 class _Lookout:
-    """Passes pictures on and searches for a USB camera meanwhile; stops the pictures once there is one."""
+    """Passes pictures on and searches for a camera meanwhile; stops the pictures once there is one."""
 
-    def __init__(self, sink: Sink, commands: Commands, find: Callable[[], object]) -> None:
-        self.found: object = None
-        self.opened, self.controls, self.passed, self.still = sink.opened, sink.controls, sink.passed, sink.still
+    def __init__(self, sink: Sink, commands: Commands, find: Callable[[], str]) -> None:
+        self.found = ""
+        self.opened, self.controls, self.still, self.unusable = sink.opened, sink.controls, sink.still, sink.unusable
         self._sink = sink
         self._commands = commands
         self._find = find
@@ -92,10 +138,17 @@ class _Lookout:
 
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         self._sink.frame(jpeg, captured_ns)
+        self._look()
+
+    def passed(self) -> None:
+        self._sink.passed()
+        self._look()
+
+    def _look(self) -> None:
         now = time.monotonic()
         if self.found or now < self._next_look:
             return
         self._next_look = now + _LOOK_SECONDS
-        with contextlib.suppress(SourceError):
-            self.found = self._find()
+        self.found = self._find()
+        if self.found:
             self._commands.put(Stop())

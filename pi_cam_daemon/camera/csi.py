@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # libcamera's folders of tuning files; a libcamera built from source comes first
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
+_VENV_HINT = "a virtual environment needs --system-site-packages, and no numpy of its own"
 # interval of the check for commands while no picture arrives
 _CHECK_SECONDS = 0.2
 # from the camera's start to a picture of full size; the server's deadline is a little longer (stills.py)
@@ -283,13 +286,25 @@ def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
 def _import_picamera2() -> Any:
     try:
         from picamera2 import Picamera2
-    # ValueError: "numpy.dtype size changed", if pip's numpy does not fit apt's simplejpeg
-    except (ImportError, ValueError) as error:
-        install = "Run sudo apt install python3-picamera2 --no-install-recommends"
-        venv = "a virtual environment needs --system-site-packages, and no numpy of its own"
-        hint = setup.progress() or f"{install}; {venv}"
-        raise SourceError(f"picamera2 cannot be loaded: {error}", Cause.MISSING, hint) from error
+    except Exception as error:  # modules of different dates raise anything
+        raise _not_importable(error) from error
     return Picamera2
+
+
+def _not_importable(error: Exception) -> SourceError:
+    """Return the SourceError for an *error* of `import picamera2`."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
+        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends; {_VENV_HINT}"
+        return SourceError("picamera2 is not installed", Cause.MISSING, hint)
+    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera; {_VENV_HINT}"
+    if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
+        numpy = importlib.util.find_spec("numpy")
+        own = bool(numpy and numpy.origin and sys.prefix != sys.base_prefix and numpy.origin.startswith(sys.prefix))
+        apt = "sudo apt install --reinstall python3-numpy python3-simplejpeg"
+        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}; {_VENV_HINT}"
+    elif "undefined symbol" in str(error):  # packages of different dates
+        hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
+    return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)
 
 
 @contextlib.contextmanager

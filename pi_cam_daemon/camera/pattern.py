@@ -15,7 +15,7 @@ import numpy as np
 from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.imaging.exif import Photo
-from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
+from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels, fit, height_of
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
@@ -27,16 +27,18 @@ _DARK: Colour = (30, 26, 24)
 _LIGHT: Colour = (240, 240, 240)
 _GREY: Colour = (170, 170, 170)
 _MARK: Colour = (0, 140, 255)
+_NOTICE = "No camera: this is a test picture"
 _CROSSING_NS = 2_000_000_000
 # the size of a still: that of a Camera Module 2
 _STILL = (3280, 2464)
 
 
 class PatternSource:
-    """Delivers test pictures with the size, rate, orientation and quality of *video*."""
+    """Delivers test pictures with the size, rate, orientation and quality of *video*, and with *notice* on them."""
 
-    def __init__(self, video: VideoConfig) -> None:
+    def __init__(self, video: VideoConfig, notice: str = "") -> None:
         self._video = video
+        self._notice = notice
 
     def run(self, sink: Sink, commands: Commands) -> None:
         """Draw and deliver frames until a Stop; SourceError if OpenCV cannot encode pictures of this size.
@@ -44,7 +46,7 @@ class PatternSource:
         Frame n is due at start + n / framerate, so the rate never drifts. A frame that is late is skipped.
         """
         video = self._video
-        picture = _Picture(video)
+        picture = _Picture(video, self._notice)
         orientation = Orientation.of(video)
         period_ns = 1e9 / video.framerate
         start_ns = time.monotonic_ns()
@@ -56,11 +58,15 @@ class PatternSource:
                     case Stop():
                         return
                     case TakeStill(still):
-                        sink.still(_still(still, video, orientation))
+                        sink.still(self._still(still, orientation))
                 continue
             except queue.Empty:
                 pass
             number += 1
+            slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
+            if number > 1 and not sink.wanted:
+                sink.passed()
+                continue
             captured_ns = time.monotonic_ns()
             jpeg = orientation.encode(picture.draw(number, captured_ns))
             if number == 1:
@@ -68,15 +74,13 @@ class PatternSource:
                 encoder = "software JPEG (OpenCV)"
                 sink.opened(CameraInfo("pattern", "Test picture", *size, video.framerate, "BGR24", encoder))
             sink.frame(jpeg, captured_ns)
-            slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
 
-
-def _still(number: int, video: VideoConfig, orientation: Orientation) -> Still:
-    captured_ns = time.monotonic_ns()
-    width, height = _STILL
-    picture = _Picture(dataclasses.replace(video, width=width, height=height))
-    jpeg = orientation.encode(picture.draw(number, captured_ns))
-    return Still(number, orientation.described(jpeg, Photo(captured_ns, "Test picture")), captured_ns)
+    def _still(self, number: int, orientation: Orientation) -> Still:
+        captured_ns = time.monotonic_ns()
+        width, height = _STILL
+        picture = _Picture(dataclasses.replace(self._video, width=width, height=height), self._notice)
+        jpeg = orientation.encode(picture.draw(number, captured_ns))
+        return Still(number, orientation.described(jpeg, Photo(captured_ns, "Test picture")), captured_ns)
 
 
 def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:
@@ -87,7 +91,7 @@ def next_slot(slot: int, elapsed_ns: int, period_ns: float) -> int:
 class _Picture:
     """Draws the test picture: everything once, then only the parts that move."""
 
-    def __init__(self, video: VideoConfig) -> None:
+    def __init__(self, video: VideoConfig, notice: str) -> None:
         width, height = video.width, video.height
         self._pixels: Pixels = np.empty((height, width, 3), np.uint8)
         bars, self._strip, panel = np.split(self._pixels, (round(height * 0.62), round(height * 0.72)))
@@ -98,6 +102,8 @@ class _Picture:
         self._strip[:] = self._ramp
         panel[:] = _DARK
         _draw_top(bars)
+        if notice:
+            _draw_notice(bars, notice)
 
         inner = _inner(panel, 0.03, 0.18)
         clock, _, facts = np.split(inner, (round(width * 0.45), round(width * 0.49)), axis=1)
@@ -166,3 +172,18 @@ def _draw_top(bars: Pixels) -> None:
     cv2.fillPoly(plate, [np.rint(arrow * side).astype(np.int32)], _LIGHT, cv2.LINE_AA)
     if with_word:
         _Text(_inner(plate[:, side:], 0.05, 0.1), "TOP", _LIGHT).show("TOP")
+
+
+def _draw_notice(bars: Pixels, notice: str) -> None:
+    """Draw *notice* on a plate below the arrow, as large as it fits; nothing if it would be unreadable."""
+    plate = _inner(bars[round(len(bars) * 0.42) :], 0.04, 0.06)
+    height, width = plate.shape[:2]
+    text = notice.encode("ascii", "replace").decode()  # the font of OpenCV 4 has no other letters
+    lines = fit(_NOTICE, text, round(width * 0.94), height * 0.9)
+    if not lines:
+        return
+    plate[:] = _DARK
+    top = (height - height_of(lines)) / 2
+    for line in lines:
+        line.draw(plate, top)
+        top += line.height

@@ -16,9 +16,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from pi_cam_daemon.camera.choose import choose
+from pi_cam_daemon.camera.choose import Choice, choose
 from pi_cam_daemon.camera.sender import FrameSender
-from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
+from pi_cam_daemon.camera.source import Commands, Stop, TakeStill
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.messages import SetControls
@@ -27,7 +27,7 @@ from pi_cam_daemon.system import logs
 
 log = logging.getLogger(__name__)
 
-Create = Callable[[CameraConfig], tuple[Source, str]]
+Create = Callable[[CameraConfig], Choice]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CONFIGURE_SECONDS = 10.0
@@ -83,8 +83,9 @@ def main(argv: list[str], create: Create = choose) -> int:
     threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()
     failure, status = None, os.EX_OK
     try:
-        source, sender.reason = create(config)
-        source.run(sender, commands)
+        choice = create(config)
+        sender.reason, sender.stands_in_for = choice.reason, choice.stands_in_for
+        choice.source.run(sender, commands)
     except SourceError as error:
         failure, status = error, os.EX_TEMPFAIL
     except Exception as error:  # the top of this process: reported to the server, with the traceback in the log

@@ -8,7 +8,7 @@ import threading
 import time
 
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, text_payload
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, pack
 
 _BEAT_SECONDS = 1.0
@@ -24,6 +24,7 @@ class FrameSender:
 
     def __init__(self, sock: socket.socket) -> None:
         self.reason = ""  # why this camera was chosen
+        self.stands_in_for: SourceError | None = None  # why there is no camera
         self._sock = sock
         self._changed = threading.Condition()
         self._messages: list[bytes] = []  # few: the server waits for the answer to each command
@@ -32,6 +33,7 @@ class FrameSender:
         self._sending = False  # the thread is using the socket
         self._quiet_until = 0.0
         self._captured = 0
+        self._unusable = ""  # why the newest picture cannot be used, until that is sent
         self._live = False
         self._last = b""  # the message with the reason for the end
         self._ending = False
@@ -42,6 +44,8 @@ class FrameSender:
         self._thread.start()
 
     def opened(self, info: CameraInfo) -> None:
+        if self.stands_in_for:
+            self._add(Kind.STAND_IN, ErrorMessage(self.stands_in_for).to_json())
         self._add(Kind.HELLO, dataclasses.replace(info, reason=self.reason).to_json())
 
     def controls(self, report: Report) -> None:
@@ -75,6 +79,10 @@ class FrameSender:
         with self._changed:
             self._captured += 1
             self._newest = None  # a newer one was skipped
+
+    def unusable(self, why: str) -> None:
+        with self._changed:
+            self._unusable = why  # sent with the next beat
 
     def live(self, wanted: bool) -> None:
         """Send every frame if *wanted*, else one a second."""
@@ -127,6 +135,9 @@ class FrameSender:
                 if now >= beat_at:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), time.monotonic_ns()))
                     beat_at = now + _BEAT_SECONDS
+                    if self._unusable:
+                        messages.append(pack(Kind.UNUSABLE, text_payload(self._unusable)))
+                        self._unusable = ""
                 messages.append(self._last)
                 ending = self._ending
                 self._sending = True

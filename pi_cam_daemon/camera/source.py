@@ -60,6 +60,9 @@ class Sink(Protocol):
     def passed(self) -> None:
         """Count one frame that was captured and skipped."""
 
+    def unusable(self, why: str) -> None:
+        """Report why a picture of the camera cannot be used. It does not count as captured."""
+
 
 class Source(Protocol):
     """A camera, or something that behaves like one."""
@@ -72,16 +75,18 @@ class Source(Protocol):
 
 
 class BadFrameCounter:
-    """Counts the bad pictures of the camera *name* and logs the count, at most once in _WARN_SECONDS."""
+    """Counts the bad pictures of the camera *name*, reports them to *sink*, and logs them once in _WARN_SECONDS."""
 
-    def __init__(self, name: object) -> None:
+    def __init__(self, name: object, sink: Sink) -> None:
         self._name = name
+        self._sink = sink
         self._count = 0
         self._next_warning = 0.0
 
     def add(self, why: object) -> None:
         """Count one more bad picture; *why* says what is wrong with it."""
         self._count += 1
+        self._sink.unusable(str(why))
         now = time.monotonic()
         if now >= self._next_warning:
             self._next_warning = now + _WARN_SECONDS

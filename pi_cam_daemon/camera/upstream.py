@@ -50,7 +50,7 @@ class UpstreamSource:
         url = urlsplit(self._upstream.url)
         patience = max(2 * self._upstream.read_timeout_seconds, 10 / self._video.framerate)
         name = without_secrets(f"{place(url)}{url.path}")
-        bad_frames = BadFrameCounter(name)
+        bad_frames = BadFrameCounter(name, sink)
         delivered_at = 0.0
         opened = False
         still = 0  # the number of the still that is wanted

@@ -204,7 +204,7 @@ class UsbSource:
         """Deliver frames. Return the number of a still that needs *mode*, or None after a Stop."""
         orientation = Orientation.of(self._video)
         upright_jpeg = _converter(capture, orientation)
-        bad_frames = BadFrameCounter(camera.path)
+        bad_frames = BadFrameCounter(camera.path, sink)
         captured_ns = time.monotonic_ns()
         still = None
         while not isinstance(command := next_command(commands), Stop):

@@ -5,6 +5,7 @@ spawn.py        starts one camera process
 link.py         the server's end of the socket to the camera process
 frame.py        one frame, as a part of the stream
 latest.py       the newest frame, and the demand for frames
+last_camera.py  the camera that gave pictures last, remembered over restarts
 health.py       the state of the camera, derived from observations
 no_signal.py    the pictures that viewers see while the camera gives none
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.config.schema import SourceConfig
-from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
 
 # A reboot may cure these. It cures no camera that is missing, in use, forbidden or wrongly configured.
@@ -41,6 +41,11 @@ class Failure:
     message: str
     hint: str = ""
 
+    @classmethod
+    def of(cls, error: SourceError, before: str = "") -> Failure:
+        """Return the failure for an *error* of the camera process; *before* begins its message."""
+        return cls(State.NO_CAMERA, error.cause, before + error.message, error.hint)
+
 
 @dataclass(frozen=True)
 class CameraStatus:
@@ -48,6 +53,9 @@ class CameraStatus:
 
     *captured* counts the frames and *starts* the starts of all its processes, *restarts* the restarts by cause. *since*
     is when *state* began (CLOCK_MONOTONIC). *needs_reboot*: restarts have not helped for the configured time.
+    *stands_in*: the test picture is shown in place of a camera. *last* is the kind that gave pictures last, except for
+    that; it is remembered over restarts, and "" if there was none. *unusable* says why the newest pictures cannot be
+    used, "" if they can.
     """
 
     state: State
@@ -61,6 +69,9 @@ class CameraStatus:
     since: float
     needs_reboot: bool
     takes_still: bool
+    stands_in: bool
+    unusable: str
+    last: str
 
     @property
     def framerate(self) -> float:
@@ -79,11 +90,15 @@ class CameraStatus:
 
 @dataclass(frozen=True)
 class Facts:
-    """Observations for `judge`. *pictures*: the process has given frames. *silent_at*: when it counts as stalled."""
+    """Observations for `judge`. *pictures*: the process has given frames. *silent_at*: when it counts as stalled.
+
+    *stands_in*: they show the test picture in place of a camera.
+    """
 
     wanted: bool
     running: bool
     pictures: bool = False
+    stands_in: bool = False
     silent_at: float = math.inf
     failure: Failure | None = None
     unkillable: bool = False
@@ -97,7 +112,7 @@ def judge(now: float, facts: Facts) -> State:
         return State.IDLE
     if now > facts.silent_at:
         return State.STALLED
-    if facts.pictures:
+    if facts.pictures and not facts.stands_in:
         return State.STREAMING
     return facts.failure.state if facts.failure else State.STARTING
 

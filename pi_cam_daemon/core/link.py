@@ -33,7 +33,9 @@ class CameraLink:
     *info* describes the camera, *controls* what can be set on it, *captured* counts its frames. The first and the last
     progress was seen at *first_at* and *progressed_at* (CLOCK_MONOTONIC). *error* is the camera's own reason for its
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
-    of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*.
+    of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*. *unusable* says why the
+    camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
+    but the test picture.
     """
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
@@ -49,6 +51,8 @@ class CameraLink:
         self.info: CameraInfo | None = None
         self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None
+        self.stands_in_for: SourceError | None = None
+        self.unusable = ""
         self.ended = False
         self.protocol_error = ""
         self.captured = 0
@@ -151,6 +155,7 @@ class CameraLink:
         if bytes(jpeg[:2]) != b"\xff\xd8":
             raise ProtocolError(f"a frame of {len(jpeg)} bytes that is no JPEG")
         now = time.monotonic()
+        self.unusable = ""
         self._progress(now)
         captured = min(message.captured_ns / 1e9, now)
         timestamp = time.time() - (now - captured)
@@ -192,6 +197,10 @@ class CameraLink:
                 if self.stall_grace_until:  # else it is too late: nobody waits any more
                     self._still = still
                 self._answered.notify_all()
+        elif message.kind is Kind.UNUSABLE:
+            self.unusable = str(message.view, "utf-8", "replace")
+        elif message.kind is Kind.STAND_IN:
+            self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:
             self.error = ErrorMessage.from_json(message.payload).error
             self._changed()

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
+from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import Demand
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.spawn import CAMERA_ARGV, manner, start_camera
-from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.ipc.protocol import Kind
@@ -56,13 +57,15 @@ class Supervisor:
     """Keeps a camera process running while there is demand for frames.
 
     The camera process gets *camera*: the camera's part of *config*, with the controls that were saved or set.
-    *changed* is called at each change of the state. *argv* and *popen* start the process; tests pass their own.
+    *changed* is called at each change of the state. *last* is the camera that served before. *argv* and *popen* start
+    the process; tests pass their own.
     """
 
     def __init__(
         self,
         config: Config,
         camera: CameraConfig,
+        last: LastCamera,
         changed: Callable[[], None],
         argv: Sequence[str] = CAMERA_ARGV,
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
@@ -73,7 +76,7 @@ class Supervisor:
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must count each once
         self._lock = threading.Lock()
-        self._config, self._settings = config, camera
+        self._config, self._settings, self._last = config, camera, last
         self._restart = self._closing = False
         self._watch: Watch
         self._camera: _Camera | None = None
@@ -149,6 +152,9 @@ class Supervisor:
             starts=self._starts,
             restarts=dict(self._restarts),
             takes_still=bool(camera and camera.link.stall_grace_until),
+            stands_in=bool(camera and camera.link.stands_in_for),
+            unusable=camera.link.unusable if camera else "",
+            last=self._last.kind,
         )
 
     # -- the loop
@@ -236,7 +242,9 @@ class Supervisor:
             if before and before.kind == link.info.kind:  # keep the reason why `auto` chose it
                 self._info = dataclasses.replace(link.info, reason=link.info.reason or before.reason)
             log.info("camera: %s%s", link.info, f" ({link.info.reason})" if link.info.reason else "")
-        if link.progressed_at is not None and self._failure:
+        if link.stands_in_for:
+            self._fail(self._missing(link.stands_in_for))
+        elif link.progressed_at is not None and self._failure:
             log.info("the camera gives pictures again")
             self._failure = None
         camera.deadline = self._silent_at(camera)
@@ -254,6 +262,8 @@ class Supervisor:
             camera.stalled = True
             seconds = now - (link.progressed_at or camera.started_at)
             message = f"The camera has given no picture for {seconds:.0f} s and is started again"
+            if link.unusable:
+                message = f"The camera has given no usable picture for {seconds:.0f} s: {link.unusable}"
             self._fail(Failure(State.STALLED, Cause.STALLED, message))
             camera.process.terminate()
         else:
@@ -282,7 +292,7 @@ class Supervisor:
             self._failures, self._next_start = 0, now
             return
         if link.error:
-            self._fail(Failure(State.NO_CAMERA, link.error.cause, link.error.message, link.error.hint))
+            self._fail(Failure.of(link.error))
         elif not camera.stalled or camera.unkillable:
             # after the first failure it may be back before a viewer notices
             state = State.NO_CAMERA if self._failures else State.STARTING
@@ -299,6 +309,13 @@ class Supervisor:
             self._restarts[self._failure.cause] += 1
         # jitter: many Pis that were switched on together must not ask the same upstream at the same moment
         self._next_start = now + wait * random.uniform(0.8, 1.2)  # nosec B311  # no secret
+
+    def _missing(self, error: SourceError) -> Failure:
+        """Return the failure for a camera that `auto` does not find: a worse one if there was a camera before."""
+        if not self._last.real:
+            return Failure.of(error, "No camera: ")
+        failure = Failure.of(error, f"The camera {self._last.name} ({self._last.kind}) is gone: ")
+        return dataclasses.replace(failure, cause=Cause.LOST) if error.cause is Cause.MISSING else failure
 
     def _fail(self, failure: Failure) -> None:
         if failure != self._failure:
@@ -317,6 +334,7 @@ class Supervisor:
             wanted=self._wanted(now),
             running=camera is not None,
             pictures=camera is not None and camera.link.progressed_at is not None,
+            stands_in=camera is not None and camera.link.stands_in_for is not None,
             silent_at=self._silent_at(camera) if camera else math.inf,
             failure=self._failure,
             unkillable=camera is not None and camera.unkillable,

@@ -1,4 +1,4 @@
-"""Measures and draws lines of text with OpenCV."""
+"""Measures, wraps and draws lines of text with OpenCV."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]  # blue, green, red
 
+_TITLE: Colour = (235, 232, 230)
+_DETAIL: Colour = (165, 158, 152)
+
+_CAPITAL = 22  # height of a capital at scale 1, in pixels
+_LINE = 1.8  # distance of two lines, in heights of a capital
+_DETAIL_SHARE = 0.65  # size of the detail's letters, relative to the title's
 SMALLEST_SCALE = 0.25  # capitals of 5 pixels; smaller ones cannot be read
 
 
@@ -35,3 +41,69 @@ class Letters:
     def draw(self, pixels: Pixels, text: str, left: int, baseline: int, colour: tuple[int, ...]) -> None:
         """Draw *text* into *pixels*."""
         cv2.putText(pixels, text, (left, baseline), self.font, self.scale, colour, self._thickness, cv2.LINE_AA)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text, drawn in the middle between left and right."""
+
+    text: str
+    scale: float
+    colour: Colour
+
+    @property
+    def width(self) -> int:
+        return Letters(self.scale).measure(self.text)[0]
+
+    @property
+    def height(self) -> float:
+        return self.scale * _CAPITAL * _LINE
+
+    def draw(self, picture: Pixels, top: float) -> None:
+        """Draw the line into *picture*, below *top*."""
+        baseline = top + (self.height + self.scale * _CAPITAL) / 2
+        left = round((picture.shape[1] - self.width) / 2)
+        Letters(self.scale).draw(picture, self.text, left, round(baseline), self.colour)
+
+
+def fit(title: str, detail: str, width: int, height: float) -> list[Line]:
+    """Return both texts wrapped, as large as they fit; the title alone, or nothing, if they would be unreadable."""
+    scale = max(SMALLEST_SCALE, min(height * 0.13, width * 0.06) / _CAPITAL)
+    titles: list[Line] = []
+    while scale >= SMALLEST_SCALE:
+        above = _wrap(title, scale, _TITLE, width)
+        below = _wrap(detail, max(scale * _DETAIL_SHARE, SMALLEST_SCALE), _DETAIL, width)
+        if above and below and height_of(above + below) <= height:
+            return above + below
+        if not titles and height_of(above) <= height:
+            titles = above
+        scale *= 0.95
+    return titles
+
+
+def _wrap(text: str, scale: float, colour: Colour, width: int) -> list[Line]:
+    """Wrap *text* to as few lines of at most *width* pixels as possible, of similar length; [] if a word is wider."""
+    lines = best = _break(text, scale, colour, width)
+    while lines and len(lines) == len(best):
+        best = lines
+        width -= max(1, width // 20)
+        lines = _break(text, scale, colour, width)
+    return best
+
+
+def _break(text: str, scale: float, colour: Colour, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for word in text.split():
+        longer = Line(f"{lines[-1].text} {word}" if lines else word, scale, colour)
+        if lines and longer.width <= width:
+            lines[-1] = longer
+        else:
+            lines.append(Line(word, scale, colour))
+            if lines[-1].width > width:
+                return []
+    return lines
+
+
+def height_of(lines: list[Line]) -> float:
+    """Return the height of *lines* in pixels."""
+    return sum(line.height for line in lines)

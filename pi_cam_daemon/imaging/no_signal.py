@@ -8,13 +8,12 @@ letters are finer than those of OpenCV 4.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels
+from pi_cam_daemon.imaging.lettering import Colour, Pixels, fit, height_of
 
 _UNKNOWN = "unknown"
 
@@ -23,6 +22,7 @@ _TEXTS: dict[Cause | None, tuple[str, str]] = {
     None: ("No picture", "The camera gives no picture at the moment. It comes back by itself."),
     Cause.STARTING: ("Camera is starting", "The first picture comes in a few seconds."),
     Cause.MISSING: ("No camera", "No camera was found. Check its cable, or the address it is reached at."),
+    Cause.BROKEN: ("Software fault", "The camera's library cannot be loaded. The log says how to repair it."),
     Cause.BUSY: ("Camera is busy", "Another program is using it. The picture comes once that program ends."),
     Cause.PERMISSION: ("No permission", "The camera may not be opened. The log says what is missing."),
     Cause.SETTINGS: ("Settings refused", "The camera cannot do what the configuration asks for. The log names it."),
@@ -34,14 +34,8 @@ _TEXTS: dict[Cause | None, tuple[str, str]] = {
 }
 
 _BACKGROUND: Colour = (34, 29, 26)
-_TITLE: Colour = (235, 232, 230)
-_DETAIL: Colour = (165, 158, 152)
 _SYMBOL: Colour = (125, 115, 108)
 _STRIKE: Colour = (70, 150, 235)
-
-_CAPITAL = 22  # height of a capital at scale 1, in pixels
-_LINE = 1.8  # distance of two lines, in heights of a capital
-_DETAIL_SHARE = 0.65  # size of the detail's letters, relative to the title's
 
 _LONGEST = 65500  # longest side that OpenCV's JPEG writer accepts, in pixels
 _MOST_PIXELS = 1 << 24  # 50 MB of memory; the Pi may have 512 MB
@@ -51,81 +45,17 @@ _QUALITY = 85
 def draw(cause: Cause | None, width: int, height: int) -> Pixels:
     """Return the picture for *cause* (None if it is unknown): height x width x 3 bytes of blue, green and red."""
     picture: Pixels = np.full((height, width, 3), _BACKGROUND, np.uint8)
-    lines = _fit(*_TEXTS[cause], round(width * 0.88), height * 0.55)
+    lines = fit(*_TEXTS[cause], round(width * 0.88), height * 0.55)
     # the symbol stands above the text, or alone in the middle
     size = min(height, width) * (0.3 if lines else 0.7)
     gap = size * 0.2 if lines else 0.0
-    top = (height - size - gap - _height(lines)) / 2
+    top = (height - size - gap - height_of(lines)) / 2
     _draw_symbol(picture, width / 2, top + size / 2, size, crossed_out=cause is not Cause.STARTING)
     top += size + gap
     for line in lines:
         line.draw(picture, top)
         top += line.height
     return picture
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One line of text, drawn centred."""
-
-    text: str
-    scale: float
-    colour: Colour
-
-    @property
-    def width(self) -> int:
-        return Letters(self.scale).measure(self.text)[0]
-
-    @property
-    def height(self) -> float:
-        return self.scale * _CAPITAL * _LINE
-
-    def draw(self, picture: Pixels, top: float) -> None:
-        baseline = top + (self.height + self.scale * _CAPITAL) / 2
-        left = round((picture.shape[1] - self.width) / 2)
-        Letters(self.scale).draw(picture, self.text, left, round(baseline), self.colour)
-
-
-def _fit(title: str, detail: str, width: int, height: float) -> list[_Line]:
-    """Return both texts wrapped, as large as they fit; the title alone, or nothing, if they would be unreadable."""
-    scale = max(SMALLEST_SCALE, min(height * 0.13, width * 0.06) / _CAPITAL)
-    titles: list[_Line] = []
-    while scale >= SMALLEST_SCALE:
-        above = _wrap(title, scale, _TITLE, width)
-        below = _wrap(detail, max(scale * _DETAIL_SHARE, SMALLEST_SCALE), _DETAIL, width)
-        if above and below and _height(above + below) <= height:
-            return above + below
-        if not titles and _height(above) <= height:
-            titles = above
-        scale *= 0.95
-    return titles
-
-
-def _wrap(text: str, scale: float, colour: Colour, width: int) -> list[_Line]:
-    """Wrap *text* to as few lines of at most *width* pixels as possible, of similar length; [] if a word is wider."""
-    lines = best = _break(text, scale, colour, width)
-    while lines and len(lines) == len(best):
-        best = lines
-        width -= max(1, width // 20)
-        lines = _break(text, scale, colour, width)
-    return best
-
-
-def _break(text: str, scale: float, colour: Colour, width: int) -> list[_Line]:
-    lines: list[_Line] = []
-    for word in text.split():
-        longer = _Line(f"{lines[-1].text} {word}" if lines else word, scale, colour)
-        if lines and longer.width <= width:
-            lines[-1] = longer
-        else:
-            lines.append(_Line(word, scale, colour))
-            if lines[-1].width > width:
-                return []
-    return lines
-
-
-def _height(lines: list[_Line]) -> float:
-    return sum(line.height for line in lines)
 
 
 def _draw_symbol(picture: Pixels, x: float, y: float, size: float, crossed_out: bool) -> None:

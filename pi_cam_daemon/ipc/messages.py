@@ -23,7 +23,7 @@ _LONGEST = 2000
 class CameraInfo:
     """HELLO: the settings that the camera really uses, read back after it was opened.
 
-    *framerate* is in frames per second. *reason* says why `auto` chose this camera; else it is empty.
+    *framerate* is in frames per second. *reason* says why this camera was chosen, if there was a choice.
     """
 
     kind: str
@@ -110,7 +110,7 @@ class Still:
 
 @dataclass(frozen=True)
 class ErrorMessage:
-    """ERROR: the *error* that ends the camera process."""
+    """ERROR and STAND_IN: the *error* that ends the camera process, or that keeps `auto` from using a camera."""
 
     error: SourceError
 
@@ -140,6 +140,11 @@ class SetControls:
     @classmethod
     def from_json(cls, text: bytes) -> SetControls:
         return cls(**json.loads(text))
+
+
+def text_payload(text: str) -> bytes:
+    """Return *text*, shortened if it is very long, as the payload of a message."""
+    return text[:_LONGEST].encode("utf-8", "replace")
 
 
 def _json(fields: dict[str, Any]) -> bytes:

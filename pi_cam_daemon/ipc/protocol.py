@@ -9,6 +9,8 @@ The time is CLOCK_MONOTONIC in nanoseconds: the capture time of a picture, the t
                       BEAT         u64: number of frames captured so far; sent once a second
                       CONTROLS     JSON: Report; sent when the camera opens, and as the answer to each SET
                       STILL        u64: number of the TAKE_STILL, then one whole JPEG or the reason for none
+                      UNUSABLE     UTF-8: the reason why the newest picture cannot be used; at most once a second
+                      STAND_IN     JSON: ErrorMessage, the reason why a test picture stands in; sent before HELLO
                       ERROR        JSON: ErrorMessage; the process ends after it
     server → camera   CONFIGURE    JSON: CameraConfig; the first message of all
                       LIVE, QUIET  send every frame (somebody watches), send one frame a second (nobody does)
@@ -39,6 +41,8 @@ class Kind(enum.IntEnum):
     ERROR = 4
     CONTROLS = 5
     STILL = 6
+    UNUSABLE = 7
+    STAND_IN = 8
     CONFIGURE = 16
     LIVE = 17
     QUIET = 18

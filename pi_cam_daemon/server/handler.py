@@ -210,8 +210,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = self.app.observer.camera()
         max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
-        # no waiting for a camera that is known to be missing
-        patience = _SNAPSHOT_SECONDS if status.state.ok or status.state is State.STARTING else 0.0
+        # no waiting for a camera that is known to be missing, unless the test picture is shown in its place
+        comes = status.state.ok or status.state is State.STARTING or status.stands_in
+        patience = _SNAPSHOT_SECONDS if comes else 0.0
         self.app.demand.want(patience)
         frame = self.app.latest.wait(now - max_age, patience)
         if frame is None:
@@ -267,7 +268,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         table = self.app.observer.table()
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         keys = (
-            "state", "ok", "detail", "cause", "hint", "reboot_requested", "clock_synced", "frames", "release",
+            "state", "ok", "detail", "cause", "hint", "source", "reboot_requested", "clock_synced", "frames", "release",
             "config_sha256",
         )  # fmt: skip
         self._answer_json(status, {key: table[key] for key in keys})

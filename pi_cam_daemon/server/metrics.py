@@ -58,6 +58,10 @@ class _Camera(Collector):
         about, labels = "Versions of the daemon and of what it runs on.", ("version", "python", "libcamera", "model")
         yield _gauge("build_info", about, {self._build: 1}, *labels)
         yield _gauge("state", "1 for the state that the camera is in.", states, "state")
+        if camera.info:
+            kind = (observer.config.source.kind, camera.info.kind, str(int(camera.stands_in)))
+            about = "The kind of camera. stand_in: the test picture is shown in place of a camera."
+            yield _gauge("source_info", about, {kind: 1}, "configured", "kind", "stand_in")
         yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)

@@ -55,6 +55,8 @@ class Observer:
             text = "Nobody watches, so the camera sleeps"
         elif status.failure:
             text = status.failure.message
+        elif status.unusable:
+            text = f"The camera's pictures cannot be used: {status.unusable}"
         return text + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
 
     def no_picture(self) -> str:
@@ -85,7 +87,13 @@ class Observer:
             "hint": failure.hint if failure else "",
             "since_seconds": round(now - status.since, 3),
             "reboot_requested": self.notifier.reboot_requested,
-            "source": {"configured": config.source.kind, "kind": kind, "reason": reason},
+            "source": {
+                "configured": config.source.kind,
+                "kind": kind,
+                "reason": reason,
+                "stand_in": status.stands_in,
+                "last": status.last or None,
+            },
             "camera": {key: getattr(info, key) for key in _CAMERA_KEYS} if info else None,
             "frames": {"captured": status.captured, "rate": round(status.rate, 2), "age_seconds": age},
             "viewers": self.streams.quota.taken,

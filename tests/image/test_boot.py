@@ -22,9 +22,10 @@ def test_the_first_boot_gives_pictures(first_boot: Running, report: Report) -> N
     pi = first_boot.machine
     for unit in ("pi-cam-daemon", "pi-cam-daemon-boot"):
         report(f"{unit}: {pi.sh(f'systemctl show -p CPUUsageNSec --value {unit}')[:-9] or '0'} s of the processor")
-    assert pi.get("/healthz")[0] == 200
+    assert pi.get("/livez")[0] == 200
     # the image lacks picamera2, and is not allowed to the network
-    assert "picamera2, for cameras on the ribbon connector" in pi.state()["source"]["reason"]
+    assert pi.get("/healthz")[0] == 503, "the test picture is no camera"
+    assert "picamera2, for cameras on the ribbon connector" in pi.state()["hint"]
 
 
 def test_only_units_that_need_the_network_failed(first_boot: Running) -> None:

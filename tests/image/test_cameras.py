@@ -34,7 +34,7 @@ def shows(pi: Machine, kind: str) -> bool:
         state = pi.state()
     except (OSError, ValueError):
         return False
-    return state["ok"] and state["source"]["kind"] == kind and bool(state["frames"]["captured"])
+    return state["ok"] == (kind != "pattern") and state["source"]["kind"] == kind and bool(state["frames"]["captured"])
 
 
 def rate(pi: Machine) -> float:

@@ -60,5 +60,5 @@ def has_picamera2(pi: Machine) -> None:
     assert pi.sh(f"ls -d {release}/numpy /usr/lib/python3/dist-packages/numpy 2>/dev/null || true").startswith(
         "/usr/lib"
     )
-    assert "this one is a test" in pi.state()["source"]["reason"]
+    assert "this one is a test" in pi.state()["detail"]
     assert pi.sh("systemctl show -p ConditionResult --value pi-cam-daemon-first-boot") == "no"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera import process
+from pi_cam_daemon.camera.choose import Choice
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.camera.pattern import PatternSource
 from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop, TakeStill, next_command
@@ -176,7 +177,7 @@ class FaultySource:
         self._source.run(FaultySink(sink, commands), commands)
 
 
-def create(config: CameraConfig) -> tuple[Source, str]:
+def create(config: CameraConfig) -> Choice:
     fault = take_fault()
     if fault == "missing":
         FAULT_FILE.write_text(fault)  # stays away until the test takes the word out
@@ -184,8 +185,8 @@ def create(config: CameraConfig) -> tuple[Source, str]:
     if fault:
         FAULT_FILE.write_text(fault)
     if config.kind == "csi":
-        return AdjustableSource(config), "a test of controls"
-    return FaultySource(PatternSource(config.video)), "a test of the daemon"
+        return Choice(AdjustableSource(config), "a test of controls")
+    return Choice(FaultySource(PatternSource(config.video)), "a test of the daemon")
 
 
 if __name__ == "__main__":

@@ -190,7 +190,8 @@ def test_state_healthz_and_livez_are_answered(daemon: Daemon) -> None:
     assert table["detail"] == "Streaming 320x240 at 25 frames/s from Test picture"
     assert table["camera"]["width"] == 320 and table["camera"]["height"] == 240
     assert 25 / patience(1.25) <= table["frames"]["rate"] <= 30
-    assert table["source"] == {"configured": "pattern", "kind": "pattern", "reason": "a test of the daemon"}
+    source = {"configured": "pattern", "kind": "pattern", "reason": "a test of the daemon"}
+    assert table["source"] == {**source, "stand_in": False, "last": "pattern"}
     status, headers, body = daemon.get("/healthz")
     assert (status, headers["content-type"]) == (200, "application/json")
     assert json.loads(body)["state"] == "streaming"

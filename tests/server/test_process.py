@@ -24,13 +24,14 @@ ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 PROGRAM = """
 import os, queue, subprocess, sys, time
 from pi_cam_daemon.camera import process
+from pi_cam_daemon.camera.choose import Choice
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
 
 INFO = CameraInfo("test", "Test camera", 16, 16, 100.0, "none", "by hand")
 
 def create(config):
-    return Source(), "because"
+    return Choice(Source(), "because")
 
 class Source:
     size = 100

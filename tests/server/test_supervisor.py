@@ -17,6 +17,7 @@ import pytest
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config, HealthConfig
 from pi_cam_daemon.core.health import CameraStatus, State
+from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
@@ -98,7 +99,9 @@ class Rig:
         self._popen = popen
         self.latest = LatestFrame()
         argv = argv or [sys.executable, "-c", PROGRAM + program, str(diary)]
-        self.supervisor = Supervisor(settings, settings.camera, self._changed, argv, self._spawn)
+        self.supervisor = Supervisor(
+            settings, settings.camera, LastCamera(Path(os.devnull)), self._changed, argv, self._spawn
+        )
         self.streams = Streams(self.latest, self.supervisor.demand, lambda: b"card")
         self.streams.start()
         self.supervisor.start(self.streams.watch)

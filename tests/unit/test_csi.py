@@ -156,21 +156,42 @@ def test_webcams_are_not_listed_as_csi_cameras(machine: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "failure",
+    ("failure", "command"),
     [
-        "ModuleNotFoundError(\"No module named 'libcamera'\")",
-        "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
+        (
+            "ModuleNotFoundError(\"No module named 'libcamera'\", name='libcamera')",
+            "sudo apt install --reinstall python3-picamera2 python3-libcamera",
+        ),
+        (
+            "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
+            "pip uninstall numpy",  # these tests run in a virtual environment with a numpy of its own
+        ),
+        (
+            "ImportError('_libcamera.so: undefined symbol: _ZN9libcamera8controls3HdrE')",
+            "sudo apt update && sudo apt full-upgrade",
+        ),
+        ("AttributeError('module numpy has no attribute float')", "pip uninstall numpy"),
     ],
 )
-def test_without_picamera2_the_hint_is_the_command_that_installs_it(
-    without_picamera2: pytest.MonkeyPatch, tmp_path: Path, failure: str
+def test_a_broken_picamera2_gets_the_command_that_repairs_it(
+    without_picamera2: pytest.MonkeyPatch, tmp_path: Path, failure: str, command: str
 ) -> None:
     (tmp_path / "picamera2.py").write_text(f"raise {failure}\n")
     without_picamera2.syspath_prepend(tmp_path)
     for attempt in (csi.cameras, lambda: watch(source())):
         with pytest.raises(SourceError) as refused:
             attempt()
-        assert refused.value.cause is Cause.MISSING
+        assert refused.value.cause is Cause.BROKEN
+        assert refused.value.message.startswith("picamera2 cannot be loaded: ")
+        assert command in refused.value.hint
+
+
+@pytest.mark.usefixtures("without_picamera2")
+def test_without_picamera2_the_hint_is_the_command_that_installs_it() -> None:
+    for attempt in (csi.cameras, lambda: watch(source())):
+        with pytest.raises(SourceError) as refused:
+            attempt()
+        assert (refused.value.message, refused.value.cause) == ("picamera2 is not installed", Cause.MISSING)
         assert "sudo apt install python3-picamera2 --no-install-recommends" in refused.value.hint
 
 

@@ -57,6 +57,8 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(replace(BEGINNING, failure=STALLED), State.STALLED, id="was silent, the next attempt runs"),
         pytest.param(replace(OVERDUE, failure=MISSING), State.STALLED, id="the next attempt is silent"),
         pytest.param(replace(STREAMING, failure=MISSING), State.STREAMING, id="a picture outweighs an old failure"),
+        pytest.param(replace(STREAMING, stands_in=True, failure=MISSING), State.NO_CAMERA, id="a stand-in"),
+        pytest.param(replace(SILENT, stands_in=True, failure=MISSING), State.STALLED, id="a silent stand-in"),
         pytest.param(replace(SILENT, failure=MISSING), State.STALLED, id="silence outweighs an old failure"),
         pytest.param(replace(SILENT, unkillable=True), State.WEDGED, id="does not die"),
         pytest.param(replace(STREAMING, unkillable=True), State.WEDGED, id="does not die, whatever it sends"),

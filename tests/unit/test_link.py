@@ -207,6 +207,7 @@ def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig)
             pack(Kind.HELLO, json.dumps({**HELLO, "framerate": "fast"}).encode()), id="hello, a rate that is no number"
         ),
         pytest.param(pack(Kind.ERROR, b"{}"), id="error, without a cause"),
+        pytest.param(pack(Kind.STAND_IN, b"{}"), id="stand-in, without a cause"),
         pytest.param(pack(Kind.ERROR, b'{"cause": "gremlins", "message": "", "hint": ""}'), id="error, unknown cause"),
         pytest.param(pack(Kind.ERROR, b'{"cause": [], "message": "", "hint": ""}'), id="error, cause no word"),
     ],
@@ -368,3 +369,21 @@ def test_a_large_still_does_not_raise_the_memory_taken_for_frames(rig: Rig) -> N
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
+
+
+def test_the_reason_for_a_test_picture_in_place_of_a_camera_is_received(rig: Rig) -> None:
+    rig.say(Kind.STAND_IN, json.dumps({"cause": "missing", "message": "None", "hint": "Plug one in"}).encode())
+    rig.say(Kind.HELLO, json.dumps(HELLO).encode())
+    rig.link.read()
+    error = rig.link.stands_in_for
+    assert error
+    assert (error.cause, error.message, error.hint) == (Cause.MISSING, "None", "Plug one in")
+
+
+def test_words_on_unusable_pictures_last_until_a_good_one(rig: Rig) -> None:
+    rig.say(Kind.UNUSABLE, "it ends at byte 7: \u00e9".encode())
+    rig.link.read()
+    assert (rig.link.unusable, rig.link.progressed_at) == ("it ends at byte 7: \u00e9", None)
+    rig.say(Kind.FRAME, b"\xff\xd8 a picture", time.monotonic_ns())
+    rig.link.read()
+    assert rig.link.unusable == ""

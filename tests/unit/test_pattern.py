@@ -12,6 +12,7 @@ from pi_cam_daemon.camera.pattern import PatternSource, next_slot
 from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
+from tests.harness import until
 from tests.lateness import patience
 from tests.sources import SourceContract, decoded, running, video
 
@@ -134,3 +135,29 @@ def test_past_slots_are_skipped() -> None:
 
 def test_a_wait_that_ended_early_does_not_repeat_a_slot() -> None:
     assert next_slot(7, elapsed_ns=7 * 40 - 1, period_ns=40.0) == 8
+
+
+@pytest.mark.parametrize("size", [(16, 16), (160, 120), (640, 480), (1920, 1080), (480, 640)], ids=str)
+def test_a_notice_is_on_the_picture_and_leaves_the_arrow_and_the_clock(size: tuple[int, int]) -> None:
+    settings = video(*size)
+    with running(PatternSource(settings)) as run:
+        plain = decoded(run.wait_for_frames(1)[0][0])
+    with running(PatternSource(settings, "There is no USB camera; caf\u00e9")) as run:
+        noted = decoded(run.wait_for_frames(1)[0][0])
+    changed = np.abs(plain.astype(int) - noted).max(axis=(1, 2)) > 60
+    top, bottom = round(size[1] * 0.25), round(size[1] * 0.6)
+    assert not changed[:top].any()
+    assert changed[top:bottom].any() == (min(size) >= 120), "unreadable letters are left out"
+
+
+def test_a_picture_that_is_not_wanted_is_counted_and_not_drawn() -> None:
+    with running(PatternSource(video())) as run:
+        run.wait_for_frames(1)
+        run.wanted = False
+        until("pictures that are passed over", lambda: run.passed_over > 3)
+        count = len(run.frames)
+        passed = run.passed_over
+        until("more of them", lambda: run.passed_over > passed + 3)
+        assert len(run.frames) == count
+        run.wanted = True
+        run.wait_for_frames(count + 2)

@@ -13,12 +13,15 @@ import pytest
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core import supervisor
-from pi_cam_daemon.core.health import State
+from pi_cam_daemon.core.health import Failure, State
+from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.supervisor import Supervisor
+from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
 
 NOW = 1e6  # later than every real CLOCK_MONOTONIC of a test, so that nothing real counts
+NO_CAMERA_YET = LastCamera(Path("/dev/null"))
 INFO = CameraInfo("test", "Test", 16, 16, 100.0, "", "")
 START, STALL = 30.0 + 2 / 100, 5.0  # seconds: the limits below, at the rate of INFO
 
@@ -45,12 +48,12 @@ class Process:
 class Rig:
     """A supervisor whose turns the test makes, and the process that it started last."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, last: LastCamera = NO_CAMERA_YET) -> None:
         self.processes: list[Process] = []
         self.links: list[CameraLink] = []
         self.spawn_error: OSError | None = None
         popen = cast(Callable[..., subprocess.Popen[bytes]], self._spawn)
-        self.supervisor = Supervisor(config, config.camera, lambda: None, popen=popen)
+        self.supervisor = Supervisor(config, config.camera, last, lambda: None, popen=popen)
         self.supervisor._watch = self.links.append
 
     def _spawn(self, *_: Any, **__: Any) -> Process:
@@ -231,3 +234,59 @@ def test_a_supervisor_that_does_not_start_a_camera_answers_no_probe(rig: Rig, mo
     rig.supervisor._next_start = NOW + 30
     assert rig.turn(NOW + 30)
     assert not rig.turn(NOW + 30.01)
+
+
+def standing_in(rig: Rig, error: SourceError) -> Failure | None:
+    """Let the camera process show the test picture because of *error*; return the failure that is reported."""
+    _, link = rig.started()
+    link.stands_in_for = error
+    link.info = replace(INFO, kind="pattern")
+    link.first_at = link.progressed_at = NOW
+    assert rig.turn(NOW)
+    return rig.supervisor.status().failure
+
+
+def test_a_test_picture_in_place_of_a_camera_is_no_camera(rig: Rig) -> None:
+    failure = standing_in(rig, SourceError("None is there", Cause.MISSING, "Plug one in"))
+    assert failure == Failure(State.NO_CAMERA, Cause.MISSING, "No camera: None is there", "Plug one in")
+    assert (rig.state, rig.supervisor.status().stands_in) == (State.NO_CAMERA, True)
+    assert not rig.processes[-1].signals, "the test picture goes on"
+
+
+def test_a_test_picture_in_place_of_a_camera_is_shown_even_if_nobody_watches(config: Config) -> None:
+    rig = Rig(replace(config, source=replace(config.source, capture="on-demand", idle_seconds=5.0)))
+    rig.supervisor.demand.viewers(1)
+    standing_in(rig, SourceError("None is there", Cause.MISSING))
+    rig.supervisor.demand.viewers(0)
+    rig.links[-1].progressed_at = NOW + 100
+    rig.turn(NOW + 100)
+    assert rig.state is State.NO_CAMERA, "idle, it would be reported healthy"
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [(Cause.MISSING, Cause.LOST), (Cause.PERMISSION, Cause.PERMISSION), (Cause.BROKEN, Cause.BROKEN)],
+)
+def test_a_camera_that_served_before_is_missed(config: Config, tmp_path: Path, cause: Cause, told: Cause) -> None:
+    (tmp_path / "last").write_text('{"kind": "csi", "name": "imx708"}')
+    rig = Rig(config, LastCamera(tmp_path / "last"))
+    failure = standing_in(rig, SourceError("None is there", cause, "Plug one in"))
+    assert failure == Failure(State.NO_CAMERA, told, "The camera imx708 (csi) is gone: None is there", "Plug one in")
+    assert rig.supervisor.status().last == "csi"
+
+
+def test_a_stall_is_told_with_the_cameras_words_on_its_pictures(rig: Rig) -> None:
+    _, link = rig.streaming()
+    link.unusable = "its end is missing"
+    assert rig.turn(NOW + STALL + 0.01)
+    status = rig.supervisor.status()
+    assert status.failure
+    assert status.failure.message == "The camera has given no usable picture for 5 s: its end is missing"
+
+
+def test_words_on_unusable_pictures_are_reported_before_a_first_picture(rig: Rig) -> None:
+    _, link = rig.started()
+    link.unusable = "its end is missing"
+    assert rig.turn(NOW + 1)
+    status = rig.supervisor.status()
+    assert (status.state, status.unusable) == (State.STARTING, "its end is missing")

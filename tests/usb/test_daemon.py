@@ -223,11 +223,15 @@ def test_auto_chooses_the_usb_camera_and_says_why(machine: Machine, start: Start
 def test_auto_shows_the_test_picture_until_a_usb_camera_is_plugged_in(machine: Machine, start: Start) -> None:
     pictures = delivered(machine.frames)
     with start(machine.dev / "video0", {"source.kind": "auto"}) as daemon, closing(daemon.watch()) as viewer:
-        source = daemon.wait_for_state("streaming")["source"]
-        assert source["kind"] == "pattern"
-        assert f"There is no camera at {machine.dev / 'video0'}" in source["reason"]
+        table = daemon.wait_for_state("no-camera")
+        assert table["source"] == {
+            "configured": "auto", "kind": "pattern", "reason": "", "stand_in": True, "last": None
+        }  # fmt: skip
+        assert f"There is no camera at {machine.dev / 'video0'}" in table["detail"]
         machine.plug()
         viewer.next_where("a picture of the camera", partial(is_from, pictures), 20)
+        source = daemon.wait_for_state("streaming")["source"]
+        assert (source["kind"], source["stand_in"], source["last"]) == ("usb", False, "usb")
 
 
 def test_a_picture_turned_by_a_quarter_is_announced_in_its_final_size(machine: Machine, start: Start) -> None:

@@ -9,20 +9,21 @@ import sys
 from virtual_camera import MemfdAllocator, nv12_encoder
 
 from pi_cam_daemon.camera import process
+from pi_cam_daemon.camera.choose import Choice
 from pi_cam_daemon.camera.csi import CsiSource
-from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import CameraConfig
 
 
-def create(config: CameraConfig) -> tuple[Source, str]:
-    return CsiSource(
+def create(config: CameraConfig) -> Choice:
+    source = CsiSource(
         config.video,
         config.csi,
         config.settings("csi"),
         allocator=MemfdAllocator(),
         encoder=nv12_encoder,
         still_encoder=nv12_encoder,
-    ), ""
+    )
+    return Choice(source)
 
 
 if __name__ == "__main__":
