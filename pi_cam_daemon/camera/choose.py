@@ -103,7 +103,7 @@ def _together(errors: list[SourceError]) -> SourceError:
     """Return one error for several *errors*, with the cause that says most about what has to be done."""
     cause = min((error.cause for error in errors), key=_TELLING.index)
     return SourceError(
-        "; ".join(error.message for error in errors), cause, ". ".join(error.hint for error in errors if error.hint)
+        ". ".join(error.message for error in errors), cause, ". ".join(error.hint for error in errors if error.hint)
     )
 
 

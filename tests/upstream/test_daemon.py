@@ -245,3 +245,32 @@ def peak_kib(pid: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1])
     return 0
+
+
+# --- pictures that cannot be used
+
+CUT = part(PICTURES[0][:-40])
+
+
+def test_the_reason_for_refused_pictures_is_told_when_the_camera_is_restarted(tmp_path: Path) -> None:
+    """The supervisor's patience is shorter than the source's own, so the source's error never arrives."""
+    good_then_bad = paced(header(), *[part(PICTURES[0])] * 5, last=CUT * 3)
+
+    def answer(sock: socket.socket, request: Request) -> None:
+        good_then_bad(sock, request)
+        paced(b"", CUT)(sock, request)
+
+    limits = {"source__stall_timeout_seconds": 2.0, "upstream__read_timeout_seconds": 30.0}
+    with serving(answer) as server, behind(tmp_path, server.url(), **limits) as daemon:
+        table = daemon.wait_for_state("stalled", 30)
+        assert table["detail"].startswith("The camera has given no usable picture for 2 s: ")
+        assert "end" in table["detail"].partition(": ")[2], "the words of the source"
+
+
+def test_the_reason_for_refused_pictures_is_told_before_a_first_good_one(tmp_path: Path) -> None:
+    with serving(paced(header(), CUT)) as server, behind(tmp_path, server.url()) as daemon:
+        table = until(
+            "the reason", lambda: (now := daemon.state())["detail"].startswith("The camera's pictures") and now
+        )
+        assert table["state"] == "starting"
+        assert table["detail"].startswith("The camera's pictures cannot be used: ")
