@@ -38,9 +38,9 @@ from pi_cam_daemon.system.systemd import Notifier, listening_socket
 
 log = logging.getLogger(__name__)
 
-# The longest times to close, in seconds. A stop may take 2 s in all.
+# The longest times to close, in seconds. A stop may take 5 s in all, as a CSI camera may take 4 s.
 _SERVER_CLOSE = 0.3
-_CAMERA_CLOSE = 1.4
+_CAMERA_CLOSE = 4.4
 _STREAMS_CLOSE = 0.2
 _CARDS_CLOSE = 0.1
 _PROBES_PER_PERIOD = 3  # of the watchdog: two answers may be late before systemd acts

@@ -32,7 +32,7 @@ Create = Callable[[CameraConfig], Choice]
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CONFIGURE_SECONDS = 10.0
 # time to close the camera after the server has ended, which then cannot kill this process
-_ORPHAN_SECONDS = 3.0
+_ORPHAN_SECONDS = 4.0
 # enough for a usual frame, so that one write sends it; the kernel may set a lower limit
 _SEND_BUFFER_BYTES = 512 * 1024
 

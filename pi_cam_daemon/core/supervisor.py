@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from pi_cam_daemon.config import kinds
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
 from pi_cam_daemon.core.last_camera import LastCamera
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 # seconds before the first, second, … attempt after a failure; the last one repeats
 _BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _LASTED_SECONDS = 5.0  # a process that gave frames for this long is restarted without a wait
-_STOP_SECONDS = 1.0  # from the request to stop until SIGKILL
+_STOP_SECONDS = 1.0  # from SIGTERM, for a camera that is silent, until SIGKILL
 _KILL_SECONDS = 2.0  # a process that lives on this long after SIGKILL hangs in a driver, in uninterruptible sleep
 _LAST_WORDS_SECONDS = 0.5  # after the end of a process, for its last messages to be read
 _LOOK_SECONDS = 1.0  # between two checks of a process
@@ -256,19 +257,21 @@ class Supervisor:
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
             link.tell(Kind.STOP)
+            seconds = kinds.of(link.info.kind).stop_seconds if link.info else _STOP_SECONDS
         elif link.error or link.ended:
-            pass  # it ends by itself, or is killed after the same time
+            seconds = _STOP_SECONDS  # it ends by itself, or is killed then
         elif now > camera.deadline:
             camera.stalled = True
-            seconds = now - (link.progressed_at or camera.started_at)
-            message = f"The camera has given no picture for {seconds:.0f} s and is started again"
+            silence = now - (link.progressed_at or camera.started_at)
+            message = f"The camera has given no picture for {silence:.0f} s and is started again"
             if link.unusable:
-                message = f"The camera has given no usable picture for {seconds:.0f} s: {link.unusable}"
+                message = f"The camera has given no usable picture for {silence:.0f} s: {link.unusable}"
             self._fail(Failure(State.STALLED, Cause.STALLED, message))
             camera.process.terminate()
+            seconds = _STOP_SECONDS
         else:
             return
-        camera.ending, camera.deadline = True, now + _STOP_SECONDS
+        camera.ending, camera.deadline = True, now + seconds
 
     def _insist(self, camera: _Camera, now: float) -> None:
         if not camera.killed:

@@ -228,7 +228,7 @@ SHOWN = {
     "StartLimitIntervalUSec": "0",
     "RestartPreventExitStatus": "78",
     "TimeoutStartUSec": "1min",
-    "TimeoutStopUSec": "5s",
+    "TimeoutStopUSec": "8s",
     "TimeoutAbortUSec": "3s",
     "KillMode": "mixed",
     "OOMPolicy": "continue",
