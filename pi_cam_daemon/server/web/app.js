@@ -1,7 +1,7 @@
 // The viewer page. One chain of polls (`watch`) reads the state and tends the one stream connection.
 
 import { followControls } from "./controls.js";
-import { Live, stale } from "./live.js";
+import { Live, delivers, stale, standsIn, status } from "./live.js";
 import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
 import { zoomable } from "./zoom.js";
@@ -9,6 +9,7 @@ import { zoomable } from "./zoom.js";
 const POLL_MS = 1000;
 const STATE_TIMEOUT_MS = 4000;
 const SNAPSHOT_TIMEOUT_MS = 8000; // the server itself gives up after 4 s
+const BRIEF_SECONDS = 2; // a start that is over by then moves nothing on the page
 const FULL_SIZE_TIMEOUT_MS = 80000; // and after 75 s, with a camera that sleeps and takes a picture in 20 s
 
 const query = () => new URLSearchParams(location.search);
@@ -127,13 +128,12 @@ const fileName = (date, kind = "") => `${state.name}-${date.toISOString().slice(
 
 const offline = () => !state;
 
-function delivering() {
-  return !offline() && state.ok && !stale(state);
-}
+const delivering = () => !offline() && delivers(state);
+const serving = () => !offline() && (state.ok || standsIn(state));
 
 // A camera that sleeps because nobody watches is well; only a stream has to show that it does not move.
 function frozen() {
-  if (offline() || !state.ok) return true;
+  if (!serving()) return true;
   if (mode() === "stream") return stale(state) || !stream.shows;
   return shot.failed || (stale(state) && state.state !== "idle");
 }
@@ -143,8 +143,13 @@ const STREAM_REFUSALS = { 429: "crowded", 503: "full" };
 
 function trouble() {
   if (offline()) return (refusal && REFUSALS[refusal.status]) || "offline";
-  if (!state.ok) return state.cause || state.state;
-  return (stream.refused && mode() === "stream" && STREAM_REFUSALS[streamRefusal]) || null;
+  if (state.state === "starting" && state.since_seconds < BRIEF_SECONDS) return null;
+  return state.ok ? noPlace() : state.cause || state.state;
+}
+
+// Pictures there are, but not for us.
+function noPlace() {
+  return (serving() && stream.refused && mode() === "stream" && STREAM_REFUSALS[streamRefusal]) || null;
 }
 
 function render() {
@@ -164,9 +169,10 @@ function renderMode() {
   $("take").setAttribute("aria-busy", String(shot.taking));
   show("taken", snapshots);
   put("taken", shot.taking ? text.taking : shot.failed ? text.notTaken : shot.takenAt ? text.taken(clock(shot.takenAt)) : "");
-  show("save", snapshots ? shot.address !== null : delivering() || (!offline() && state.state === "idle"));
+  const ready = delivering() || (!offline() && state.state === "idle");
+  show("save", snapshots ? shot.address !== null : ready);
   $("save").href = (snapshots && shot.address) || "snapshot";
-  show("full-size", delivering() || (!offline() && state.state === "idle"));
+  show("full-size", ready && state.ok); // a test picture in place of a camera has no full size
   $("full-size").setAttribute("aria-busy", String(fullSize.taking));
   put("full-size-said", fullSize.said);
   put("full-size-why", fullSize.why);
@@ -175,29 +181,28 @@ function renderMode() {
 function renderState() {
   const name = state ? state.name : $("name").textContent;
   const snapshots = mode() === "snapshot";
-  const status = offline() ? (refusal ? "refused" : "offline") : state.state === "streaming" && stale(state) ? "stalled" : state.state;
+  const now = offline() ? (refusal ? "refused" : "offline") : status(state);
 
-  document.title = offline() || !state.ok ? `${text.states[status] || status} · ${name}` : name;
+  document.title = offline() || !state.ok ? `${text.states[now] || now} · ${name}` : name;
   put("name", name);
-  put("badge", text.states[status] || status);
-  $("status").dataset.state = status;
+  put("badge", text.states[now] || now);
+  $("status").dataset.state = now;
   show("status", true);
 
   $("stage").classList.toggle("frozen", frozen());
-  stream.image.alt = text.livePicture(name);
+  stream.image.alt = now === "stand-in" ? text.states[now] : text.livePicture(name);
   still.setAttribute("aria-label", text.stillPicture(name));
-  const connecting = delivering() || status === "idle"; // the camera is well, only the picture is not here yet
+  const connecting = delivering() || now === "idle"; // the camera is well, only the picture is not here yet
   const cause = trouble();
-  const noPlace = cause !== null && delivering(); // pictures there are, but not for us
-  put("since", !frozen() || (snapshots && connecting) ? "" : noPlace ? text.causes[cause][0]
+  put("since", !frozen() || (snapshots && connecting) ? "" : noPlace() ? text.causes[noPlace()][0]
     : connecting ? text.connecting : lastFrame.at ? text.since(clock(lastFrame.at)) : text.noneYet);
 
   show("notice", cause !== null);
-  $("notice").dataset.state = noPlace ? "waiting" : status;
+  $("notice").dataset.state = cause === noPlace() ? "waiting" : now;
   if (cause) {
     const { detail, hint } = offline() ? { detail: refusal ? refusal.reason : "", hint: "" }
       : state.ok ? { detail: "", hint: "" } : state;
-    const [headline, advice] = text.causes[cause] || [text.states[status] || status, hint];
+    const [headline, advice] = text.causes[cause] || [text.states[now] || now, hint];
     put("headline", headline);
     const own = language === "en" && hint; // the server knows more than a word, but English only
     put("hint", own || advice);
@@ -208,7 +213,7 @@ function renderState() {
 }
 
 function renderNumbers() {
-  const { rate, age_seconds: age } = state ? state.frames : { rate: 0, age_seconds: null };
+  const { rate, age_seconds: age } = state && !standsIn(state) ? state.frames : { rate: 0, age_seconds: null };
   const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
   put("rate", rate ? text.fps(number.format(rate)) : "");
   put("age", age === null ? "" : text.old(duration(age)));

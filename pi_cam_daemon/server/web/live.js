@@ -22,6 +22,18 @@ export function stale({ camera, frames }) {
   return frames.age_seconds === null || frames.age_seconds > Math.max(FRESH_SECONDS, 3 * frameSeconds);
 }
 
+// Whether that picture is the moving test picture in place of a camera.
+export const standsIn = (state) => state.state === "no-camera" && state.source.stand_in && !stale(state);
+
+// Whether pictures come, be it the test picture.
+export const delivers = (state) => (state.ok && !stale(state)) || standsIn(state);
+
+// A key of the texts `states`, and of the colours.
+export function status(state) {
+  if (standsIn(state)) return "stand-in";
+  return state.state === "streaming" && stale(state) ? "stalled" : state.state;
+}
+
 export class Live {
   readable = true; // pictures of another site only show, unless that allows more
 

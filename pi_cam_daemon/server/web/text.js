@@ -24,13 +24,14 @@ const TEXT = {
     livePicture: (name) => `Live picture from ${name}`, stillPicture: (name) => `Snapshot from ${name}`,
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
-      starting: "Starting", streaming: "Live", idle: "Asleep", "no-camera": "No camera",
+      starting: "Starting", streaming: "Live", idle: "Asleep", "no-camera": "No camera", "stand-in": "No camera: test picture",
       stalled: "Frozen", wedged: "Stuck", offline: "Offline", refused: "Refused",
     },
     kinds: { csi: "CSI camera", usb: "USB camera", upstream: "Network camera", pattern: "Test picture" },
     causes: {
       starting: ["The camera is starting", "The first picture can take half a minute."],
       missing: ["No camera found", "Switch the Raspberry Pi off, seat the camera's cable again at both ends and switch it on."],
+      broken: ["The camera's software is broken", "Update or reinstall it on the Raspberry Pi, then restart the Pi."],
       busy: ["Another program uses the camera", "Close that program; the picture comes by itself."],
       permission: ["The camera may not be opened", "Check that the service's user is in the group “video”."],
       settings: ["The camera refuses its settings", "Choose another size or frame rate in the configuration."],
@@ -69,13 +70,14 @@ const TEXT = {
     livePicture: (name) => `${name}의 실시간 영상`, stillPicture: (name) => `${name}의 스냅샷`,
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
-      starting: "시작 중", streaming: "실시간", idle: "대기 중", "no-camera": "카메라 없음",
+      starting: "시작 중", streaming: "실시간", idle: "대기 중", "no-camera": "카메라 없음", "stand-in": "카메라 없음: 테스트 영상",
       stalled: "멈춤", wedged: "응답 없음", offline: "연결 끊김", refused: "거부됨",
     },
     kinds: { csi: "CSI 카메라", usb: "USB 카메라", upstream: "네트워크 카메라", pattern: "테스트 영상" },
     causes: {
       starting: ["카메라를 시작하고 있습니다", "첫 화면이 나올 때까지 30초쯤 걸릴 수 있습니다."],
       missing: ["카메라를 찾을 수 없습니다", "라즈베리 파이의 전원을 끄고 카메라 케이블 양쪽을 다시 끼운 뒤 켜 주세요."],
+      broken: ["카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서 업데이트하거나 다시 설치한 뒤 재시작해 주세요."],
       busy: ["다른 프로그램이 카메라를 쓰고 있습니다", "그 프로그램을 닫으면 영상이 저절로 나옵니다."],
       permission: ["카메라를 열 권한이 없습니다", "서비스 사용자가 ‘video’ 그룹에 있는지 확인해 주세요."],
       settings: ["카메라가 이 설정을 받아들이지 않습니다", "설정에서 해상도나 프레임 속도를 바꿔 주세요."],

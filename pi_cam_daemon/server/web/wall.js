@@ -1,6 +1,6 @@
 // All cameras of the list. Each tells its state to pages of its http.cors_origins; to others the picture tells.
 
-import { Live, stale } from "./live.js";
+import { Live, delivers, status } from "./live.js";
 import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
 
@@ -35,7 +35,7 @@ class Tile {
       if (readable) this.image.crossOrigin = "anonymous";
       else this.image.removeAttribute("crossorigin");
     }
-    if (this.answers) this.live.tend(readable && state.ok && !stale(state));
+    if (this.answers) this.live.tend(readable && delivers(state));
     this.render(state);
   }
 
@@ -60,16 +60,15 @@ class Tile {
 
   render(state) {
     if (state) this.name = state.name;
-    const well = state ? state.ok && !stale(state) : this.answers && !this.live.refused;
-    const status = state === null ? (this.refused ? "refused" : "offline") : !state ? ""
-      : state.state === "streaming" && stale(state) ? "stalled" : state.state;
-    const rate = status === "streaming" && new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(state.frames.rate);
+    const well = state ? delivers(state) : this.answers && !this.live.refused;
+    const now = state === null ? (this.refused ? "refused" : "offline") : !state ? "" : status(state);
+    const rate = now === "streaming" && new Intl.NumberFormat(language, { maximumFractionDigits: 1 }).format(state.frames.rate);
     const badge = this.link.querySelector(".badge");
-    const said = [text.states[status] || status, rate && text.fps(rate)].filter(Boolean).join(" · ");
+    const said = [text.states[now === "stand-in" ? "no-camera" : now] || now, rate && text.fps(rate)].filter(Boolean).join(" · ");
     if (badge.textContent !== said) badge.textContent = said;
-    badge.dataset.state = status;
+    badge.dataset.state = now;
     this.link.querySelector("strong").textContent = this.name;
-    this.image.alt = text.livePicture(this.name);
+    this.image.alt = now === "stand-in" ? text.states[now] : text.livePicture(this.name);
     this.link.classList.toggle("frozen", !well || !this.live.shows);
   }
 }
