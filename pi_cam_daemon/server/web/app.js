@@ -21,6 +21,7 @@ let state; // the newest answer of `state`; null: there was none; undefined: not
 let refusal = null; // what the server answered in place of the state, if anything
 let streamRefusal = 0; // the status that a stream was refused with
 let lastFrame = { captured: null, at: null }; // `at`: when the camera took it, by this browser's clock
+let refusedAt = 0; // when the files on disk were refused, by this browser's clock
 let wake = () => {}; // ends the pause between two polls
 
 // Written only when it differs, so that screen readers announce changes and nothing else.
@@ -32,9 +33,9 @@ function show(id, visible) {
   $(id).hidden = !visible;
 }
 
-function clock(date) {
+function clock(date, timeStyle = "medium") {
   const today = date.toDateString() === new Date().toDateString();
-  return date.toLocaleString(language, { ...(today ? {} : { dateStyle: "medium" }), timeStyle: "medium", hourCycle: "h23" });
+  return date.toLocaleString(language, { ...(today ? {} : { dateStyle: "medium" }), timeStyle, hourCycle: "h23" });
 }
 
 function duration(seconds) {
@@ -208,8 +209,21 @@ function renderState() {
     put("hint", own || advice);
     put("detail", [detail === headline ? "" : detail, own ? "" : hint].filter(Boolean).join(" – "));
   }
+  renderRefusedFiles();
   renderNumbers();
   if (state) renderFacts();
+}
+
+// The files on disk that the daemon does not use.
+function renderRefusedFiles() {
+  const refused = state && state.config_refused;
+  show("files", Boolean(refused));
+  if (!refused) return;
+  const at = Date.now() - 1000 * refused.since_seconds;
+  if (Math.abs(at - refusedAt) > 2000) refusedAt = at;
+  put("files-headline", text.filesRefused(clock(new Date(refusedAt), "short")));
+  const lines = refused.problems.map((problem) => Object.assign(document.createElement("li"), { textContent: problem }));
+  if (lines.map((line) => line.textContent).join("") !== $("files-problems").textContent) $("files-problems").replaceChildren(...lines);
 }
 
 function renderNumbers() {

@@ -22,6 +22,8 @@ const TEXT = {
     taking: "Taking a picture…", taken: (time) => `Taken at ${time}`, notTaken: "No snapshot could be taken",
     takingFull: "Taking a full-size photo…", tookFull: (size) => `Full-size photo saved: ${size}`, notFull: "No full-size photo.",
     livePicture: (name) => `Live picture from ${name}`, stillPicture: (name) => `Snapshot from ${name}`,
+    filesRefused: (time) => `The files on disk have not been in force since ${time}`,
+    filesAdvice: "The camera goes on with the last good configuration. Correct the files, then reload the service.",
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
       starting: "Starting", streaming: "Live", idle: "Asleep", "no-camera": "No camera", "stand-in": "No camera: test picture",
@@ -68,6 +70,8 @@ const TEXT = {
     taking: "찍는 중…", taken: (time) => `${time}에 찍음`, notTaken: "스냅샷을 찍지 못했습니다",
     takingFull: "원본 크기로 찍는 중…", tookFull: (size) => `원본 크기 사진을 저장했습니다: ${size}`, notFull: "원본 크기로 찍지 못했습니다.",
     livePicture: (name) => `${name}의 실시간 영상`, stillPicture: (name) => `${name}의 스냅샷`,
+    filesRefused: (time) => `${time}부터 디스크의 설정 파일이 적용되지 않고 있습니다`,
+    filesAdvice: "카메라는 마지막으로 올바랐던 설정으로 계속 작동합니다. 파일을 고친 뒤 서비스를 다시 로드(reload)해 주세요.",
     version: (name, version) => `${name} · pi-cam-daemon ${version}`,
     states: {
       starting: "시작 중", streaming: "실시간", idle: "대기 중", "no-camera": "카메라 없음", "stand-in": "카메라 없음: 테스트 영상",

@@ -1,0 +1,84 @@
+"""The page says since when and why the files on disk are not in force."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.looking import KOREAN, PHONE, wait_until_live
+from tests.browser.test_accessibility import assert_accessible
+from tests.harness import Daemon
+
+
+def reload(daemon: Daemon, **settings: object) -> None:
+    daemon.write_config({f"video.{key}": value for key, value in settings.items()})
+    daemon.process.send_signal(signal.SIGHUP)
+
+
+@pytest.mark.parametrize(
+    ("options", "badge", "headline", "advice"),
+    [
+        ({"color_scheme": "light"}, "Live", "The files on disk have not been in force since {}", "last good config"),
+        ({**PHONE, **KOREAN, "color_scheme": "dark"}, "실시간", "{}부터 디스크의 설정 파일이", "올바랐던 설정"),
+    ],
+    ids=["desktop", "phone"],
+)
+def test_a_refused_reload_is_told_until_the_files_are_right(
+    daemon: Daemon,
+    new_page: Callable[..., Page],
+    keep_screenshot: Any,
+    options: dict[str, Any],
+    badge: str,
+    headline: str,
+    advice: str,
+) -> None:
+    page = new_page(**options)
+    page.goto(daemon.address)
+    wait_until_live(page, badge)
+    notice, problems = page.locator("#files"), page.locator("#files-problems li")
+    expect(notice).to_be_hidden()
+
+    before = datetime.datetime.now()
+    reload(daemon, rotation=45, widht=3)
+    expect(notice).to_be_visible()
+    expect(problems).to_have_text(daemon.state()["config_refused"]["problems"])
+    expect(problems).to_have_count(2)
+    expect(notice).to_contain_text(advice)
+    times = {f"{time:%H:%M}" for time in (before, datetime.datetime.now())}
+    assert any(headline.format(time) in (page.locator("#files-headline").text_content() or "") for time in times)
+    wait_until_live(page, badge)  # it is no alarm
+    expect(page.locator("#notice")).to_be_hidden()
+    amber = {"light": "rgb(138, 90, 0)", "dark": "rgb(240, 182, 74)"}[options["color_scheme"]]
+    assert page.locator("#files-headline").evaluate("node => getComputedStyle(node).color") == amber
+    assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
+    assert_accessible(page)
+    keep_screenshot(page, f"refused-files-{options['color_scheme']}")
+
+    reload(daemon, rotation=46)
+    expect(problems).to_have_count(1)
+    expect(problems).to_contain_text("video.rotation: 46 cannot be used")
+    reload(daemon, rotation=180)
+    expect(notice).to_be_hidden()
+
+
+def test_the_notice_is_written_once(daemon: Daemon, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    reload(daemon, rotation=45)
+    notice = page.locator("#files")
+    expect(notice).to_be_visible()
+    # a screen reader says each change
+    notice.evaluate("""node => {
+        window.changes = 0;
+        const count = () => { window.changes += 1; };
+        new MutationObserver(count).observe(node, {subtree: true, childList: true, characterData: true});
+    }""")
+    for _ in range(3):
+        with page.expect_response("**/state"):
+            pass
+    assert page.evaluate("window.changes") == 0
