@@ -64,18 +64,18 @@ def _auto(config: CameraConfig) -> Choice:
     """Return the CSI camera, else a USB camera, else the test picture until there is a camera."""
     from pi_cam_daemon.camera import csi, usb
 
-    missing = []
+    missing: dict[str, SourceError] = {}
     try:
         csi.choose_camera(csi.cameras(), "")
         return Choice(_build("csi", config), "picamera2 finds a CSI camera")
     except SourceError as error:
-        missing.append(error)
+        missing["CSI"] = error
     nodes = _nodes()
     try:
         camera = usb.find_camera(config.usb.device)
-        return Choice(_build("usb", config), f"the USB camera {camera}: {missing[0].message}")
+        return Choice(_build("usb", config), f"the USB camera {camera}: {missing['CSI'].message}")
     except SourceError as error:
-        missing.append(error)
+        missing["USB"] = error
     why = _together(missing)
 
     def found() -> str:
@@ -99,12 +99,11 @@ def _nodes() -> set[tuple[str, int, int]]:
     return nodes
 
 
-def _together(errors: list[SourceError]) -> SourceError:
-    """Return one error for several *errors*, with the cause that says most about what has to be done."""
-    cause = min((error.cause for error in errors), key=_TELLING.index)
-    return SourceError(
-        ". ".join(error.message for error in errors), cause, ". ".join(error.hint for error in errors if error.hint)
-    )
+def _together(errors: dict[str, SourceError]) -> SourceError:
+    """Return one error for the *errors* of several kinds, with the cause that says most about what has to be done."""
+    message = ". ".join(error.message for error in errors.values())
+    cause = min((error.cause for error in errors.values()), key=_TELLING.index)
+    return SourceError(message, cause, ". ".join(f"{kind}: {error.hint}" for kind, error in errors.items()))
 
 
 class _Stopgap:

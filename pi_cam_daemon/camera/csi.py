@@ -295,7 +295,8 @@ def _not_importable(error: Exception) -> SourceError:
     """Return the SourceError for an *error* of `import picamera2`."""
     if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
         hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends; {_VENV_HINT}"
-        return SourceError("picamera2 is not installed", Cause.MISSING, hint)
+        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
+        return SourceError("picamera2 is not installed", cause, hint)
     hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera; {_VENV_HINT}"
     if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
         numpy = importlib.util.find_spec("numpy")

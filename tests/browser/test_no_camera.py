@@ -56,7 +56,7 @@ def colour(page: Page, selector: str) -> str:
 @pytest.mark.parametrize(
     ("device", "camera", "words"),
     [
-        (DESKTOP, {"program": BROKEN}, ("No camera: test picture", "The camera's software is broken", "numpy")),
+        (DESKTOP, {"program": BROKEN}, ("No camera: test picture", "The camera's software does not work", "numpy")),
         ({**DESKTOP, **KOREAN}, {"lost": True}, ("카메라 없음: 테스트 영상", "카메라와 연결이 끊겼습니다", "케이블을")),
         (PHONE, {"lost": True}, ("No camera: test picture", "The camera was lost", "Check the ribbon cable")),
         (

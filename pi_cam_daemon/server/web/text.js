@@ -33,7 +33,7 @@ const TEXT = {
     causes: {
       starting: ["The camera is starting", "The first picture can take half a minute."],
       missing: ["No camera found", "Switch the Raspberry Pi off, seat the camera's cable again at both ends and switch it on."],
-      broken: ["The camera's software is broken", "Update or reinstall it on the Raspberry Pi, then restart the Pi."],
+      broken: ["The camera's software does not work", "Install or update it on the Raspberry Pi, then restart the Pi."],
       busy: ["Another program uses the camera", "Close that program; the picture comes by itself."],
       permission: ["The camera may not be opened", "Check that the service's user is in the group “video”."],
       settings: ["The camera refuses its settings", "Choose another size or frame rate in the configuration."],
@@ -81,7 +81,7 @@ const TEXT = {
     causes: {
       starting: ["카메라를 시작하고 있습니다", "첫 화면이 나올 때까지 30초쯤 걸릴 수 있습니다."],
       missing: ["카메라를 찾을 수 없습니다", "라즈베리 파이의 전원을 끄고 카메라 케이블 양쪽을 다시 끼운 뒤 켜 주세요."],
-      broken: ["카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서 업데이트하거나 다시 설치한 뒤 재시작해 주세요."],
+      broken: ["카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서 설치하거나 업데이트한 뒤 재시작해 주세요."],
       busy: ["다른 프로그램이 카메라를 쓰고 있습니다", "그 프로그램을 닫으면 영상이 저절로 나옵니다."],
       permission: ["카메라를 열 권한이 없습니다", "서비스 사용자가 ‘video’ 그룹에 있는지 확인해 주세요."],
       settings: ["카메라가 이 설정을 받아들이지 않습니다", "설정에서 해상도나 프레임 속도를 바꿔 주세요."],
