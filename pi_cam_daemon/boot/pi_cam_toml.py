@@ -1,18 +1,17 @@
 """pi-cam.toml on the boot partition: a configuration file with `[wifi]`, `[viewers]` and `[admins]` besides.
 
-People edit it on any PC, so reading accepts what their editors do to it. The values are checked strictly.
+Its values are checked as strictly as those of the other files.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.boot import given_users, wifi
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import loading, parsing
 from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files
@@ -21,9 +20,6 @@ NAME = "pi-cam.toml"
 # Windows hides the .txt that its editor may add. A file with it is the one that was edited last.
 _NAMES = (f"{NAME}.txt", NAME)
 _MOST_BYTES = 64 * 1024
-# quotes, blanks, commas, brackets and equals signs of word processors and input methods, and those of TOML
-_TYPOGRAPHY = str.maketrans("“”„‟＂‘’‚‛＇\u00a0\u3000＝［］，", "\"\"\"\"\"'''''  =[],")
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _HEADER = re.compile(r"\s*\[\s*(\w+)\s*\]")
 _PASSWORD_KEY = re.compile(r"\s*(wifi\.)?password\s*[=＝]")
 # group 1: a key and its equals sign; group 2: its text in any quotes; no match for a hash
@@ -52,7 +48,7 @@ def find(folder: Path) -> list[Path]:
 def read(path: Path) -> BootConfig:
     """Return what the file at *path* says. Raises ConfigError with everything that is wrong."""
     try:
-        tables = _parse(_decode(files.read(path, _MOST_BYTES, "configuration"))[2])
+        tables = parsing.parse(parsing.decode(files.read(path, _MOST_BYTES, "configuration"))[2])
     except ValueError as error:
         raise ConfigError([f"{path.name}: {error}"]) from None
     network, wrong = wifi.check(tables.pop("wifi", {}))
@@ -70,10 +66,10 @@ def read(path: Path) -> BootConfig:
 
 def blank_passwords(path: Path) -> None:
     """Remove the passwords, and nothing else, from a valid file. Raises ConfigError if that is not possible."""
-    mark, encoding, text = _decode(files.read(path))
+    mark, encoding, text = parsing.decode(files.read(path))
     blanked = _blanked(text)
     try:
-        correct = _parse(blanked) == _without_passwords(_parse(text))
+        correct = parsing.parse(blanked) == _without_passwords(parsing.parse(text))
     except ValueError:
         correct = False
     if not correct:
@@ -100,36 +96,6 @@ def _without_passwords(tables: dict[str, Any]) -> dict[str, Any]:
             if given_users.is_password(secret):
                 tables[title][name] = ""
     return tables
-
-
-def _decode(data: bytes) -> tuple[bytes, str, str]:
-    """Return the byte-order mark, the encoding, and the text after the mark. Raises ValueError if it is not UTF-8."""
-    mark, encoding = next((known for known in _MARKS if data.startswith(known[0])), (b"", "utf-8"))
-    try:
-        return mark, encoding, data[len(mark) :].decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line}: not UTF-8; save the file as UTF-8") from None
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """Return the tables in *text*. Lines that are not TOML are tried again with the signs of TOML."""
-    try:
-        return loading.parsed(text)
-    except ValueError as error:
-        try:
-            return loading.parsed("".join(map(_corrected, text.splitlines(keepends=True))))
-        except ValueError:
-            raise error from None
-
-
-def _corrected(line: str) -> str:
-    # a line that is TOML already stays: a password may contain such characters
-    try:
-        loading.parsed(line)
-        return line
-    except ValueError:
-        return line.translate(_TYPOGRAPHY)
 
 
 def _render(tables: dict[str, Any]) -> str:

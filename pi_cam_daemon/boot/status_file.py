@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.boot import pi_cam_toml, start, wifi
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import loading, parsing
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files, machine, network, setup
@@ -53,7 +53,7 @@ def settings(root: Path) -> list[str]:
         return [f"{error.filename}: {error.strerror}", _LAST]
     layer = root / start.LAYER
     # compare the values: another release may format them differently
-    if not layer.exists() or loading.parsed(layer.read_text()) != loading.parsed(found.settings):
+    if not layer.exists() or parsing.parse(layer.read_text()) != parsing.parse(found.settings):
         lines = [f"{path.name} has changed since the start; switch the camera off and on to apply it"]
     else:
         lines = [f"in use as in {path.name}"]

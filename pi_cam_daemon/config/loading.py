@@ -11,14 +11,13 @@ import difflib
 import functools
 import logging
 import shlex
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pi_cam_daemon.config import converters
+from pi_cam_daemon.config import converters, parsing
 from pi_cam_daemon.config.converters import Converter
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import short, shown, toml
@@ -154,14 +153,11 @@ def _files(etc: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     """Return the tables in the file at *path*. Raises ValueError."""
     try:
-        text = files.read(path, _MOST_BYTES, "configuration").decode("utf-8-sig")
+        text = parsing.decode(files.read(path, _MOST_BYTES, "configuration"))[2]
     except OSError as error:
         raise ValueError(error.strerror) from None
-    except UnicodeDecodeError as error:
-        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
-        raise ValueError(f"line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8") from None
     try:
-        return parsed(text)
+        return parsing.parse(text)
     except ValueError as error:
         raise ValueError(f"not TOML: {error}") from None
 
@@ -172,7 +168,7 @@ def _setting(setting: str) -> dict[str, Any]:
     if not equals:
         raise ValueError(f"{short(key)}: no value; accepted: section.key=value")
     try:
-        return parsed(setting)
+        return parsing.parse(setting)
     except ValueError:
         raise ValueError(f"{short(key)}: {short(value)} is not TOML; {_advice(key, value)}") from None
 
@@ -184,22 +180,9 @@ def _advice(key: str, value: str) -> str:
     for candidate in (quoted, value.lower(), f"[{quoted}]"):
         meant = f"{key}={candidate}"
         with contextlib.suppress(ValueError):
-            if not problems(parsed(meant)):
+            if not problems(parsing.parse(meant)):
                 return f"did you mean {shlex.quote(meant)}?"
     return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """Parse *text* as TOML. Raises ValueError, which names the line."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        hint = "; text needs quotes" if str(error).startswith("Invalid value") else ""
-        raise ValueError(f"{error}{hint}") from None
-    except ValueError:  # int() accepts at most 4300 digits
-        raise ValueError("a number is too long") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def problems(tables: dict[str, Any]) -> list[str]:

@@ -311,10 +311,22 @@ def test_a_setting_that_is_not_toml_is_reported_with_the_right_quoting(setting: 
     [
         (b"[video]\nwidth 640\n", "(at line 2, column 7)"),
         (b"[source]\nkind = csi\n", "(at line 2, column 8); text needs quotes"),
-        (b"[video]\nwidth = 1\nwidth = 2\n", "Cannot overwrite a value (at line 3, column 10)"),
+        (b"[video]\nwidth = 1\nwidth = 2\n", "not TOML: line 3: width is set twice; remove one of the lines"),
+        (
+            b"[video]\nwidth = 640\n[http]\nport = 1\n[video]\nheight = 480\n",
+            "not TOML: line 5: the table [video] is there twice, first in line 1; write all its keys below one",
+        ),
+        (b"http.port = 1\n[http]\n", "line 2: the table [http] is there twice, first in line 1"),
+        (b'["video"]\n[video]\n', "line 2: the table [video] is there twice; write all its keys below one"),
+        (b'["\\n"]\n["\\n"]\n', r"line 2: the table ['\n'] is there twice"),
+        (b"[video]\nhflip = True\n", "(at line 2, column 9); write true"),
+        (b"[video]\nvflip = FALSE # not yet\n", "(at line 2, column 9); write false"),
+        ("[source]\nkind = “usb\n".encode(), """(at line 2, column 12); “ is a typographic quote, write " or '"""),
+        ("[source]\nkind = «usb»\n".encode(), """(at line 2, column 8); « is a typographic quote, write " or '"""),
+        ("[source]\nkind = “usb”\n[video]\nwidth = wide\n".encode(), "(at line 4, column 9); text needs quotes"),
         (b"[video]\nwidth = 640\0\n", "(at line 2"),
         (b"[video]\n# gr\xfc\xdfe\n", "line 2: byte 0xfc is not UTF-8; save the file as UTF-8"),
-        ("[video]\nwidth = 640\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+        ("[video]\n\ud800".encode("utf-16", "surrogatepass"), "line 2: byte 0x00 is not UTF-16-LE"),
         pytest.param(b"x = " + b"[" * 9000, "nested too deeply", id="deep"),
         pytest.param(b"x = " + b"1" * 9000, "a number is too long", id="huge"),
         pytest.param(b"#" * 300_000, "larger than 256 KiB", id="large"),
@@ -331,10 +343,19 @@ def test_an_unreadable_file_is_reported_on_one_line(tmp_path: Path, content: byt
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\ufeff[video]\nwidth = 640\n", "[video]\r\nwidth = 640\r\n", "# ü\n"])
-def test_a_file_from_any_editor_is_read(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_from_any_editor_is_read(tmp_path: Path, content: str, encoding: str) -> None:
     file = tmp_path / "config.toml"
-    file.write_bytes(content.encode())
+    file.write_bytes(content.removeprefix("\ufeff" if encoding == "utf-16" else "").encode(encoding))
     assert load(file) == load(etc=NOWHERE)
+
+
+@pytest.mark.parametrize("quotes", ["“”", "„“", "‘’", "＂＂"])
+def test_the_quotes_of_word_processors_are_quotes(tmp_path: Path, quotes: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"[source]\nkind ＝ {quotes[0]}usb{quotes[1]}\n[csi]\ncamera = '“1”'\n")
+    assert (load(file).source.kind, load(file).csi.camera) == ("usb", "“1”")
+    assert load(settings=[f"source.kind={quotes[0]}usb{quotes[1]}"], etc=NOWHERE).source.kind == "usb"
 
 
 def test_a_named_file_that_is_missing_or_no_file_is_reported(tmp_path: Path) -> None:

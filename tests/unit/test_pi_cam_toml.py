@@ -93,7 +93,7 @@ def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
         ),
         (b"[video]\nrotaton = 90\n", "pi-cam.toml: video.rotaton: unknown key; did you mean rotation?"),
         (b"[video]\nrotation = \n", "pi-cam.toml: Invalid value (at line 2, column 12); text needs quotes"),
-        (b"# caf\xe9\n", "pi-cam.toml: line 1: not UTF-8; save the file as UTF-8"),
+        (b"# caf\xe9\n", "pi-cam.toml: line 1: byte 0xe9 is not UTF-8; save the file as UTF-8"),
         (b"#" * 70000, "pi-cam.toml: larger than 64 KiB; this is not a configuration"),
         (b'wifi = "home"\n', 'pi-cam.toml: wifi: "home" cannot be used; accepted: a table, which begins with [wifi]'),
         (
