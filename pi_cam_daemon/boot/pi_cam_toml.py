@@ -58,7 +58,7 @@ def read(path: Path) -> BootConfig:
         more.append("http.users_file: cannot be set together with [viewers] or [admins]; remove one of them")
     elif users and isinstance(http, dict):
         http["users_file"] = f"/{given_users.FILE}"
-    problems = [*loading.problems(tables), *wrong, *more]
+    problems = [*loading.problems(tables, ("wifi", *given_users.TABLES)), *wrong, *more]
     if problems:
         raise ConfigError([f"{path.name}: {problem}" for problem in problems])
     return BootConfig(path, _render(tables), network, users)

@@ -4,6 +4,7 @@ default.toml    every key, its default and its meaning (no module, but the place
 schema.py       the sections and keys, with their types and ranges
 loading.py      reads and merges the files, and reports every problem
 parsing.py      parses TOML, with the encodings and quotes of any editor
+guessing.py     the section or key that somebody meant
 converters.py   checks a value and converts it
 addresses.py    grammar of networks, host names and origins
 kinds.py        the kinds of cameras

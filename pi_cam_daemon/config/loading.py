@@ -7,17 +7,16 @@ the saved controls, `--set section.key=value`. Every value of every layer is che
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import logging
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pi_cam_daemon.config import converters, parsing
+from pi_cam_daemon.config import converters, guessing, parsing
 from pi_cam_daemon.config.converters import Converter
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import short, shown, toml
@@ -185,26 +184,29 @@ def _advice(key: str, value: str) -> str:
     return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
 
 
-def problems(tables: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the parsed TOML *tables*."""
-    return _checked(tables)[1]
+def problems(tables: dict[str, Any], others: Collection[str] = ()) -> list[str]:
+    """Return what is wrong with the parsed TOML *tables*. *others* are the sections that the caller checks itself."""
+    return _checked(tables, others)[1]
 
 
-def _checked(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _checked(tables: dict[str, Any], others: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Return the valid values in *tables*, by `section.key`, and the problems of the others."""
     known = _converters()
     accepted: dict[str, Any] = {}
     wrong: list[str] = []
     for section, table in tables.items():
-        if section not in known:
-            wrong.append(f"{_name(section)}: unknown section; {_guess(section, known, known)}")
+        if section not in known and isinstance(table, dict):
+            hint = guessing.section(section, table, {**known, **dict.fromkeys(others, ())})
+            wrong.append(f"{_name(section)}: unknown section; {hint}")
+        elif section not in known:
+            wrong.append(f"{_name(section)}: a key without a section; {guessing.key(section, '', known)}")
         elif not isinstance(table, dict):
             wrong.append(f"{section}: {shown(table)} cannot be used; accepted: a table, which begins with [{section}]")
         else:
             for key, raw in table.items():
                 name = f"{section}.{_name(key)}"
                 if key not in known[section]:
-                    wrong.append(f"{name}: unknown key; {_guess(key, known[section], known)}")
+                    wrong.append(f"{name}: unknown key; {guessing.key(key, section, known)}")
                     continue
                 try:
                     accepted[name] = known[section][key](raw)
@@ -224,13 +226,6 @@ def _converters() -> dict[str, dict[str, Converter]]:
         section: {key: converter(hint) for key, hint in get_type_hints(kind, include_extras=True).items()}
         for section, kind in get_type_hints(Config).items()
     }
-
-
-def _guess(name: str, nearby: Iterable[str], known: Mapping[str, Iterable[str]]) -> str:
-    """Return a hint for *name*, which is none of *nearby*: maybe a key of another section, or a typing error."""
-    elsewhere = [f"{section}.{name}" for section, keys in known.items() if name in keys]
-    guesses = elsewhere or difflib.get_close_matches(name, nearby, n=1)
-    return f"did you mean {guesses[0]}?" if guesses else f"accepted: {', '.join(nearby)}"
 
 
 def _name(key: str) -> str:

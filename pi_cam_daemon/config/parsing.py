@@ -35,7 +35,7 @@ def decode(data: bytes) -> tuple[bytes, str, str]:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the tables in *text*. Lines that are not TOML are tried again with the signs of TOML. Raises ValueError."""
+    """Return the tables in *text*. Tries lines that are not TOML again with the signs of TOML. Raises ValueError."""
     try:
         return _tables(text)
     except ValueError as error:

@@ -127,6 +127,7 @@ def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
             b'[http]\nusers_file = "/etc/u"\n[admins]\nanna = ""\n',
             "pi-cam.toml: http.users_file: cannot be set together with [viewers] or [admins]; remove one of them",
         ),
+        (b"[WiFi]\ncountry = 1\n", "pi-cam.toml: WiFi: unknown section; did you mean wifi?"),
         (b"[wifi]\nname = 1\n", "pi-cam.toml: wifi.name: unknown key; accepted: ssid, password, country"),
     ],
 )

@@ -1,0 +1,66 @@
+"""Guess which section or key somebody meant who wrote an unknown one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+_Known = Mapping[str, Collection[str]]  # the keys of each section
+
+# names that other programs use
+_SECTIONS = {
+    **dict.fromkeys(("camera", "picture", "image", "display", "output", "stream"), "video"),
+    **dict.fromkeys(("server", "web", "network", "security", "auth"), "http"),
+    **dict.fromkeys(("picamera", "picamera2", "libcamera", "rpicam"), "csi"),
+    **dict.fromkeys(("webcam", "v4l2", "uvc"), "usb"),
+    **dict.fromkeys(("mjpeg", "rtsp", "remote"), "upstream"),
+}
+_KEYS = {
+    **dict.fromkeys(("resolution", "size"), "video.width and video.height"),
+    "fps": "video.framerate",
+    **dict.fromkeys(("flip", "mirror"), "video.hflip or video.vflip"),
+    **dict.fromkeys(("timestamp", "text"), "video.overlay"),
+    **dict.fromkeys(("type", "source"), "source.kind"),
+    **dict.fromkeys(("host", "bind", "address", "ip"), "http.listen_address"),
+    **dict.fromkeys(("user", "username", "password"), "http.users_file"),
+    **dict.fromkeys(("cert", "certificate"), "http.tls_certificate"),
+    **dict.fromkeys(("debug", "verbose"), "log.level"),
+    "iso": "controls.gain",
+    **dict.fromkeys(("exposure_time", "shutter_speed"), "controls.shutter"),
+    "zoom": "controls.roi",
+    "focus": "controls.lens_position",
+}
+
+
+def section(name: str, table: Mapping[str, Any], known: _Known) -> str:
+    """Return a hint for the unknown section *name*, which holds *table*."""
+    # also for `section.video.width`, as in the manual
+    homes = (key if key in known else _home(key, known) for key in table)
+    guess = " and ".join(dict.fromkeys(filter(None, homes))) or _SECTIONS.get(name.lower()) or _near(name, known)
+    return _meant(guess) if guess else f"accepted: {', '.join(known)}"
+
+
+def key(name: str, home: str, known: _Known) -> str:
+    """Return a hint for the unknown key *name* of the section *home*; "" for a key outside of all sections."""
+    other = _home(name, known)
+    everywhere = {key: f"{section}.{key}" for section, keys in known.items() for key in keys}
+    guess = f"{other}.{name}" if other else _KEYS.get(name.lower()) or _near(name, known.get(home, ()))
+    guess = guess or everywhere.get(_near(name, everywhere), "")
+    if guess:
+        return _meant(guess)
+    return f"accepted: {', '.join(known[home]) if home else 'section.key, such as video.width'}"
+
+
+def _home(key: str, known: _Known) -> str:
+    """Return the section that has *key*, or ""."""
+    return next((section for section, keys in known.items() if key in keys), "")
+
+
+def _near(name: str, names: Collection[str]) -> str:
+    """Return the one of *names* that is spelled most like *name*, or ""."""
+    return next(iter(difflib.get_close_matches(name.lower(), names, n=1)), "")
+
+
+def _meant(guess: str) -> str:
+    return f"did you mean {guess}?"
