@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pi_cam_daemon.config import addresses
+from pi_cam_daemon.config import addresses, parsing
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.text import DEFAULT, short, shown, toml
 
@@ -185,3 +185,16 @@ def _texts(raw: Any, accepted: str) -> list[str]:
 def refused(raw: Any, accepted: str) -> ValueError:
     """Return the error for the value *raw*; *accepted* lists what may stand there."""
     return ValueError(f"{shown(raw)} cannot be used; accepted: {accepted}")
+
+
+def correction(raw: Any, convert: Converter) -> str:
+    """Return how *raw*, which *convert* refuses, has to be written, if only quotes or brackets are wrong; else ""."""
+    if not isinstance(raw, str):
+        return ""
+    with contextlib.suppress(ValueError):
+        convert(unquoted := parsing.parse(f"x = {raw.lower()}")["x"])
+        return f"; write {shown(unquoted)} without quotes"
+    with contextlib.suppress(ValueError):
+        convert([raw])
+        return f"; write {shown([raw])}"
+    return ""

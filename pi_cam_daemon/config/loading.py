@@ -208,10 +208,11 @@ def _checked(tables: dict[str, Any], others: Collection[str] = ()) -> tuple[dict
                 if key not in known[section]:
                     wrong.append(f"{name}: unknown key; {guessing.key(key, section, known)}")
                     continue
+                convert = known[section][key]
                 try:
-                    accepted[name] = known[section][key](raw)
+                    accepted[name] = convert(raw)
                 except ValueError as error:
-                    wrong.append(f"{name}: {error}")
+                    wrong.append(f"{name}: {error}{converters.correction(raw, convert)}")
     return accepted, wrong
 
 

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pi_cam_daemon.config.converters import RECTANGLE_ACCEPTED, rectangle, refused
+from pi_cam_daemon.config.converters import RECTANGLE_ACCEPTED, correction, rectangle, refused
 from pi_cam_daemon.config.text import Value, toml
 
 
@@ -90,12 +90,13 @@ def check(offered: Iterable[Control], wanted: Mapping[str, object]) -> tuple[dic
     accepted: dict[str, Value] = {}
     refusals: dict[str, str] = {}
     for name, raw in wanted.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known) or 'none at all'}"
+            refusals[name] = f"This camera has no such control; {hint}"
+            continue
         try:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known) or 'none at all'}"
-                raise ValueError(f"This camera has no such control; {hint}")
             accepted[name] = known[name].check(raw)
         except ValueError as error:
-            refusals[name] = str(error)
+            refusals[name] = f"{error}{correction(raw, known[name].check)}"
     return accepted, refusals

@@ -164,7 +164,28 @@ def test_an_invalid_value_is_refused(setting: str, accepted: str) -> None:
 
 def test_a_wrong_value_is_shown_as_it_was_written() -> None:
     [problem] = problems('http.port="8000"')
-    assert problem == '--set: http.port: "8000" cannot be used; accepted: an integer from 0 to 65535'
+    assert problem.startswith('--set: http.port: "8000" cannot be used; accepted: an integer from 0 to 65535; ')
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ('video.width="1280"', "; write 1280 without quotes"),
+        ('video.framerate=" 12.5"', "; write 12.5 without quotes"),
+        ('video.rotation="90"', "; write 90 without quotes"),
+        ('video.hflip="True"', "; write true without quotes"),
+        ('controls.brightness="0.5"', "; write 0.5 without quotes"),
+        ('controls.roi="[0, 0, 1, 1]"', "; write [0, 0, 1, 1] without quotes"),
+        ('http.allowed_networks="local"', '; write ["local"]'),
+        ("http.allowed_networks='[\"local\"]'", '; write ["local"] without quotes'),
+        ('wall.cameras="http://picam-2.local:8000"', '; write ["http://picam-2.local:8000"]'),
+        ('video.width="641"', "from 16 to 8192"),
+        ('source.kind="true"', '"upstream" or "pattern"'),
+    ],
+)
+def test_a_value_with_wrong_quotes_is_reported_with_the_right_ones(setting: str, hint: str) -> None:
+    [problem] = problems(setting)
+    assert problem.endswith(hint)
 
 
 def test_every_default_has_the_type_of_its_annotation() -> None:

@@ -76,8 +76,9 @@ def test_a_value_outside_is_refused_with_the_accepted_values(control: Control, r
 
 
 def test_each_key_is_checked_alone() -> None:
-    taken, wrong = check(EVERY, {"brightness": 0.25, "awb": "pink", "brighness": 1, "zzz": 2})
+    taken, wrong = check(EVERY, {"brightness": 0.25, "awb": "pink", "brighness": 1, "zzz": 2, "mirror": "true"})
     assert taken == {"brightness": 0.25}
+    assert wrong["mirror"].endswith("; write true without quotes")
     assert wrong["awb"].startswith('"pink" cannot be used')
     assert wrong["brighness"] == "This camera has no such control; did you mean brightness?"
     assert "accepted: brightness, shutter, mirror, awb, roi, trigger" in wrong["zzz"]
