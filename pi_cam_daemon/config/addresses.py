@@ -52,6 +52,15 @@ def _interface(entry: str) -> _Interface:
     return ipaddress.IPv4Interface((mapped, prefix - 96)) if mapped and prefix >= 96 else interface
 
 
+def is_network(entry: str, may_be_local: bool = True) -> bool:
+    """Return whether *entry* may stand in a list of networks; "local" only with *may_be_local*."""
+    try:
+        Networks([entry], may_be_local)
+    except ValueError:
+        return False
+    return True
+
+
 def is_host(entry: str) -> bool:
     """Return whether *entry* may stand in `http.allowed_hosts`."""
     return entry in (LOCAL, ANY) or _HOST.fullmatch(entry) is not None

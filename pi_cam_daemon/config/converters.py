@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,7 @@ from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.text import DEFAULT, short, shown, toml
 
 _ZERO = "0 or "
+_MOST_SHOWN = 10  # wrong entries of a list
 _OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")  # OpenCV's font is ASCII
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
@@ -86,10 +88,14 @@ def by_name(raw: Any) -> dict[str, bool | int | str | None]:
     """Return a table of settings whose names are the camera's own; None is the camera's default."""
     if not isinstance(raw, dict):
         raise refused(raw, 'a table, such as { brightness = 10, power_line_frequency = "50 Hz" }')
-    for name, value in raw.items():
-        if type(value) not in (bool, int, str) or not re.fullmatch("[a-z0-9_]{1,40}", name):
-            accepted = "true or false, an integer or text in quotes, for a name of a-z, 0-9 and _"
-            raise ValueError(f"{short(name)}: {shown(value)} cannot be used; accepted: {accepted}")
+    wrong = [
+        f"{short(name)}: {shown(value)}"
+        for name, value in raw.items()
+        if type(value) not in (bool, int, str) or not re.fullmatch("[a-z0-9_]{1,40}", name)
+    ]
+    if wrong:
+        accepted = "true or false, an integer or text in quotes, for a name of a-z, 0-9 and _"
+        raise ValueError(f"{_some(wrong)} cannot be used; accepted: {accepted}")
     return {name: None if value == DEFAULT else value for name, value in raw.items()}
 
 
@@ -145,11 +151,8 @@ def url(raw: Any) -> str:
 
 def networks(raw: Any, may_be_local: bool = True) -> Networks:
     accepted = addresses.NETWORKS_ACCEPTED if may_be_local else addresses.ADDRESSES_ACCEPTED
-    entries = _texts(raw, accepted)
-    try:
-        return Networks(entries, may_be_local)
-    except ValueError as error:
-        raise ValueError(f"{error}; accepted: {accepted}") from None
+    is_valid = functools.partial(addresses.is_network, may_be_local=may_be_local)
+    return Networks(texts(accepted, is_valid)(raw), may_be_local)
 
 
 def proxies(raw: Any) -> Networks:
@@ -160,9 +163,11 @@ def texts(accepted: str, is_valid: Callable[[str], bool]) -> Converter:
     """Return a converter for lists of texts for which *is_valid* is true; *accepted* describes them."""
 
     def texts(raw: Any) -> tuple[str, ...]:
-        for entry in _texts(raw, accepted):
-            if not is_valid(entry):
-                raise refused(entry, accepted)
+        if not isinstance(raw, list):
+            raise refused(raw, f"a list of {accepted}")
+        wrong = [entry for entry in raw if not (isinstance(entry, str) and entry.isprintable() and is_valid(entry))]
+        if wrong:
+            raise ValueError(f"{_some([*map(shown, wrong)])} cannot be used; accepted: {accepted}")
         return tuple(raw)
 
     return texts
@@ -176,10 +181,10 @@ def cameras(raw: Any) -> tuple[str, ...]:
     return tuple(entry.removesuffix("/") for entry in texts(addresses.CAMERAS_ACCEPTED, addresses.is_camera)(raw))
 
 
-def _texts(raw: Any, accepted: str) -> list[str]:
-    if isinstance(raw, list) and all(isinstance(entry, str) and entry.isprintable() for entry in raw):
-        return raw
-    raise refused(raw, f"a list of {accepted}")
+def _some(wrong: Sequence[str]) -> str:
+    """Return *wrong* as one text, without those that are too many to show."""
+    more = f" and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
+    return ", ".join(wrong[:_MOST_SHOWN]) + more
 
 
 def refused(raw: Any, accepted: str) -> ValueError:

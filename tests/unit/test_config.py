@@ -140,9 +140,9 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ('wall.cameras=["http://picam-2.local/stream"]', "addresses of cameras"),
         ("wall.cameras=[\"http://x; script-src 'unsafe-inline'\"]", "addresses of cameras"),
         ('http.allowed_networks="local"', "a list of IP addresses"),
-        ("http.allowed_networks=[1]", "a list of IP addresses"),
-        ('http.allowed_networks=[["local"]]', "a list of IP addresses"),
-        (r'http.allowed_networks=["\n"]', "a list of IP addresses"),
+        ("http.allowed_networks=[1]", 'IP addresses ("192.168.1.5")'),
+        ('http.allowed_networks=[["local"]]', 'IP addresses ("192.168.1.5")'),
+        (r'http.allowed_networks=["\n"]', 'IP addresses ("192.168.1.5")'),
         ('http.allowed_networks=["192.168.1.0/33"]', 'IP addresses ("192.168.1.5")'),
         ('http.allowed_networks=["LAN"]', 'and "local"'),
         ('http.trusted_proxies=["local"]', 'networks ("192.168.1.0/24", "2001:db8::/48")'),
@@ -338,6 +338,29 @@ def test_a_setting_that_is_not_toml_is_reported_with_the_right_quoting(setting: 
     assert advice in problem
     assert problem.isprintable()
     assert len(problem) < 300
+
+
+@pytest.mark.parametrize(
+    ("key", "valid"),
+    [
+        ("http.allowed_networks", "local"),
+        ("http.trusted_proxies", "::1"),
+        ("http.allowed_hosts", "*"),
+        ("http.cors_origins", "*"),
+        ("http.frame_ancestors", "http://octopi.local"),
+        ("wall.cameras", "http://picam-2.local:8000"),
+    ],
+)
+def test_all_wrong_entries_of_a_list_are_reported_at_once(key: str, valid: str) -> None:
+    [problem] = problems(f'{key}=["one:/", "{valid}", 2, "three four"]')
+    assert problem.startswith(f'--set: {key}: "one:/", 2, "three four" cannot be used; accepted: ')
+    [problem] = problems(f"{key}={list(range(100))}")
+    assert "8, 9 and 90 more cannot be used" in problem
+
+
+def test_all_wrong_entries_of_a_table_are_reported_at_once() -> None:
+    [problem] = problems('usb.controls={good = 1, "Bad One" = 2, half = 0.5}')
+    assert problem.startswith("--set: usb.controls: Bad One: 2, half: 0.5 cannot be used; accepted: ")
 
 
 # --- files
