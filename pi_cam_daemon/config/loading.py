@@ -92,7 +92,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path |
     try:
         readers += [(str(path), partial(_read, path)) for path in ([file] if file else _files(etc))]
     except OSError as error:
-        problems.append(f"{error.filename}: {error.strerror}")
+        problems.append(f"{error.filename}: {files.explain(error, Path(error.filename))}")
     if saved and saved.exists():
         readers.append((str(saved), partial(_read, saved)))
     readers += [("--set", partial(_setting, setting)) for setting in settings]
@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = parsing.decode(files.read(path, _MOST_BYTES, "configuration"))[2]
     except OSError as error:
-        raise ValueError(error.strerror) from None
+        raise ValueError(files.explain(error, path)) from None
     try:
         return parsing.parse(text)
     except ValueError as error:

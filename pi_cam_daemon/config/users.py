@@ -27,7 +27,6 @@ USUAL_FILE = Path("/etc/pi-cam-daemon/users")
 _LEAST_LENGTH = 8  # NIST SP 800-63B, 5.1.1.2
 NAMES_ACCEPTED = "up to 64 characters, no colon or control character, neither # nor a space at the start"
 PASSWORDS_ACCEPTED = f"{_LEAST_LENGTH} characters or more, no control character"
-_GROUP = "pi-cam-daemon"  # of the service, made by sysusers.d
 _COST = {"n": 1 << 14, "r": 8, "p": 1}  # 16 MiB, as much as a Zero can spare at a time; 74 ms on a PC
 _PARAMETERS = "$scrypt$ln=14,r=8,p=1$"
 _NAME = re.compile(r"[^\s:#](?:[^:]{0,62}[^\s:])?")
@@ -71,11 +70,10 @@ def read(path: Path) -> dict[str, User]:
         text = files.read(path, _MOST_BYTES, "file of users").decode()
     except FileNotFoundError:
         raise _error(path, "there is no such file; create it with pi-cam-daemon add-user") from None
-    except PermissionError:
-        hint = f"the service must be able to read it: chgrp {_GROUP} {path}; chmod 640 {path}"
-        raise _error(path, f"permission denied; {hint}") from None
-    except (OSError, ValueError) as error:
-        raise _error(path, getattr(error, "strerror", None) or str(error)) from None
+    except OSError as error:
+        raise _error(path, files.explain(error, path)) from None
+    except ValueError as error:
+        raise _error(path, str(error)) from None
     if mode & 0o007:
         log.warning("%s can be read by everybody on this machine; chmod 640 %s", path, path)
     users: dict[str, User] = {}
@@ -155,5 +153,5 @@ def write(path: Path, lines: Iterable[str]) -> None:
     """Write the file, readable by its owner and by its present group, or else by the group of the service."""
     group = -1
     with contextlib.suppress(KeyError):
-        group = path.stat().st_gid if path.exists() else grp.getgrnam(_GROUP).gr_gid if os.geteuid() == 0 else -1
+        group = path.stat().st_gid if path.exists() else grp.getgrnam(files.SERVICE).gr_gid if os.geteuid() == 0 else -1
     files.replace(path, "".join(f"{line}\n" for line in lines).encode(), 0o640, group)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.server.request import set_deadline
+from pi_cam_daemon.system import files
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -64,7 +65,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
         try:
             path.open("rb").close()
         except OSError as error:
-            raise ConfigError([f"http.{name}: {path}: {error.strerror}"]) from None
+            raise ConfigError([f"http.{name}: {path}: {files.explain(error, path)}"]) from None
     if key.stat().st_mode & 0o007:
         log.warning("%s can be read by everybody on this machine; chmod o= %s", key, key)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import shlex
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+SERVICE = "pi-cam-daemon"  # user and group of the service, made by sysusers.d
+_OURS = Path("/etc") / SERVICE
 
 
 def read(path: Path, most: int = -1, what: str = "file") -> bytes:
@@ -21,6 +30,41 @@ def read(path: Path, most: int = -1, what: str = "file") -> bytes:
     if 0 <= most < len(data):
         raise ValueError(f"larger than {most // 1024} KiB; this is not a {what}")
     return data
+
+
+def explain(error: OSError, path: Path) -> str:
+    """Return why *path* cannot be read. Without permission also whose it is, and what to do."""
+    us = os.geteuid()
+    if not isinstance(error, PermissionError) or us == 0:
+        return error.strerror or str(error)
+    # a folder on the way, or *path* itself
+    closed = next((folder for folder in reversed(path.parents) if not _may_enter(folder)), path)
+    try:
+        info = closed.stat()
+    except OSError:
+        return f"{error.strerror}; run it with sudo"
+    who, owner, group = _name(pwd.getpwuid, us), _name(pwd.getpwuid, info.st_uid), _name(grp.getgrgid, info.st_gid)
+    it = "it" if closed == path else closed
+    told = f"{error.strerror} for {who}: {it} belongs to {owner}:{group}, mode {stat.S_IMODE(info.st_mode):04o}"
+    if who != SERVICE:
+        return f"{told}; run it with sudo"
+    if closed != path and not closed.is_relative_to(_OURS):  # nobody should open /root or /home for the service
+        return f"{told}; move the file to {_OURS}"
+    right = "g+rx" if stat.S_ISDIR(info.st_mode) else "g+r"
+    quoted = shlex.quote(str(closed))
+    return f"{told}; sudo chgrp {SERVICE} {quoted} && sudo chmod {right} {quoted}"
+
+
+def _may_enter(folder: Path) -> bool:
+    return os.access(folder, os.X_OK, effective_ids=True)
+
+
+def _name(look_up: Callable[[int], Sequence[Any]], number: int) -> str:
+    """Return the name of a user or a group, or its number."""
+    try:
+        return str(look_up(number)[0])
+    except KeyError:
+        return str(number)
 
 
 def text(path: Path) -> str:
