@@ -49,8 +49,9 @@ def written(write: Callable[[], None], path: str = "", message: str = "") -> int
         write()
     except (SourceError, BrokenPipeError):
         raise
-    except OSError as error:  # a full card, a read-only one, or not run as root
-        complain(f"{path or error.filename}: {error.strerror}")
+    except OSError as error:  # such as a full card
+        hint = "; run it with sudo" if isinstance(error, PermissionError) and os.geteuid() else ""
+        complain(f"{path or error.filename}: {error.strerror}{hint}")
         return FAILED
     if message:
         print(message)

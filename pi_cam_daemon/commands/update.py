@@ -6,6 +6,7 @@ The signature is OpenSSH's (`ssh-keygen -Y sign -n pi-cam-daemon`), in a file be
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import tempfile
@@ -36,6 +37,8 @@ class UpdateError(Exception):
 def run(options: argparse.Namespace) -> int:
     """Install an artefact and return the exit status."""
     try:
+        if os.geteuid():  # the installer would refuse, after the artefact was fetched
+            raise UpdateError("an update needs root; run it with sudo")
         update(options.source, options.allow_downgrade)
     except UpdateError as error:
         complain(str(error))

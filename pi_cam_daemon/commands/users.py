@@ -25,7 +25,7 @@ def add(options: argparse.Namespace) -> int:
         complain(f"this cannot be a password; accepted: {users.PASSWORDS_ACCEPTED}")
         return FAILED
     message = f"{path}: {options.name} can log in as {role}; {hint}"
-    return written(partial(users.add, path, options.name, role, password), message=message)
+    return written(partial(users.add, path, options.name, role, password), str(path), message)
 
 
 def remove(options: argparse.Namespace) -> int:
@@ -35,7 +35,7 @@ def remove(options: argparse.Namespace) -> int:
         complain(f"{path}: there is no user {text.short(options.name)}")
         return FAILED
     message = f"{path}: {options.name} can no longer log in; {hint}"
-    return written(partial(users.remove, path, options.name), message=message)
+    return written(partial(users.remove, path, options.name), str(path), message)
 
 
 def _users_file(options: argparse.Namespace) -> tuple[Path, str]:

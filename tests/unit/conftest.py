@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -38,3 +41,26 @@ def no_process() -> Iterator[None]:
     tried = _tried.copy()
     _tried.clear()
     assert not tried
+
+
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that makes this process a user without rights, who is called as it says."""
+    us, look_up = os.geteuid(), pwd.getpwuid
+
+    def become(name: str) -> None:
+        if us == 0:
+            os.seteuid(65534)
+        entry = pwd.struct_passwd((name, *look_up(os.geteuid())[1:]))
+        monkeypatch.setattr(pwd, "getpwuid", lambda uid: entry if uid == os.geteuid() else look_up(uid))
+
+    yield become
+    os.seteuid(us)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Return a folder that everybody may enter; `tmp_path` is for its owner only."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

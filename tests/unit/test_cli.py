@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import importlib
+import io
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from pi_cam_daemon.camera.csi import Camera as CsiCamera
 from pi_cam_daemon.camera.usb import Camera as UsbCamera
 from pi_cam_daemon.cli import main
 from pi_cam_daemon.commands.cameras import camera_list
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import loading, users
 from pi_cam_daemon.errors import SourceError
 
 PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
@@ -185,3 +188,46 @@ def test_snapshot_names_the_path_that_it_cannot_write(
 ) -> None:
     result = run("snapshot", tmp_path / out, "--config", empty, *PATTERN)
     assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {tmp_path / out}: {reason}"])
+
+
+# --- without the rights
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """Load all modules that are needed, because another user may be unable to read the package."""
+    loading.load(loading.DEFAULTS)
+    for command in ("snapshot", "update", "users"):
+        importlib.import_module(f"pi_cam_daemon.commands.{command}")
+
+
+@pytest.mark.parametrize("command", ["add-user", "remove-user"])
+def test_a_change_of_users_without_rights_is_told_to_use_sudo(
+    run: Runner, public: Path, somebody: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    empty, file = public / "empty.toml", public / "users"
+    empty.touch()
+    users.add(file, "alice", users.Role.VIEWER, "a long password")
+    file.chmod(0o644)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"another password\n")))
+    public.chmod(0o555)
+    somebody("alice")
+    result = run(command, "alice", "--config", empty, "--set", f'http.users_file="{file}"')
+    assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {file}: Permission denied; run it with sudo"])
+
+
+def test_a_picture_without_rights_is_told_to_use_sudo(
+    run: Runner, public: Path, somebody: Callable[[str], None]
+) -> None:
+    (public / "empty.toml").touch()
+    public.chmod(0o555)
+    somebody("alice")
+    result = run("snapshot", public / "x.jpg", "--config", public / "empty.toml", *PATTERN)
+    told = f"pi-cam-daemon: {public}/x.jpg: Permission denied; run it with sudo"
+    assert (result.code, result.errors) == (1, [told])
+
+
+def test_an_update_without_rights_is_told_to_use_sudo(run: Runner, somebody: Callable[[str], None]) -> None:
+    somebody("alice")
+    result = run("update", "/nowhere.tar.zst")
+    assert (result.code, result.errors) == (1, ["pi-cam-daemon: an update needs root; run it with sudo"])

@@ -1,7 +1,5 @@
 import os
-import pwd
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,28 +46,6 @@ def test_a_file_that_may_not_be_read_is_replaced(tmp_path: Path, monkeypatch: py
     assert path.read_bytes() == b"new"
 
 
-@pytest.fixture
-def somebody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Return a function that makes this process a user without rights, who is called as it says."""
-    us, look_up = os.geteuid(), pwd.getpwuid
-
-    def become(name: str) -> None:
-        if us == 0:
-            os.seteuid(65534)
-        entry = pwd.struct_passwd((name, *look_up(os.geteuid())[1:]))
-        monkeypatch.setattr(pwd, "getpwuid", lambda uid: entry if uid == os.geteuid() else look_up(uid))
-
-    yield become
-    os.seteuid(us)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
 def why(path: Path) -> str:
     with pytest.raises(PermissionError) as refused:
         files.read(path)
@@ -80,8 +56,8 @@ def owner(path: Path) -> str:
     return f"{path.owner()}:{path.group()}"
 
 
-def test_a_forbidden_file_is_told_with_owner_and_mode(folder: Path, somebody: Callable[[str], None]) -> None:
-    path = folder / "its secrets"
+def test_a_forbidden_file_is_told_with_owner_and_mode(public: Path, somebody: Callable[[str], None]) -> None:
+    path = public / "its secrets"
     path.touch(0o000)
     ours = owner(path)
     somebody("alice")
@@ -92,8 +68,8 @@ def test_a_forbidden_file_is_told_with_owner_and_mode(folder: Path, somebody: Ca
     assert why(path) == f"{told.replace('alice', 'pi-cam-daemon')}; {command}"
 
 
-def test_a_folder_that_is_closed_is_named_and_not_opened(folder: Path, somebody: Callable[[str], None]) -> None:
-    home = folder / "home"
+def test_a_folder_that_is_closed_is_named_and_not_opened(public: Path, somebody: Callable[[str], None]) -> None:
+    home = public / "home"
     home.mkdir()
     (home / "config.toml").touch()
     ours = owner(home)
