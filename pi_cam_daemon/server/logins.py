@@ -39,6 +39,7 @@ _MOST_WRONG = 1024
 # A person may mistype some times. A program that guesses gets 5 passwords, and in the end one in five minutes.
 _FREE_ATTEMPTS = 5
 _LONGEST_LOCKOUT_SECONDS = 300.0
+_LOCKED_OUT = "Until then no password from there is checked, not even the right one. Yours may be right: just wait."
 # an address is forgotten this long after its last wrong password
 _FORGET_SECONDS = 3600.0
 # An attacker with more addresses than this can guess from each of them anyway.
@@ -143,8 +144,9 @@ class Lockouts:
             count, last = self._failures.get(_block(address), (0, 0.0))
         wait = math.ceil(last + _lockout_seconds(count) - self._clock())
         if wait > 0:
+            # 429, not 401: a browser would forget the right password, and ask for another one
             text = f"Too many wrong passwords came from {address}; try again in {wait} s"
-            raise Refused(Reason.LOCKOUT, text, address, wait)
+            raise Refused(Reason.LOCKOUT, f"{text}\n\n{_LOCKED_OUT}", address, wait)
 
     def failed(self, address: str) -> None:
         """Count a wrong password from *address*."""

@@ -40,7 +40,8 @@ class Reason(enum.Enum):
     THREADS = "threads", 503, "비어 있는 연결이 없습니다", _LATER
     PASSWORD = ("password", 401, "이름과 비밀번호가 필요합니다",
                 "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.")
-    LOCKOUT = "lockout", 429, "틀린 비밀번호가 너무 많았습니다", "잠시 뒤에 다시 시도해 주세요."
+    LOCKOUT = ("lockout", 429, "틀린 비밀번호가 너무 많았습니다",
+               "그동안은 맞는 비밀번호도 확인하지 않습니다. 잠시 뒤에 다시 시도해 주세요.")
     ROLE = "role", 403, "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
     LOGINS = "logins", 503, "지금 로그인하는 사람이 너무 많습니다", _LATER
     TLS = "tls", 400, *OTHERWISE
@@ -79,9 +80,10 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the header fields that say when to try again, or how to log in."""
+        """Return the header fields that say when to try again, or how to log in; X-Refused is for the page."""
+        fields = {"X-Refused": self.reason.label} if self.reason and self.reason.label else {}
         if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-            return {"Retry-After": str(self._seconds)}
-        if self.status is HTTPStatus.UNAUTHORIZED:
-            return {"WWW-Authenticate": 'Basic realm="pi-cam-daemon", charset="UTF-8"'}
-        return {}
+            fields["Retry-After"] = str(self._seconds)
+        elif self.status is HTTPStatus.UNAUTHORIZED:
+            fields["WWW-Authenticate"] = 'Basic realm="pi-cam-daemon", charset="UTF-8"'
+        return fields

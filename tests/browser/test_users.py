@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from playwright.sync_api import Page, expect
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests.browser.test_wall import tile, wait_until_shown
-from tests.harness import free_port
+from tests.harness import basic, free_port
 
 ADMIN = {"username": "alice", "password": "correct horse battery"}
 VIEWER = {"username": "지우", "password": "staple:지우개"}
@@ -44,6 +46,36 @@ def test_a_user_who_logs_in_sees_the_page_live(
     page.goto(daemon.address)
     expect_live(page)
     page.goto(f"{daemon.address}?mode=snapshot")
+    expect_live(page)
+
+
+def test_a_user_who_is_locked_out_by_a_neighbour_is_told_and_sees_the_camera_again(
+    camera: Callable[..., Any], new_page: Callable[..., Page], keep_screenshot: Any
+) -> None:
+    daemon = camera()
+    page = new_page(http_credentials=VIEWER)
+    page.goto(daemon.address)
+    expect_live(page)
+    stop = threading.Event()
+
+    def guess() -> None:
+        for number in itertools.count():
+            with daemon.connect(
+                f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic('bob', str(number))}\r\n\r\n"
+            ) as sock:
+                sock.recv(100)
+            if stop.wait(0.2):
+                return
+
+    guessing = threading.Thread(target=guess)
+    guessing.start()
+    try:
+        expect(page.get_by_role("heading", name="Too many wrong passwords came from this address")).to_be_visible()
+    finally:
+        stop.set()
+        guessing.join()
+    expect(page.locator("#detail")).to_contain_text("no password from there is checked, not even the right one")
+    keep_screenshot(page, "locked-out-desktop-light-en")
     expect_live(page)
 
 

@@ -179,9 +179,19 @@ def test_a_guessing_client_is_locked_out_and_learns_nothing(judge: Logins, deriv
     assert derive.times == 6
     with pytest.raises(Refused, match="Too many wrong passwords came from") as refused:
         judge.judge(VISITOR, asked(authorization=basic("bob", "his")), HERE)
-    assert refused.value.headers == {"Retry-After": "1"}
+    assert "no password from there is checked, not even the right one" in refused.value.text
+    assert refused.value.headers == {"X-Refused": "lockout", "Retry-After": "1"}
     other = Client("192.168.1.10", "192.168.1.10")
     assert status(judge, asked(authorization=basic("bob", "his")), other) == HTTPStatus.OK
+
+
+def test_only_the_fifth_different_wrong_password_locks_out(judge: Logins) -> None:
+    for number in range(4):
+        for _ in range(3):
+            assert status(judge, asked(authorization=basic("bob", str(number)))) == HTTPStatus.UNAUTHORIZED
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+    assert status(judge, asked(authorization=basic("bob", "4"))) == HTTPStatus.UNAUTHORIZED
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def test_the_memory_of_wrong_passwords_is_bounded(judge: Logins) -> None:

@@ -139,11 +139,11 @@ function frozen() {
   return shot.failed || (stale(state) && state.state !== "idle");
 }
 
-const REFUSALS = { 403: "forbidden", 421: "misnamed", 429: "taken", 503: "taken" };
+const REFUSALS = { lockout: "lockedOut", 403: "forbidden", 421: "misnamed", 429: "taken", 503: "taken" };
 const STREAM_REFUSALS = { 429: "crowded", 503: "full" };
 
 function trouble() {
-  if (offline()) return (refusal && REFUSALS[refusal.status]) || "offline";
+  if (offline()) return (refusal && (REFUSALS[refusal.kind] || REFUSALS[refusal.status])) || "offline";
   if (state.state === "starting" && state.since_seconds < BRIEF_SECONDS) return null;
   return state.ok ? noPlace() : state.cause || state.state;
 }

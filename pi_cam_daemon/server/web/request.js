@@ -4,11 +4,11 @@
 const bare = document.URL.replace(/^(\w+:..)[^/]+@/, "$1");
 if (bare !== document.URL) location.replace(bare);
 
-// An answer that is no success.
+// An answer that is no success. Some statuses have several kinds.
 export class Refusal extends Error {
-  constructor(status, reason) {
+  constructor(status, kind, reason) {
     super(`${status}: ${reason}`);
-    Object.assign(this, { status, reason });
+    Object.assign(this, { status, kind, reason });
   }
 }
 
@@ -26,7 +26,7 @@ export async function request(path, milliseconds, read, method = "GET") {
   const timer = setTimeout(() => abort.abort(), milliseconds);
   try {
     const reply = await fetch(path, { method, cache: "no-store", signal: abort.signal });
-    if (!reply.ok) throw new Refusal(reply.status, await reasonOf(reply));
+    if (!reply.ok) throw new Refusal(reply.status, reply.headers.get("X-Refused"), await reasonOf(reply));
     return await read(reply);
   } finally {
     clearTimeout(timer);
