@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,16 @@ def _users_file(options: argparse.Namespace) -> tuple[Path, str]:
     """Return the path of the file of users, and a hint on how to apply a change of it."""
     file = loading.load(options.config, options.settings).http.users_file
     how = "to apply it" if file else f'set http.users_file = "{users.USUAL_FILE}" in the configuration, then'
-    return Path(file or users.USUAL_FILE), f"{how}: sudo systemctl reload pi-cam-daemon"
+    return Path(file or users.USUAL_FILE), f"{how}: {reload_command(options.config)}"
+
+
+def reload_command(config: Path | None) -> str:
+    """Return the command that reloads the daemon whose configuration is the file *config*, or else that in /etc."""
+    if config is None:
+        return "sudo systemctl reload pi-cam-daemon"
+    if config.absolute().parent == loading.ETC / "cameras":
+        return f"sudo systemctl reload pi-cam-daemon@{shlex.quote(config.stem)}"
+    return f"send SIGHUP to the daemon that reads {config}, or restart it"
 
 
 def _password() -> str:

@@ -164,7 +164,8 @@ def test_add_user_reads_the_password_from_stdin_and_says_the_next_step(file: Pat
     done = command(file, "add-user", "alice", said=f"{PASSWORD}\n".encode())
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == (
-        f"{file}: alice can log in as viewer; to apply it: sudo systemctl reload pi-cam-daemon\n"
+        f"{file}: alice can log in as viewer; "
+        f"to apply it: send SIGHUP to the daemon that reads {os.devnull}, or restart it\n"
     )
     assert command(file, "add-user", "bob", "--admin", said=PASSWORD.encode()).returncode == 0
     found = users.read(file)

@@ -14,6 +14,7 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.camera.csi import Camera as CsiCamera
 from pi_cam_daemon.camera.usb import Camera as UsbCamera
 from pi_cam_daemon.cli import main
+from pi_cam_daemon.commands import users as user_commands
 from pi_cam_daemon.commands.cameras import camera_list
 from pi_cam_daemon.config import loading, users
 from pi_cam_daemon.errors import SourceError
@@ -231,3 +232,18 @@ def test_an_update_without_rights_is_told_to_use_sudo(run: Runner, somebody: Cal
     somebody("alice")
     result = run("update", "/nowhere.tar.zst")
     assert (result.code, result.errors) == (1, ["pi-cam-daemon: an update needs root; run it with sudo"])
+
+
+# --- the next step
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        (None, "sudo systemctl reload pi-cam-daemon"),
+        ("/etc/pi-cam-daemon/cameras/garden.toml", "sudo systemctl reload pi-cam-daemon@garden"),
+        ("/home/alice/garden.toml", "send SIGHUP to the daemon that reads /home/alice/garden.toml, or restart it"),
+    ],
+)
+def test_the_next_step_is_for_the_daemon_that_reads_the_file(file: str | None, command: str) -> None:
+    assert user_commands.reload_command(Path(file) if file else None) == command
