@@ -136,7 +136,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             from pi_cam_daemon import daemon
 
-            return daemon.run(partial(loading.load_both, options.config, options.settings))
+            return daemon.run(partial(loading.load_both, options.config, options.settings), file=options.config)
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.config import kinds, saved
+from pi_cam_daemon.config.loading import ETC
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.core import frame
 from pi_cam_daemon.core.last_camera import LastCamera
@@ -55,11 +56,13 @@ def run(
     load: _Load,
     camera_argv: Sequence[str] = CAMERA_ARGV,
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
+    file: Path | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. Raises ConfigError.
 
     *load* reads the configuration, now and at each SIGHUP. It gets the path of the saved controls, and returns the
     configuration without these and the camera's part with them. *camera_argv* and *popen* start the camera process.
+    *file* is the one that *load* reads in place of those in /etc.
     """
     notifier = Notifier()
     try:
@@ -91,7 +94,9 @@ def run(
     streams = Streams(latest, supervisor.demand, card)
     observer = Observer(supervisor, latest, streams, notifier, config)
     stills = Stills(supervisor, latest, observer)
-    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, stills)
+    place = file.absolute() if file else f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
+    counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
+    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, stills, counts)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     activated = listening_socket()
     try:

@@ -57,6 +57,7 @@ class AllowedNetworks:
         read_interfaces: Callable[[], Iterable[Interface]] = interfaces.read,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.entries = networks
         self._local = networks.local
         self._read_interfaces = read_interfaces
         self._clock = clock
@@ -141,6 +142,7 @@ class Access:
 
     def __init__(self, allowed: AllowedNetworks, proxies: Networks) -> None:
         self._allowed = allowed
+        self._trusted = proxies
         self._proxies = _without_host_bits("http.trusted_proxies", proxies)
 
     def admits(self, peer: str) -> bool:
@@ -163,12 +165,22 @@ class Access:
             client = Client(peer, peer)
             origins = map(self._origin, chains)
             if chains and (_parse(peer).is_loopback or not all(map(self._allowed.contains, origins))):
-                setting = f'trusted_proxies = ["{peer.partition("%")[0]}"]'
                 text = f"This request came through a proxy at {peer} that the camera does not trust."
-                raise Refused.unless_set(Reason.PROXY, text, "If the proxy is yours, add its address", setting)
+                advice = "If the proxy is yours, add its address to trusted_proxies"
+                entry = peer.partition("%")[0]
+                raise Refused.unless_set(Reason.PROXY, text, advice, "trusted_proxies", self._trusted, entry)
         if not self.still_admits(client):
-            raise refusal(client.address)
+            raise self.refusal(client.address)
         return client
+
+    def refusal(self, address: str) -> Refused:
+        """Return the refusal of a client whose *address* is not allowed."""
+        text = f"This camera does not serve {address}."
+        advice = "Its owner can let you in: add your network to allowed_networks"
+        entry = address.partition("%")[0]
+        return Refused.unless_set(
+            Reason.NETWORK, text, advice, "allowed_networks", self._allowed.entries, entry, address
+        )
 
     def still_admits(self, client: Client) -> bool:
         """Return whether *client*, who was admitted before, would be admitted now."""
@@ -206,11 +218,3 @@ def _node(entry: str) -> str:
         return str(_parse(bare or (node and (node[1] or node[2])) or ""))
     except ValueError:
         raise Refused(Reason.PROXY_HEADER, f"The proxy's header names no IP address: {entry[:60]!a}") from None
-
-
-def refusal(address: str) -> Refused:
-    """Return the refusal of a client whose *address* is not allowed."""
-    text = f"This camera does not serve {address}."
-    advice = "Its owner can let you in: add your network to allowed_networks"
-    setting = f'allowed_networks = ["local", "{address.partition("%")[0]}"]'
-    return Refused.unless_set(Reason.NETWORK, text, advice, setting, address)

@@ -58,7 +58,7 @@ class App:
     observer: Observer
     live_controls: LiveControls
     stills: Stills
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)
     refusal_page: RefusalPage = field(default_factory=RefusalPage)
 

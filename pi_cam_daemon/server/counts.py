@@ -17,9 +17,13 @@ _REFUSAL_SECONDS = 60.0
 
 
 class Counts:
-    """Counters by labels that no client can choose. Thread-safe. A reader copies `answered`, which grows, first."""
+    """Counters by labels that no client can choose. Thread-safe. A reader copies `answered`, which grows, first.
 
-    def __init__(self) -> None:
+    *where* says for the log in which file a setting belongs, and what puts it into force.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
         self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
         self.failed = Counter({"request": 0, "card": 0, "other": 0})  # by thread; only these may fail and go on
@@ -40,7 +44,8 @@ class Counts:
             self.denied[refused.reason.label] += 1
             due = self._logged.due((refused.reason, client), time.monotonic())
         if due:
-            log.warning("refused %s: %s", client, refused.text.partition("\n")[0])
+            advice = f" If it should, set {refused.setting} {self._where}" if refused.setting else ""
+            log.warning("refused %s: %s%s", client, refused.text.partition("\n")[0], advice)
 
     def fail(self, thread: str) -> None:
         """Count an unexpected exception in the thread of this name."""

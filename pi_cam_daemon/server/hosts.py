@@ -29,6 +29,7 @@ class HostPolicy:
     def __init__(
         self, allowed_hosts: Sequence[str], origins: Sequence[str], own_name: Callable[[], str] = socket.gethostname
     ) -> None:
+        self._allowed = allowed_hosts
         self._local = LOCAL in allowed_hosts
         self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
         self._domains = tuple(entry for entry in self._hosts if entry.startswith("."))
@@ -43,7 +44,7 @@ class HostPolicy:
         if not host:
             raise Refused(HTTPStatus.BAD_REQUEST, "The Host field is malformed")
         if not self._answers_to(host[1]):
-            raise _unknown(host[1])
+            raise self._unknown(host[1])
         if request.method not in _READING and not self._may_change(request, authority):
             raise Refused(Reason.ORIGIN, "A page of another site sent this; it may not change anything here")
 
@@ -72,6 +73,12 @@ class HostPolicy:
         own_names = [own, bare, *(f"{bare}.{suffix}" for suffix in _PRIVATE_SUFFIXES)]
         return (self._local and name in own_names) or f".{name}".endswith(self._domains)
 
+    def _unknown(self, host: str) -> Refused:
+        entry = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"
+        text = f"This camera does not answer to the name {ascii(host[:253])[1:-1]}."
+        advice = "Ask for it by its address. Or, if the name is right, let its owner add it to allowed_hosts"
+        return Refused.unless_set(Reason.HOST, text, advice, "allowed_hosts", self._allowed, entry)
+
     def _may_change(self, request: Request, authority: str) -> bool:
         origin = request.header("origin").lower()
         if origin:
@@ -89,10 +96,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _unknown(host: str) -> Refused:
-    shown = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"
-    text = f"This camera does not answer to the name {ascii(host[:253])[1:-1]}."
-    advice = "Ask for it by its address. Or, if the name is right, let its owner add it"
-    return Refused.unless_set(Reason.HOST, text, advice, f'allowed_hosts = ["local", "{shown}"]')

@@ -16,7 +16,6 @@ import threading
 import time
 
 from pi_cam_daemon.config.schema import HttpConfig
-from pi_cam_daemon.server import access
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.handler import Handler
 from pi_cam_daemon.server.limits import Quota
@@ -165,7 +164,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         peer = peer_name(address)
         try:
             if not policy.access.admits(peer):
-                raise access.refusal(peer)
+                raise policy.access.refusal(peer)
             most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
             self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))
             try:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from http import HTTPStatus
+
+from pi_cam_daemon.config.addresses import LOCAL
+from pi_cam_daemon.config.text import toml
 
 _RETRY_SECONDS = 2
 
@@ -58,8 +62,11 @@ class Refused(Exception):
     """The request is not served, and *text* is the answer.
 
     *why* is a reason, or only a status where the request itself is wrong. *client* is the client's address if it is not
-    the peer's. *seconds* is the time after which another attempt makes sense.
+    the peer's. *seconds* is the time after which another attempt makes sense. *setting* is a line of the configuration
+    that would prevent the refusal; it is for the owner only.
     """
+
+    setting = ""
 
     def __init__(self, why: Reason | HTTPStatus, text: str, client: str = "", seconds: int = _RETRY_SECONDS) -> None:
         super().__init__(text)
@@ -70,13 +77,23 @@ class Refused(Exception):
         self._seconds = seconds
 
     @classmethod
-    def unless_set(cls, reason: Reason, wrong: str, advice: str, setting: str, client: str = "") -> Refused:
-        """Return a refusal that shows the camera's owner which *setting* of [http] would prevent it."""
+    def unless_set(
+        cls, why: Reason, wrong: str, advice: str, key: str, present: Sequence[str], entry: str, client: str = ""
+    ) -> Refused:
+        """Return a refusal that *entry* in the list *key* of [http] would prevent; *present* are its entries now.
+
+        The answer shows the list only as it is installed. Another one names hosts and networks of the owner, which are
+        no business of a stranger, so it is for the log.
+        """
+        setting = f"{key} = {toml([*present, entry])}"
+        shown = setting if set(present) <= {LOCAL} else f'{key} = [..., "{entry}"]'
         text = (
-            f"{wrong}\n\n{advice} in /etc/pi-cam-daemon/config.toml, as in\n\n[http]\n{setting}\n\n"
-            "and reload the service: sudo systemctl reload pi-cam-daemon"
+            f"{wrong}\n\n{advice} in the configuration, as in\n\n[http]\n{shown}\n\n"
+            "The camera's log has the whole line, the file that it belongs to, and the command for the reload."
         )
-        return cls(reason, text, client)
+        refused = cls(why, text, client)
+        refused.setting = setting
+        return refused
 
     @property
     def headers(self) -> dict[str, str]:

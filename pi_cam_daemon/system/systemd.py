@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
 import time
 from pathlib import Path
 
 from sdnotify import SystemdNotifier
 
+from pi_cam_daemon.system import files
+
 log = logging.getLogger(__name__)
+_CGROUP = Path("/proc/self/cgroup")
 _FIRST_SOCKET = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
@@ -52,6 +56,12 @@ class Notifier:
         self.reboot_requested = False
         for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
             os.environ.pop(name, None)
+
+    @property
+    def reload_command(self) -> str:
+        """Return the command that makes this process read its configuration again."""
+        unit = unit_in(files.text(_CGROUP)) if self._notifier else ""
+        return f"sudo systemctl reload {shlex.quote(unit)}" if unit else f"kill -HUP {os.getpid()}"
 
     def ready(self, status: str) -> None:
         """Tell that the service is ready; `systemctl status` shows *status*."""
@@ -109,6 +119,12 @@ def _watchdog_seconds() -> float | None:
     """Return the watchdog period that systemd set for this process; None without one."""
     pid, microseconds = os.environ.get("WATCHDOG_PID", str(os.getpid())), os.environ.get("WATCHDOG_USEC", "")
     return (int(microseconds) / 1e6 or None) if pid == str(os.getpid()) and microseconds.isdecimal() else None
+
+
+def unit_in(cgroup: str) -> str:
+    """Return the system's service in *cgroup*, the text of /proc/PID/cgroup; "" for a session or a user's service."""
+    path = cgroup.rpartition(":")[2]
+    return path.rpartition("/")[2] if path.endswith(".service") and "/user@" not in path else ""
 
 
 def _line(text: str) -> str:

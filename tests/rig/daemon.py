@@ -28,4 +28,4 @@ if __name__ == "__main__":
         rest = rest[1:]
     file, *settings = rest
     load = partial(loading.load_both, Path(file), settings)
-    sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen))
+    sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen, Path(file)))

@@ -152,7 +152,9 @@ def test_allowed_networks_is_obeyed(tmp_path: Path, network: Network, listen_add
                 assert status == (200 if name in admitted else 403), (networks, name)
                 if status == 403:
                     assert f"<h1>This camera does not serve {name}.</h1>" in body
-                    assert f'allowed_networks = ["local", "{name}"]' in body
+                    present = ", ".join(f'"{network}"' for network in networks) + ", " if networks else ""
+                    present = present if set(networks) <= {"local"} else "..., "
+                    assert f'allowed_networks = [{present}"{name}"]' in body
             assert ask(CAMERA.connect(own, daemon.port))[0] == 200  # loopback always
 
 
@@ -257,7 +259,33 @@ def test_a_client_that_sends_a_megabyte_first_reads_the_whole_refusal(daemon: Da
         assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), turn
         head, _, page = answer.partition(b"\r\n\r\n")
         assert f"\r\nContent-Length: {len(page)}\r\n".encode() in head, turn
-        assert b"reload the service: sudo systemctl reload pi-cam-daemon</p>\n" in page, turn
+        assert b"the file that it belongs to, and the command for the reload.</p>\n" in page, turn
+
+
+def test_the_line_to_add_keeps_the_list_and_only_the_log_shows_it(tmp_path: Path, network: Network) -> None:
+    narrow = ["10.77.0.0/16", "192.168.77.5"]
+    settings = {"http.listen_address": "", "http.allowed_networks": narrow, "http.trusted_proxies": ["10.78.0.1"]}
+    with running(tmp_path / "daemon", {**settings, "http.allowed_hosts": ["camera.example.org"]}) as daemon:
+        file, command = daemon.config_file, f"kill -HUP {daemon.process.pid}"
+        status, body = ask(network.near.connect(PUBLIC, daemon.port, NEAR_PUBLIC))
+        assert status == 403 and f'allowed_networks = [..., "{NEAR_PUBLIC}"]' in body
+        text = f"GET /state HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: {NEAR_PUBLIC}\r\n\r\n"
+        for request, shown in (
+            (text, 'trusted_proxies = [..., "127.0.0.1"]'),
+            ("GET /state HTTP/1.1\r\nHost: garden.example.org\r\n\r\n", 'allowed_hosts = [..., "garden.example.org"]'),
+        ):
+            with daemon.connect(request) as sock:
+                told = read_all(sock).decode()
+            assert shown in told
+            body += told
+        for secret in (*narrow, "10.78.0.1", "camera.example.org", str(file), command):
+            assert secret not in body
+        for setting in (
+            f'allowed_networks = ["10.77.0.0/16", "192.168.77.5", "{NEAR_PUBLIC}"]',
+            'trusted_proxies = ["10.78.0.1", "127.0.0.1"]',
+            'allowed_hosts = ["camera.example.org", "garden.example.org"]',
+        ):
+            assert f"If it should, set {setting} below [http] in {file}, then {command}\n" in daemon.log()
 
 
 def test_a_refused_client_that_stays_delays_nobody(daemon: Daemon, network: Network) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.system.systemd import Notifier
+from pi_cam_daemon.system.systemd import Notifier, unit_in
 from tests.lateness import patience
 
 
@@ -198,3 +198,23 @@ def test_a_flag_that_cannot_be_written_is_logged_once(
         notifier.reboot(True)
     assert not notifier.reboot_requested
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "unit"),
+    [
+        ("0::/system.slice/pi-cam-daemon.service\n", "pi-cam-daemon.service"),
+        ("0::/system.slice/system-pi\\x2dcam.slice/pi-cam-daemon@garden.service\n", "pi-cam-daemon@garden.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", ""),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/camera.service\n", ""),
+        ("0::/\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_unit_is_the_last_part_of_the_control_group(cgroup: str, unit: str) -> None:
+    assert unit_in(cgroup.strip()) == unit
+
+
+def test_without_systemd_a_signal_reloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert Notifier().reload_command == f"kill -HUP {os.getpid()}"
