@@ -105,7 +105,7 @@ def _parser() -> _Parser:
     add("run", "serve the camera until a signal ends it", configured=True)
     snapshot = add("snapshot", "take one picture and write it to a file", configured=True)
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced atomically; - is standard output")
-    add("list-cameras", "show the cameras that can be used", configured=False)
+    add("list-cameras", "show the cameras that can be used, and which one is", configured=True)
     check = add("check-config", "report all errors in a configuration", configured=False)
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {loading.ETC}")
     show = add("config", "show the configuration in force, as TOML", configured=True)
@@ -144,7 +144,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "list-cameras":
             from pi_cam_daemon.commands import cameras
 
-            return cameras.run()
+            return cameras.run(options)
         case "check-config":
             return config.check(options)
         case "config":

@@ -19,7 +19,7 @@ from typing import Any
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.camera.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
-from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
@@ -69,8 +69,17 @@ def choose_camera(found: list[Camera], wanted: str) -> Camera:
     if not found:
         hint = "Check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay"
         raise SourceError("picamera2 finds no CSI camera", Cause.MISSING, hint)
-    choices = "; ".join(f"{camera.index} is {camera.name}, {camera.id}" for camera in found)
-    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, f"Set csi.camera to one of these: {choices}")
+    hint = f"Set csi.camera to one of these: {'; '.join(_choices(found))}"
+    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, hint)
+
+
+def unchosen(found: list[Camera], wanted: str) -> str:
+    """Return how to choose another one of *found* if *wanted* chooses none; "" if there is nothing to choose."""
+    return "" if wanted else first_of("CSI", "csi.camera", _choices(found))
+
+
+def _choices(found: list[Camera]) -> list[str]:
+    return [f"{camera.index} is {camera.name}, {camera.id}" for camera in found]
 
 
 class CsiSource:
@@ -92,6 +101,7 @@ class CsiSource:
         self._allocator = allocator
         self._make_encoder = encoder
         self._make_still_encoder = still_encoder
+        self._reason = ""  # why this camera was taken
         self._applied: dict[str, Any] = {}  # the last values of libcamera's controls
 
     def run(self, sink: Sink, commands: Commands) -> None:
@@ -118,7 +128,9 @@ class CsiSource:
             tuning = str(find_tuning_file(self._csi.tuning_file, Picamera2.platform.name.lower(), _TUNING_FOLDERS))
             # Picamera2() sets it too, but too late: libcamera reads it in cameras().
             os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
-        camera = choose_camera(cameras(), self._csi.camera)
+        found = cameras()
+        camera = choose_camera(found, self._csi.camera)
+        self._reason = unchosen(found, self._csi.camera)
         return Picamera2(camera.index, tuning=tuning, allocator=self._allocator), camera.name
 
     def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
@@ -143,7 +155,7 @@ class CsiSource:
         # The camera starts last: no frame precedes the report, and an encoder that fails is not reported.
         output, encoder_name = self._start_encoder(picam2, sink)
         size = self._orientation(picam2).size(width, height)
-        sink.opened(CameraInfo("csi", name, *size, framerate, main["format"], encoder_name))
+        sink.opened(CameraInfo("csi", name, *size, framerate, main["format"], encoder_name, self._reason))
         sink.controls(report)
         picam2.start()
         return output, controls

@@ -46,7 +46,8 @@ class FrameSender:
     def opened(self, info: CameraInfo) -> None:
         if self.stands_in_for:
             self._add(Kind.STAND_IN, ErrorMessage(self.stands_in_for).to_json())
-        self._add(Kind.HELLO, dataclasses.replace(info, reason=self.reason).to_json())
+        reason = ". ".join(filter(None, (self.reason, info.reason)))
+        self._add(Kind.HELLO, dataclasses.replace(info, reason=reason).to_json())
 
     def controls(self, report: Report) -> None:
         self._add(Kind.CONTROLS, report.to_json())

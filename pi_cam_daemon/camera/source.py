@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,13 @@ Commands = queue.SimpleQueue[Command]
 def next_command(commands: Commands) -> Command | None:
     """Return the next command, or None if there is none. Never waits."""
     return None if commands.empty() else commands.get()
+
+
+def first_of(what: str, setting: str, choices: Sequence[str]) -> str:
+    """Return a sentence that tells how to choose another camera, if there are several *choices*; else ""."""
+    if len(choices) < 2:
+        return ""
+    return f"It is the first of {len(choices)} {what} cameras; choose with {setting}: {'; '.join(choices)}"
 
 
 class Sink(Protocol):

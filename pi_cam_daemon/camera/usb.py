@@ -6,11 +6,20 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pi_cam_daemon.camera import v4l2
-from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.source import (
+    VIDEO_GROUP_HINT,
+    BadFrameCounter,
+    Commands,
+    Sink,
+    Stop,
+    TakeStill,
+    first_of,
+    next_command,
+)
 from pi_cam_daemon.camera.usb_controls import UsbControls
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
@@ -91,6 +100,13 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
     return Camera(path if path.is_symlink() else _stable_path(path, dev), path.resolve(), device.name)
 
 
+def unchosen(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> str:
+    """Return how to choose another camera if *wanted* chooses none; "" if there is nothing to choose."""
+    if wanted:
+        return ""
+    return first_of("USB", "usb.device", [f"{camera.path} is {camera.name}" for camera in cameras(dev, sysfs)])
+
+
 class UsbSource:
     """Delivers the pictures of one USB camera, found in *dev* and *sysfs*; *settings* are its first controls."""
 
@@ -110,6 +126,7 @@ class UsbSource:
 
     def run(self, sink: Sink, commands: Commands) -> None:
         camera = find_camera(self._usb.device, self._dev, self._sysfs)
+        reason = unchosen(self._usb.device, self._dev, self._sysfs)
         try:
             with v4l2.opened(camera.node) as fd:
                 capture = self._configure(fd)
@@ -120,7 +137,7 @@ class UsbSource:
                 while True:
                     with capture.streaming():
                         if not announced:
-                            sink.opened(self._info(camera, capture))
+                            sink.opened(replace(self._info(camera, capture), reason=reason))
                             sink.controls(report)
                             announced = True
                         number = self._deliver(camera, capture, largest, controls, sink, commands)

@@ -16,7 +16,8 @@ import pytest
 from pi_cam_daemon.camera.sender import FrameSender
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.imaging import jpeg
-from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
+from pi_cam_daemon.ipc.messages import CameraInfo
+from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, Message, Reader, pack
 from tests.lateness import patience
 
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
@@ -395,3 +396,25 @@ def test_frames_are_never_interleaved() -> None:
     sender.end(None, patience(15))
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("of_auto", "of_source", "told"),
+    [
+        ("picamera2 finds a CSI camera", "", "picamera2 finds a CSI camera"),
+        ("", "It is the first of 2", "It is the first of 2"),
+        ("picamera2 finds a CSI camera", "It is the first of 2", "picamera2 finds a CSI camera. It is the first of 2"),
+    ],
+)
+def test_the_reasons_of_auto_and_of_the_source_are_told_together(of_auto: str, of_source: str, told: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.settimeout(patience(15))
+        sender = FrameSender(ours)
+        sender.reason = of_auto
+        sender.opened(CameraInfo("csi", "imx708", 64, 48, 25.0, "YUV420", "none", of_source))
+        sender.start()
+        kind, length, _ = HEADER.unpack(theirs.recv(HEADER.size, socket.MSG_WAITALL))
+        assert kind == Kind.HELLO
+        assert CameraInfo.from_json(theirs.recv(length, socket.MSG_WAITALL)).reason == told
+        sender.end(None, patience(15))

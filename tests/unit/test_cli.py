@@ -4,7 +4,7 @@ import importlib
 import io
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,28 +142,69 @@ def test_config_origin_shows_the_layer_of_each_key(run: Runner, tmp_path: Path) 
 
 # --- list-cameras
 
+CSI = [CsiCamera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), CsiCamera(1, "ov5647", "/base/ov5647@36")]
+C270 = UsbCamera(Path("/dev/v4l/by-id/usb-046d_C270-video-index0"), Path("/dev/video0"), "C270 HD WEBCAM")
+C920 = UsbCamera(Path("/dev/video2"), Path("/dev/video2"), "C920")
+
+
+def listed(csi: Sequence[CsiCamera] | SourceError, usb: Sequence[UsbCamera] | SourceError, *settings: str) -> list[str]:
+    return camera_list(csi, usb, loading.load(loading.DEFAULTS, settings).camera).splitlines()
+
 
 def test_each_camera_is_listed_with_the_settings_that_select_it() -> None:
-    csi = [CsiCamera(0, "imx708", "/base/soc/i2c0mux/i2c@1/imx708@1a"), CsiCamera(1, "ov5647", "/base/ov5647@36")]
-    usb = [UsbCamera(Path("/dev/v4l/by-id/usb-046d_C270-video-index0"), Path("/dev/video0"), "C270 HD WEBCAM")]
-    assert camera_list(csi, usb).splitlines() == [
+    assert listed(CSI, [C270], "csi.camera=1") == [
         "csi      0  imx708  /base/soc/i2c0mux/i2c@1/imx708@1a",
-        "csi      1  ov5647  /base/ov5647@36",
+        "csi      1  ov5647  /base/ov5647@36  (used)",
         "usb      /dev/v4l/by-id/usb-046d_C270-video-index0  C270 HD WEBCAM",
         "pattern  a moving test picture, always available",
     ]
 
 
+def test_of_several_cameras_the_used_one_is_marked_and_how_to_choose_another() -> None:
+    assert listed(CSI, [C270, C920]) == [
+        "csi      0  imx708  /base/soc/i2c0mux/i2c@1/imx708@1a  (used)",
+        "csi      1  ov5647  /base/ov5647@36",
+        "         2 CSI cameras and no csi.camera: the first is used; set csi.camera to choose another",
+        "usb      /dev/v4l/by-id/usb-046d_C270-video-index0  C270 HD WEBCAM",
+        "usb      /dev/video2  C920",
+        "         2 USB cameras and no usb.device: the first is used; set usb.device to choose another",
+        "pattern  a moving test picture, always available",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        (['source.kind="usb"'], "usb      /dev/v4l/by-id/usb-046d_C270-video-index0  C270 HD WEBCAM  (used)"),
+        (['source.kind="usb"', 'usb.device="/dev/video2"'], "usb      /dev/video2  C920  (used)"),
+        (['csi.camera="/base/ov5647@36"'], "csi      1  ov5647  /base/ov5647@36  (used)"),
+        (['source.kind="pattern"'], "pattern  a moving test picture, always available  (used)"),
+        (['source.kind="upstream"'], None),
+        (['csi.camera="2"'], None),
+    ],
+)
+def test_the_configuration_decides_which_camera_is_used(settings: list[str], used: str | None) -> None:
+    marked = [line for line in listed(CSI, [C270, C920], *settings) if line.endswith("(used)")]
+    assert marked == ([used] if used else [])
+
+
 def test_no_camera_is_reported_with_the_reason() -> None:
     no_csi, no_usb = SourceError("picamera2 is not installed"), SourceError("No permission", hint="Join a group")
-    assert camera_list(no_csi, no_usb).splitlines()[:2] == [
+    assert listed(no_csi, no_usb) == [
         "no CSI camera: picamera2 is not installed",
         "no USB camera: No permission; Join a group",
+        "pattern  a moving test picture, always available  (used)",
     ]
-    first, second, third = camera_list([], []).splitlines()
+    first, second, third = listed([], [])
     assert first.startswith("no CSI camera: ")
     assert second.startswith("no USB camera: ")
     assert third.startswith("pattern ")
+
+
+def test_a_wrong_configuration_hides_no_camera(run: Runner, bad: Path) -> None:
+    result = run("list-cameras", "--config", bad)
+    assert (result.code, len(result.errors)) == (0, 2)
+    assert result.out.splitlines()[-1].startswith("pattern ")
 
 
 def test_list_cameras_always_offers_the_test_picture(run: Runner) -> None:

@@ -135,6 +135,16 @@ def test_a_camera_is_chosen_by_its_index_or_id_and_the_first_without_either(want
     assert csi.choose_camera(CAMERAS, wanted) is CAMERAS[index]
 
 
+def test_of_several_cameras_the_first_is_told_with_the_others(machine: Any) -> None:
+    assert watch(source()).info.reason == (
+        "It is the first of 2 CSI cameras; choose with csi.camera: "
+        "0 is imx708, /base/soc/i2c0mux/i2c@1/imx708@1a; 1 is imx219, /base/soc/i2c0mux/i2c@0/imx219@10"
+    )
+    assert watch(source("1")).info.reason == ""
+    del machine.cameras[1:]
+    assert watch(source()).info.reason == ""
+
+
 @pytest.mark.parametrize("wanted", ["2", "-1", "imx219", "/base"])
 def test_an_unknown_camera_is_missing_and_the_hint_names_those_that_are_there(wanted: str) -> None:
     with pytest.raises(SourceError) as refused:
@@ -199,7 +209,7 @@ def test_without_picamera2_the_hint_is_the_command_that_installs_it() -> None:
 
 
 def test_delivers_frames_after_the_announcement_and_returns_on_stop(machine: Any) -> None:
-    watcher = watch(source(), frames=5)
+    watcher = watch(source("0"), frames=5)
     assert watcher.info == CameraInfo("csi", "imx708", 640, 480, 40.0, "YUV420", "hardware MJPEG (V4L2)")
     assert [jpeg for jpeg, _ in watcher.frames[:5]] == [machine.picture] * 5
     assert machine.open_cameras == []

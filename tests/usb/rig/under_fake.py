@@ -86,6 +86,17 @@ def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: 
     assert run.info.name == f"Fake Camera: Fake Camera ({by_serial})"
 
 
+def test_of_several_cameras_the_first_is_told_with_the_others(machine: Machine) -> None:
+    first, second = machine.plug("video0", serial="046d_Fake_1234"), machine.plug("video2")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+    choices = f"{first} is Fake Camera: Fake Camera; {second} is Fake Camera: Fake Camera"
+    assert run.info.reason == f"It is the first of 2 USB cameras; choose with usb.device: {choices}"
+    with running(source(machine, str(second))) as run:
+        run.wait_for_frames(1)
+    assert run.info.reason == ""
+
+
 def test_a_camera_named_by_its_node_is_announced_by_its_serial_number(machine: Machine) -> None:
     by_serial = machine.plug(serial="046d_Fake_1234")
     assert find_camera(str(machine.dev / "video0"), machine.dev).path == by_serial
