@@ -164,10 +164,10 @@ class Picamera2:
 
     def stop_recording(self) -> None:
         self._stopping.set()
-        self._encoder = None
         if self._thread:
             self._thread.join()
             self._thread = None
+        self._encoder = None
 
     def close(self) -> None:
         assert self._thread is None, "closed while it runs"
