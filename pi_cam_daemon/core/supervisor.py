@@ -222,7 +222,7 @@ class Supervisor:
                 self._info = None
             settings, level, self._restart = self._settings, self._config.log.level, False
         if settings.kind == "auto" and self._info and self._info.kind != "pattern":
-            # wait for the camera that was found before: the test picture in its place would be reported healthy
+            # wait for the camera that was found before, without a test picture in its place
             settings = dataclasses.replace(settings, kind=self._info.kind)
         try:
             process, link = start_camera(settings, level, self.wake, self._argv, self._popen)
@@ -239,9 +239,7 @@ class Supervisor:
         link = camera.link
         if link.info and not camera.greeted:
             camera.greeted = True
-            before, self._info = self._info, link.info
-            if before and before.kind == link.info.kind:  # keep the reason why `auto` chose it
-                self._info = dataclasses.replace(link.info, reason=link.info.reason or before.reason)
+            self._info = link.info
             log.info("camera: %s%s", link.info, f" ({link.info.reason})" if link.info.reason else "")
         if link.stands_in_for:
             self._fail(self._missing(link.stands_in_for))
