@@ -29,6 +29,10 @@ class ConfigError(ValueError):
         self.problems = problems
 
 
+class CredentialsError(ConfigError):
+    """A file that the configuration names cannot be used: users, certificate or key. It may be corrected later."""
+
+
 class SourceError(OSError):
     """A camera is missing, lost or refuses its settings. *message* says so to a person, *hint* what to do, if known."""
 

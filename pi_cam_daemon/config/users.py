@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.errors import CredentialsError
 from pi_cam_daemon.system import files
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def derive(password: str, salt: bytes) -> bytes:
 
 
 def read(path: Path) -> dict[str, User]:
-    """Return the users in the file at *path*, by name. Raises ConfigError with every problem in it."""
+    """Return the users in the file at *path*, by name. Raises CredentialsError with every problem in it."""
     try:
         mode = path.stat().st_mode
         text = files.read(path, _MOST_BYTES, "file of users").decode()
@@ -104,8 +104,8 @@ def _user(line: str) -> User | None:
     return User(normal(found["name"]), Role(found["role"]), salt, key)
 
 
-def _error(path: Path, *problems: str) -> ConfigError:
-    return ConfigError([f"http.users_file: {path}: {problem}" for problem in problems])
+def _error(path: Path, *problems: str) -> CredentialsError:
+    return CredentialsError([f"http.users_file: {path}: {problem}" for problem in problems])
 
 
 def is_name(name: str) -> bool:
@@ -119,7 +119,7 @@ def is_password(password: str) -> bool:
 
 
 def add(path: Path, name: str, role: Role, password: str) -> None:
-    """Add the user *name*, or replace role and password. Raises ConfigError if a line of the file is wrong."""
+    """Add the user *name*, or replace role and password. Raises CredentialsError if a line of the file is wrong."""
     others = []
     if path.exists():
         read(path)

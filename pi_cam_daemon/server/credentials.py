@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
-    """Return the users and the TLS context, each None if the configuration names no file. Raises ConfigError.
+    """Return the users and the TLS context, each None if the configuration names no file.
 
-    The modules are imported only where they are needed, because most cameras have neither users nor a certificate.
+    Raises CredentialsError if a file cannot be used, and ConfigError if only one of certificate and key is named. The
+    modules are imported only where they are needed, because most cameras have neither users nor a certificate.
     """
     logins = context = None
     if http.users_file:

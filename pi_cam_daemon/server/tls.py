@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.errors import CredentialsError
 from pi_cam_daemon.server.request import set_deadline
 from pi_cam_daemon.system import files
 
@@ -60,12 +60,12 @@ class TlsSocket(ssl.SSLSocket):
 
 
 def context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return the TLS context for *certificate*, a chain in PEM form, and its *key*. Raises ConfigError."""
+    """Return the TLS context for *certificate*, a chain in PEM form, and its *key*. Raises CredentialsError."""
     for name, path in (("tls_certificate", certificate), ("tls_key", key)):
         try:
             path.open("rb").close()
         except OSError as error:
-            raise ConfigError([f"http.{name}: {path}: {files.explain(error, path)}"]) from None
+            raise CredentialsError([f"http.{name}: {path}: {files.explain(error, path)}"]) from None
     if key.stat().st_mode & 0o007:
         log.warning("%s can be read by everybody on this machine; chmod o= %s", key, key)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -78,8 +78,8 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     try:
         # without a password here OpenSSL would ask for it at the terminal
         made.load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, ValueError) as error:
-        raise ConfigError([f"http.tls_certificate, http.tls_key: {_reason(certificate, key, error)}"]) from None
+    except (OSError, ValueError) as error:  # an SSLError is an OSError; another one: a renewal has just removed a file
+        raise CredentialsError([f"http.tls_certificate, http.tls_key: {_reason(certificate, key, error)}"]) from None
     return made
 
 
@@ -88,7 +88,7 @@ def _reason(certificate: Path, key: Path, error: Exception) -> str:
     # OpenSSL's reasons for another key of the same type, and of another type
     if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return f"{key} is not the key of {certificate}"
-    if b"ENCRYPTED" in key.read_bytes():
+    if "ENCRYPTED" in files.text(key):
         return f"{key} is protected by a password; accepted: a key without one (openssl pkey -in {key})"
     return f"{certificate} and {key} are not a certificate and its key in PEM form ({reason or error})"
 
