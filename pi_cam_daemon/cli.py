@@ -13,7 +13,7 @@ from typing import NoReturn
 from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import config
 from pi_cam_daemon.commands.output import BAD_CONFIG, FAILED, INTERRUPTED, OK, USAGE, complain, sentence, written
-from pi_cam_daemon.config import loading, saved
+from pi_cam_daemon.config import last_good, loading, saved
 from pi_cam_daemon.errors import ConfigError, SourceError
 
 _AFTER_HELP = f"""\
@@ -136,7 +136,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             from pi_cam_daemon import daemon
 
-            return daemon.run(partial(loading.load_both, options.config, options.settings), file=options.config)
+            return daemon.run(last_good.ConfigFiles(options.config, options.settings))
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 
@@ -169,7 +169,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "announce" if options.withdraw:
             return written(partial(avahi.withdraw, root))
         case "announce":
-            http = loading.in_force(root).http
+            http = last_good.in_force(root).http
             return written(partial(avahi.announce, root, http.scheme, http.port))
         case "boot":
             return written(partial(start.run, root))

@@ -17,15 +17,16 @@ from pathlib import Path
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.config import kinds, saved
-from pi_cam_daemon.config.loading import ETC
-from pi_cam_daemon.config.schema import CameraConfig, Config
+from pi_cam_daemon.config.last_good import ConfigFiles
+from pi_cam_daemon.config.loading import ETC, Loaded
+from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core import frame
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.errors import ConfigError, JpegError
+from pi_cam_daemon.errors import ConfigError, CredentialsError, JpegError
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
@@ -49,29 +50,27 @@ _PROBES_PER_PERIOD = 3  # of the watchdog: two answers may be late before system
 _CHANGED, _BUG = "changed", "bug"  # events of the main thread, besides the numbers of signals
 _LOOPS = ("accept", "streams", "supervisor")  # threads whose failure ends the process
 
-_Load = Callable[[Path], tuple[Config, CameraConfig]]
-
 
 def run(
-    load: _Load,
+    files: ConfigFiles,
     camera_argv: Sequence[str] = CAMERA_ARGV,
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
-    file: Path | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. Raises ConfigError.
 
-    *load* reads the configuration, now and at each SIGHUP. It gets the path of the saved controls, and returns the
-    configuration without these and the camera's part with them. *camera_argv* and *popen* start the camera process.
-    *file* is the one that *load* reads in place of those in /etc.
+    *files* are read now and at each SIGHUP. *camera_argv* and *popen* start the camera process.
     """
     notifier = Notifier()
     try:
-        config, camera = load(saved.file())
-        logs.setup(config.log.level)
-        policy = Policy.make(config.http, config.wall)
+        loaded, policy, refused = _start_with(files)
+    except CredentialsError as error:
+        notifier.status(f"Cannot start: {'; '.join(error.problems)}")
+        _log_problems(error.problems)
+        return 1  # systemd tries again: the file may be corrected, or was being replaced
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
         raise
+    config = loaded.config
     # systemd's soft limit of 1024 files is meant for select(), which the server does not use
     with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid the change
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -84,17 +83,20 @@ def run(
     latest = LatestFrame()
     cards = Cards()
     last = LastCamera(saved.file().with_name("last-camera.json"))
-    supervisor = Supervisor(config, camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
+    supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> bytes:
         status = supervisor.status()
         return frame.part(cards.get(status.cause, _size(latest, config)), time.time(), no_picture=status.cause)
 
-    live_controls = LiveControls(supervisor, saved.file(), camera, config.camera)
+    live_controls = LiveControls(supervisor, saved.file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)
     observer = Observer(supervisor, latest, streams, notifier, config)
+    if refused:
+        observer.refuse(refused)
     stills = Stills(supervisor, latest, observer)
-    place = file.absolute() if file else f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
+    in_etc = f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
+    place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
     app = App(policy, latest, streams, supervisor.demand, observer, live_controls, stills, counts)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
@@ -107,6 +109,8 @@ def run(
     listening = None if activated else (config.http.listen_address, config.http.port)
     if activated:
         log.info("listening on pi-cam-daemon.socket; http.listen_address and http.port are ignored")
+    if not refused:
+        files.keep(loaded)
 
     streams.start()
     supervisor.start(watch=streams.watch)
@@ -114,7 +118,7 @@ def run(
     listen_address = "" if activated else config.http.listen_address
     for address in network.listening_addresses(config.http.scheme, listen_address, server.server_port):
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
-    notifier.ready(observer.sentence())
+    notifier.ready(observer.status_line())
 
     probes = (server.probe, streams.probe, supervisor.probe)
     period = (notifier.watchdog_seconds or float("inf")) / _PROBES_PER_PERIOD
@@ -133,11 +137,11 @@ def run(
         elif event == _CHANGED:
             last.remember(status := observer.camera())
             notifier.reboot(status.needs_reboot)
-            notifier.status(observer.sentence())
+            notifier.status(observer.status_line())
         elif event == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(load, config, listening, app, supervisor)
-            notifier.ready(observer.sentence())
+            config = _reload(files, config, listening, app, supervisor)
+            notifier.ready(observer.status_line())
         else:
             break
 
@@ -149,17 +153,55 @@ def run(
     return os.EX_SOFTWARE if event == _BUG else os.EX_OK
 
 
-def _reload(load: _Load, old: Config, listening: tuple[str, int] | None, app: App, supervisor: Supervisor) -> Config:
+def _start_with(files: ConfigFiles) -> tuple[Loaded, Policy, list[str]]:
+    """Return the configuration in *files*, or else the last good one and the problems of that in *files*.
+
+    Raises ConfigError with these problems if there is no good one, CredentialsError for the files that it names.
+    """
+    try:
+        loaded = files.load()
+        return loaded, _policy(loaded.config), []
+    except CredentialsError:  # an earlier configuration may have asked for no password
+        raise
+    except ConfigError as error:
+        refused = error
+    try:
+        loaded = files.load_last_good()
+        policy = _policy(loaded.config)
+    except CredentialsError as error:
+        raise CredentialsError([*refused.problems, *error.problems]) from None
+    except ConfigError:
+        raise refused from None
+    _log_problems(refused.problems)
+    log.error("the files of the configuration are wrong; the last good configuration is in force")
+    return loaded, policy, refused.problems
+
+
+def _policy(config: Config) -> Policy:
+    """Return the rules of *config*. Its log level comes into force, since reading the files that it names may warn."""
+    logs.setup(config.log.level)
+    return Policy.make(config.http, config.wall)
+
+
+def _log_problems(problems: Sequence[str]) -> None:
+    for problem in problems:
+        log.error("%s", problem)
+
+
+def _reload(
+    files: ConfigFiles, old: Config, listening: tuple[str, int] | None, app: App, supervisor: Supervisor
+) -> Config:
     """Apply a new configuration without disconnecting viewers, and return it; return *old* if the new one is wrong."""
     try:
-        new, camera = load(saved.file())
+        loaded = files.load()
+        new, camera = loaded.config, loaded.camera
         policy = Policy.make(new.http, new.wall)
     except ConfigError as error:
-        for problem in error.problems:
-            log.error("%s", problem)
+        _log_problems(error.problems)
         log.error("the configuration was not reloaded; the old one stays")
-        app.observer.reload_refused = True
+        app.observer.refuse(error.problems)
         return old
+    files.keep(loaded)
     if listening and (new.http.listen_address, new.http.port) != listening:
         log.warning("the new http.listen_address and http.port need a restart")
         # /state and the hash show the values in force: a comparison with the files tells that a restart is due

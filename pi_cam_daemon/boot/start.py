@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import last_good
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import avahi, files
 
@@ -87,7 +87,7 @@ def read(path: Path, root: Path) -> pi_cam_toml.BootConfig:
 
 def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
-    http = loading.in_force(root).http
+    http = last_good.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
     # agetty replaces \n and \4 by the machine's name and address
     where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]

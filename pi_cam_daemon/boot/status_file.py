@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.boot import pi_cam_toml, start, wifi
-from pi_cam_daemon.config import loading, parsing
+from pi_cam_daemon.config import last_good, loading, parsing
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import files, machine, network, setup
@@ -28,7 +28,7 @@ def write(root: Path) -> None:
     folder = root / start.FOLDER
     # unless it is mounted, the file would be on the root partition, which a PC does not show
     if root != Path("/") or os.path.ismount(folder):
-        http = loading.in_force(root).http
+        http = last_good.in_force(root).http
         current, disk = root / setup.CURRENT, os.statvfs(root)
         text = compose(
             settings(root), _addresses(http), _camera(http.port),

@@ -3,6 +3,7 @@
 default.toml    every key, its default and its meaning (no module, but the place to begin)
 schema.py       the sections and keys, with their types and ranges
 loading.py      reads and merges the files, and reports every problem
+last_good.py    the copy of the last good configuration, and what is in force when the files are wrong
 parsing.py      parses TOML, with the encodings and quotes of any editor
 guessing.py     the section or key that somebody meant
 converters.py   checks a value and converts it

@@ -11,7 +11,7 @@ import functools
 import logging
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -37,6 +37,18 @@ _CONVERTERS: dict[Any, Converter] = {bool: converters.boolean, str: converters.t
 _Layer = tuple[str, dict[str, Any]]  # its name, and its valid values by `section.key`
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration as it was read. *files* are the values of the files alone, by `section.key`, without defaults.
+
+    *config* is without the saved controls, *camera* is the camera's part with them.
+    """
+
+    config: Config
+    camera: CameraConfig
+    files: dict[str, Any]
+
+
 def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None) -> Config:
     """Return the configuration in force: default.toml, *file* or the files in *etc*, *saved*, *settings*; later wins.
 
@@ -47,28 +59,26 @@ def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC
     return _config(_layers(file, settings, etc, saved))
 
 
-def load_both(file: Path | None, settings: Sequence[str], saved: Path) -> tuple[Config, CameraConfig]:
-    """Return the configuration without *saved*, and the camera's part of it with *saved*. Raises ConfigError."""
+def load_all(file: Path | None, settings: Sequence[str], saved: Path) -> Loaded:
+    """Return the configuration of all layers, as `load` reads them. Raises ConfigError."""
     layers = _layers(file, settings, ETC, saved)
-    return _config([layer for layer in layers if layer[0] != str(saved)]), _config(layers).camera
+    without_saved = [layer for layer in layers if layer[0] != str(saved)]
+    of_files = [layer for layer in without_saved[1:] if layer[0] != "--set"]  # the first are the defaults
+    return Loaded(_config(without_saved), _config(layers).camera, _values(of_files))
+
+
+def _values(layers: list[_Layer]) -> dict[str, Any]:
+    return {key: value for key, (value, _) in _merged(layers).items()}
 
 
 def _config(layers: list[_Layer]) -> Config:
-    kept = {key: value for key, (value, _) in _merged(layers).items()}
+    kept = _values(layers)
     return Config(
         **{
             section: kind(**{key.name: _value(kept, f"{section}.{key.name}") for key in fields(kind)})
             for section, kind in get_type_hints(Config).items()
         }
     )
-
-
-def in_force(root: Path) -> Config:
-    """Return the configuration below *root*, or the defaults if it has problems, which the daemon reports."""
-    try:
-        return load(etc=root / ETC.relative_to("/"))
-    except ConfigError:
-        return load(DEFAULTS)
 
 
 def _value(kept: dict[str, Any], key: str) -> Any:

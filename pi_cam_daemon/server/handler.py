@@ -269,7 +269,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = HTTPStatus.OK if table["ok"] else HTTPStatus.SERVICE_UNAVAILABLE
         keys = (
             "state", "ok", "detail", "cause", "hint", "source", "reboot_requested", "clock_synced", "frames", "release",
-            "config_sha256",
+            "config_sha256", "config_refused",
         )  # fmt: skip
         self._answer_json(status, {key: table[key] for key in keys})
 

@@ -79,7 +79,8 @@ class _Camera(Collector):
         yield _counter("watchdog_pings", "Times that systemd's watchdog was fed.", notifier.pings)
         about = "Times that the watchdog was not fed, because a thread did not answer."
         yield _counter("watchdog_withheld", about, notifier.withheld)
-        yield _gauge("config_last_reload_successful", "Whether the last reload succeeded.", not observer.reload_refused)
+        about = "Whether the configuration on disk was in order when it was last read, at the start or at a reload."
+        yield _gauge("config_last_reload_successful", about, observer.config_refused is None)
         about = "Unix time at which the configuration in force was loaded."
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
         if (celsius := machine.temperature()) is not None:

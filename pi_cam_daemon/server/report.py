@@ -16,13 +16,14 @@ from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.system.systemd import Notifier
 
+_MOST_PROBLEMS = 20  # of the configuration, in /state
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 
 class Observer:
     """Reports the state of the other parts, and changes nothing.
 
-    *config* is in force since *configured_at* (Unix time). *reload_refused* says that the last reload failed.
+    *config* is in force since *configured_at* (Unix time). *config_refused* says that the files on disk are not.
     """
 
     def __init__(
@@ -40,7 +41,23 @@ class Observer:
         self.config = config
         self._config_sha256 = config.sha256
         self.configured_at = time.time()
-        self.reload_refused = False
+        self._refused: tuple[float, list[str]] | None = None
+
+    def refuse(self, problems: list[str]) -> None:
+        """Report that the files on disk are not in force, since the first call after `configure`, due to *problems*."""
+        since = self._refused[0] if self._refused else time.monotonic()
+        self._refused = since, problems
+
+    @property
+    def config_refused(self) -> dict[str, object] | None:
+        """Return since when and why the files on disk are not in force; None if they are."""
+        if not (refused := self._refused):
+            return None
+        since, problems = refused
+        shown = problems[:_MOST_PROBLEMS]
+        if more := len(problems) - len(shown):
+            shown = [*shown, f"and {more} more"]
+        return {"since_seconds": round(time.monotonic() - since, 3), "problems": shown}
 
     def camera(self) -> CameraStatus:
         return self._supervisor.status()
@@ -58,6 +75,14 @@ class Observer:
         elif status.unusable:
             text = f"The camera's pictures cannot be used: {status.unusable}"
         return text + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
+
+    def status_line(self) -> str:
+        """Return the present state for the systemd unit, also if the files on disk are not in force."""
+        if not (refused := self._refused):
+            return self.sentence()
+        first, *others = refused[1]
+        more = f" (and {len(others)} more)" if others else ""
+        return f"{self.sentence()}; the configuration on disk is refused: {first}{more}"
 
     def no_picture(self) -> str:
         """Return why there is no picture, and the hint, as paragraphs separated by an empty line."""
@@ -79,6 +104,7 @@ class Observer:
             "version": __version__,
             "release": _release(),
             "config_sha256": self._config_sha256,
+            "config_refused": self.config_refused,
             "name": platform.node(),
             "state": status.state,
             "ok": status.state.ok,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 from pi_cam_daemon import daemon
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.last_good import ConfigFiles
 
 CAMERA = Path(__file__).with_name("camera.py")
 
@@ -27,5 +26,4 @@ if __name__ == "__main__":
         popen = Unkillable
         rest = rest[1:]
     file, *settings = rest
-    load = partial(loading.load_both, Path(file), settings)
-    sys.exit(daemon.run(load, [sys.executable, str(CAMERA), fault_file], popen, Path(file)))
+    sys.exit(daemon.run(ConfigFiles(Path(file), settings), [sys.executable, str(CAMERA), fault_file], popen))

@@ -209,7 +209,7 @@ def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon, file: Pa
 def test_the_daemon_does_not_start_without_the_users_file(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--set", f'http.users_file="{tmp_path}/none"']
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 78
+    assert done.returncode == 1, "it may be there soon"
     problem = f"http.users_file: {tmp_path}/none: there is no such file; create it with pi-cam-daemon add-user"
     assert problem in done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import last_good
 from pi_cam_daemon.system import avahi
 
 FILE = "etc/avahi/services/pi-cam-daemon.service"
@@ -21,16 +21,16 @@ def root(tmp_path: Path) -> Path:
 
 
 def announce(root: Path) -> None:
-    http = loading.in_force(root).http
+    http = last_good.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
 
 
 def test_the_configured_port_is_announced_or_else_the_default(root: Path) -> None:
-    assert loading.in_force(root).http.port == 8000
+    assert last_good.in_force(root).http.port == 8000
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\n")
-    assert loading.in_force(root).http.port == 8081
+    assert last_good.in_force(root).http.port == 8081
     (root / "etc/pi-cam-daemon/config.toml").write_text("[http]\nport = 8081\nprot = 1\n")
-    assert loading.in_force(root).http.port == 8000
+    assert last_good.in_force(root).http.port == 8000
 
 
 def test_an_announcement_is_withdrawn_and_can_be_withdrawn_twice(root: Path) -> None:

@@ -49,7 +49,8 @@ def test_saved_values_override_files_but_not_the_command_line(file: Path, tmp_pa
     )
     assert [found[key][1] for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
     assert loading.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
-    assert loading.load_both(config, settings, file) == (loading.load(config, settings, NOWHERE), loaded.camera)
+    both = loading.load_all(config, settings, file)
+    assert (both.config, both.camera) == (loading.load(config, settings, NOWHERE), loaded.camera)
 
 
 def test_wrong_saved_values_are_left_out_and_reported(file: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from pi_cam_daemon import daemon
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.last_good import ConfigFiles
 
 if __name__ == "__main__":
     file, *settings = sys.argv[1:]
     camera = Path(__file__).with_name("camera.py")
-    sys.exit(daemon.run(partial(loading.load_both, Path(file), settings), camera_argv=[sys.executable, str(camera)]))
+    sys.exit(daemon.run(ConfigFiles(Path(file), settings), camera_argv=[sys.executable, str(camera)]))
