@@ -19,6 +19,7 @@ from pi_cam_daemon.system import files, machine, network, setup
 NAME = "pi-cam-status.txt"
 _ANSWER_SECONDS = 10.0
 _LAST = "The last correct settings are in use."
+_NONE = "There are no correct settings, so the camera does not start."
 # statvfs counts 4096 blocks as free that ext4 gives to nobody; the rest is about a hundred times what a boot writes
 _FULL_BYTES = 4096 * 4096 + 1_000_000
 
@@ -43,6 +44,9 @@ def settings(root: Path) -> list[str]:
     paths = pi_cam_toml.find(root / start.FOLDER)
     try:
         loading.load(etc=root / loading.ETC.relative_to("/"))
+    except ConfigError as error:
+        return [*error.problems, _LAST if last_good.exists(root) else _NONE]
+    try:
         if not paths:
             return [f"{pi_cam_toml.NAME} is missing", _LAST]
         path, *others = paths

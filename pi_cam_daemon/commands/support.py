@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from http.client import HTTPException
+from pathlib import Path
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.boot import status_file
 from pi_cam_daemon.commands.config import settings
 from pi_cam_daemon.commands.output import OK, save
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import last_good, loading
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import children, machine
 from pi_cam_daemon.system.redaction import Redactor
@@ -103,7 +104,12 @@ def _output_of(*argv: str, seconds: float = _COMMAND_SECONDS) -> str:
 
 
 def _state(options: argparse.Namespace) -> str:
-    http = loading.load(options.config, options.settings).http
+    try:
+        http = loading.load(options.config, options.settings).http
+    except ConfigError:
+        if options.config:
+            raise
+        http = last_good.in_force(Path("/")).http
     return status_file.state(http.listen_address or "127.0.0.1", http.port, _STATE_SECONDS).decode("utf-8", "replace")
 
 

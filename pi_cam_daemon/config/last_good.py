@@ -71,9 +71,11 @@ class ConfigFiles:
             self._warned = True
 
 
-def load(root: Path) -> Config:
-    """Return the last good configuration of the service below *root*. Raises ConfigError if there is none."""
-    return loading.load(_checked(root / _FOLDER / NAME, ETC))
+def exists(root: Path) -> bool:
+    """Return whether the service below *root* has a last good configuration."""
+    with contextlib.suppress(ConfigError):
+        return bool(_load(root))
+    return False
 
 
 def in_force(root: Path) -> Config:
@@ -81,8 +83,12 @@ def in_force(root: Path) -> Config:
     with contextlib.suppress(ConfigError):
         return loading.load(etc=root / ETC.relative_to("/"))
     with contextlib.suppress(ConfigError):
-        return load(root)
+        return _load(root)
     return loading.load(loading.DEFAULTS)
+
+
+def _load(root: Path) -> Config:
+    return loading.load(_checked(root / _FOLDER / NAME, ETC))
 
 
 def _checked(copy: Path, source: Path) -> Path:

@@ -97,6 +97,19 @@ def test_settings_that_are_wrong_leave_the_last_good_ones_in_force(card: Card) -
     assert told[1] == "The last correct settings are in use."
 
 
+def test_a_wrong_file_below_etc_is_told_with_what_is_in_force(card: Card) -> None:
+    card.write("etc/pi-cam-daemon/config.toml", "video.rotation = 91\n")
+    told = status_file.settings(card.root)
+    assert told[0].endswith("config.toml: video.rotation: 91 cannot be used; accepted: 0 or 90 or 180 or 270")
+    assert told[1] == "There are no correct settings, so the camera does not start."
+    copy = "# the last good configuration of '/etc/pi-cam-daemon'\nhttp.port = 8081\n"
+    card.write("var/lib/pi-cam-daemon/last-good.toml", copy)
+    assert status_file.settings(card.root) == [told[0], "The last correct settings are in use."]
+    card.boot()
+    services = ElementTree.fromstring(card.read(AVAHI)).findall("service")
+    assert services[0].findtext("port") == "8081", "that one is announced"
+
+
 def test_settings_are_reported_in_force_only_when_they_are(card: Card) -> None:
     card.settings("[video]\nrotation = 90\n")
     card.boot()
