@@ -17,6 +17,7 @@ from tests.systemd.hosts import Host
 UNIT = "pi-cam-daemon.service"
 DROP_INS = "/etc/systemd/system/pi-cam-daemon.service.d"
 ETC = "/etc/pi-cam-daemon"
+STATE = "/var/lib/pi-cam-daemon"
 # where the hosts find the artefact
 SRV = "/srv/releases"
 # a test picture, small, so that what is measured is not the two cores of a test machine
@@ -153,7 +154,8 @@ class Camera:
 @pytest.fixture
 def stopped(host: Host) -> Iterator[Camera]:
     """The service installed, configured to show a test picture, and not started."""
-    for path in (ETC, DROP_INS):
+    instances = (f"/var/lib/{folder.name}" for folder in host.disk.glob(f"{STATE[1:]}@*"))
+    for path in (ETC, DROP_INS, STATE, *instances):
         host.remove(path)
     host.run("systemctl", "daemon-reload")
     camera = Camera(host)

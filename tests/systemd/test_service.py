@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import Report
 from tests.harness import ROOT, until
 from tests.lateness import patience
-from tests.systemd.conftest import DROP_INS, ETC, UNIT, Camera
+from tests.systemd.conftest import DROP_INS, ETC, STATE, UNIT, Camera
 
 CLOCK = ROOT / "tests/rig/clock.py"
 GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
@@ -56,6 +56,17 @@ def test_a_reload_of_a_broken_file_fails_says_why_and_changes_nothing(camera: Ca
     assert "video.rotation: 45 cannot be used; accepted: 0 or 90 or 180 or 270" in camera.journal(since)
     assert (camera.main_pid(), camera.camera_pid()) == (pid, child)
     assert camera.show("ActiveState") == "active" and camera.gives_pictures()
+    # the daemon knows it, too
+    (problem,) = until("the refusal", lambda: camera.state()["config_refused"])["problems"]
+    assert problem.startswith(f"{ETC}/config.toml: video.rotation: 45 cannot be used")
+    status = f"; the configuration on disk is refused: {problem}"
+    until("the status", lambda: camera.show("StatusText").endswith(status))
+    assert b"\npi_cam_config_last_reload_successful 0.0\n" in camera.get("/metrics")[1]
+    camera.configure({})
+    camera.host.run("systemctl", "reload", UNIT)
+    until("it is in force", lambda: camera.state()["config_refused"] is None)
+    until("the status", lambda: "refused" not in camera.show("StatusText"))
+    assert camera.main_pid() == pid
 
 
 def test_a_stop_under_viewers_takes_two_seconds_at_most(stopped: Camera, soak: bool, report: Report) -> None:
@@ -82,6 +93,68 @@ def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(s
     assert "video.widht" in stopped.host.try_run("systemctl", "status", UNIT).stdout
     stopped.configure({})
     stopped.start()
+
+
+@pytest.mark.every_debian
+def test_a_wrong_configuration_at_the_start_leaves_the_last_good_one_in_force(camera: Camera) -> None:
+    camera.configure({"video.rotation": 180, "http.port": 8003, "upstream.url": "http://me:hunter2@192.168.7.77/"})
+    moved = Camera(camera.host, port=8003)
+    moved.start()
+    copy = f"{STATE}/last-good.toml"
+    assert camera.host.run("stat", "-c", "%a %U", copy) == "600 pi-cam-daemon"
+    assert "hunter2" in camera.host.run("cat", copy)
+    moved.configure({"video.widht": 3, "http.port": 8004})
+    camera.host.cut_power()
+    camera.host.boot()
+    camera.host.run("systemctl", "start", UNIT)
+    moved.wait_for_pictures()
+    state = moved.state()
+    (problem,) = state["config_refused"]["problems"]
+    assert problem == f"{ETC}/config.toml: video.widht: unknown key; did you mean width?"
+    assert state["ok"] and moved.get("/healthz")[0] == 200
+    assert b"\npi_cam_rotation_degrees 180.0\n" in moved.get("/metrics")[1]
+    assert moved.show("StatusText").endswith(f"; the configuration on disk is refused: {problem}")
+    assert "the last good configuration is in force" in moved.journal()
+    program = "/opt/pi-cam-daemon/current/bin/pi-cam-daemon"
+    assert camera.host.try_run(program, "check-config").returncode == 78
+    camera.host.run(program, "support-bundle", "/var/tmp/bundle.tar.gz")
+    with tarfile.open(camera.host.disk / "var/tmp/bundle.tar.gz") as tar:
+        file = tar.extractfile("pi-cam-daemon-support/state.json")
+        assert file and json.load(file)["config_refused"], "it asks where the daemon is"
+    moved.configure({"http.port": 8003})
+    moved.host.run("systemctl", "reload", UNIT)
+    until("it is in force", lambda: moved.state()["config_refused"] is None)
+    assert b"\npi_cam_rotation_degrees 0.0\n" in moved.get("/metrics")[1]
+    assert "hunter2" not in camera.host.run("cat", copy)
+
+
+def test_each_camera_has_a_last_good_configuration_of_its_own(two: tuple[Camera, Camera]) -> None:
+    garden, gate = two
+    garden.configure({"http.port": 8001, "video.rotation": 45}, f"{ETC}/cameras/garden.toml")
+    assert garden.host.try_run("systemctl", "reload", GARDEN).returncode != 0
+    for _ in range(2):
+        (problem,) = until("the refusal", lambda: garden.state()["config_refused"])["problems"]
+        assert problem.startswith(f"{ETC}/cameras/garden.toml: video.rotation: 45")
+        assert gate.state()["config_refused"] is None
+        # now at a start
+        garden.start()
+    copies = garden.host.run("sh", "-c", "ls /var/lib/pi-cam-daemon*/last-good.toml").split()
+    assert [f"/var/lib/pi-cam-daemon@{name}/last-good.toml" for name in ("garden", "gate")] == copies
+
+
+def test_a_users_file_that_cannot_be_read_is_tried_again_until_it_can(stopped: Camera) -> None:
+    users = f"{ETC}/users"
+    stopped.configure({"http.users_file": users})
+    stopped.host.write(users, "")
+    stopped.host.run("chmod", "600", users)
+    stopped.host.run("systemctl", "start", "--no-block", UNIT)
+    until("it was tried again", lambda: int(stopped.show("NRestarts")) >= 1, 30)
+    remedy = f"sudo chgrp pi-cam-daemon {users} && sudo chmod g+r {users}"
+    told = "Permission denied for pi-cam-daemon: it belongs to root:root, mode 0600"
+    assert f"http.users_file: {users}: {told}; {remedy}\n" in stopped.journal()
+    stopped.host.run("sh", "-c", remedy.replace("sudo ", ""))
+    # 401: it asks for a password
+    until("it serves", lambda: _connects(stopped) and stopped.get("/snapshot")[0] == 401, 30)
 
 
 def test_a_failing_service_waits_longer_each_time_and_is_never_given_up(stopped: Camera) -> None:
