@@ -34,7 +34,7 @@ files; later ones win, key by key:
 
 exit status:
   {OK:3}  done
-  {FAILED:3}  no camera, a port in use, or a file that cannot be written
+  {FAILED:3}  no camera, a port in use, or a file that cannot be read or written
   {USAGE:3}  wrong command line
   {os.EX_SOFTWARE:3}  a bug; its traceback is in the log
   {BAD_CONFIG:3}  wrong configuration
