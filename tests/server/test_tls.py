@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.errors import ConfigError, CredentialsError
 from tests import certificates
 from tests.certificates import Certificate
 from tests.conftest import Report
@@ -314,6 +315,22 @@ def test_a_wrong_tls_configuration_is_explained(tmp_path: Path, certificate: Cer
         ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", protected], check=True, timeout=20
     )
     assert "is protected by a password; accepted: a key without one" in problem(tls_certificate=pem, tls_key=protected)
+
+
+def test_a_file_that_a_renewal_removes_while_it_is_read_is_explained(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pi_cam_daemon.server import tls
+
+    load = ssl.SSLContext.load_cert_chain
+
+    def too_late(*arguments: Any, **more: Any) -> None:
+        certificate.key.unlink()
+        load(*arguments, **more)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", too_late)
+    with pytest.raises(CredentialsError, match="No such file"):
+        tls.context(certificate.certificate, certificate.key)
 
 
 def test_a_key_that_everybody_can_read_is_a_warning(tmp_path: Path, certificate: Certificate) -> None:
