@@ -95,10 +95,14 @@ class Daemon:
                 text=True,
                 process_group=0,  # as a shell starts it
             )
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        match = re.search(r"https?://\S+:(\d+)/", line)
-        assert match, f"no address in {line!r}; the log says: {self.log()}"
+        try:
+            assert self.process.stdout
+            line = self.process.stdout.readline()
+            match = re.search(r"https?://\S+:(\d+)/", line)
+            assert match, f"no address in {line!r}; the log says: {self.log()}"
+        except BaseException:  # nobody gets the object that could end the process
+            self.close()
+            raise
         self.address = match[0]
         self.port = int(match[1])
 

@@ -54,24 +54,24 @@ def bundle(options: argparse.Namespace) -> bytes:
     parts: dict[str, Callable[[], str]] = {
         "config.toml": partial(settings, options, with_origin=True),
         "state.json": partial(_state, options),
-        "unit.txt": partial(_output_of, "systemctl", "status", "--no-pager", "--lines=0", _UNITS),
-        "journal.txt": partial(_output_of, "journalctl", *journal),
-        "cameras.txt": partial(_output_of, *children.command("__main__"), "list-cameras", seconds=_CAMERAS_SECONDS),
-        "devices.txt": partial(_output_of, "sh", "-c", f"id; ls -ld {_NODES}"),
-        "power.txt": _power,
-        "kernel.txt": _kernel,
+        "unit.txt": partial(output_of, "systemctl", "status", "--no-pager", "--lines=0", _UNITS),
+        "journal.txt": partial(output_of, "journalctl", *journal),
+        "cameras.txt": cameras,
+        "devices.txt": partial(output_of, "sh", "-c", f"id; ls -ld {_NODES}"),
+        "power.txt": power,
+        "kernel.txt": kernel,
     }
     redactor = Redactor()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         # not redacted: some versions look like addresses
-        _add(tar, "versions.txt", _versions())
+        _add(tar, "versions.txt", versions())
         for name, part in parts.items():
-            _add(tar, name, redactor.redact(_text_of(part)))
+            _add(tar, name, redactor.redact(text_of(part)))
     return archive.getvalue()
 
 
-def _text_of(part: Callable[[], str]) -> str:
+def text_of(part: Callable[[], str]) -> str:
     """Return the text of *part*, or why it is not available."""
     try:
         return part()
@@ -87,8 +87,11 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(data))
 
 
-def _output_of(*argv: str, seconds: float = _COMMAND_SECONDS) -> str:
-    """Return the output of a command, even if it fails. A command that hangs in a driver is left: no signal ends it."""
+def output_of(*argv: str, seconds: float = _COMMAND_SECONDS) -> str:
+    """Return the output of a command, even if it fails. Raises OSError, and TimeoutError after *seconds*.
+
+    A command that hangs in a driver is left: no signal ends it.
+    """
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **children.options()
     )
@@ -113,7 +116,9 @@ def _state(options: argparse.Namespace) -> str:
     return status_file.state(http.listen_address or "127.0.0.1", http.port, _STATE_SECONDS).decode("utf-8", "replace")
 
 
-def _versions() -> str:
+def versions() -> str:
+    """Return the versions of the daemon, the board, the system and the libraries, a line each."""
+
     def installed(name: str) -> str:
         try:
             return importlib.metadata.version(name)
@@ -136,14 +141,21 @@ def _versions() -> str:
     return "\n".join(f"{name}: {version}" for name, version in versions.items())
 
 
-def _power() -> str:
+def cameras() -> str:
+    """Return the output of list-cameras, from a process of its own. Raises OSError."""
+    return output_of(*children.command("__main__"), "list-cameras", seconds=_CAMERAS_SECONDS)
+
+
+def power() -> str:
+    """Return the temperature and what the firmware says about the power supply."""
     celsius, undervoltage = machine.temperature(), machine.undervoltage()
     names = ("get_throttled", "measure_temp", "measure_volts")
-    lines = [f"vcgencmd {name}: {_text_of(partial(_output_of, 'vcgencmd', name)).strip()}" for name in names]
+    lines = [f"vcgencmd {name}: {text_of(partial(output_of, 'vcgencmd', name)).strip()}" for name in names]
     return "\n".join([f"temperature: {celsius}", f"undervoltage within the last seconds: {undervoltage}", *lines])
 
 
-def _kernel() -> str:
+def kernel() -> str:
+    """Return the kernel's messages about power, cameras and memory. Raises OSError."""
     # a line with "dmesg" is its own error message
-    lines = [line for line in _output_of("dmesg").splitlines() if _KERNEL.search(line) or "dmesg" in line]
+    lines = [line for line in output_of("dmesg").splitlines() if _KERNEL.search(line) or "dmesg" in line]
     return "\n".join(lines) or "no message about power, cameras or memory"
