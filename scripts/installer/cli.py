@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from installer import commands
+from installer import commands, service
 from installer.machine import PYTHON, Failed, say
 from installer.releases import CONFIG
 
@@ -37,7 +37,7 @@ def main(doc: str) -> int:
     parser.add_argument("--no-downgrade", action="store_true", help="refuse a version older than the current one")
     parser.add_argument(
         "--health-seconds", metavar="N", type=float, default=_HEALTH_SECONDS,
-        help=f"seconds within which a release has to serve; default {_HEALTH_SECONDS:.0f}",
+        help=f"seconds for a release to serve, and to give pictures if there were any; default {_HEALTH_SECONDS:.0f}",
     )  # fmt: skip
     parser.add_argument(
         "--settle-seconds", metavar="N", type=float, default=_SETTLE_SECONDS,
@@ -76,7 +76,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise Failed("this is neither Debian nor Raspberry Pi OS; on other systems use scripts/run")
     if os.path.realpath(sys.executable) != os.path.realpath(PYTHON):
         raise Failed(f"run it with the system's Python: sudo {PYTHON} {again}")
-    health = commands.Health(options.health_seconds, options.settle_seconds)
+    health = service.Health(options.health_seconds, options.settle_seconds)
     if options.uninstall:
         commands.uninstall(options.purge)
     elif options.rollback:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from installer import build, service
+from installer import build, camera, server, service
 from installer.artefact import MANIFEST, Artefact, load
 from installer.machine import Failed, apt_install, has_systemd, is_pi, remove, run, say, this_host
 from installer.releases import (
@@ -37,15 +37,7 @@ _LEFTOVERS = ("/var/lib", "/run", "/var/cache", "/var/log", "/var/tmp")
 _HERE = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
-class Health:
-    """The health check: a release has to serve within *seconds*, and then for *settle* seconds."""
-
-    seconds: float
-    settle: float
-
-
-def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> None:
+def install(source: Path | None, apt: bool, downgrade: bool, health: service.Health) -> None:
     """Install *source* and let it serve. If it does not pass the health check, go back to the previous release.
 
     *apt* installs missing Debian packages. Without *downgrade* a version older than the current one is refused.
@@ -69,17 +61,18 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: Health) -> 
         others = [entry for entry in before if entry != release]
         # if a killed installation made the release current, it has not passed its health check yet
         proven = bool(before) and before[-1] == current() == release
+        gave = camera.giving(services, health.seconds, current() in before)
         say(f"checking {release}" if proven else f"switching to {release}")
         try:
-            service.activate(release, services, health.seconds, health.settle, force=not proven)
+            service.activate(release, services, health, gave, force=not proven)
             write_history([*others, release])
         except (Failed, OSError, KeyboardInterrupt) as error:
             if proven:
                 raise
-            _fall_back(others, services, health, error)
+            _fall_back(others, services, health, gave, error)
         finally:
             sweep()
-    say(f"{release} serves" if has_systemd() else f"{release} is installed")
+    _report(release, services, health)
 
 
 def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
@@ -107,8 +100,30 @@ def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artef
     return load(built, host, folder, admit)
 
 
-def _fall_back(releases: list[str], services: list[str], health: Health, error: BaseException) -> NoReturn:
-    """Let the last of *releases* serve again. Raise Failed with the reason, *error*, and how that went."""
+def _report(release: str, services: list[str], health: service.Health) -> None:
+    """Say that *release* serves, and which of *services* give no pictures of a camera."""
+    if not has_systemd():
+        say(f"{release} is installed")
+        return
+    say(f"{release} serves")
+    for unit in services:
+        found = camera.known(unit, health.seconds)
+        if found and not found.gives:
+            what = "but no camera was ever found" if found.never else "but gives no pictures of its camera"
+            say(f"{unit} serves, {what}: {found.words}")
+
+
+def _fall_back(
+    releases: list[str],
+    services: list[str],
+    health: service.Health,
+    gave: dict[str, camera.Camera],
+    error: BaseException,
+) -> NoReturn:
+    """Let the last of *releases* serve again. Raise Failed with the reason, *error*, and how that went.
+
+    All *services* have to serve before one of those that *gave* pictures is asked for them.
+    """
     # a terminal that is closed sends more than one signal
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
@@ -119,15 +134,21 @@ def _fall_back(releases: list[str], services: list[str], health: Health, error: 
         raise Failed(f"{reason}\ninstall: there is no release before it to go back to; the service is stopped")
     say(f"going back to {releases[-1]}")
     try:
-        service.activate(releases[-1], services, max(health.seconds, 30.0), health.settle, force=True)
+        patient = service.Health(max(health.seconds, 30.0), health.settle)
+        service.activate(releases[-1], services, patient, {}, force=True)
     except (Failed, OSError) as other:
         raise Failed(
             f"{reason}\ninstall: {releases[-1]}, which served before, does not serve either: {other}"
         ) from None
+    try:
+        for unit, found in gave.items():
+            camera.check(unit, found, health.seconds)
+    except (Failed, OSError) as other:
+        raise Failed(f"{reason}\ninstall: went back to {releases[-1]}, but still: {other}") from None
     raise Failed(f"{reason}\ninstall: went back to {releases[-1]}, which serves")
 
 
-def rollback(health: Health) -> None:
+def rollback(health: service.Health) -> None:
     """Let the previous release serve again."""
     if not ROOT.exists():
         raise Failed("pi-cam-daemon is not installed")
@@ -139,16 +160,17 @@ def rollback(health: Health) -> None:
         if not earlier:
             raise Failed("there is no release before this one to go back to")
         smoke(RELEASES / earlier[-1])
+        gave = camera.giving(services, health.seconds, current() in releases)
         say(f"going back to {earlier[-1]}")
         try:
-            service.activate(earlier[-1], services, health.seconds, health.settle, force=True)
+            service.activate(earlier[-1], services, health, gave, force=True)
             write_history(earlier)
         except (Failed, OSError, KeyboardInterrupt) as error:
             if releases == earlier:
                 raise
-            _fall_back(releases, services, health, error)
+            _fall_back(releases, services, health, gave, error)
         sweep()
-    say(f"{earlier[-1]} serves")
+    _report(earlier[-1], services, health)
 
 
 def uninstall(purge: bool) -> None:
@@ -186,12 +208,19 @@ def status() -> bool:
     if not has_systemd():
         print("unit      systemd does not run here")
         return False
-    problems = []
+    problems, missing = [], False
     for unit in service.units() or [service.UNIT]:
-        state = service.show(unit)
-        print(f"unit      {unit} {state['ActiveState']} ({state['SubState']}) {state['StatusText']}".rstrip())
-        problems.append(service.problem_of(unit, state))
-    print(f"health    {'; '.join(filter(None, problems)) or 'ok'}")
+        state = server.show(unit)
+        print(f"unit      {unit} {state['ActiveState']} ({state['SubState']})")
+        # only root can ask the server itself; the others read what it told systemd
+        found = camera.look(unit) if os.geteuid() == 0 else None
+        words = f"{found.state}: {found.words}" if found else state["StatusText"]
+        print(f"camera    {words or 'unknown'}")
+        missing = missing or (found is not None and found.never)
+        lost = found and not (found.gives or found.never or found.unknown)
+        problems.append(service.problem_of(unit, state) or (f"{unit} gives no pictures of its camera" if lost else ""))
+    ok = "ok, but no camera was ever found" if missing else "ok"
+    print(f"health    {'; '.join(filter(None, problems)) or ok}")
     return not any(problems)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import ipaddress
+import http
 import os
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from installer import camera, server
 from installer.machine import Failed, has_systemd, run, say
 from installer.releases import CURRENT, RELEASES, current, history, switch
 
@@ -96,8 +98,21 @@ def units() -> list[str]:
     return chosen
 
 
-def activate(release: str, services: list[str], seconds: float, settle: float, force: bool = False) -> None:
-    """Let *release* serve. Raises Failed unless each of *services* serves within *seconds*, for *settle* seconds."""
+@dataclass(frozen=True)
+class Health:
+    """The health check: a release has to serve within *seconds*, and then for *settle* seconds."""
+
+    seconds: float
+    settle: float
+
+
+def activate(
+    release: str, services: list[str], health: Health, gave: Mapping[str, camera.Camera], force: bool = False
+) -> None:
+    """Let *release* serve. Raises Failed unless each of *services* passes *health*.
+
+    A unit that *gave* pictures of its camera has to give them again.
+    """
     if current() != release:
         switch(release)
     changed = _integrate()
@@ -111,61 +126,24 @@ def activate(release: str, services: list[str], seconds: float, settle: float, f
             # --no-block: systemctl would wait as long as systemd does, not *seconds*
             run("systemctl", "reset-failed", unit, check=False)
             run("systemctl", "--no-block", "restart", unit)
-        _check_health(unit, seconds, settle)
-
-
-def show(unit: str) -> dict[str, str]:
-    """Return properties of *unit* as `systemctl show` has them."""
-    names = "ActiveState,SubState,Job,MainPID,NRestarts,StatusText"
-    lines = run("systemctl", "show", "-p", names, unit).stdout.splitlines()
-    return {key: value for key, _, value in (line.partition("=") for line in lines)}
-
-
-def _listening(pid: int) -> list[tuple[str, int]]:
-    """Return the addresses at which a process can be reached. The kernel knows them, even with a socket unit."""
-    sockets = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            sockets.add(str(link.readlink()))
-    found = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
-            # 0A: listening
-            if state == "0A" and f"socket:[{inode}]" in sockets:
-                digits, _, port = local.partition(":")
-                # 32-bit words in the machine's byte order
-                words = [bytes.fromhex(digits[at : at + 8])[::-1] for at in range(0, len(digits), 8)]
-                address = ipaddress.ip_address(b"".join(words))
-                if address.is_unspecified:
-                    address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
-                found.append((str(address), int(port, 16)))
-    return found
+        _check_health(unit, health)
+        if unit in gave:
+            camera.check(unit, gave[unit], health.seconds)
 
 
 def _answers(pid: int) -> str:
     """Ask the server for /livez. Return what is wrong, empty if it answers."""
-    problem = "it does not listen"
-    for address, port in _listening(pid):
-        connection = http.client.HTTPConnection(address, port, timeout=5)
-        try:
-            connection.request("GET", "/livez")
-            status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
-            problem = f"http://{address}:{port}/livez: {error or type(error).__name__}"
-        else:
-            # 403: this address of the machine is not allowed, but the server answers
-            if status in (http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN):
-                return ""
-            problem = f"http://{address}:{port}/livez answers {status}"
-        finally:
-            connection.close()
-    return problem
+    try:
+        status, _ = server.get(pid, "/livez")
+    except Failed as error:
+        return str(error)
+    # 403: this address of the machine is not allowed, but the server answers
+    return "" if status in (http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN) else f"/livez answers {status}"
 
 
 def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
     """Return why *unit* does not serve the current release, empty if it does. Only root can ask the server itself."""
-    state = state or show(unit)
+    state = state or server.show(unit)
     if state["ActiveState"] != "active":
         return f"{unit} is {state['ActiveState']} ({state['SubState']})"
     if state["Job"] not in ("", "0"):
@@ -180,27 +158,27 @@ def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
         return f"{unit} has ended"
 
 
-def _check_health(unit: str, seconds: float, settle: float) -> None:
-    """Wait until *unit* has served for *settle* seconds. It serves if it answers, even without a camera.
+def _check_health(unit: str, health: Health) -> None:
+    """Wait until *unit* has served for its time. It serves if it answers, even without a camera.
 
-    Raises Failed if it ends, or does not serve within *seconds*.
+    Raises Failed if it ends, or does not serve in time.
     """
-    deadline = time.monotonic() + seconds
-    restarts = int(show(unit)["NRestarts"])
+    deadline = time.monotonic() + health.seconds
+    restarts = int(server.show(unit)["NRestarts"])
     served: tuple[str, float] | None = None
     while True:
-        state = show(unit)
+        state = server.show(unit)
         problem = problem_of(unit, state)
         if problem:
             served = None
         elif served is None or served[0] != state["MainPID"]:
             served = state["MainPID"], time.monotonic()
-        elif time.monotonic() - served[1] >= settle:
+        elif time.monotonic() - served[1] >= health.settle:
             return
         if state["ActiveState"] == "failed" or int(state["NRestarts"]) > restarts:
             raise Failed(f"{unit} ended by itself{_last_log_lines(unit)}")
         if problem and time.monotonic() > deadline:
-            raise Failed(f"{unit} does not serve after {seconds:.0f} s: {problem}{_last_log_lines(unit)}")
+            raise Failed(f"{unit} does not serve after {health.seconds:.0f} s: {problem}{_last_log_lines(unit)}")
         time.sleep(0.25)
 
 

@@ -126,8 +126,16 @@ class Machine:
     def wait_for_pictures(self) -> None:
         until("pictures", self.serves, 20)
 
-    def variant(self, code: str = "", units: dict[str, str] | None = None, libraries: bool = False) -> str:
+    def variant(
+        self,
+        code: str = "",
+        units: dict[str, str] | None = None,
+        libraries: bool = False,
+        more: dict[str, str] | None = None,
+    ) -> str:
         """Unpack a further release of the artefact; *code* is appended to daemon.py, *units* to its units.
+
+        *more* are modules that lie beside the daemon's package.
 
         Without *libraries*, numpy and OpenCV are the host's, so that an installation takes a second and not five.
         """
@@ -147,6 +155,8 @@ class Machine:
                 if entry == "pi_cam_daemon/daemon.py":
                     text += f"\n\n# {name}\n{code}".encode()
                 new.writestr(entry, text)
+            for entry, source in (more or {}).items():
+                new.writestr(entry, source)
         manifest = json.loads((base / "manifest.json").read_text())
         manifest["version"] = name
         for unit, text in (units or {}).items():
@@ -284,6 +294,7 @@ def test_the_installed_installer_shows_the_status_to_ordinary_users(serving: Mac
         status = serving.host.try_run("setpriv", f"--reuid={who}", install, "--status")
         assert status.returncode == 0, status.stdout + status.stderr
         assert serving.current() in status.stdout
+        assert "camera    " in status.stdout and "Streaming 320x240" in status.stdout
         assert "health    ok" in status.stdout
     refused = serving.host.try_run("setpriv", "--reuid=65534", install, "--rollback")
     assert (refused.returncode, refused.stderr) == (1, f"install: run it as root: sudo {install} --rollback\n")
