@@ -59,9 +59,9 @@ class _Camera(Collector):
         yield _gauge("build_info", about, {self._build: 1}, *labels)
         yield _gauge("state", "1 for the state that the camera is in.", states, "state")
         if camera.info:
-            kind = (observer.config.source.kind, camera.info.kind, str(int(camera.stands_in)))
-            about = "The kind of camera. stand_in: the test picture is shown in place of a camera."
-            yield _gauge("source_info", about, {kind: 1}, "configured", "kind", "stand_in")
+            kind = (observer.config.source.kind, camera.info.kind, str(int(camera.stands_in)), camera.last)
+            about = "The kind of camera. stand_in: a test picture takes its place. last: the kind that gave pictures."
+            yield _gauge("source_info", about, {kind: 1}, "configured", "kind", "stand_in", "last")
         yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)

@@ -24,7 +24,7 @@ from tests.server.test_daemon import Systemd
 CONTRACT = {
     "pi_cam_build_info": {"version", "python", "libcamera", "model"},
     "pi_cam_state": {"state"},
-    "pi_cam_source_info": {"configured", "kind", "stand_in"},
+    "pi_cam_source_info": {"configured", "kind", "stand_in", "last"},
     "pi_cam_frames_captured_total": set(),
     "pi_cam_frame_age_seconds": set(),
     "pi_cam_last_frame_timestamp_seconds": set(),

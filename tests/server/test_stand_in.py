@@ -63,7 +63,7 @@ def test_a_stand_in_is_not_healthy_and_says_what_is_missing(tmp_path: Path, caus
         }  # fmt: skip
         metrics = daemon.get("/metrics")[2].decode()
         assert 'pi_cam_state{state="no-camera"} 1.0\n' in metrics
-        assert 'pi_cam_source_info{configured="auto",kind="pattern",stand_in="1"} 1.0\n' in metrics
+        assert 'pi_cam_source_info{configured="auto",kind="pattern",last="",stand_in="1"} 1.0\n' in metrics
         assert f"No camera: {message}" in daemon.log()
 
 
