@@ -53,7 +53,7 @@ def test_the_login_screen_shows_the_address(first_boot: Running) -> None:
 def test_the_status_file_reports_the_addresses_and_the_camera(first_boot: Running) -> None:
     text = status(first_boot.machine)
     assert "http://10.0.2.15:8000/" in text and "http://picam-123456.local:8000/" in text
-    assert "Test picture, 320x240" in text and "in use as in pi-cam.toml" in text
+    assert "Camera    No camera: " in text and "in use as in pi-cam.toml" in text
 
 
 def test_nobody_can_log_in_and_ssh_is_off(first_boot: Running) -> None:

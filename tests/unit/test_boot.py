@@ -278,6 +278,13 @@ def test_the_status_file_reports_addresses_camera_and_settings() -> None:
         assert words in text
 
 
+def test_the_status_file_tells_a_missing_camera_with_the_hint() -> None:
+    camera = {"name": "Test picture", "width": 640, "height": 480}
+    state = {"ok": False, "detail": "No camera: none", "hint": "Plug it in", "camera": camera, "source": {"reason": ""}}
+    assert status_file.camera_line(state) == "No camera: none. Plug it in"
+    assert status_file.camera_line({**state, "ok": True, "detail": "", "hint": ""}) == "Test picture, 640x480"
+
+
 def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes(
     card: Card, monkeypatch: pytest.MonkeyPatch
 ) -> None:
