@@ -34,18 +34,20 @@ class CallbackModule(CallbackBase):
                 self._hosts.append(host.name)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Print the table, a problem in red."""
+        """Print the table, a problem in red and a camera that is missed by nobody in yellow."""
         reported = {host: data["pi_cam_daemon"] for host, data in stats.custom.items() if "pi_cam_daemon" in data}
         if not reported:
             return
-        rows = [("host", "release", "state", "rate", "address", "")]
+        rows = [("host", "release", "state", "rate", "address", "", "")]
         for host in self._hosts:
-            rows += _rows(host, reported[host]) if host in reported else [(host, "", "", "", "", _outcome(host, stats))]
+            left = (host, "", "", "", "", _outcome(host, stats), "")
+            rows += _rows(host, reported[host]) if host in reported else [left]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         self._display.banner("CAMERAS")
         for row in rows:
-            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            self._display.display(line, color="red" if row[-1] else None)
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip()
+            *_, problem, note = row
+            self._display.display(line, color="red" if problem else "yellow" if note else None)
 
 
 def _rows(host: str, report: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -58,6 +60,7 @@ def _rows(host: str, report: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{camera['rate']:.1f}/s" if "rate" in camera else "",
             f"{report['scheme']}://{report['address']}:{camera['port']}/" if camera.get("port") else report["address"],
             report["problem"],
+            "" if report["problem"] else camera.get("note", ""),
         )
         for unit, camera in cameras.items()
     ]

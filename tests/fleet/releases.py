@@ -43,8 +43,8 @@ class Releases:
                     archive.extractall(folder)
             host.write(f"/usr/local/lib/python{version}/dist-packages/libraries.pth", "/srv/libraries\n")
 
-    def artefact(self, version: str, code: str = "") -> Path:
-        """Return a release of that version; *code* is appended to daemon.py."""
+    def artefact(self, version: str, code: str = "", more: dict[str, str] | None = None) -> Path:
+        """Return a release of that version; *code* is appended to daemon.py, *more* are modules beside its package."""
         out = self._folder / f"{version}.tar.zst"
         if out.exists():
             return out
@@ -61,6 +61,8 @@ class Releases:
                 if entry == "pi_cam_daemon/daemon.py":
                     text += f"\n\n# {version}\n{code}".encode()
                 changed.writestr(zipfile.ZipInfo(entry), text)
+            for entry, source in (more or {}).items():
+                changed.writestr(zipfile.ZipInfo(entry), source)
         assert new.read_bytes() != original
         manifest = copy.deepcopy(self._manifest)
         manifest["version"] = version

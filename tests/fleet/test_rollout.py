@@ -128,7 +128,7 @@ def fails_with_the_canary(deployed: Controller, artefact: Path, reason: str) -> 
     deployed.artefact = artefact
     # a change that goes with the release goes back with it
     deployed.own = {"pi1": {"pi_cam_daemon_rotation": 180}, "pi2": {}}
-    play = deployed.play("site.yml", "-e", "pi_cam_daemon_verify_seconds=8")
+    play = deployed.play("site.yml", "-e", "pi_cam_daemon_verify_seconds=20")
     assert play.status != 0
     canary, other = (deployed.pis[name] for name in deployed.own)
     assert reason in play.said

@@ -49,6 +49,7 @@ def module(path: Path) -> ModuleType:
     return made
 
 
+HOST = module(ROLE / "files/host.py")
 FILTERS = module(ROLE / "filter_plugins/pi_cam_daemon.py")
 
 
@@ -209,6 +210,46 @@ def test_the_wall_lists_the_groups_cameras_and_each_lets_it_read() -> None:
         "http://x"
     ]
     assert FILTERS.with_wall(own, []) == own
+
+
+GONE = "The camera imx708 (csi) is gone: x"
+LOST = f"u gives no pictures: {GONE}"
+MISSING = "no camera, test picture: x"
+SERVES = {
+    "problem": "", "release": HOST.release(), "config_sha256": "a", "refused": "", "captured": 5, "asleep": "",
+    "state": "streaming", "ok": True, "stand_in": False, "had_one": True, "detail": "Streaming",
+}  # fmt: skip
+STAND_IN = {**SERVES, "state": "no-camera", "ok": False, "stand_in": True, "detail": GONE}
+NEVER = {**STAND_IN, "had_one": False, "detail": "No camera: x"}
+FAULTS: dict[str, tuple[dict[str, Any], bool | None, str, str]] = {
+    # name: state, if it gave pictures before, the fault, the note
+    "serves": (SERVES, True, "", ""),
+    "lost": (STAND_IN, True, LOST, GONE),
+    "lost by a release that did not remember": (NEVER, True, "u gives no pictures: No camera: x", MISSING),
+    "lost before": (STAND_IN, False, "", GONE),
+    "lost, seen by verify": (STAND_IN, None, LOST, GONE),
+    "never there": (NEVER, None, "", MISSING),
+    "never there before": (NEVER, False, "", MISSING),
+    "silent": ({**SERVES, "captured": 0}, None, "u gives no pictures: Streaming", ""),
+    "starts": ({**SERVES, "captured": 0, "ok": False, "state": "starting"}, None, "u gives no pictures: Streaming", ""),
+    "sleeps": ({**SERVES, "captured": 0, "state": "idle"}, None, "", ""),
+    "wakes not": (
+        {**SERVES, "captured": 0, "state": "idle", "asleep": "u gives no snapshot"}, None,
+        "u gives no snapshot (the camera is idle)", "",
+    ),
+    "other settings": ({**SERVES, "config_sha256": "b"}, None, "u does not use its new configuration", ""),
+    "refused settings": (
+        {**SERVES, "config_sha256": "b", "refused": "users: cannot be read"}, None,
+        "u does not use its new configuration: users: cannot be read", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_camera_is_missed_only_where_there_was_one(case: str) -> None:
+    now, gave, fault, note = FAULTS[case]
+    assert HOST.fault("u", {"captured": 0}, now, "a", gave) == fault
+    assert HOST.note(now) == note
 
 
 def test_the_port_of_a_host_defaults_to_the_settings_default() -> None:

@@ -1,9 +1,9 @@
 """The role's commands on a host, run there as `python3 - COMMAND JSON`. The answer is JSON, too.
 
   look     {"networks": [...]}                   tell what is installed and runs, and if the controller may look
-  install  {"artefact": "path", "apt": true}     run the installer, then remove the artefact
+  install  {"artefact": "path", "apt": true, …}  run the installer, then remove the artefact
   serve    {"dry": false, "artefact": "sha256"}  reload or restart what does not run as configured, verify, record
-  verify   {"seconds": 60, "dark": [units]}      wait until all cameras serve; the dark ones gave no pictures before
+  verify   {"seconds": 90, "gave": {unit: bool}} wait until all cameras serve; which of them gave pictures before
   record   {"artefact": "sha256"}                keep what is deployed as the state to go back to
   restore  {"files": [...], "release": "..."}    go back to that state
 
@@ -50,6 +50,10 @@ INSTALLER = ""
 LOCAL = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7")
 # a camera counts as serving after this time in the same process
 SETTLE_SECONDS = 3.0
+# the kinds of camera that `auto` finds
+OF_THIS_HOST = ("csi", "usb")
+# the time that `look` gives a camera to start
+START_SECONDS = 15.0
 
 
 class Failed(Exception):
@@ -179,24 +183,62 @@ def config_sha256(arguments: list[str]) -> str | None:
 
 
 def camera(unit: str) -> dict[str, Any]:
-    """Return the state of a unit's camera. *problem* is empty if the server answers."""
+    """Return the state of a unit's camera. *problem* is empty if the server answers.
+
+    *stand_in*: the test picture is shown in place of a camera. *had_one*: a camera of this host has given pictures.
+    """
     status = show(unit)
     table: dict[str, Any] = {
-        "pid": status["MainPID"], "restarts": int(status["NRestarts"]), "problem": "", "port": 0,
+        "pid": status["MainPID"], "restarts": int(status["NRestarts"]), "problem": "", "port": 0, "ok": False,
         "state": status["ActiveState"], "rate": 0.0, "captured": 0, "release": None, "config_sha256": None,
+        "stand_in": False, "had_one": False, "note": "",
     }  # fmt: skip
     if status["ActiveState"] != "active":
         return {**table, "problem": f"{unit} is {status['ActiveState']}: {status['StatusText'] or status['SubState']}"}
     try:
-        _, body, port = get(status["MainPID"], "/healthz")
-        health = json.loads(body)
+        _, body, port = get(status["MainPID"], "/state")
+        state = json.loads(body)
+        source, frames, refused = state["source"], state["frames"], state.get("config_refused")
+        # also true for a release that takes the test picture for healthy
+        stand_in = source["kind"] == "pattern" != source["configured"]
         return {
-            **table, "port": port, "state": health["state"], "detail": health["detail"], "ok": health["ok"],
-            "rate": health["frames"]["rate"], "captured": health["frames"]["captured"],
-            "release": health.get("release"), "config_sha256": health.get("config_sha256"),
+            **table, "port": port, "state": state["state"], "ok": state["ok"] and not stand_in,
+            "detail": ". ".join(filter(None, (state["detail"], state["hint"]))),
+            "rate": frames["rate"], "captured": frames["captured"], "kind": source["kind"], "stand_in": stand_in,
+            "had_one": source.get("last") in OF_THIS_HOST, "release": state.get("release"),
+            "config_sha256": state.get("config_sha256"), "refused": "; ".join(refused["problems"] if refused else ()),
         }  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         return {**table, "problem": f"{unit} does not answer: {error}"}
+
+
+def awake(unit: str) -> dict[str, Any]:
+    """Return the state of a unit's camera after a snapshot if it sleeps. *asleep* says why it still does."""
+    found = {**camera(unit), "asleep": ""}
+    if found["problem"] or found["state"] != "idle":
+        return found
+    try:
+        status = get(found["pid"], "/snapshot")[0]
+    except OSError:
+        status = 0
+    # a server with users starts the camera for nobody else
+    asleep = "" if status in (http.client.OK, http.client.UNAUTHORIZED) else f"{unit} gives no snapshot"
+    return {**camera(unit), "asleep": asleep}
+
+
+def giving(units: list[str]) -> dict[str, bool]:
+    """Return for each of *units* if it gives pictures of a camera of this host.
+
+    Those are left out that do not tell in time, and those that give other pictures: they may become a stand-in.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        found = {unit: awake(unit) for unit in units}
+        if all(table["state"] != "starting" for table in found.values()) or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    known = {unit: t for unit, t in found.items() if not t["problem"] and t["state"] not in ("idle", "starting")}
+    return {unit: t["ok"] for unit, t in known.items() if not t["ok"] or t["kind"] in OF_THIS_HOST}
 
 
 def controller() -> str:
@@ -235,7 +277,6 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
     """Return the state of the host, from which the role decides what to do."""
     address = controller()
     record = deployed()
-    running = {unit: camera(unit) for unit in wanted_units()} if release() else {}
     return {
         "controller": address,
         "locked_out": bool(address) and not admitted(address, options["networks"]),
@@ -251,7 +292,7 @@ def look(options: dict[str, Any]) -> dict[str, Any]:
         "recorded": bool(record["release"]),
         # empty unless that release is current and has passed its health check
         "artefact": record["artefact"] if proven() and record["release"] == release() else "",
-        "dark": [unit for unit, found in running.items() if not found["problem"] and not found["ok"]],
+        "gave": giving(list(wanted_units())) if release() else {},
     }
 
 
@@ -264,7 +305,10 @@ def install(options: dict[str, Any]) -> dict[str, Any]:
     apt = [] if options["apt"] else ["--no-apt"]
     try:
         done = subprocess.run(
-            ["/usr/bin/python3", str(program), "--from", options["artefact"], *apt],
+            [
+                "/usr/bin/python3", str(program), "--from", options["artefact"],
+                "--health-seconds", str(options["seconds"]), *apt,
+            ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     finally:
@@ -344,42 +388,51 @@ def verify(options: dict[str, Any]) -> dict[str, Any]:
     if not release():
         return {"release": "", "cameras": {}, "problem": "pi-cam-daemon is not installed"}
     wanted = {unit: config_sha256(arguments) for unit, arguments in units.items()}
-    first = {unit: camera(unit) for unit in units}
+    first = {unit: awake(unit) for unit in units}
     since = time.monotonic()
     while True:
         time.sleep(0.5)
-        now = {unit: camera(unit) for unit in units}
+        now = {unit: awake(unit) for unit in units}
         if any(now[unit][key] != first[unit][key] for unit in units for key in ("pid", "restarts")):
             first, since = now, time.monotonic()
-        problems = [fault(unit, first[unit], now[unit], wanted[unit], options["dark"]) for unit in units]
+        problems = [fault(unit, first[unit], now[unit], wanted[unit], options["gave"].get(unit)) for unit in units]
         problem = "; ".join(filter(None, problems))
         settled = time.monotonic() - since >= SETTLE_SECONDS
         if (settled and not problem) or time.monotonic() > deadline:
             break
     if not problem and not settled:
         problem = "a camera restarts again and again"
+    for table in now.values():
+        table["note"] = note(table)
     return {"release": release(), "cameras": now, "problem": problem}
 
 
-def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | None, dark: list[str]) -> str:
-    """Return what is wrong with a camera, empty if it gives pictures. A *dark* one need not."""
+def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | None, gave: bool | None) -> str:
+    """Return what is wrong with a camera, empty if it gives pictures, or *gave* none before.
+
+    *gave* is None if nobody knows. Then a camera that this host has never had is not missed.
+    """
     if now["problem"]:
         return str(now["problem"])
     if now["release"] != release():
         return f"{unit} runs {now['release']} and not {release()}"
     if now["config_sha256"] != wanted:
-        return f"{unit} does not use its new configuration"
-    if now["captured"] > first["captured"]:
+        return f"{unit} does not use its new configuration" + (f": {now['refused']}" if now["refused"] else "")
+    if not now["stand_in"] and now["captured"] > first["captured"]:
         return ""
     if now["state"] == "idle":
-        with contextlib.suppress(OSError):
-            # a server with users answers 401 and does not start the camera for anybody else
-            if get(now["pid"], "/snapshot")[0] in (http.client.OK, http.client.UNAUTHORIZED):
-                return ""
-        return f"{unit} gives no snapshot (the camera is idle)"
-    if unit in dark and not now["ok"]:
+        return f"{now['asleep']} (the camera is idle)" if now["asleep"] else ""
+    if not now["ok"] and (gave is False or (now["stand_in"] and not now["had_one"] and not gave)):
         return ""
     return f"{unit} gives no pictures: {now['detail']}"
+
+
+def note(now: dict[str, Any]) -> str:
+    """Return what the report tells of a camera that gives no pictures, whether that is a fault or not."""
+    if now["problem"] or now["ok"] or now["state"] == "starting":
+        return ""
+    detail = str(now["detail"]).removeprefix("No camera: ")
+    return f"no camera, test picture: {detail}" if now["stand_in"] and not now["had_one"] else detail
 
 
 def record(options: dict[str, Any]) -> dict[str, Any]:
@@ -436,7 +489,7 @@ def go_back(options: dict[str, Any], done: list[str]) -> str:
         run(f"{CURRENT}/install", "--rollback")
         done.append(f"roll back to {release()}")
     done += apply(dry=False)
-    problem = verify({"seconds": options["seconds"], "dark": options["dark"]})["problem"]
+    problem = verify({"seconds": options["seconds"], "gave": options["gave"]})["problem"]
     if problem:
         return f"went back to {release()}, but still: {problem}"
     return f"went back to {release()}, which serves" if done else f"{release()} serves as before"
@@ -484,4 +537,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
