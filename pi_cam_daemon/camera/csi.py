@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
-from pi_cam_daemon.camera.csi_encoders import MakeEncoder, choose_encoder, output_to, software_encoder
+from pi_cam_daemon.camera.csi_encoders import choose_encoder, output_to, software_encoder
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
@@ -83,7 +83,7 @@ def _choices(found: list[Camera]) -> list[str]:
 
 
 class CsiSource:
-    """Delivers the pictures of one CSI camera. *settings* are its first controls; tests set the other arguments."""
+    """Delivers the pictures of one CSI camera. *settings* are its first controls; tests set picamera2's *allocator*."""
 
     def __init__(
         self,
@@ -92,15 +92,11 @@ class CsiSource:
         settings: Mapping[str, Value] | None = None,
         *,
         allocator: Any = None,
-        encoder: MakeEncoder = choose_encoder,
-        still_encoder: MakeEncoder = software_encoder,
     ) -> None:
         self._video = video
         self._csi = csi
         self._settings = settings or {}
         self._allocator = allocator
-        self._make_encoder = encoder
-        self._make_still_encoder = still_encoder
         self._reason = ""  # why this camera was taken
         self._applied: dict[str, Any] = {}  # the last values of libcamera's controls
 
@@ -163,7 +159,7 @@ class CsiSource:
     def _start_encoder(self, picam2: Any, sink: Sink) -> tuple[Any, str]:
         """Start an encoder that passes its pictures to *sink*; return its output and the name to show for it."""
         width, height = picam2.camera_configuration()["main"]["size"]
-        encoder, name = self._make_encoder(width, height, self._video.quality)
+        encoder, name = choose_encoder(width, height, self._video.quality)
         output = output_to(sink, encoder, self._orientation(picam2))
         picam2.start_encoder(encoder, output)
         return output, name
@@ -206,8 +202,7 @@ class CsiSource:
         self._hold_rate(picam2)
         picam2.set_controls(self._applied)
         orientation = self._orientation(picam2)
-        width, height = picam2.camera_configuration()["main"]["size"]
-        encoder, _ = self._make_still_encoder(width, height, self._video.quality)
+        encoder, _ = software_encoder(self._video.quality)
         picam2.start()
         request = picam2.capture_request(wait=_STILL_SECONDS)
         try:

@@ -6,7 +6,6 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from pi_cam_daemon.camera.source import Sink
@@ -14,9 +13,6 @@ from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging.orientation import Orientation
 
 log = logging.getLogger(__name__)
-
-# (width, height, quality 1 to 100) → a picamera2 encoder, the name to show for it
-MakeEncoder = Callable[[int, int, int], tuple[Any, str]]
 
 # Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
@@ -52,10 +48,10 @@ def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
     if has_hardware_encoder(get_platform() is Platform.VC4, width, height):
         return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
     # On a Pi 5 MJPEGEncoder is FFmpeg's: its eight threads delay the stream by eight frames.
-    return software_encoder(width, height, quality)
+    return software_encoder(quality)
 
 
-def software_encoder(_width: int, _height: int, quality: int) -> tuple[Any, str]:
+def software_encoder(quality: int) -> tuple[Any, str]:
     """Return the encoder for pictures of any size, and the name to show for it."""
     from picamera2.encoders import JpegEncoder
 

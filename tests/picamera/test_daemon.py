@@ -14,15 +14,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("virtual_camera", reason="runs in the root that tests/picamera/rig/setup makes")
-
 from PIL import Image
 
 from tests.harness import Daemon, Viewer, running, until
+from tests.picamera.pi import IMX219
 
 RIG = Path(__file__).parent / "rig"
-SETTINGS = {"source.kind": "csi", "csi.camera": "VirtualBars", "video.framerate": 20}
+SETTINGS = {"source.kind": "csi", "csi.camera": IMX219, "video.framerate": 20}
 # the camera process loads picamera2 first
 START_SECONDS = 20.0
 
@@ -90,8 +88,8 @@ def test_names_the_camera_and_its_encoder(start: Callable[..., Daemon]) -> None:
     wait_for_camera(daemon)
     state = daemon.state()
     assert state["source"]["kind"] == "csi"
-    assert state["camera"]["name"] == "Virtual Bars"
-    assert state["camera"]["encoder"] == "software JPEG of NV12"
+    assert state["camera"]["name"] == "imx219"
+    assert state["camera"]["encoder"] == "hardware MJPEG (V4L2)"
     assert (state["camera"]["width"], state["camera"]["height"], state["camera"]["framerate"]) == (640, 480, 20.0)
 
 
@@ -126,7 +124,7 @@ def test_an_on_demand_camera_runs_only_while_somebody_looks(start: Callable[...,
 
 def test_two_daemons_serve_two_cameras(start: Callable[..., Daemon]) -> None:
     daemons = [start(csi__camera=0), start(csi__camera=1)]
-    for daemon, name in zip(daemons, ("Virtual Frames", "Virtual Bars"), strict=True):
+    for daemon, name in zip(daemons, ("imx708", "imx219"), strict=True):
         wait_for_camera(daemon)
         assert daemon.state()["camera"]["name"] == name
         with closing(daemon.watch()) as viewer:
@@ -155,6 +153,6 @@ def test_a_still_comes_in_full_size_and_the_viewers_stay(start: Callable[..., Da
         wait_for_pictures(viewer)
         status, _, jpeg = daemon.get("/still.jpg")
         assert status == 200
-        assert Image.open(io.BytesIO(jpeg)).size == (1280, 720)
+        assert Image.open(io.BytesIO(jpeg)).size == (3280, 2464)
         wait_for_pictures(viewer)
     assert camera_pids(daemon) == [pid]

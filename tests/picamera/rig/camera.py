@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from virtual_camera import MemfdAllocator, nv12_encoder
+from pi_memory import MemfdAllocator
 
 from pi_cam_daemon.camera import process
 from pi_cam_daemon.camera.choose import Choice
@@ -15,15 +15,7 @@ from pi_cam_daemon.config.schema import CameraConfig
 
 
 def create(config: CameraConfig) -> Choice:
-    source = CsiSource(
-        config.video,
-        config.csi,
-        config.settings("csi"),
-        allocator=MemfdAllocator(),
-        encoder=nv12_encoder,
-        still_encoder=nv12_encoder,
-    )
-    return Choice(source)
+    return Choice(CsiSource(config.video, config.csi, config.settings("csi"), allocator=MemfdAllocator()))
 
 
 if __name__ == "__main__":

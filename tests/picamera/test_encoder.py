@@ -1,0 +1,94 @@
+"""picamera2's own encoders: the hardware's on rig/fakem2m.c, and the software's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import picamera2.encoders
+import picamera2.platform
+import pytest
+from picamera2.platform import Platform
+
+from pi_cam_daemon.camera import csi, csi_encoders
+from pi_cam_daemon.errors import Cause
+from tests.lateness import patience
+from tests.picamera.pi import EncoderNode, Recorder, failure, picture, running, source
+
+HARDWARE, SOFTWARE = "hardware MJPEG (V4L2)", "software JPEG (simplejpeg)"
+
+
+def test_the_hardware_encodes_with_a_bitrate_for_the_quality(encoder: EncoderNode) -> None:
+    with running(source(quality=50)) as recorder:
+        recorder.wait_for(5)
+        assert recorder.info.encoder == HARDWARE
+        assert type(csi_encoders.choose_encoder(640, 480, 50)[0]) is picamera2.encoders.mjpeg_encoder.MJPEGEncoder
+    steps = round(csi_encoders.bitrate(50, 640, 480) / 25_000)
+    assert encoder.log("CTRL") == [f"CTRL bitrate {steps * 25_000}"]
+    assert encoder.log("FMT OUTPUT") == ["FMT OUTPUT 640x480 YU12 640"]
+    assert encoder.log("REFUSED") == []
+    assert len(encoder.log("close")) == 1
+
+
+def test_a_width_that_is_no_multiple_of_64_has_padded_rows(encoder: EncoderNode) -> None:
+    with running(source(width=332, height=126)) as recorder:
+        recorder.wait_for(3)
+    assert encoder.log("FMT OUTPUT") == ["FMT OUTPUT 332x126 YU12 384"]
+    assert picture(recorder.frames[2][0]).size == (332, 126)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1922, 1080), (640, 480), (332, 126)])
+def test_software_encodes_what_the_hardware_cannot(
+    encoder: EncoderNode, monkeypatch: pytest.MonkeyPatch, width: int, height: int
+) -> None:
+    if width < 1920:  # a Pi 5 has no hardware encoder
+        monkeypatch.setattr(picamera2.platform, "_platform", Platform.PISP)
+    with running(source(width=width, height=height, quality=70)) as recorder:
+        recorder.wait_for(3)
+        assert recorder.info.encoder == SOFTWARE
+    assert encoder.log() == []
+    assert picture(recorder.frames[2][0]).size == (width, height)
+
+
+def test_h264_from_old_firmware_is_an_error_that_names_the_firmware(encoder: EncoderNode) -> None:
+    encoder.set(codec="H264")
+    error = failure(source())
+    assert error.cause is Cause.LOST
+    assert "firmware" in error.message
+
+
+def test_without_memory_for_its_buffers_the_hint_says_what_helps(encoder: EncoderNode) -> None:
+    encoder.set(memory="none")
+    error = failure(source())
+    assert error.cause is Cause.LOST
+    assert "No memory for the camera's buffers" in error.message
+    assert encoder.log("REFUSED") == ["REFUSED REQBUFS ENOMEM"]
+
+
+def test_a_stalled_encoder_still_lets_the_camera_stop(encoder: EncoderNode) -> None:
+    encoder.set(stall=5)
+    recorder = Recorder(source())
+    recorder.start()
+    recorder.wait_for(5)
+    assert recorder.stop() < patience(2)
+    assert recorder.error is None
+    assert len(recorder.frames) == 5
+
+
+def test_a_slow_driver_delays_the_stop_but_all_is_closed(encoder: EncoderNode) -> None:
+    encoder.set(stop_ms=1000)
+    recorder = Recorder(source())
+    recorder.start()
+    recorder.wait_for(1)
+    assert 2 < recorder.stop() < patience(4)
+    assert recorder.error is None
+    assert len(encoder.log("close")) == 1
+
+
+def test_a_bug_is_not_reported_as_a_lost_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: int) -> Any:
+        raise KeyError("NV12")
+
+    monkeypatch.setattr(csi, "choose_encoder", broken)
+    recorder = Recorder(source())
+    recorder.start()
+    assert isinstance(recorder.ended(), KeyError)

@@ -1,0 +1,82 @@
+"""Pictures of full size: the camera changes its mode for one, and back."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import pytest
+from pi_memory import memory
+from virtual_pi import AUTO_EXPOSURE_US, AUTO_GAIN, PiCamera
+
+from tests.picamera.pi import IMX708, picture, running, source
+
+# tags of Exif
+MODEL, ORIENTATION, EXIF = 0x0110, 0x0112, 0x8769
+EXPOSURE, ISO, DATE, OFFSET = 0x829A, 0x8827, 0x9003, 0x9011
+
+
+@pytest.mark.parametrize(("rotation", "size"), [(0, (3280, 2464)), (90, (2464, 3280))])
+def test_a_still_has_the_sensors_full_size_and_the_stream_goes_on_as_before(
+    imx219: PiCamera, rotation: int, size: tuple[int, int]
+) -> None:
+    with running(source(rotation=rotation)) as recorder:
+        recorder.wait_for(5)
+        for number in (1, 2):
+            before = time.monotonic_ns()
+            still = recorder.take_still()
+            assert (still.number, still.refused) == (number, "")
+            assert before < still.captured_ns < time.monotonic_ns()
+            taken = picture(still.jpeg)
+            assert taken.size == size
+            assert taken.getexif()[ORIENTATION] == 1
+            recorder.wait_for_more()
+            assert picture(recorder.frames[-1][0]).size == (recorder.info.width, recorder.info.height)
+    times = [captured for _, captured, _ in recorder.frames]
+    assert times == sorted(set(times)), "no frame from before comes after the still"
+    stream, full, again = imx219.configurations[:3]
+    assert (full.mode.size, full.at(0).buffer_count) == ((3280, 2464), 1)
+    assert imx219.starts[1]["FrameDurationLimits"] == (47_183, 47_183), "as fast as this mode can"
+    assert (again.mode, again.size) == (stream.mode, stream.size)
+
+
+def test_a_still_says_when_how_and_by_which_camera_it_was_taken() -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        still = recorder.take_still()
+    exif = picture(still.jpeg).getexif()
+    assert exif[MODEL] == "imx219"
+    details = exif.get_ifd(EXIF)
+    moment = datetime.strptime(details[DATE] + details[OFFSET].replace(":", ""), "%Y:%m:%d %H:%M:%S%z")
+    assert abs(moment.timestamp() - time.time()) < 10
+    assert (float(details[EXPOSURE]), details[ISO]) == (AUTO_EXPOSURE_US / 1e6, 100 * AUTO_GAIN)
+
+
+def test_set_values_hold_for_a_still_but_a_trigger_is_not_repeated(imx708: PiCamera) -> None:
+    with running(source(IMX708)) as recorder:
+        recorder.wait_for(1)
+        assert recorder.set(brightness=0.5, autofocus_mode="auto", autofocus_trigger=True).refused == {}
+        recorder.take_still()
+        recorder.wait_for_more()
+    for controls in imx708.starts[1:]:
+        assert (controls["Brightness"], controls["AfMode"]) == (0.5, 1)
+        assert "AfTrigger" not in controls
+
+
+def test_a_still_shows_only_the_zoomed_region(imx708: PiCamera) -> None:
+    with running(source(IMX708)) as recorder:
+        recorder.wait_for(1)
+        recorder.set(roi=[0.25, 0.5, 0.25, 0.5])
+        still = recorder.take_still()
+    assert imx708.starts[1]["ScalerCrop"].to_tuple() == (1152, 1296, 1152, 1296)
+    assert picture(still.jpeg).size == (1152, 1296), "its pixels as they are, not enlarged"
+
+
+def test_without_memory_for_a_still_the_stream_goes_on_and_a_hint_is_given() -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        memory.budget = memory.most  # the stream's, whose pictures are small
+        still = recorder.take_still()
+        assert still.jpeg == b""
+        assert "No memory for the camera's buffers" in still.refused
+        recorder.wait_for_more()

@@ -1,2 +1,0 @@
-class Output:
-    """The base class that picamera2's encoders require."""
