@@ -98,7 +98,6 @@ class CsiSource:
         self._settings = settings or {}
         self._allocator = allocator
         self._reason = ""  # why this camera was taken
-        self._applied: dict[str, Any] = {}  # the last values of libcamera's controls
 
     def run(self, sink: Sink, commands: Commands) -> None:
         with _explained():
@@ -109,7 +108,7 @@ class CsiSource:
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
                     with _explained():
-                        output = self._take_still(picam2, name, command.number, sink)
+                        output = self._take_still(picam2, name, command.number, controls, sink)
                 elif command:
                     sink.controls(controls.set(command.number, command.values))
                 output.wait(_CHECK_SECONDS)
@@ -132,14 +131,7 @@ class CsiSource:
     def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
         """Configure and start the camera, and report it to *sink*; return the output and the controls."""
         framerate = self._configure(picam2)
-        self._applied.clear()
-
-        def apply(values: dict[str, Any]) -> None:
-            picam2.set_controls(values)
-            self._applied.update(values)
-            self._applied.pop("AfTrigger", None)  # an action, not a value
-
-        controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), apply)
+        controls = CsiControls(picam2.camera_controls, round(1e6 / framerate), picam2.set_controls)
         report = controls.start(self._settings)
         main = picam2.camera_configuration()["main"]
         width, height = main["size"]
@@ -178,20 +170,20 @@ class CsiSource:
 
         picam2.pre_callback = draw
 
-    def _take_still(self, picam2: Any, name: str, number: int, sink: Sink) -> Any:
+    def _take_still(self, picam2: Any, name: str, number: int, controls: CsiControls, sink: Sink) -> Any:
         """Switch the sensor to its full size for one picture, and back; return the new output of the stream."""
         picam2.stop_recording()
-        still = self._full_size(picam2, name, number)
+        still = self._full_size(picam2, name, number, controls.in_force())
         self._configure(picam2)
-        picam2.set_controls(self._applied)  # configuring resets them
+        picam2.set_controls(controls.in_force())  # configuring resets them
         output, _ = self._start_encoder(picam2, sink)
         picam2.start()
         sink.still(still)
         return output
 
-    def _full_size(self, picam2: Any, name: str, number: int) -> Still:
-        """Take the still *number*: the region of the stream, with all its pixels."""
-        size = self._applied.get("ScalerCrop", (0, 0, *picam2.sensor_resolution))[2:]
+    def _full_size(self, picam2: Any, name: str, number: int, controls: dict[str, Any]) -> Still:
+        """Take the still *number* with libcamera's *controls*: the region of the stream, with all its pixels."""
+        size = controls.get("ScalerCrop", (0, 0, *picam2.sensor_resolution))[2:]
         sensor = {"output_size": tuple(picam2.sensor_resolution)}
         try:
             # one buffer: twelve million pixels take 18 MB of CMA memory
@@ -200,7 +192,7 @@ class CsiSource:
             why = explain(error)
             return Still(number, refused=f"No picture of full size: {why.message}{f'. {why.hint}' if why.hint else ''}")
         self._hold_rate(picam2)
-        picam2.set_controls(self._applied)
+        picam2.set_controls(controls)
         orientation = self._orientation(picam2)
         encoder, _ = software_encoder(self._video.quality)
         picam2.start()

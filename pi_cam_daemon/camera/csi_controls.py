@@ -57,6 +57,7 @@ class CsiControls:
         self._whole: Rectangle = limits.get("ScalerCrop", _NO_CROP)[1]
         self._apply = apply
         self._controls = {control.name: control for control in _offered(limits, frame_us)}
+        self._touched: set[str] = set()  # names of controls that were set since the start
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -89,7 +90,19 @@ class CsiControls:
         for name, value in values.items():
             if self._controls[name].kind is not Kind.ACTION:
                 self._controls[name] = dataclasses.replace(self._controls[name], value=value)
+                self._touched.add(name)
         return Report(number, values, wrong, self.controls)
+
+    def in_force(self) -> dict[str, Any]:
+        """Return libcamera's controls for all that was set, for a camera that is configured anew.
+
+        A region that was given back is not among them: each of the sensor's modes has its own whole view.
+        """
+        found: dict[str, Any] = {}
+        for name in sorted(self._touched):
+            if name != "roi" or self._value(name) != self._default(name):
+                found |= self._translated(name, self._value(name))
+        return found
 
     def _contradictions(self, taken: Mapping[str, Value]) -> dict[str, str]:
         wrong = {}
@@ -136,7 +149,8 @@ class CsiControls:
             control, mode = _AUTOMATIC[name]
             if mode not in self._limits:
                 return {control: value}
-            return {mode: 1, control: value} if value else {mode: 0}
+            # the 0 replaces a value that picamera2 has not passed on yet, and which would make it manual again
+            return {mode: 1 if value else 0, control: value}
         if name == "flicker_period":
             return {"AeFlickerMode": 1, "AeFlickerPeriod": value} if value else {"AeFlickerMode": 0}
         if name == "roi":

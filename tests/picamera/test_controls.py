@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from virtual_pi import PiCamera
+from virtual_pi import AUTO_EXPOSURE_US, AUTO_GAIN, PiCamera
 
 from tests.harness import until
 from tests.picamera.pi import IMX219, IMX708, running, source
@@ -79,3 +79,13 @@ def test_libcamera_gets_what_was_set(imx219: PiCamera, values: dict[str, Any], g
         recorder.wait_for(1)
         assert recorder.set(**values).refused == {}
         until(f"libcamera has {given}", there)
+
+
+def test_a_shutter_given_back_before_the_next_frame_is_automatic(imx219: PiCamera) -> None:
+    with running(source(framerate=2.0)) as recorder:
+        recorder.wait_for(1)
+        recorder.set(shutter=10_000, gain=4.0)
+        recorder.set(shutter=None, gain=None)
+        recorder.wait_for_more(6)
+        metadata = imx219.metadata()
+        assert (metadata["ExposureTime"], metadata["AnalogueGain"]) == (AUTO_EXPOSURE_US, AUTO_GAIN)

@@ -80,3 +80,42 @@ def test_without_memory_for_a_still_the_stream_goes_on_and_a_hint_is_given() -> 
         assert still.jpeg == b""
         assert "No memory for the camera's buffers" in still.refused
         recorder.wait_for_more()
+
+
+def test_shutter_and_gain_given_back_are_automatic_in_a_still_and_after_it(imx219: PiCamera) -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        recorder.set(shutter=10_000, gain=4.0)
+        recorder.wait_for_more()
+        recorder.set(shutter=0, gain=None)
+        recorder.wait_for_more()
+        still = recorder.take_still()
+        recorder.wait_for_more()
+    details = picture(still.jpeg).getexif().get_ifd(EXIF)
+    assert (float(details[EXPOSURE]), details[ISO]) == (AUTO_EXPOSURE_US / 1e6, 100 * AUTO_GAIN)
+    for controls in imx219.starts[1:]:
+        assert controls.get("ExposureTimeMode", 0) == controls.get("AnalogueGainMode", 0) == 0
+    metadata = imx219.metadata()
+    assert (metadata["ExposureTime"], metadata["AnalogueGain"]) == (AUTO_EXPOSURE_US, AUTO_GAIN)
+
+
+def test_shutter_and_gain_set_by_hand_hold_in_a_still_and_after_it(imx219: PiCamera) -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        recorder.set(shutter=10_000, gain=4.0)
+        still = recorder.take_still()
+        recorder.wait_for_more()
+        assert imx219.metadata()["ExposureTime"] == 10_000
+    details = picture(still.jpeg).getexif().get_ifd(EXIF)
+    assert (float(details[EXPOSURE]), details[ISO]) == (0.01, 400)
+
+
+def test_a_zoom_given_back_leaves_the_still_whole(imx708: PiCamera) -> None:
+    with running(source(IMX708)) as recorder:
+        recorder.wait_for(1)
+        recorder.set(roi=[0.25, 0.25, 0.5, 0.5])
+        recorder.set(roi=None)
+        recorder.wait_for_more()
+        assert imx708.crop() == (576, 0, 3456, 2592), "the stream is whole again, in its aspect ratio"
+        still = recorder.take_still()
+    assert picture(still.jpeg).size == (4608, 2592)

@@ -86,9 +86,9 @@ def test_an_exposure_is_no_longer_than_a_frame(camera: Camera) -> None:
         ({"denoise": "cdn_off"}, {"NoiseReductionMode": 3}),
         ({"denoise": None}, {"NoiseReductionMode": 1}),
         ({"shutter": 5000}, {"ExposureTimeMode": 1, "ExposureTime": 5000}),
-        ({"shutter": 0}, {"ExposureTimeMode": 0}),
+        ({"shutter": 0}, {"ExposureTimeMode": 0, "ExposureTime": 0}),
         ({"gain": 2}, {"AnalogueGainMode": 1, "AnalogueGain": 2.0}),
-        ({"gain": None}, {"AnalogueGainMode": 0}),
+        ({"gain": None}, {"AnalogueGainMode": 0, "AnalogueGain": 0.0}),
         ({"flicker_period": 10_000}, {"AeFlickerMode": 1, "AeFlickerPeriod": 10_000}),
         ({"flicker_period": 0}, {"AeFlickerMode": 0}),
         ({"roi": [0.25, 0.25, 0.5, 0.5]}, {"ScalerCrop": (1152, 648, 2304, 1296)}),
@@ -112,6 +112,17 @@ def test_every_default_can_be_set_and_is_shown(camera: Camera) -> None:
     names = [control.name for control in camera.controls.controls if control.kind is not Kind.ACTION]
     applied = camera.set(**dict.fromkeys(names))
     assert applied == {name: camera.control(name).default for name in names}
+
+
+def test_what_is_in_force_is_what_was_set_and_not_given_back(camera: Camera) -> None:
+    assert camera.controls.in_force() == {}
+    camera.set(shutter=5000, brightness=0.5, roi=[0.25, 0.25, 0.5, 0.5], lens_position=2, flicker_period=10_000)
+    assert camera.controls.in_force() == camera.now
+    camera.set(autofocus_mode="auto", autofocus_trigger=True)
+    camera.set(shutter=0, brightness=None, roi=None, flicker_period=0)
+    assert camera.controls.in_force() == {
+        "ExposureTimeMode": 0, "ExposureTime": 0, "Brightness": 0.0, "AfMode": 1, "AeFlickerMode": 0
+    }  # fmt: skip
 
 
 def test_a_libcamera_without_auto_switches_gets_0_for_automatic() -> None:
