@@ -188,14 +188,14 @@ class CsiSource:
         try:
             # one buffer: twelve million pixels take 18 MB of CMA memory
             picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, buffer_count=1))
+            self._hold_rate(picam2)
+            picam2.set_controls(controls)
+            picam2.start()  # takes libcamera's own buffers
         except (RuntimeError, OSError) as error:
             why = explain(error)
             return Still(number, refused=f"No picture of full size: {why.message}{f'. {why.hint}' if why.hint else ''}")
-        self._hold_rate(picam2)
-        picam2.set_controls(controls)
         orientation = self._orientation(picam2)
         encoder, _ = software_encoder(self._video.quality)
-        picam2.start()
         request = picam2.capture_request(wait=_STILL_SECONDS)
         try:
             metadata = request.get_metadata()
@@ -327,7 +327,8 @@ def explain(error: BaseException) -> SourceError:
     for link in chain:
         if isinstance(link, PermissionError):
             return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
-        if isinstance(link, OSError) and link.errno == errno.ENOMEM:
+        # libcamera's binding has the number in the words only
+        if getattr(link, "errno", None) == errno.ENOMEM or str(link).endswith(os.strerror(errno.ENOMEM)):
             hint = (
                 "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
                 "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt"

@@ -14,6 +14,7 @@ from tests.picamera.pi import IMX708, picture, running, source
 # tags of Exif
 MODEL, ORIENTATION, EXIF = 0x0110, 0x0112, 0x8769
 EXPOSURE, ISO, DATE, OFFSET = 0x829A, 0x8827, 0x9003, 0x9011
+FULL = (3280, 2464)
 
 
 @pytest.mark.parametrize(("rotation", "size"), [(0, (3280, 2464)), (90, (2464, 3280))])
@@ -119,3 +120,15 @@ def test_a_zoom_given_back_leaves_the_still_whole(imx708: PiCamera) -> None:
         assert imx708.crop() == (576, 0, 3456, 2592), "the stream is whole again, in its aspect ratio"
         still = recorder.take_still()
     assert picture(still.jpeg).size == (4608, 2592)
+
+
+def test_a_camera_that_does_not_start_for_a_still_streams_on(imx219: PiCamera) -> None:
+    imx219.start_error = lambda configuration: "Cannot allocate memory" if configuration.size == FULL else ""
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        still = recorder.take_still()
+        assert still.jpeg == b""
+        assert "No memory for the camera's buffers" in still.refused
+        recorder.wait_for_more()
+        imx219.start_error = lambda _: ""
+        assert recorder.take_still().refused == ""
