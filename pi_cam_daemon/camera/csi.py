@@ -186,8 +186,9 @@ class CsiSource:
         size = controls.get("ScalerCrop", (0, 0, *picam2.sensor_resolution))[2:]
         sensor = {"output_size": tuple(picam2.sensor_resolution)}
         try:
-            # one buffer: twelve million pixels take 18 MB of CMA memory
-            picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, buffer_count=1))
+            # One buffer of each: twelve million pixels take 18 MB of CMA memory, and 15 MB raw. Without a raw stream
+            # libcamera takes four raw buffers for itself.
+            picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, 1, raw={}))
             self._hold_rate(picam2)
             picam2.set_controls(controls)
             picam2.start()  # takes libcamera's own buffers
@@ -215,7 +216,18 @@ class CsiSource:
                 break
         return self._hold_rate(picam2)
 
-    def _configuration(self, picam2: Any, size: tuple[int, int], sensor: dict[str, Any], buffer_count: int) -> Any:
+    def _configuration(
+        self,
+        picam2: Any,
+        size: tuple[int, int],
+        sensor: dict[str, Any],
+        buffer_count: int,
+        raw: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return picamera2's configuration for pictures of this *size*. *raw*: the raw stream, {} for that of *sensor*.
+
+        In the stream there is none: it would have *buffer_count* buffers of the sensor's size, libcamera takes four.
+        """
         import libcamera
 
         video = self._video
@@ -227,7 +239,7 @@ class CsiSource:
         return picam2.create_video_configuration(
             # every encoder takes it without conversion; it has 1.5 bytes per pixel instead of 4
             main={"size": size, "format": "YUV420"},
-            raw=None,  # a raw stream takes buffer_count frames of the sensor's size in the scarce CMA memory
+            raw=raw,
             sensor=sensor,
             transform=transform,
             # JPEG's colours: BT.601, full range. The default for video would look pale.

@@ -132,3 +132,15 @@ def test_a_camera_that_does_not_start_for_a_still_streams_on(imx219: PiCamera) -
         recorder.wait_for_more()
         imx219.start_error = lambda _: ""
         assert recorder.take_still().refused == ""
+
+
+def test_a_still_takes_one_raw_buffer_and_none_of_libcameras_own(imx219: PiCamera) -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        memory.budget = 24 << 20  # one picture of YUV420 and one raw one, packed to ten bits
+        for _ in range(2):
+            assert recorder.take_still().refused == ""
+            recorder.wait_for_more()
+    full = imx219.configurations[1]
+    assert [(stream.size.width, stream.buffer_count) for stream in full] == [(3280, 1), (3280, 1)]
+    assert full.mode.size == FULL
