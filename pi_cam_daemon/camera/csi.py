@@ -35,8 +35,9 @@ _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/
 _VENV_HINT = "a virtual environment needs --system-site-packages, and no numpy of its own"
 # interval of the check for commands while no picture arrives
 _CHECK_SECONDS = 0.2
-# from the camera's start to a picture of full size; the server's deadline is a little longer (stills.py)
+# from the camera's start to a picture of full size, with three frames on top; the server waits longer (stills.py)
 _STILL_SECONDS = 8.0
+_LONGEST_STILL_SECONDS = 55.0
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class CsiSource:
             # One buffer of each: twelve million pixels take 18 MB of CMA memory, and 15 MB raw. Without a raw stream
             # libcamera takes four raw buffers for itself.
             picam2.configure(self._configuration(picam2, (size[0] & ~1, size[1] & ~1), sensor, 1, raw={}))
-            self._hold_rate(picam2)
+            seconds = min(_STILL_SECONDS + 3 / self._hold_rate(picam2), _LONGEST_STILL_SECONDS)
             picam2.set_controls(controls)
             picam2.start()  # takes libcamera's own buffers
         except (RuntimeError, OSError) as error:
@@ -197,7 +198,12 @@ class CsiSource:
             return Still(number, refused=f"No picture of full size: {why.message}{f'. {why.hint}' if why.hint else ''}")
         orientation = self._orientation(picam2)
         encoder, _ = software_encoder(self._video.quality)
-        request = picam2.capture_request(wait=_STILL_SECONDS)
+        try:
+            request = picam2.capture_request(wait=seconds)
+        except TimeoutError:
+            picam2.cancel_all_and_flush()  # stop() would wait behind it
+            picam2.stop()
+            return Still(number, refused=f"The camera gave no picture of full size within {seconds:.0f} s")
         try:
             metadata = request.get_metadata()
             jpeg = encoder.encode_func(request, "main")

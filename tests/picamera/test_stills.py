@@ -9,6 +9,7 @@ import pytest
 from pi_memory import memory
 from virtual_pi import AUTO_EXPOSURE_US, AUTO_GAIN, PiCamera
 
+from pi_cam_daemon.camera import csi
 from tests.picamera.pi import IMX708, picture, running, source
 
 # tags of Exif
@@ -144,3 +145,25 @@ def test_a_still_takes_one_raw_buffer_and_none_of_libcameras_own(imx219: PiCamer
     full = imx219.configurations[1]
     assert [(stream.size.width, stream.buffer_count) for stream in full] == [(3280, 1), (3280, 1)]
     assert full.mode.size == FULL
+
+
+def test_a_still_whose_frame_never_comes_is_refused_and_the_stream_goes_on(
+    imx219: PiCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csi, "_STILL_SECONDS", 0.5)
+    imx219.silent = lambda configuration: configuration.size == FULL
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        still = recorder.take_still()
+        assert still.jpeg == b""
+        assert still.refused == "The camera gave no picture of full size within 1 s"
+        recorder.wait_for_more()
+        imx219.silent = lambda _: False
+        assert recorder.take_still().refused == ""
+
+
+def test_a_still_of_slow_frames_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csi, "_STILL_SECONDS", 0.5)
+    with running(source(framerate=1.0)) as recorder:
+        recorder.wait_for(1)
+        assert recorder.take_still().refused == ""
