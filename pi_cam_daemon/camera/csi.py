@@ -142,20 +142,20 @@ class CsiSource:
         if framerate != self._video.framerate:
             log.warning("%s gives %.2f frames a second, not %g", name, framerate, self._video.framerate)
         # The camera starts last: no frame precedes the report, and an encoder that fails is not reported.
-        output, encoder_name = self._start_encoder(picam2, sink)
+        output, encoder_name = self._start_encoder(picam2, name, sink)
         size = self._orientation(picam2).size(width, height)
         sink.opened(CameraInfo("csi", name, *size, framerate, main["format"], encoder_name, self._reason))
         sink.controls(report)
         picam2.start()
         return output, controls
 
-    def _start_encoder(self, picam2: Any, sink: Sink) -> tuple[Any, str]:
+    def _start_encoder(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, str]:
         """Start an encoder that passes its pictures to *sink*; return its output and the name to show for it."""
         width, height = picam2.camera_configuration()["main"]["size"]
-        encoder, name = choose_encoder(width, height, self._video.quality)
-        output = output_to(sink, encoder, self._orientation(picam2))
+        encoder, encoder_name = choose_encoder(width, height, self._video.quality)
+        output = output_to(sink, encoder, self._orientation(picam2), name)
         picam2.start_encoder(encoder, output)
-        return output, name
+        return output, encoder_name
 
     def _draw_overlay(self, picam2: Any) -> None:
         """Draw the overlay into the luma of each picture, before the encoder gets it."""
@@ -177,7 +177,7 @@ class CsiSource:
         still = self._full_size(picam2, name, number, controls.in_force())
         self._configure(picam2)
         picam2.set_controls(controls.in_force())  # configuring resets them
-        output, _ = self._start_encoder(picam2, sink)
+        output, _ = self._start_encoder(picam2, name, sink)
         picam2.start()
         sink.still(still)
         return output

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from typing import Any
 
-from pi_cam_daemon.camera.source import Sink
+from pi_cam_daemon.camera.source import BadFrameCounter, Sink
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging.orientation import Orientation
-
-log = logging.getLogger(__name__)
 
 # Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
@@ -58,9 +55,10 @@ def software_encoder(quality: int) -> tuple[Any, str]:
     return JpegEncoder(q=quality), "software JPEG (simplejpeg)"
 
 
-def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
-    """Return a picamera2 output that passes the encoder's pictures to *sink*, upright.
+def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> Any:
+    """Return a picamera2 output that passes the encoder's pictures of the camera *name* to *sink*, upright.
 
+    Broken ones are left out: a picture that is larger than the hardware encoder's buffer comes in pieces.
     Only the newest picture is turned, by the thread that calls `wait`: in its own thread an encoder's queue would grow.
     """
     from picamera2.outputs import Output
@@ -71,6 +69,8 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
             self._changed = threading.Condition()
             self._newest: tuple[bytes, int] | None = None
             self._error: Exception | None = None
+            self._bad = BadFrameCounter(name, sink)
+            self._codec = False  # a JPEG came, at least a part of one
 
         def wait(self, seconds: float) -> None:
             """Wait for a picture, turn it and pass it on. Raises the first error of the encoder's thread."""
@@ -86,16 +86,21 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation) -> Any:
                 try:
                     sink.frame(orientation.jpeg(frame), captured)
                 except JpegError as error:  # if no later picture is better, the camera counts as stalled
-                    log.debug("skipped a picture of %d bytes: %s", len(frame), error)
+                    self._bad.add(error)
 
         def outputframe(self, frame: bytes, _keyframe: bool, timestamp: int | None, *_: Any) -> None:
             if self._error:
                 return
             try:
-                if not frame.startswith(b"\xff\xd8"):
+                begins = frame.startswith(b"\xff\xd8")
+                self._codec |= begins
+                if not self._codec:
                     # without an MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
                     message = "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec"
                     raise SourceError(message, hint="Run sudo apt full-upgrade, then reboot")
+                if not begins or not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+                    self._bad.add("it is not whole: larger than the encoder's buffer, or broken")
+                    return
                 captured = captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns())
                 if orientation.identity:
                     sink.frame(frame, captured)

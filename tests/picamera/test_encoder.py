@@ -92,3 +92,36 @@ def test_a_bug_is_not_reported_as_a_lost_camera(monkeypatch: pytest.MonkeyPatch)
     recorder = Recorder(source())
     recorder.start()
     assert isinstance(recorder.ended(), KeyError)
+
+
+def test_pictures_larger_than_the_encoders_buffer_are_dropped_and_counted(
+    encoder: EncoderNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder.set(piece=12_000)  # the first pictures are smaller
+    with running(source()) as recorder:
+        recorder.until("pieces came", lambda: "bad pictures" in caplog.text)
+        encoder.set()
+        recorder.wait_for_more()
+    for jpeg, _, _ in recorder.frames:
+        picture(jpeg)
+    assert "imx219: 1 bad pictures so far" in caplog.text
+
+
+def test_a_first_picture_in_pieces_does_not_blame_the_firmware(
+    encoder: EncoderNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder.set(piece=2_000)
+    with running(source()) as recorder:
+        recorder.until("pieces came", lambda: "bad pictures" in caplog.text)
+        assert recorder.frames == []
+        assert recorder.bad[0] == "it is not whole: larger than the encoder's buffer, or broken"
+        encoder.set()
+        recorder.wait_for_more()
+
+
+def test_a_picture_that_the_encoder_flags_as_bad_is_not_served(encoder: EncoderNode) -> None:
+    encoder.set(error=3)
+    with running(source()) as recorder:
+        recorder.wait_for(10)
+    for jpeg, _, _ in recorder.frames:
+        picture(jpeg)
