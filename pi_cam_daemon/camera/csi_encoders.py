@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
+from pi_cam_daemon.camera import v4l2
 from pi_cam_daemon.camera.source import BadFrameCounter, Sink
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging.orientation import Orientation
 
+log = logging.getLogger(__name__)
+
+# picamera2 opens this one without a look at what it is
+_NODE, _CARD = Path("/dev/video11"), "bcm2835-codec-encode"
 # Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
 # picamera2's quality levels: JpegEncoder's quality, MJPEGEncoder's Mbit/s at 1920x1080 and 30 frames per second
@@ -37,12 +45,34 @@ def bitrate(quality: int, width: int, height: int) -> int:
     return min(max(bits, _BITRATE_MIN), _BITRATE_MAX)
 
 
+@functools.cache
+def _is_encoder() -> bool:
+    """Return True if picamera2's node is the encoder; log why not. Another driver may have taken its number.
+
+    PermissionError without the permission to open it.
+    """
+    try:
+        card = v4l2.device(_NODE).name
+    except FileNotFoundError:
+        problem = f"There is no {_NODE}, the hardware's JPEG encoder"
+    except PermissionError:
+        raise
+    except OSError as error:
+        problem = f"{_NODE} cannot be asked whether it is the hardware's JPEG encoder ({error.strerror})"
+    else:
+        if card == _CARD:
+            return True
+        problem = f"{_NODE} is {card}, not the hardware's JPEG encoder"
+    log.warning("%s: pictures are encoded in software", problem)
+    return False
+
+
 def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
     """Return the encoder for pictures of this size on this machine, and the name to show for it."""
     from picamera2.encoders import MJPEGEncoder
     from picamera2.platform import Platform, get_platform
 
-    if has_hardware_encoder(get_platform() is Platform.VC4, width, height):
+    if has_hardware_encoder(get_platform() is Platform.VC4, width, height) and _is_encoder():
         return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
     # On a Pi 5 MJPEGEncoder is FFmpeg's: its eight threads delay the stream by eight frames.
     return software_encoder(quality)

@@ -12,6 +12,7 @@ pytest.importorskip("virtual_pi", reason="runs in the root that tests/picamera/r
 from pi_memory import memory
 from virtual_pi import PiCamera, cameras
 
+from pi_cam_daemon.camera import csi_encoders
 from tests.picamera.pi import IMX219, IMX708, EncoderNode
 
 
@@ -20,6 +21,7 @@ def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncoderNode:
     """Return the hardware encoder; its node is there."""
     node = EncoderNode(tmp_path / "dev")
     monkeypatch.setenv("FAKEM2M_DEV", str(node.folder))
+    csi_encoders._is_encoder.cache_clear()
     return node
 
 

@@ -26,7 +26,7 @@ def test_the_hardware_encodes_with_a_bitrate_for_the_quality(encoder: EncoderNod
     assert encoder.log("CTRL") == [f"CTRL bitrate {steps * 25_000}"]
     assert encoder.log("FMT OUTPUT") == ["FMT OUTPUT 640x480 YU12 640"]
     assert encoder.log("REFUSED") == []
-    assert len(encoder.log("close")) == 1
+    assert len(encoder.log("close")) == len(encoder.log("open"))
 
 
 def test_a_width_that_is_no_multiple_of_64_has_padded_rows(encoder: EncoderNode) -> None:
@@ -81,7 +81,7 @@ def test_a_slow_driver_delays_the_stop_but_all_is_closed(encoder: EncoderNode) -
     recorder.wait_for(1)
     assert 2 < recorder.stop() < patience(4)
     assert recorder.error is None
-    assert len(encoder.log("close")) == 1
+    assert len(encoder.log("close")) == len(encoder.log("open"))
 
 
 def test_a_bug_is_not_reported_as_a_lost_camera(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +125,25 @@ def test_a_picture_that_the_encoder_flags_as_bad_is_not_served(encoder: EncoderN
         recorder.wait_for(10)
     for jpeg, _, _ in recorder.frames:
         picture(jpeg)
+
+
+@pytest.mark.parametrize("card", ["bcm2835-codec-decode", "HD Pro Webcam C920", ""])
+def test_without_the_hardware_encoder_software_encodes_with_one_warning(
+    encoder: EncoderNode, caplog: pytest.LogCaptureFixture, card: str
+) -> None:
+    if card:
+        encoder.set(card=card.replace(" ", "_"))
+    else:
+        encoder.unplug()
+    with running(source()) as recorder:
+        recorder.wait_for(3)
+        assert recorder.info.encoder == SOFTWARE
+        assert recorder.take_still().refused == ""
+        recorder.wait_for_more()
+    assert encoder.log("CTRL") == []
+    (warning,) = [record.getMessage() for record in caplog.records if "/dev/video11" in record.getMessage()]
+    assert warning == (
+        f"/dev/video11 is {card.replace(' ', '_')}, not the hardware's JPEG encoder: pictures are encoded in software"
+        if card
+        else "There is no /dev/video11, the hardware's JPEG encoder: pictures are encoded in software"
+    )
