@@ -174,7 +174,7 @@ class CsiSource:
     def _take_still(self, picam2: Any, name: str, number: int, controls: CsiControls, sink: Sink) -> Any:
         """Switch the sensor to its full size for one picture, and back; return the new output of the stream."""
         picam2.stop_recording()
-        still = self._full_size(picam2, name, number, controls.in_force())
+        still = self._full_size(picam2, name, number, controls.in_force(still=True))
         self._configure(picam2)
         picam2.set_controls(controls.in_force())  # configuring resets them
         output, _ = self._start_encoder(picam2, name, sink)

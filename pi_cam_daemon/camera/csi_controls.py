@@ -93,15 +93,19 @@ class CsiControls:
                 self._touched.add(name)
         return Report(number, values, wrong, self.controls)
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self, still: bool = False) -> dict[str, Any]:
         """Return libcamera's controls for all that was set, for a camera that is configured anew.
 
-        A region that was given back is not among them: each of the sensor's modes has its own whole view.
+        A region that was given back is not among them: each of the sensor's modes has its own whole view. A *still* has
+        time for the best noise reduction, as rpicam-still uses, unless another than the default is set.
         """
         found: dict[str, Any] = {}
         for name in sorted(self._touched):
             if name != "roi" or self._value(name) != self._default(name):
                 found |= self._translated(name, self._value(name))
+        denoise = self._controls.get("denoise")
+        if still and denoise and denoise.value == denoise.default and "cdn_hq" in denoise.choices:
+            found |= self._translated("denoise", "cdn_hq")
         return found
 
     def _contradictions(self, taken: Mapping[str, Value]) -> dict[str, str]:

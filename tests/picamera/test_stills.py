@@ -167,3 +167,16 @@ def test_a_still_of_slow_frames_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
     with running(source(framerate=1.0)) as recorder:
         recorder.wait_for(1)
         assert recorder.take_still().refused == ""
+
+
+@pytest.mark.parametrize(("denoise", "stream", "full"), [(None, 1, 2), ("off", 0, 0), ("cdn_off", 3, 3)])
+def test_a_still_has_the_best_noise_reduction_unless_another_is_set(
+    imx219: PiCamera, denoise: str | None, stream: int, full: int
+) -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        if denoise:
+            recorder.set(denoise=denoise)
+        recorder.take_still()
+        recorder.wait_for_more()
+    assert [controls["NoiseReductionMode"] for controls in imx219.starts[1:]] == [full, stream]
