@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
-from pi_cam_daemon.camera.csi_encoders import choose_encoder, output_to, software_encoder
+from pi_cam_daemon.camera.csi_encoders import choose_encoder, encode_wanted, output_to, software_encoder
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
@@ -153,6 +153,7 @@ class CsiSource:
         """Start an encoder that passes its pictures to *sink*; return its output and the name to show for it."""
         width, height = picam2.camera_configuration()["main"]["size"]
         encoder, encoder_name = choose_encoder(width, height, self._video.quality)
+        encode_wanted(encoder, sink)
         output = output_to(sink, encoder, self._orientation(picam2), name)
         picam2.start_encoder(encoder, output)
         return output, encoder_name

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _NODE, _CARD = Path("/dev/video11"), "bcm2835-codec-encode"
 # Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
+# The hardware begins with quality 7 and moves it by one a picture until the size fits (waveform80/picamera #315).
+_SETTLING_PICTURES = 100
 # picamera2's quality levels: JpegEncoder's quality, MJPEGEncoder's Mbit/s at 1920x1080 and 30 frames per second
 _LEVELS = ((25, 16), (35, 20), (50, 30), (65, 40), (80, 50))
 # Limits of the kernel's bcm2835-v4l2-codec. It silently replaces values outside.
@@ -83,6 +85,22 @@ def software_encoder(quality: int) -> tuple[Any, str]:
     from picamera2.encoders import JpegEncoder
 
     return JpegEncoder(q=quality), "software JPEG (simplejpeg)"
+
+
+def encode_wanted(encoder: Any, sink: Sink) -> None:
+    """Make *encoder* skip the frames that *sink* does not want; they are counted, as a sign that the camera lives."""
+    from picamera2.encoders import MJPEGEncoder
+
+    encode = encoder.encode
+    settling = itertools.repeat(True, _SETTLING_PICTURES if isinstance(encoder, MJPEGEncoder) else 0)
+
+    def encode_or_pass(stream: str, request: Any) -> None:
+        if next(settling, False) or sink.wanted:
+            encode(stream, request)
+        else:
+            sink.passed()
+
+    encoder.encode = encode_or_pass
 
 
 def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> Any:

@@ -147,3 +147,44 @@ def test_without_the_hardware_encoder_software_encodes_with_one_warning(
         if card
         else "There is no /dev/video11, the hardware's JPEG encoder: pictures are encoded in software"
     )
+
+
+@pytest.mark.parametrize("platform", [Platform.VC4, Platform.PISP])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_pictures_that_nobody_wants_are_not_encoded(
+    monkeypatch: pytest.MonkeyPatch, platform: Platform, rotation: int
+) -> None:
+    monkeypatch.setattr(picamera2.platform, "_platform", platform)
+    monkeypatch.setattr(csi_encoders, "_SETTLING_PICTURES", 0)
+    encoded = []
+    output = picamera2.encoders.Encoder.outputframe
+
+    def count(*arguments: Any, **more: Any) -> None:
+        encoded.append(1)
+        output(*arguments, **more)
+
+    monkeypatch.setattr(picamera2.encoders.Encoder, "outputframe", count)
+    with running(source(rotation=rotation)) as recorder:
+        recorder.wait_for(3)
+        recorder.wanted = False
+        before, frames = recorder.passed_over, len(encoded)
+        recorder.until("frames are passed over", lambda: recorder.passed_over >= before + 25)
+        assert len(encoded) - frames <= 3, "but for those that were on their way"
+        recorder.wanted = True
+        recorder.wait_for_more()
+    times = [captured for _, captured, _ in recorder.frames]
+    assert times == sorted(set(times))
+
+
+def test_the_hardware_settles_even_if_nobody_watches(encoder: EncoderNode) -> None:
+    recorder = Recorder(source(framerate=40.0))
+    recorder.wanted = False
+    recorder.start()
+    recorder.until("frames are passed over", lambda: recorder.passed_over >= 20)
+    recorder.wanted = True
+    recorder.wait_for_more(2)
+    recorder.wanted = False
+    recorder.stop()
+    wanted = csi_encoders.bitrate(80, 640, 480) / 8 / 30
+    assert len(recorder.frames[-1][0]) == pytest.approx(wanted, rel=0.15)
+    assert 102 <= int(encoder.log("close")[-1].split()[1]) < 120
