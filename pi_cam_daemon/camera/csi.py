@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import importlib.metadata
 import importlib.util
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +41,12 @@ _CHECK_SECONDS = 0.2
 # from the camera's start to a picture of full size, with three frames on top; the server waits longer (stills.py)
 _STILL_SECONDS = 8.0
 _LONGEST_STILL_SECONDS = 55.0
+
+
+# JpegEncoder takes YUV420 since then
+_OLDEST_PICAMERA2 = "0.3.26"
+# its MappedArray leaves the processor's cache as it is
+_STALE_PICAMERA2 = "0.3.32"
 
 
 @dataclass(frozen=True)
@@ -306,6 +315,8 @@ def _import_picamera2() -> Any:
         from picamera2 import Picamera2
     except Exception as error:  # modules of different dates raise anything
         raise _not_importable(error) from error
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        check_version(importlib.metadata.version("picamera2"))
     return Picamera2
 
 
@@ -324,6 +335,21 @@ def _not_importable(error: Exception) -> SourceError:
     elif "undefined symbol" in str(error):  # packages of different dates
         hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
     return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)
+
+
+@functools.cache
+def check_version(version: str) -> None:
+    """Raise SourceError if picamera2 is of a *version* that is too old; log a warning for one with a visible fault."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+    hint = "Run sudo apt update, then sudo apt full-upgrade"
+    if numbers(version) < numbers(_OLDEST_PICAMERA2):
+        message = f"picamera2 {version} is too old: {_OLDEST_PICAMERA2} or later is needed"
+        raise SourceError(message, Cause.BROKEN, hint)
+    if numbers(version) == numbers(_STALE_PICAMERA2):
+        log.warning("picamera2 %s mixes parts of older pictures into stills and software JPEGs. %s", version, hint)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import io
 import itertools
 import os
@@ -342,3 +343,21 @@ def test_the_overlay_is_drawn_before_encoding_in_the_final_top_left_corner(rotat
         assert np.median(drawn[:2]) < 40, "the box is dark above the letters"
         assert drawn.max() > 150, "and the letters are light"
         assert abs(np.median(plain[:2]) - np.median(drawn[:2])) > 40
+
+
+# -- picamera2 itself
+
+
+def test_an_old_picamera2_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"picamera2": "0.3.12"}[name])
+    error = failure(source())
+    assert error.message == "picamera2 0.3.12 is too old: 0.3.26 or later is needed"
+
+
+def test_a_picamera2_of_unknown_version_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    with running(source()) as recorder:
+        recorder.wait_for(1)

@@ -191,3 +191,28 @@ def test_an_open_camera_that_fails_reports_the_reason(error: Exception, cause: C
     assert explained.cause is cause
     assert str(error) in explained.message
     assert ("cma-256" in explained.hint) is ("allocate memory" in str(error))
+
+
+# -- picamera2's version
+
+
+@pytest.mark.parametrize("version", ["0.3.12", "0.3.25", "0.2"])
+def test_an_old_picamera2_is_refused_with_the_version_that_is_needed(version: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        csi.check_version(version)
+    assert refused.value.message == f"picamera2 {version} is too old: 0.3.26 or later is needed"
+    assert "full-upgrade" in refused.value.hint
+
+
+@pytest.mark.parametrize("version", ["0.3.26", "0.3.26-1", "0.3.38", "0.4.0", "1.0"])
+def test_a_newer_picamera2_is_taken_without_a_word(version: str, caplog: pytest.LogCaptureFixture) -> None:
+    csi.check_version(version)
+    assert caplog.text == ""
+
+
+def test_the_one_picamera2_with_stale_pictures_is_taken_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    csi.check_version.cache_clear()
+    for _ in range(2):
+        csi.check_version("0.3.32")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("picamera2 0.3.32 mixes parts of older pictures into stills")
