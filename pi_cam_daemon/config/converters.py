@@ -78,8 +78,8 @@ def rectangle(raw: Any) -> list[float]:
     """Return [x, y, width, height] in fractions of the whole, if it has an area and lies within."""
     if isinstance(raw, list) and len(raw) == 4 and all(type(side) in (int, float) for side in raw):
         x, y, width, height = raw
-        # two fractions that should add up to 1 may be slightly above it
-        if min(x, y) >= 0 and width > 0 and height > 0 and max(x + width, y + height) <= 1 + 1e-9:
+        # Two fractions that should add up to 1 may be slightly above it. Each comparison is false for a NaN.
+        if x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9:
             return raw
     raise refused(raw, RECTANGLE_ACCEPTED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -89,3 +90,10 @@ def test_a_shutter_given_back_before_the_next_frame_is_automatic(imx219: PiCamer
         recorder.wait_for_more(6)
         metadata = imx219.metadata()
         assert (metadata["ExposureTime"], metadata["AnalogueGain"]) == (AUTO_EXPOSURE_US, AUTO_GAIN)
+
+
+def test_a_region_that_is_no_number_is_refused_and_the_camera_runs_on() -> None:
+    with running(source()) as recorder:
+        recorder.wait_for(1)
+        assert "cannot be used" in recorder.set(roi=[0, math.nan, 0.5, 0.5]).refused["roi"]
+        recorder.wait_for_more()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -63,6 +64,8 @@ def test_a_value_within_the_limits_is_accepted(control: Control, raw: object, ke
         (ROI, [0, 0, 0, 1], "cannot be used"),
         (ROI, [-0.1, 0, 1, 1], "cannot be used"),
         (ROI, [0, 0, 1], "cannot be used"),
+        *((ROI, [math.nan if i == at else 0.5 for i in range(4)], "cannot be used") for at in range(4)),
+        (ROI, [0, -math.inf, 0.5, 0.5], "cannot be used"),
         (ROI, [0, 0, True, 1], "cannot be used"),
         (ROI, {"x": 1}, "cannot be used"),
         (TRIGGER, False, "false cannot be used; accepted: true"),
