@@ -106,8 +106,9 @@ def encode_wanted(encoder: Any, sink: Sink) -> None:
 def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> Any:
     """Return a picamera2 output that passes the encoder's pictures of the camera *name* to *sink*, upright.
 
-    Broken ones are left out: a picture that is larger than the hardware encoder's buffer comes in pieces.
-    Only the newest picture is turned, by the thread that calls `wait`: in its own thread an encoder's queue would grow.
+    Broken ones are left out: the hardware gives a picture that is larger than its buffer in pieces, and a picture that
+    failed is an old one. Only the newest picture is turned, by the thread that calls `wait`: in its own thread an
+    encoder's queue would grow.
     """
     from picamera2.outputs import Output
 
@@ -119,6 +120,7 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> 
             self._error: Exception | None = None
             self._bad = BadFrameCounter(name, sink)
             self._codec = False  # a JPEG came, at least a part of one
+            self._latest_us = -1
 
         def wait(self, seconds: float) -> None:
             """Wait for a picture, turn it and pass it on. Raises the first error of the encoder's thread."""
@@ -149,6 +151,12 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> 
                 if not begins or not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
                     self._bad.add("it is not whole: larger than the encoder's buffer, or broken")
                     return
+                if timestamp is not None:
+                    if timestamp <= self._latest_us:
+                        # V4L2_BUF_FLAG_ERROR, which picamera2 does not tell: the buffer has what it had before
+                        self._bad.add("it is not newer than the one before")
+                        return
+                    self._latest_us = timestamp
                 captured = captured_ns(encoder.firsttimestamp, timestamp, time.monotonic_ns())
                 if orientation.identity:
                     sink.frame(frame, captured)

@@ -119,12 +119,15 @@ def test_a_first_picture_in_pieces_does_not_blame_the_firmware(
         recorder.wait_for_more()
 
 
-def test_a_picture_that_the_encoder_flags_as_bad_is_not_served(encoder: EncoderNode) -> None:
-    encoder.set(error=3)
+def test_an_old_picture_of_a_failed_buffer_is_not_served_again(encoder: EncoderNode) -> None:
+    encoder.set(error=5)  # from the second round through the 16 buffers on they hold an old picture
     with running(source()) as recorder:
-        recorder.wait_for(10)
-    for jpeg, _, _ in recorder.frames:
-        picture(jpeg)
+        recorder.until("bad pictures", lambda: len(recorder.bad) >= 3)
+        recorder.wait_for_more()
+    assert set(recorder.bad) == {"it is not newer than the one before"}
+    times = [captured for _, captured, _ in recorder.frames]
+    assert times == sorted(set(times))
+    assert len({jpeg for jpeg, _, _ in recorder.frames}) == len(recorder.frames)
 
 
 @pytest.mark.parametrize("card", ["bcm2835-codec-decode", "HD Pro Webcam C920", ""])

@@ -321,9 +321,10 @@ def test_during_a_turn_only_the_newest_picture_waits() -> None:
 
 
 def test_a_picture_that_cannot_be_turned_is_left_out(encoder: EncoderNode) -> None:
-    encoder.set(error=2)
+    encoder.set(damaged=2)
     with running(source(rotation=90)) as recorder:
         recorder.wait_for(5)
+        assert recorder.bad
     for jpeg, _, _ in recorder.frames:
         assert picture(jpeg).size == (480, 640)
 

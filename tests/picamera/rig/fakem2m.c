@@ -11,7 +11,8 @@
  *   picture_ms=N     time that one picture takes
  *   stop_ms=N        time that STREAMOFF takes; the driver gives a silent VideoCore 2000
  *   piece=N          a picture of more bytes comes in several buffers; the buffers' size is always such a limit
- *   error=N          each Nth picture has V4L2_BUF_FLAG_ERROR and only its first half
+ *   error=N          each Nth picture fails: its buffer has V4L2_BUF_FLAG_ERROR, and picture, size and time of its last use
+ *   damaged=N        the header of each Nth picture is damaged
  *   quality=N        of the first picture, in place of 7
  *
  * The file is read again for each picture. What is done to a node is written to videoN.log beside it, a line each:
@@ -219,22 +220,29 @@ static void control_rate(struct context *c, unsigned long length)
 	if ((double)length < wanted * 0.88 && c->quality < 100) c->quality++;
 }
 
-/* Deliver the JPEG in as many buffers as it takes. The first is *at*; the rest is lost when no further one is queued. */
-static void deliver(struct context *c, unsigned at, const uint8_t *jpeg, unsigned long length, struct timeval time)
+static int every(const struct context *c, const char *key)
+{
+	long nth = number(c, key, 0);
+	return nth > 0 && c->pictures % (unsigned long)nth == 0;
+}
+
+/* Deliver the JPEG in as many buffers as it takes, *at* first; the rest is lost when no further one is queued. */
+static void deliver(struct context *c, unsigned at, uint8_t *jpeg, unsigned long length, struct timeval time)
 {
 	struct queue *q = &c->capture;
-	long piece = number(c, "piece", (long)c->buffer_size), error = number(c, "error", 0);
-	unsigned flags = V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_TIMESTAMP_COPY;
-	if (error > 0 && c->pictures % (unsigned long)error == 0) {
-		flags |= V4L2_BUF_FLAG_ERROR;
-		length /= 2;
+	long piece = number(c, "piece", (long)c->buffer_size);
+	if (every(c, "error")) {
+		q->buffers[at].flags |= V4L2_BUF_FLAG_ERROR;
+		push(&q->done, at);
+		return;
 	}
+	if (every(c, "damaged") && length > 100) memset(jpeg + 2, 0, 98);
 	if (piece > (long)c->buffer_size) piece = (long)c->buffer_size;
 	for (unsigned long sent = 0;; at = pop(&q->queued)) {
 		unsigned long part = length - sent < (unsigned long)piece ? length - sent : (unsigned long)piece;
 		memcpy(c->memory + at * c->buffer_size, jpeg + sent, part);
 		q->buffers[at].bytes = (unsigned)part;
-		q->buffers[at].flags = flags;
+		q->buffers[at].flags = V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_TIMESTAMP_COPY;
 		q->buffers[at].time = time;
 		push(&q->done, at);
 		sent += part;
@@ -402,7 +410,7 @@ static int request_buffers(struct context *c, struct v4l2_requestbuffers *reques
 
 static int query_buffer(struct context *c, struct v4l2_buffer *buffer)
 {
-	if (queue_of(c, buffer->type) != &c->capture || buffer->index >= c->capture.count || buffer->length < 1) return -EINVAL;
+	if (queue_of(c, buffer->type) != &c->capture || buffer->index >= c->capture.count) return -EINVAL;
 	buffer->memory = V4L2_MEMORY_MMAP;
 	buffer->length = 1;
 	buffer->m.planes[0].length = c->capture.format.plane_fmt[0].sizeimage;
