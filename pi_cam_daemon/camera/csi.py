@@ -6,22 +6,17 @@ picamera2 and libcamera are imported inside functions: they come from apt, on a 
 from __future__ import annotations
 
 import contextlib
-import errno
-import functools
-import importlib.metadata
-import importlib.util
 import logging
 import os
-import re
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.camera.csi_encoders import choose_encoder, encode_wanted, output_to, software_encoder
+from pi_cam_daemon.camera.csi_picamera2 import explain, explained, import_picamera2
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
@@ -29,24 +24,17 @@ from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation, overlay_of
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.system import machine, setup
+from pi_cam_daemon.system import machine
 
 log = logging.getLogger(__name__)
 
 # libcamera's folders of tuning files; a libcamera built from source comes first
 _TUNING_FOLDERS = (Path("/usr/local/share/libcamera/ipa/rpi"), Path("/usr/share/libcamera/ipa/rpi"))
-_VENV_HINT = "a virtual environment needs --system-site-packages, and no numpy of its own"
 # interval of the check for commands while no picture arrives
 _CHECK_SECONDS = 0.2
 # from the camera's start to a picture of full size, with three frames on top; the server waits longer (stills.py)
 _STILL_SECONDS = 8.0
 _LONGEST_STILL_SECONDS = 55.0
-
-
-# JpegEncoder takes YUV420 since then
-_OLDEST_PICAMERA2 = "0.3.26"
-# its MappedArray leaves the processor's cache as it is
-_STALE_PICAMERA2 = "0.3.32"
 
 
 @dataclass(frozen=True)
@@ -60,8 +48,8 @@ class Camera:
 
 def cameras() -> list[Camera]:
     """Return the CSI cameras, in picamera2's order; SourceError without picamera2 or without permission."""
-    Picamera2 = _import_picamera2()
-    with _explained():
+    Picamera2 = import_picamera2()
+    with explained():
         # libcamera searches and reads the tuning file only when its manager is created; picamera2 keeps the manager.
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
@@ -110,24 +98,24 @@ class CsiSource:
         self._reason = ""  # why this camera was taken
 
     def run(self, sink: Sink, commands: Commands) -> None:
-        with _explained():
+        with explained():
             picam2, name = self._open()
         try:
-            with _explained():
+            with explained():
                 output, controls = self._start(picam2, name, sink)
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
-                    with _explained():
+                    with explained():
                         output = self._take_still(picam2, name, command.number, controls, sink)
                 elif command:
                     sink.controls(controls.set(command.number, command.values))
                 output.wait(_CHECK_SECONDS)
         finally:
-            with _explained(), contextlib.closing(picam2):
+            with explained(), contextlib.closing(picam2):
                 picam2.stop_recording()
 
     def _open(self) -> tuple[Any, str]:
-        Picamera2 = _import_picamera2()
+        Picamera2 = import_picamera2()
         tuning = None
         if self._csi.tuning_file:
             tuning = str(find_tuning_file(self._csi.tuning_file, Picamera2.platform.name.lower(), _TUNING_FOLDERS))
@@ -308,80 +296,3 @@ def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
             return candidate
     hint = f"Looked for {' and '.join(map(str, candidates))}"
     raise SourceError(f"There is no tuning file {name}", Cause.SETTINGS, hint)
-
-
-def _import_picamera2() -> Any:
-    try:
-        from picamera2 import Picamera2
-    except Exception as error:  # modules of different dates raise anything
-        raise _not_importable(error) from error
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        check_version(importlib.metadata.version("picamera2"))
-    return Picamera2
-
-
-def _not_importable(error: Exception) -> SourceError:
-    """Return the SourceError for an *error* of `import picamera2`."""
-    if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
-        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends; {_VENV_HINT}"
-        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
-        return SourceError("picamera2 is not installed", cause, hint)
-    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera; {_VENV_HINT}"
-    if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
-        numpy = importlib.util.find_spec("numpy")
-        own = bool(numpy and numpy.origin and sys.prefix != sys.base_prefix and numpy.origin.startswith(sys.prefix))
-        apt = "sudo apt install --reinstall python3-numpy python3-simplejpeg"
-        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}; {_VENV_HINT}"
-    elif "undefined symbol" in str(error):  # packages of different dates
-        hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
-    return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)
-
-
-@functools.cache
-def check_version(version: str) -> None:
-    """Raise SourceError if picamera2 is of a *version* that is too old; log a warning for one with a visible fault."""
-
-    def numbers(text: str) -> list[int]:
-        return [int(number) for number in re.findall(r"\d+", text)[:3]]
-
-    hint = "Run sudo apt update, then sudo apt full-upgrade"
-    if numbers(version) < numbers(_OLDEST_PICAMERA2):
-        message = f"picamera2 {version} is too old: {_OLDEST_PICAMERA2} or later is needed"
-        raise SourceError(message, Cause.BROKEN, hint)
-    if numbers(version) == numbers(_STALE_PICAMERA2):
-        log.warning("picamera2 %s mixes parts of older pictures into stills and software JPEGs. %s", version, hint)
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Convert the exceptions that picamera2 raises for a failed camera to SourceError."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except (RuntimeError, OSError) as error:
-        raise explain(error) from error
-
-
-def explain(error: BaseException) -> SourceError:
-    """Return the SourceError for an exception of picamera2, which may wrap one of libcamera or of the kernel."""
-    chain = [error]
-    while wrapped := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(wrapped)
-    texts = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
-    for link in chain:
-        if isinstance(link, PermissionError):
-            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
-        # libcamera's binding has the number in the words only
-        if getattr(link, "errno", None) == errno.ENOMEM or str(link).endswith(os.strerror(errno.ENOMEM)):
-            hint = (
-                "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
-                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt"
-            )
-            return SourceError(f"No memory for the camera's buffers: {link}", Cause.LOST, hint)
-    if any(busy in texts for busy in ("resource busy", "in use by another process", "did not complete")):
-        hint = "Another program may use it; `sudo fuser /dev/media*` tells which"
-        return SourceError(f"The camera does not open: {texts}", Cause.BUSY, hint)
-    if any(refused in texts for refused in ("Invalid camera configuration", "Configuration failed")):
-        return SourceError(f"The camera refuses its settings: {texts}", Cause.SETTINGS)
-    return SourceError(f"The camera failed: {texts}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.camera import csi, csi_encoders
+from pi_cam_daemon.camera import csi, csi_encoders, csi_picamera2
 from pi_cam_daemon.errors import Cause, SourceError
 
 CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]
@@ -169,7 +169,7 @@ def test_a_frame_is_never_from_the_future_and_without_a_timestamp_it_is_from_now
 def test_a_camera_that_does_not_open_reports_the_reason(error: Exception, cause: Cause) -> None:
     wrapped = RuntimeError("Camera __init__ sequence did not complete.")
     wrapped.__cause__ = error
-    explained = csi.explain(wrapped)
+    explained = csi_picamera2.explain(wrapped)
     assert explained.cause is cause
     assert str(error) in explained.message
     assert ("`video`" in explained.hint) is (cause is Cause.PERMISSION)
@@ -187,7 +187,7 @@ def test_a_camera_that_does_not_open_reports_the_reason(error: Exception, cause:
     ],
 )
 def test_an_open_camera_that_fails_reports_the_reason(error: Exception, cause: Cause) -> None:
-    explained = csi.explain(error)
+    explained = csi_picamera2.explain(error)
     assert explained.cause is cause
     assert str(error) in explained.message
     assert ("cma-256" in explained.hint) is ("allocate memory" in str(error))
@@ -199,20 +199,20 @@ def test_an_open_camera_that_fails_reports_the_reason(error: Exception, cause: C
 @pytest.mark.parametrize("version", ["0.3.12", "0.3.25", "0.2"])
 def test_an_old_picamera2_is_refused_with_the_version_that_is_needed(version: str) -> None:
     with pytest.raises(SourceError) as refused:
-        csi.check_version(version)
+        csi_picamera2.check_version(version)
     assert refused.value.message == f"picamera2 {version} is too old: 0.3.26 or later is needed"
     assert "full-upgrade" in refused.value.hint
 
 
 @pytest.mark.parametrize("version", ["0.3.26", "0.3.26-1", "0.3.38", "0.4.0", "1.0"])
 def test_a_newer_picamera2_is_taken_without_a_word(version: str, caplog: pytest.LogCaptureFixture) -> None:
-    csi.check_version(version)
+    csi_picamera2.check_version(version)
     assert caplog.text == ""
 
 
 def test_the_one_picamera2_with_stale_pictures_is_taken_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    csi.check_version.cache_clear()
+    csi_picamera2.check_version.cache_clear()
     for _ in range(2):
-        csi.check_version("0.3.32")
+        csi_picamera2.check_version("0.3.32")
     (record,) = caplog.records
     assert record.getMessage().startswith("picamera2 0.3.32 mixes parts of older pictures into stills")

@@ -261,7 +261,7 @@ def test_the_walk_reads_strings_but_not_docstrings() -> None:
 
 
 def test_only_the_csi_modules_import_the_camera_stack() -> None:
-    assert users("picamera2", "libcamera") == {"camera.csi", "camera.csi_encoders"}
+    assert users("picamera2", "libcamera") == {"camera.csi", "camera.csi_encoders", "camera.csi_picamera2"}
 
 
 def test_only_the_camera_and_what_draws_use_pixels() -> None:

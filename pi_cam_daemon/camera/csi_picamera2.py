@@ -1,0 +1,108 @@
+"""Imports picamera2 and explains the exceptions that it raises.
+
+It is imported inside a function: it comes from apt, on a Pi only, and loads for seconds on a Zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.system import machine, setup
+
+log = logging.getLogger(__name__)
+
+_VENV_HINT = "a virtual environment needs --system-site-packages, and no numpy of its own"
+# JpegEncoder takes YUV420 since then
+_OLDEST_PICAMERA2 = "0.3.26"
+# its MappedArray leaves the processor's cache as it is
+_STALE_PICAMERA2 = "0.3.32"
+
+
+def import_picamera2() -> Any:
+    """Return the class Picamera2; SourceError if it cannot be imported, or is too old."""
+    try:
+        from picamera2 import Picamera2
+    except Exception as error:  # modules of different dates raise anything
+        raise _not_importable(error) from error
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        check_version(importlib.metadata.version("picamera2"))
+    return Picamera2
+
+
+def _not_importable(error: Exception) -> SourceError:
+    """Return the SourceError for an *error* of `import picamera2`."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
+        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends; {_VENV_HINT}"
+        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
+        return SourceError("picamera2 is not installed", cause, hint)
+    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera; {_VENV_HINT}"
+    if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
+        numpy = importlib.util.find_spec("numpy")
+        own = bool(numpy and numpy.origin and sys.prefix != sys.base_prefix and numpy.origin.startswith(sys.prefix))
+        apt = "sudo apt install --reinstall python3-numpy python3-simplejpeg"
+        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}; {_VENV_HINT}"
+    elif "undefined symbol" in str(error):  # packages of different dates
+        hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
+    return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)
+
+
+@functools.cache
+def check_version(version: str) -> None:
+    """Raise SourceError if picamera2 is of a *version* that is too old; log a warning for one with a visible fault."""
+
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+    hint = "Run sudo apt update, then sudo apt full-upgrade"
+    if numbers(version) < numbers(_OLDEST_PICAMERA2):
+        message = f"picamera2 {version} is too old: {_OLDEST_PICAMERA2} or later is needed"
+        raise SourceError(message, Cause.BROKEN, hint)
+    if numbers(version) == numbers(_STALE_PICAMERA2):
+        log.warning("picamera2 %s mixes parts of older pictures into stills and software JPEGs. %s", version, hint)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Convert the exceptions that picamera2 raises for a failed camera to SourceError."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except (RuntimeError, OSError) as error:
+        raise explain(error) from error
+
+
+def explain(error: BaseException) -> SourceError:
+    """Return the SourceError for an exception of picamera2, which may wrap one of libcamera or of the kernel."""
+    chain = [error]
+    while wrapped := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(wrapped)
+    texts = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
+    for link in chain:
+        if isinstance(link, PermissionError):
+            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
+        # libcamera's binding has the number in the words only
+        if getattr(link, "errno", None) == errno.ENOMEM or str(link).endswith(os.strerror(errno.ENOMEM)):
+            hint = (
+                "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
+                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt"
+            )
+            return SourceError(f"No memory for the camera's buffers: {link}", Cause.LOST, hint)
+    if any(busy in texts for busy in ("resource busy", "in use by another process", "did not complete")):
+        hint = "Another program may use it; `sudo fuser /dev/media*` tells which"
+        return SourceError(f"The camera does not open: {texts}", Cause.BUSY, hint)
+    if any(refused in texts for refused in ("Invalid camera configuration", "Configuration failed")):
+        return SourceError(f"The camera refuses its settings: {texts}", Cause.SETTINGS)
+    return SourceError(f"The camera failed: {texts}")
