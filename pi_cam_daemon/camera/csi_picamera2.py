@@ -96,8 +96,9 @@ def explain(error: BaseException) -> SourceError:
         # libcamera's binding has the number in the words only
         if getattr(link, "errno", None) == errno.ENOMEM or str(link).endswith(os.strerror(errno.ENOMEM)):
             hint = (
-                "They come from CMA memory: lower video.width and video.height or csi.buffer_count, or give it more "
-                "with dtoverlay=vc4-kms-v3d,cma-256 in config.txt"
+                "They come from CMA memory: lower video.width and video.height or csi.buffer_count. "
+                "If CmaTotal in /proc/meminfo is below 256 MB, dtoverlay=vc4-kms-v3d,cma-256 in config.txt gives more; "
+                "a Pi 4 has twice as much without it"
             )
             return SourceError(f"No memory for the camera's buffers: {link}", Cause.LOST, hint)
     if any(busy in texts for busy in ("resource busy", "in use by another process", "did not complete")):

@@ -190,7 +190,8 @@ def test_an_open_camera_that_fails_reports_the_reason(error: Exception, cause: C
     explained = csi_picamera2.explain(error)
     assert explained.cause is cause
     assert str(error) in explained.message
-    assert ("cma-256" in explained.hint) is ("allocate memory" in str(error))
+    assert ("lower video.width" in explained.hint) is ("allocate memory" in str(error))
+    assert ("If CmaTotal in /proc/meminfo is below 256 MB" in explained.hint) is ("cma-256" in explained.hint)
 
 
 # -- picamera2's version
