@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.harness import Daemon, Viewer, running, until
-from tests.picamera.pi import IMX219
+from tests.picamera.pi import IMX219, EncoderNode
 
 RIG = Path(__file__).parent / "rig"
 SETTINGS = {"source.kind": "csi", "csi.camera": IMX219, "video.framerate": 20}
@@ -156,3 +156,31 @@ def test_a_still_comes_in_full_size_and_the_viewers_stay(start: Callable[..., Da
         assert Image.open(io.BytesIO(jpeg)).size == (3280, 2464)
         wait_for_pictures(viewer)
     assert camera_pids(daemon) == [pid]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_stalled_encoder_gets_another_camera_process(
+    start: Callable[..., Daemon], encoder: EncoderNode, watched: bool
+) -> None:
+    daemon = start(source__stall_timeout_seconds=1, video__framerate=60)
+    old = wait_for_camera(daemon)
+    with contextlib.ExitStack() as stack:
+        if watched:
+            wait_for_pictures(stack.enter_context(closing(daemon.watch())))
+        else:  # beyond the first pictures, which are always encoded
+            until("frames are skipped", lambda: daemon.state()["frames"]["captured"] > 200, START_SECONDS)
+        encoder.set(stall=0)
+        until("the old process is gone", lambda: old not in camera_pids(daemon), START_SECONDS)
+        encoder.set()
+        assert wait_for_camera(daemon) != old
+    with closing(daemon.watch()) as viewer:
+        wait_for_pictures(viewer)
+
+
+def test_nobody_watches_and_the_rate_is_still_known(start: Callable[..., Daemon]) -> None:
+    daemon = start(video__framerate=40)
+    wait_for_camera(daemon)
+    until("frames are skipped", lambda: daemon.state()["frames"]["captured"] > 200, START_SECONDS)
+    until("the rate of the camera", lambda: daemon.state()["frames"]["rate"] == pytest.approx(40, rel=0.15))
+    state = daemon.state()
+    assert (state["state"], state["camera_process"]["starts"]) == ("streaming", 1)
