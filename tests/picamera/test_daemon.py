@@ -184,3 +184,15 @@ def test_nobody_watches_and_the_rate_is_still_known(start: Callable[..., Daemon]
     until("the rate of the camera", lambda: daemon.state()["frames"]["rate"] == pytest.approx(40, rel=0.15))
     state = daemon.state()
     assert (state["state"], state["camera_process"]["starts"]) == ("streaming", 1)
+
+
+def test_a_camera_whose_driver_is_slow_is_closed_and_not_killed(
+    start: Callable[..., Daemon], encoder: EncoderNode
+) -> None:
+    encoder.set(stop_ms=800)  # twice for each stop
+    daemon = start(source__capture="on-demand", source__idle_seconds=1)
+    daemon.wait_for_state("idle", START_SECONDS)
+    for _ in range(3):
+        assert daemon.get("/snapshot")[0] == 200
+        until("the camera is closed", lambda: camera_pids(daemon) == [], START_SECONDS)
+        assert len(encoder.log("close")) == len(encoder.log("open"))
