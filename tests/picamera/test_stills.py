@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import operator
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pi_memory import memory
@@ -180,3 +183,21 @@ def test_a_still_has_the_best_noise_reduction_unless_another_is_set(
         recorder.take_still()
         recorder.wait_for_more()
     assert [controls["NoiseReductionMode"] for controls in imx219.starts[1:]] == [full, stream]
+
+
+def test_many_stills_leave_nothing_behind() -> None:
+    def held() -> list[int]:
+        gc.collect()
+        return [len(list(Path(folder).iterdir())) for folder in ("/proc/self/fd", "/proc/self/task")]
+
+    with running(source(width=320, height=240)) as recorder:
+        recorder.wait_for(1)
+        memory.budget = 64 << 20  # a quarter of a Zero 2 W's
+        recorder.take_still()
+        recorder.wait_for_more()
+        before, taken = held(), dict(memory.held)
+        for _ in range(15):
+            assert recorder.take_still().refused == ""
+        recorder.wait_for_more()
+        assert list(memory.held.values()) == list(taken.values())
+        recorder.until("all is given back", lambda: all(map(operator.le, held(), before)))
