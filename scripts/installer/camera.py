@@ -19,9 +19,10 @@ _OF_THIS_HOST = ("csi", "usb")
 
 @dataclass(frozen=True)
 class Camera:
-    """The state of a camera, in the words of its server.
+    """What a server says of its camera.
 
     *stand_in*: the test picture is shown in place of a camera. *had_one*: a camera of this host has given pictures.
+    *refused* are the problems of files that are not in force.
     """
 
     state: str
@@ -30,6 +31,7 @@ class Camera:
     kind: str | None
     stand_in: bool
     had_one: bool
+    refused: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> bool:
@@ -63,7 +65,9 @@ def look(unit: str) -> Camera | None:
         words = ". ".join(filter(None, (table["detail"], table["hint"])))
         # also true for a release that takes the test picture for healthy
         stand_in = source["kind"] == "pattern" != source["configured"]
-        return Camera(table["state"], table["ok"], words, source["kind"], stand_in, source.get("last") in _OF_THIS_HOST)
+        had_one = source.get("last") in _OF_THIS_HOST
+        refused = tuple((table.get("config_refused") or {}).get("problems", ()))
+        return Camera(table["state"], table["ok"], words, source["kind"], stand_in, had_one, refused)
     except (ValueError, LookupError):
         return None
 

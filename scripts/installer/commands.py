@@ -216,6 +216,8 @@ def status() -> bool:
         found = camera.look(unit) if os.geteuid() == 0 else None
         words = f"{found.state}: {found.words}" if found else state["StatusText"]
         print(f"camera    {words or 'unknown'}")
+        for problem in found.refused if found else ():
+            print(f"settings  refused: {problem}")
         missing = missing or (found is not None and found.never)
         lost = found and not (found.gives or found.never or found.unknown)
         problems.append(service.problem_of(unit, state) or (f"{unit} gives no pictures of its camera" if lost else ""))

@@ -13,8 +13,9 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looking import KOREAN, assert_moves, is_grey, picture
 from tests.browser.test_accessibility import assert_accessible
+from tests.causes import BAD_NUMPY, EMPTY, IMX708
 from tests.harness import RUN, Daemon, free_port, running, until
-from tests.server.test_stand_in import BROKEN, EMPTY, env, settings
+from tests.server.test_stand_in import env, settings
 from tests.upstream.servers import PICTURES, header, paced, part, serving
 
 DESKTOP = {"viewport": {"width": 1280, "height": 720}}
@@ -33,7 +34,7 @@ def start_stand_in(tmp_path: Path) -> Iterator[StartStandIn]:
             folder = tmp_path / "daemon"
             if lost:
                 (folder / "state").mkdir(parents=True)
-                (folder / "state" / "last-camera.json").write_text('{"kind": "csi", "name": "imx708"}')
+                (folder / "state" / "last-camera.json").write_text(IMX708)
             daemon = stack.enter_context(running(folder, settings(**more), env=env(tmp_path, program), argv=RUN))
             daemon.wait_for_state("no-camera", 30)
             return daemon
@@ -56,12 +57,12 @@ def colour(page: Page, selector: str) -> str:
 @pytest.mark.parametrize(
     ("device", "camera", "words"),
     [
-        (DESKTOP, {"program": BROKEN}, ("No camera: test picture", "The camera's software does not work", "numpy")),
+        (DESKTOP, {"program": BAD_NUMPY}, ("No camera: test picture", "The camera's software does not work", "numpy")),
         ({**DESKTOP, **KOREAN}, {"lost": True}, ("카메라 없음: 테스트 영상", "카메라와 연결이 끊겼습니다", "케이블을")),
         (PHONE, {"lost": True}, ("No camera: test picture", "The camera was lost", "Check the ribbon cable")),
         (
             {**PHONE, **KOREAN},
-            {"program": BROKEN},
+            {"program": BAD_NUMPY},
             ("카메라 없음: 테스트 영상", "카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서"),
         ),
     ],

@@ -8,21 +8,12 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.imaging import jpeg
+from tests.causes import BAD_NUMPY, EMPTY, IMX708, MISSING
 from tests.harness import RUN, Daemon, running, until
-
-# takes the place of the picamera2 of this machine, if it has one
-MISSING = "raise ModuleNotFoundError(\"No module named 'picamera2'\", name='picamera2')"
-BROKEN = "raise ValueError('numpy.dtype size changed, may indicate binary incompatibility')"
-EMPTY = """
-class Picamera2:
-    class _cm:
-        reset = staticmethod(lambda: None)
-    global_camera_info = staticmethod(lambda: [])
-"""
 
 CAUSES = {
     "missing": (MISSING, "missing", "picamera2 is not installed", "sudo apt install python3-picamera2"),
-    "broken": (BROKEN, "broken", "picamera2 cannot be loaded: numpy.dtype size changed", "numpy"),
+    "broken": (BAD_NUMPY, "broken", "picamera2 cannot be loaded: numpy.dtype size changed", "numpy"),
     "empty": (EMPTY, "missing", "picamera2 finds no CSI camera", "Check the ribbon cable"),
 }
 
@@ -90,7 +81,7 @@ def test_it_goes_on_when_nobody_watches_an_on_demand_camera(tmp_path: Path) -> N
 def test_a_camera_that_served_before_the_restart_is_missed(tmp_path: Path) -> None:
     state = tmp_path / "daemon" / "state"
     state.mkdir(parents=True)
-    (state / "last-camera.json").write_text('{"kind": "csi", "name": "imx708"}')
+    (state / "last-camera.json").write_text(IMX708)
     with running(tmp_path / "daemon", settings(), env=env(tmp_path, EMPTY), argv=RUN) as daemon:
         table = daemon.wait_for_state("no-camera", 30)
         assert table["cause"] == "lost"

@@ -240,7 +240,7 @@ FAULTS: dict[str, tuple[dict[str, Any], bool | None, str, str]] = {
     "other settings": ({**SERVES, "config_sha256": "b"}, None, "u does not use its new configuration", ""),
     "refused settings": (
         {**SERVES, "config_sha256": "b", "refused": "users: cannot be read"}, None,
-        "u does not use its new configuration: users: cannot be read", "",
+        "u refuses its files: users: cannot be read", "",
     ),
 }  # fmt: skip
 

@@ -191,7 +191,7 @@ def camera(unit: str) -> dict[str, Any]:
     table: dict[str, Any] = {
         "pid": status["MainPID"], "restarts": int(status["NRestarts"]), "problem": "", "port": 0, "ok": False,
         "state": status["ActiveState"], "rate": 0.0, "captured": 0, "release": None, "config_sha256": None,
-        "stand_in": False, "had_one": False, "note": "",
+        "stand_in": False, "had_one": False, "note": "", "refused": "",
     }  # fmt: skip
     if status["ActiveState"] != "active":
         return {**table, "problem": f"{unit} is {status['ActiveState']}: {status['StatusText'] or status['SubState']}"}
@@ -356,7 +356,7 @@ def apply(dry: bool) -> list[str]:
         found = camera(unit)
         wanted = config_sha256(arguments)
         if not found["problem"] and found["release"] == release():
-            if found["config_sha256"] == wanted and not differ:
+            if found["config_sha256"] == wanted and not differ and not found["refused"]:
                 continue
             systemctl("reload", unit)
             deadline = time.monotonic() + 5
@@ -416,8 +416,10 @@ def fault(unit: str, first: dict[str, Any], now: dict[str, Any], wanted: str | N
         return str(now["problem"])
     if now["release"] != release():
         return f"{unit} runs {now['release']} and not {release()}"
+    if now["refused"]:
+        return f"{unit} refuses its files: {now['refused']}"
     if now["config_sha256"] != wanted:
-        return f"{unit} does not use its new configuration" + (f": {now['refused']}" if now["refused"] else "")
+        return f"{unit} does not use its new configuration"
     if not now["stand_in"] and now["captured"] > first["captured"]:
         return ""
     if now["state"] == "idle":

@@ -1,0 +1,2 @@
+class Output:
+    """The base class that picamera2's encoders require."""
