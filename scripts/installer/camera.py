@@ -19,7 +19,7 @@ _OF_THIS_HOST = ("csi", "usb")
 
 @dataclass(frozen=True)
 class Camera:
-    """What a server says of its camera.
+    """The state of a camera, in the words of its server.
 
     *stand_in*: the test picture is shown in place of a camera. *had_one*: a camera of this host has given pictures.
     *refused* are the problems of files that are not in force.
