@@ -21,22 +21,40 @@ missing() {
     done
 }
 
-# apt_install PACKAGE...: install those that are missing; without the rights to do so, print how and fail
+# apt_install PACKAGE...: install those that are missing; if that cannot be done, print how and fail
 apt_install() {
     local missing sudo=()
     read -ra missing <<<"$(missing "$@")"
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v dpkg-query >/dev/null || { say "this is not Debian; install these yourself: $*"; return 1; }
+    local by_hand="missing; install with: sudo apt install --no-install-recommends ${missing[*]}"
     if [ "$(id -u)" -ne 0 ]; then
-        sudo -n true 2>/dev/null ||
-            { say "missing; install with: sudo apt install --no-install-recommends ${missing[*]}"; return 1; }
+        sudo -n true 2>/dev/null || { say "$by_hand"; return 1; }
         sudo=(sudo)
     fi
     say "installing ${missing[*]}"
-    local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive
-        apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "${missing[@]}")
+    local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends
+        -o DPkg::Lock::Timeout=600 -o APT::Status-Fd=1 "${missing[@]}")
+    ! "${install[@]}" 2>/dev/null | show_apt || return 0
     # the package lists may be old, or not there yet
-    "${install[@]}" >/dev/null 2>&1 || { "${sudo[@]}" apt-get update -qq && "${install[@]}" >/dev/null; }
+    say "fetching the package lists"
+    "${sudo[@]}" apt-get update -qq && "${install[@]}" | show_apt && return
+    say "$by_hand"
+    return 1
+}
+
+# show_apt: print what apt-get writes to its status descriptor, and that it waits for another apt; a line in 2 seconds
+show_apt() {
+    local kind percent text next=0
+    while IFS=: read -r kind _ percent text; do
+        [ "$SECONDS" -ge "$next" ] || continue
+        case $kind in
+            dlstatus | pmstatus) say "${percent%.*} % $text" ;;
+            Waiting*) say "waiting for another apt to end" ;;
+            *) continue ;;
+        esac
+        next=$((SECONDS + 2))
+    done
 }
 
 # make_venv DIR VENV_OPTIONS REQUIREMENT...: make a virtual environment, again whenever the arguments or the Python
@@ -50,13 +68,14 @@ make_venv() (
     lock "$dir"
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-    say "installing Python packages into $dir"
+    say "making a virtual environment in $dir (1 of 2)"
     rm -rf "$dir"
     # shellcheck disable=SC2086  # split the options at blanks
     "$python" -m venv $options "$dir"
+    say "installing Python packages into it (2 of 2)"
     # Keep the system's numpy, if there is one: apt's picamera2 and simplejpeg were built against it.
     "$dir/bin/python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$dir/constraints" 2>/dev/null || true
-    "$dir/bin/pip" install -q --disable-pip-version-check -c "$dir/constraints" "$@"
+    "$dir/bin/pip" install --disable-pip-version-check -c "$dir/constraints" "$@" >&2
     echo "$stamp" >"$dir/.stamp"
 )
 
