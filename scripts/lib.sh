@@ -58,13 +58,19 @@ show_apt() {
 }
 
 # make_venv DIR VENV_OPTIONS REQUIREMENT...: make a virtual environment, again whenever the arguments or the Python
-# change; with -e . also when pyproject.toml changes. PYTHON names another interpreter than python3.
+# change; with -e . also when pyproject.toml changes, and with --system-site-packages when the system's packages do.
+# PYTHON names another interpreter than python3.
 make_venv() (
     local dir=$1 options=$2 python=${PYTHON:-python3} stamp
     shift 2
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or later is needed, but $python is $("$python" --version 2>&1)"
-    stamp=$({ [[ " $* " != *" -e . "* ]] || cat pyproject.toml; "$python" -VV; echo "$dir $options $*"; } | sha256sum)
+    stamp=$({
+        [[ " $* " != *" -e . "* ]] || cat pyproject.toml
+        [[ " $options " != *" --system-site-packages "* ]] || system_packages "$python"
+        "$python" -VV
+        echo "$dir $options $*"
+    } | sha256sum)
     lock "$dir"
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
@@ -78,6 +84,15 @@ make_venv() (
     "$dir/bin/pip" install --disable-pip-version-check -c "$dir/constraints" "$@" >&2
     echo "$stamp" >"$dir/.stamp"
 )
+
+# system_packages PYTHON: print the versions of picamera2 and of the project's dependencies that PYTHON has
+system_packages() {
+    "$1" -c '
+import importlib.metadata, re, tomllib
+requirements = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]
+for name in "picamera2", *(re.match(r"[\w.-]+", requirement)[0] for requirement in requirements):
+    print(name, *(found.version for found in importlib.metadata.distributions(name=name)))'
+}
 
 # make_test_venv: make a virtual environment with the dependencies of the project and of its tests, and set venv to its
 # path. The project itself is not in it: tests import this checkout.

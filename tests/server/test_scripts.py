@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,11 +19,12 @@ import pytest
 from tests.harness import ROOT, ask, until
 from tests.lateness import patience
 
+# as a person at a new machine has it: nothing of the test's own Python
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+
+def clone(folder: Path) -> Path:
     """Copy this checkout as a git clone would have it: without virtual environment and caches."""
-    folder = tmp_path_factory.mktemp("fresh") / "pi_cam_daemon"
     listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):
@@ -30,14 +34,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(tmp_path_factory.mktemp("fresh") / "pi_cam_daemon")
+
+
 def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
     """Start `scripts/run` and yield the lines that it prints; request a picture, then stop it."""
-    # as a person at a new machine has it: nothing of the test's own Python
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     process = subprocess.Popen(
         [checkout / "scripts" / "run", "--set", "http.port=0"],
         cwd=elsewhere,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -69,6 +76,150 @@ def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_pat
     second = "".join(lines_until_address(checkout, tmp_path))
     assert "of 2)" not in second
     assert "Obtaining" not in second
+
+
+# its /sys and its packages of the system's Python are the test's own; then the program it is given
+AS_A_PI = """
+mount --make-rprivate / && mount --bind "$PI/sys" /sys && mount --bind "$PI/packages" /usr/lib/python3/dist-packages
+exec "$@"
+"""
+# an ordinary user's: what Debian's say and do that scripts/run looks at
+PROGRAMS = {
+    "id": "echo 1000",
+    "dpkg-query": '[ -e "$PI/installed/$4" ] && echo install ok installed',
+    "sudo": """
+        case $1 in
+            -n) [ -e "$PI/ticket" ] ;;
+            -v) read -r password && [ "$password" = right ] && touch "$PI/ticket" ;;
+            *) exec "$@" ;;
+        esac""",
+    "apt-get": """
+        [ "$1" = install ] || exit
+        echo dlstatus:1:50.0000:Retrieving file 1 of 2
+        cp -r "$PI/repository/." "$PI/packages"
+        touch "$PI/installed/python3-picamera2" "$PI/installed/libturbojpeg0"
+        echo pmstatus:python3-picamera2:80.0000:Installed python3-picamera2""",
+}
+GOES_ON = "making a virtual environment"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A running `scripts/run`. *terminal* is what is typed for it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    terminal: int
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def wait_for(self, text: str, seconds: float = 20) -> None:
+        until(f"{text!r}", lambda: text in self.said() or self.process.poll() is not None, seconds)
+        assert text in self.said()
+
+    def interrupt(self) -> int:
+        os.killpg(self.process.pid, signal.SIGINT)  # as Ctrl-C
+        return self.process.wait(patience(10))
+
+
+class Pi:
+    """A Raspberry Pi without picamera2, as scripts/run sees it: *folder* is mounted over parts of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkout = clone(folder / "pi_cam_daemon")
+        self.sensor = folder / "sys/class/video4linux/v4l-subdev0"
+        for name in ("bin", "packages", "installed", "repository", "sys/firmware/devicetree/base"):
+            (folder / name).mkdir(parents=True)
+        (folder / "sys/firmware/devicetree/base/model").write_text("Raspberry Pi 4 Model B Rev 1.5\0")
+        for name, script in PROGRAMS.items():
+            (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / "bin" / name).chmod(0o755)
+        (folder / "repository/picamera2.py").touch()
+
+    def install(self) -> None:
+        """Do what the user does who reads the hint on the page."""
+        subprocess.run(
+            [self.folder / "bin/apt-get", "install"],
+            env={"PI": str(self.folder), "PATH": os.environ["PATH"]},
+            check=True,
+        )
+
+    @contextlib.contextmanager
+    def starts(self, *arguments: str, terminal: bool = False) -> Iterator[Started]:
+        """Start `scripts/run`; with *terminal* somebody sits at it."""
+        ours, its = os.openpty()
+        log = self.folder / "log"
+        environment = ENVIRONMENT | {
+            "PI": str(self.folder),
+            "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+            "PYTHONUSERBASE": str(self.folder / "home"),
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-ec", AS_A_PI, "sh", self.checkout / "scripts/run", *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=its if terminal else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            yield Started(process, log, ours)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(patience(5))
+            os.close(ours)
+            os.close(its)
+            print(log.read_text())
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> Pi:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount what a Pi has")
+    return Pi(tmp_path)
+
+
+def test_a_virtual_environment_follows_apts_numpy_when_picamera2_comes(pi: Pi) -> None:
+    python = ["/usr/bin/python3", "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
+    version = subprocess.run(python, check=True, capture_output=True, text=True).stdout.strip()
+    # older than what pip would choose
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version",
+        version,
+    ]
+    subprocess.run([*pip, "--target", pi.folder / "repository", "numpy==2.1.3"], check=True)
+    # an earlier try with pip in the home
+    numpy = pi.folder / f"home/lib/python{version}/site-packages/numpy/__init__.py"
+    numpy.parent.mkdir(parents=True)
+    numpy.write_text("raise ImportError('the numpy in the home')")
+    installed = pi.checkout / f".venv/lib/python{version}/site-packages/numpy"
+    streams = ("--set", "http.port=0", "--set", 'source.kind="pattern"')
+    with pi.starts(*streams) as without:
+        without.wait_for("INFO state: streaming", 120)
+        assert "sudo apt install --no-install-recommends python3-picamera2" in without.said()
+        assert installed.is_dir()
+        assert without.interrupt() == 0
+    pi.install()
+    with pi.starts(*streams) as first:
+        first.wait_for("INFO state: streaming", 120)
+        assert GOES_ON in first.said()
+        assert not installed.exists()
+        assert first.interrupt() == 0
+    with pi.starts(*streams) as second:
+        second.wait_for("INFO state: streaming", 120)
+        assert GOES_ON not in second.said()
 
 
 TESTS = """
