@@ -86,7 +86,7 @@ exec "$@"
 # an ordinary user's: what Debian's say and do that scripts/run looks at
 PROGRAMS = {
     "id": "echo 1000",
-    "dpkg-query": '[ -e "$PI/installed/$4" ] && echo install ok installed',
+    "dpkg-query": 'echo >>"$PI/asked"; [ -e "$PI/installed/$4" ] && echo install ok installed',
     "sudo": """
         case $1 in
             -n) [ -e "$PI/ticket" ] ;;
@@ -100,6 +100,7 @@ PROGRAMS = {
         touch "$PI/installed/python3-picamera2" "$PI/installed/libturbojpeg0"
         echo pmstatus:python3-picamera2:80.0000:Installed python3-picamera2""",
 }
+COMMAND = "sudo apt install --no-install-recommends python3-picamera2"
 GOES_ON = "making a virtual environment"
 
 
@@ -184,6 +185,12 @@ def pi(tmp_path: Path) -> Pi:
     return Pi(tmp_path)
 
 
+@pytest.fixture
+def pi_with_camera(pi: Pi) -> Pi:
+    pi.sensor.mkdir(parents=True)
+    return pi
+
+
 def test_a_virtual_environment_follows_apts_numpy_when_picamera2_comes(pi: Pi) -> None:
     python = ["/usr/bin/python3", "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
     version = subprocess.run(python, check=True, capture_output=True, text=True).stdout.strip()
@@ -208,7 +215,7 @@ def test_a_virtual_environment_follows_apts_numpy_when_picamera2_comes(pi: Pi) -
     streams = ("--set", "http.port=0", "--set", 'source.kind="pattern"')
     with pi.starts(*streams) as without:
         without.wait_for("INFO state: streaming", 120)
-        assert "sudo apt install --no-install-recommends python3-picamera2" in without.said()
+        assert COMMAND in without.said()
         assert installed.is_dir()
         assert without.interrupt() == 0
     pi.install()
@@ -220,6 +227,64 @@ def test_a_virtual_environment_follows_apts_numpy_when_picamera2_comes(pi: Pi) -
     with pi.starts(*streams) as second:
         second.wait_for("INFO state: streaming", 120)
         assert GOES_ON not in second.said()
+
+
+def test_a_csi_camera_waits_until_picamera2_is_installed(pi_with_camera: Pi) -> None:
+    with pi_with_camera.starts(terminal=True) as started:
+        started.wait_for("sudo asks for your password")
+        os.write(started.terminal, b"wrong\n")
+        started.wait_for("waiting until it is installed")
+        assert COMMAND in started.said()
+        assert started.interrupt() == -signal.SIGINT
+    with pi_with_camera.starts(terminal=True) as started:
+        os.write(started.terminal, b"wrong\n")
+        started.wait_for("waiting until it is installed")
+        asked = pi_with_camera.folder / "asked"
+        before = asked.stat().st_size
+        until("it looks again and again", lambda: asked.stat().st_size > before + 1)
+        assert GOES_ON not in started.said()
+        pi_with_camera.install()
+        started.wait_for(GOES_ON)
+
+
+def test_picamera2_is_installed_with_the_password_and_shows_progress(pi_with_camera: Pi) -> None:
+    with pi_with_camera.starts(terminal=True) as started:
+        os.write(started.terminal, b"right\n")
+        started.wait_for(GOES_ON)
+        assert "run: installing python3-picamera2 libturbojpeg0\nrun: 50 % Retrieving file 1 of 2\n" in started.said()
+        assert COMMAND not in started.said()
+
+
+def test_sudo_that_asks_for_no_password_installs_without_a_terminal(pi_with_camera: Pi) -> None:
+    (pi_with_camera.folder / "ticket").touch()
+    with pi_with_camera.starts() as started:
+        started.wait_for(GOES_ON)
+        assert "password" not in started.said()
+        assert (pi_with_camera.folder / "packages/picamera2.py").exists()
+
+
+def test_without_a_terminal_a_csi_camera_without_picamera2_is_an_error(pi_with_camera: Pi) -> None:
+    with pi_with_camera.starts() as started:
+        assert started.process.wait(patience(20)) == 1
+        assert COMMAND in started.said()
+        assert "source.kind" in started.said()
+        assert GOES_ON not in started.said()
+
+
+@pytest.mark.parametrize("arguments", [("--set", 'source.kind="usb"'), ("--config", "pattern.toml")])
+def test_whoever_asks_for_another_kind_does_not_wait_for_picamera2(
+    pi_with_camera: Pi, arguments: tuple[str, str]
+) -> None:
+    (pi_with_camera.folder / "pattern.toml").write_text('[source]\nkind = "pattern"\n')
+    with pi_with_camera.starts(*arguments, terminal=True) as started:
+        started.wait_for(GOES_ON)
+        assert "password" not in started.said()
+
+
+def test_a_picamera2_that_is_not_apts_will_do(pi_with_camera: Pi) -> None:
+    (pi_with_camera.folder / "packages/picamera2.py").touch()
+    with pi_with_camera.starts() as started:
+        started.wait_for(GOES_ON)
 
 
 TESTS = """
