@@ -9,6 +9,7 @@ usb_controls.py    controls of a USB camera
 v4l2.py            access to a camera through V4L2
 csi.py             source: CSI cameras, through picamera2
 csi_controls.py    controls of a CSI camera
+csi_bitrate.py     the bitrate of the hardware encoder, adapted to the size of its pictures
 csi_encoders.py    JPEG encoders for a CSI camera
 csi_picamera2.py   imports picamera2 and explains its exceptions
 upstream.py        source: the MJPEG stream of another server (core/supervisor.py connects again)
