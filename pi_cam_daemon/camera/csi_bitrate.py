@@ -22,8 +22,11 @@ _BUFFER, _LARGE_BUFFER = 512 * 1024, 768 * 1024
 # the largest aim, as a share of a buffer: single pictures are larger
 _AIM_SHARE = 0.6
 
-# The encoder changes its quality by one step for each picture: so many pictures say nothing about a new bitrate.
-_SETTLE = 50
+# The encoder begins with quality 7 and moves it by one for each picture until the size fits (waveform80/picamera #315):
+# so many pictures say nothing about a new bitrate.
+SETTLING_PICTURES = 100
+# so many of them may be too large for the buffer: the quality goes down with each
+_OVERFLOWS = 10
 _JUDGED = 15  # pictures whose median size is compared with the aim
 _TOLERANCE = 0.1
 _LARGEST_CHANGE = 2.0
@@ -54,7 +57,7 @@ class BitrateControl:
         self._most = float(_HIGHEST)
         self.bitrate = self._bounded(self._aim * 8 * self.framerate)
         self._sizes: list[int] = []
-        self._to_settle = _SETTLE
+        self._to_settle = SETTLING_PICTURES
 
     def changed(self, size: int) -> bool:
         """Count a picture of *size* bytes. Return True if *bitrate* was changed, and has to be set."""
@@ -73,8 +76,11 @@ class BitrateControl:
     def overflowed(self) -> bool:
         """Count a picture that did not fit into the encoder's buffer. Return the same as `changed`.
 
-        The bitrate at which that happened is too high from now on.
+        The bitrate at which that goes on is too high for good.
         """
+        self._to_settle -= bool(self._to_settle)
+        if self._to_settle > SETTLING_PICTURES - _OVERFLOWS:
+            return False
         self._sizes.clear()
         self._most = max(float(_LOWEST), self.bitrate / _LARGEST_CHANGE)
         return self._set(self._most)
@@ -83,7 +89,7 @@ class BitrateControl:
         before, self.bitrate = self.bitrate, self._bounded(bitrate)
         if self.bitrate == before:
             return False
-        self._to_settle = _SETTLE
+        self._to_settle = SETTLING_PICTURES
         return True
 
     def _bounded(self, bitrate: float) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import itertools
 import logging
@@ -11,40 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera import v4l2
+from pi_cam_daemon.camera.csi_bitrate import SETTLING_PICTURES, BitrateControl
 from pi_cam_daemon.camera.source import BadFrameCounter, Sink
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging.orientation import Orientation
 
 log = logging.getLogger(__name__)
 
+_SOI = b"\xff\xd8"
 # picamera2 opens this one without a look at what it is
 _NODE, _CARD = Path("/dev/video11"), "bcm2835-codec-encode"
 # Larger pictures fail with EINVAL or crash the VideoCore's codec (picamera2 #473).
 _HARDWARE_MAX_SIDE = 1920
-# The hardware begins with quality 7 and moves it by one a picture until the size fits (waveform80/picamera #315).
-_SETTLING_PICTURES = 100
-# picamera2's quality levels: JpegEncoder's quality, MJPEGEncoder's Mbit/s at 1920x1080 and 30 frames per second
-_LEVELS = ((25, 16), (35, 20), (50, 30), (65, 40), (80, 50))
-# Limits of the kernel's bcm2835-v4l2-codec. It silently replaces values outside.
-_BITRATE_MIN, _BITRATE_MAX = 25_000, 25_000_000
 
 
 def has_hardware_encoder(vc4: bool, width: int, height: int) -> bool:
     """Return True if the hardware can encode this size. *vc4* means a Pi 0 to 4; a Pi 5 has no encoder."""
     return vc4 and max(width, height) <= _HARDWARE_MAX_SIDE
-
-
-def bitrate(quality: int, width: int, height: int) -> int:
-    """Return the bits per second at which the hardware encoder has about this *quality* (1 to 100).
-
-    The driver always assumes 30 frames per second, so this sets the size of one picture.
-    """
-    segments = itertools.pairwise(_LEVELS)  # the first and the last are extrapolated
-    segment = next((segment for segment in segments if quality <= segment[1][0]), _LEVELS[-2:])
-    (low, low_megabits), (high, high_megabits) = segment
-    megabits = low_megabits + (quality - low) * (high_megabits - low_megabits) / (high - low)
-    bits = round(megabits * 1e6 * (width * height) / (1920 * 1080))
-    return min(max(bits, _BITRATE_MIN), _BITRATE_MAX)
 
 
 @functools.cache
@@ -71,13 +56,34 @@ def _is_encoder() -> bool:
 
 def choose_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
     """Return the encoder for pictures of this size on this machine, and the name to show for it."""
-    from picamera2.encoders import MJPEGEncoder
     from picamera2.platform import Platform, get_platform
 
     if has_hardware_encoder(get_platform() is Platform.VC4, width, height) and _is_encoder():
-        return MJPEGEncoder(bitrate(quality, width, height)), "hardware MJPEG (V4L2)"
+        return hardware_encoder(width, height, quality)
     # On a Pi 5 MJPEGEncoder is FFmpeg's: its eight threads delay the stream by eight frames.
     return software_encoder(quality)
+
+
+def hardware_encoder(width: int, height: int, quality: int) -> tuple[Any, str]:
+    """Return an encoder that corrects its bitrate by the sizes of its pictures, and the name to show for it."""
+    from picamera2.encoders import MJPEGEncoder
+    from videodev2 import V4L2_CID_MPEG_VIDEO_BITRATE, VIDIOC_S_CTRL, v4l2_control
+
+    control = BitrateControl(width, height, quality)
+
+    class AdaptingEncoder(MJPEGEncoder):  # type: ignore[misc]
+        def outputframe(self, frame: bytes, *details: Any) -> None:
+            # a piece of a picture that did not fit into one buffer does not begin as a JPEG
+            if control.changed(len(frame)) if frame.startswith(_SOI) else control.overflowed():
+                wanted = v4l2_control()
+                wanted.id, wanted.value = V4L2_CID_MPEG_VIDEO_BITRATE, control.bitrate
+                with contextlib.suppress(OSError):  # the old bitrate stays
+                    fcntl.ioctl(self.vd, VIDIOC_S_CTRL, wanted)
+            super().outputframe(frame, *details)
+
+    encoder = AdaptingEncoder(control.bitrate)
+    encoder.framerate, encoder._enable_framerate = control.framerate, True
+    return encoder, "hardware MJPEG (V4L2)"
 
 
 def software_encoder(quality: int) -> tuple[Any, str]:
@@ -92,7 +98,7 @@ def encode_wanted(encoder: Any, sink: Sink) -> None:
     from picamera2.encoders import MJPEGEncoder
 
     encode = encoder.encode
-    settling = itertools.repeat(True, _SETTLING_PICTURES if isinstance(encoder, MJPEGEncoder) else 0)
+    settling = itertools.repeat(True, SETTLING_PICTURES if isinstance(encoder, MJPEGEncoder) else 0)
 
     def encode_or_pass(stream: str, request: Any) -> None:
         if next(settling, False) or sink.wanted:
@@ -142,7 +148,7 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> 
             if self._error:
                 return
             try:
-                begins = frame.startswith(b"\xff\xd8")
+                begins = frame.startswith(_SOI)
                 self._codec |= begins
                 if not self._codec:
                     # without an MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)

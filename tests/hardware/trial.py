@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pi_cam_daemon.camera.csi_bitrate import wanted_bytes
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.imaging import jpeg
 from tests.bench import meter
@@ -41,8 +42,6 @@ _VARIANTS: Sequence[tuple[str, Mapping[str, object]]] = (
     ("the same turned by 180", {"video.rotation": 180}),
 )
 _HELD = 0.95
-# bits a pixel of simplejpeg's pictures (4:2:0) by quality: medians of seven photos
-_AIM = {50: 0.85, 80: 1.40, 95: 3.07}
 _AIM_TOLERANCE = 0.6, 1.6
 _STILL_SECONDS = 70.0
 _PACE = "The stream comes first"  # how the daemon begins when the next still may only be taken later
@@ -62,7 +61,7 @@ class Depth:
     settle_seconds: float
 
 
-FULL = Depth(20, 100, len(_VARIANTS), ((640, 480), (1280, 720), (1920, 1080)), (*_AIM,), 8.0, 4.0)
+FULL = Depth(20, 100, len(_VARIANTS), ((640, 480), (1280, 720), (1920, 1080)), (50, 80, 95), 8.0, 4.0)
 QUICK = Depth(2, 2, 2, ((640, 480),), (50, 95), 2.0, 1.0)
 
 
@@ -203,7 +202,7 @@ class Trial:
                     seen = pictures_for(viewer, self._depth.seconds / 2)
                 sizes.append(statistics.median(len(part.jpeg) for part in seen))
                 real = seen[-1].size
-                aim = real[0] * real[1] * _AIM[quality] / 8
+                aim = wanted_bytes(*real, quality)
                 low, high = (aim * part for part in _AIM_TOLERANCE)
                 yield Result(
                     f"video.quality {quality} at {real[0]}x{real[1]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import picamera2.encoders
@@ -10,6 +11,7 @@ import pytest
 from picamera2.platform import Platform
 
 from pi_cam_daemon.camera import csi, csi_encoders
+from pi_cam_daemon.camera.csi_bitrate import BitrateControl, wanted_bytes
 from pi_cam_daemon.errors import Cause
 from tests.lateness import patience
 from tests.picamera.pi import EncoderNode, Recorder, failure, picture, running, source
@@ -21,9 +23,9 @@ def test_the_hardware_encodes_with_a_bitrate_for_the_quality(encoder: EncoderNod
     with running(source(quality=50)) as recorder:
         recorder.wait_for(5)
         assert recorder.info.encoder == HARDWARE
-        assert type(csi_encoders.choose_encoder(640, 480, 50)[0]) is picamera2.encoders.mjpeg_encoder.MJPEGEncoder
-    steps = round(csi_encoders.bitrate(50, 640, 480) / 25_000)
-    assert encoder.log("CTRL") == [f"CTRL bitrate {steps * 25_000}"]
+        assert isinstance(csi_encoders.choose_encoder(640, 480, 50)[0], picamera2.encoders.mjpeg_encoder.MJPEGEncoder)
+    assert encoder.log("CTRL") == [f"CTRL bitrate {BitrateControl(640, 480, 50).bitrate}"]
+    assert encoder.log("PARM") == ["PARM 30000/1000"]
     assert encoder.log("FMT OUTPUT") == ["FMT OUTPUT 640x480 YU12 640"]
     assert encoder.log("REFUSED") == []
     assert len(encoder.log("close")) == len(encoder.log("open"))
@@ -158,7 +160,7 @@ def test_pictures_that_nobody_wants_are_not_encoded(
     monkeypatch: pytest.MonkeyPatch, platform: Platform, rotation: int
 ) -> None:
     monkeypatch.setattr(picamera2.platform, "_platform", platform)
-    monkeypatch.setattr(csi_encoders, "_SETTLING_PICTURES", 0)
+    monkeypatch.setattr(csi_encoders, "SETTLING_PICTURES", 0)
     encoded = []
     output = picamera2.encoders.Encoder.outputframe
 
@@ -188,6 +190,45 @@ def test_the_hardware_settles_even_if_nobody_watches(encoder: EncoderNode) -> No
     recorder.wait_for_more(2)
     recorder.wanted = False
     recorder.stop()
-    wanted = csi_encoders.bitrate(80, 640, 480) / 8 / 30
-    assert len(recorder.frames[-1][0]) == pytest.approx(wanted, rel=0.15)
+    assert len(recorder.frames[-1][0]) == pytest.approx(wanted_bytes(640, 480, 80), rel=0.15)
     assert 102 <= int(encoder.log("close")[-1].split()[1]) < 120
+
+
+# -- the size of its pictures
+
+
+def settled(recorder: Recorder, encoder: EncoderNode, bitrates: int = 0) -> float:
+    """Return the median size of the pictures after so many changes of the bitrate, when the encoder has settled."""
+    recorder.until("the bitrate changes", lambda: len(encoder.log("CTRL")) > bitrates, 30)
+    count = len(recorder.frames)
+    recorder.until("it settles", lambda: len(recorder.frames) > count + 100, 30)
+    return statistics.median(len(jpeg) for jpeg, *_ in recorder.frames[-15:])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (1920, 1080)], ids=str)
+def test_pictures_have_the_size_that_software_gives_them(encoder: EncoderNode, size: tuple[int, int]) -> None:
+    encoder.set(quality=60)  # so that it settles soon
+    sizes = []
+    for quality in (50, 80, 95):
+        with running(source(width=size[0], height=size[1], quality=quality, framerate=40.0)) as recorder:
+            sizes.append(settled(recorder, encoder))
+        assert sizes[-1] == pytest.approx(wanted_bytes(*size, quality), rel=0.2)
+        assert recorder.bad == []
+    assert sizes == sorted(set(sizes))
+
+
+def test_the_bitrate_is_raised_where_the_firmware_ignores_the_claimed_rate(encoder: EncoderNode) -> None:
+    encoder.set(quality=60, deaf=1)
+    with running(source(quality=90, framerate=40.0)) as recorder:
+        size = settled(recorder, encoder, bitrates=1)
+    assert size == pytest.approx(wanted_bytes(640, 480, 90), rel=0.2)
+    assert encoder.log("REFUSED") == []
+
+
+def test_the_bitrate_is_lowered_where_pictures_do_not_fit_into_a_buffer(encoder: EncoderNode) -> None:
+    encoder.set(quality=60, piece=60_000)
+    with running(source(width=1280, height=720, framerate=25.0)) as recorder:
+        recorder.until("pictures in pieces", lambda: recorder.bad)
+        count = len(recorder.frames)
+        recorder.until("whole pictures before it counts as stalled", lambda: len(recorder.frames) > count + 50, 9)
+        assert max(len(jpeg) for jpeg, *_ in recorder.frames) <= 60_000

@@ -124,23 +124,6 @@ def test_the_hardware_encodes_on_a_pi_0_to_4_up_to_its_limit(
     assert csi_encoders.has_hardware_encoder(vc4, width, height) is hardware
 
 
-@pytest.mark.parametrize(("quality", "megabits"), [(25, 16), (35, 20), (50, 30), (65, 40), (80, 50)])
-def test_the_bitrate_follows_picamera2s_levels_in_proportion_to_the_size(quality: int, megabits: int) -> None:
-    assert csi_encoders.bitrate(quality, 960, 540) == pytest.approx(megabits * 1e6 / 4, abs=1)
-
-
-def test_the_bitrate_never_falls_as_quality_or_size_grow() -> None:
-    by_quality = [csi_encoders.bitrate(quality, 640, 480) for quality in range(1, 101)]
-    assert by_quality == sorted(set(by_quality))
-    by_size = [csi_encoders.bitrate(80, width, 480) for width in range(16, 1921, 16)]
-    assert by_size == sorted(by_size)
-
-
-@pytest.mark.parametrize(("quality", "size", "bits"), [(1, (16, 16), 25_000), (100, (1920, 1920), 25_000_000)])
-def test_the_bitrate_stays_within_what_the_driver_takes(quality: int, size: tuple[int, int], bits: int) -> None:
-    assert csi_encoders.bitrate(quality, *size) == bits
-
-
 # -- its frames
 
 

@@ -14,6 +14,7 @@
  *   error=N          each Nth picture fails: its buffer has V4L2_BUF_FLAG_ERROR, and picture, size and time of its last use
  *   damaged=N        the header of each Nth picture is damaged
  *   quality=N        of the first picture, in place of 7
+ *   deaf=1           the firmware ignores the frame rate of S_PARM
  *
  * The file is read again for each picture. What is done to a node is written to videoN.log beside it, a line each:
  *
@@ -215,7 +216,8 @@ static unsigned char *compressed(struct context *c, int fd, unsigned long *lengt
 
 static void control_rate(struct context *c, unsigned long length)
 {
-	double wanted = c->bitrate / 8.0 * c->frame_time.numerator / c->frame_time.denominator;
+	double frame_time = number(c, "deaf", 0) ? 1 / 30.0 : (double)c->frame_time.numerator / c->frame_time.denominator;
+	double wanted = c->bitrate / 8.0 * frame_time;
 	if ((double)length > wanted * 1.12 && c->quality > 1) c->quality--;
 	if ((double)length < wanted * 0.88 && c->quality < 100) c->quality++;
 }
