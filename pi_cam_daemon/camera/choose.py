@@ -65,12 +65,13 @@ def _auto(config: CameraConfig) -> Choice:
     from pi_cam_daemon.camera import csi, usb
 
     missing: dict[str, SourceError] = {}
+    nodes = _nodes()
     try:
-        csi.choose_camera(csi.cameras(), "")
-        return Choice(_build("csi", config), "picamera2 finds a CSI camera")
+        source = csi.CsiSource(config.video, config.csi, config.settings("csi"))
+        source.look()
+        return Choice(source, "picamera2 finds a CSI camera")
     except SourceError as error:
         missing["CSI"] = error
-    nodes = _nodes()
     try:
         camera = usb.find_camera(config.usb.device)
         return Choice(_build("usb", config), f"the USB camera {camera}: {missing['CSI'].message}")

@@ -95,7 +95,14 @@ class CsiSource:
         self._csi = csi
         self._settings = settings or {}
         self._allocator = allocator
+        self._found: list[Camera] | None = None
         self._reason = ""  # why this camera was taken
+
+    def look(self) -> None:
+        """Find the cameras, for the next `run`; SourceError if there is none."""
+        with explained():
+            self._found = self._cameras()
+        choose_camera(self._found, "")
 
     def run(self, sink: Sink, commands: Commands) -> None:
         with explained():
@@ -115,16 +122,24 @@ class CsiSource:
                 picam2.stop_recording()
 
     def _open(self) -> tuple[Any, str]:
-        Picamera2 = import_picamera2()
-        tuning = None
-        if self._csi.tuning_file:
-            tuning = str(find_tuning_file(self._csi.tuning_file, Picamera2.platform.name.lower(), _TUNING_FOLDERS))
-            # Picamera2() sets it too, but too late: libcamera reads it in cameras().
-            os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
-        found = cameras()
+        # a second look would make a second manager of libcamera's
+        found, self._found = self._cameras() if self._found is None else self._found, None
         camera = choose_camera(found, self._csi.camera)
         self._reason = unchosen(found, self._csi.camera)
-        return Picamera2(camera.index, tuning=tuning, allocator=self._allocator), camera.name
+        return import_picamera2()(camera.index, tuning=self._tuning(), allocator=self._allocator), camera.name
+
+    def _cameras(self) -> list[Camera]:
+        if tuning := self._tuning():
+            # Picamera2() sets it too, but too late: libcamera reads it in cameras().
+            os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
+        return cameras()
+
+    def _tuning(self) -> str | None:
+        """Return the path of the configured tuning file, None if there is none."""
+        if not self._csi.tuning_file:
+            return None
+        platform = import_picamera2().platform.name.lower()
+        return str(find_tuning_file(self._csi.tuning_file, platform, _TUNING_FOLDERS))
 
     def _start(self, picam2: Any, name: str, sink: Sink) -> tuple[Any, CsiControls]:
         """Configure and start the camera, and report it to *sink*; return the output and the controls."""

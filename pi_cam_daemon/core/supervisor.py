@@ -273,6 +273,7 @@ class Supervisor:
 
     def _insist(self, camera: _Camera, now: float) -> None:
         if not camera.killed:
+            log.warning("the camera process does not end and is killed")
             camera.killed, camera.deadline = True, now + _KILL_SECONDS
             camera.process.kill()
         else:

@@ -122,6 +122,16 @@ def test_an_on_demand_camera_runs_only_while_somebody_looks(start: Callable[...,
     until("the camera is closed", lambda: camera_pids(daemon) == [], START_SECONDS)
 
 
+def test_a_camera_that_answers_is_stopped_without_a_kill(start: Callable[..., Daemon], soak: bool) -> None:
+    daemon = start(source__capture="on-demand", source__idle_seconds=0.5)
+    for _ in range(20 if soak else 3):
+        assert daemon.get("/snapshot")[0] == 200
+        with closing(daemon.watch()) as viewer:
+            wait_for_pictures(viewer)
+        until("the camera is closed", lambda: camera_pids(daemon) == [], START_SECONDS)
+    assert "is killed" not in daemon.log()
+
+
 def test_two_daemons_serve_two_cameras(start: Callable[..., Daemon]) -> None:
     daemons = [start(csi__camera=0), start(csi__camera=1)]
     for daemon, name in zip(daemons, ("imx708", "imx219"), strict=True):

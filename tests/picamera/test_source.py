@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import importlib.metadata
 import io
@@ -15,12 +16,15 @@ from typing import Any
 import libcamera
 import numpy as np
 import pytest
+from pi_memory import MemfdAllocator
 from picamera2 import Picamera2
 from PIL import Image, ImageOps
 from virtual_pi import PiCamera
 
 from pi_cam_daemon.camera import csi
+from pi_cam_daemon.camera.choose import choose
 from pi_cam_daemon.camera.source import Commands, Stop
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import Cause
 from tests.harness import until
 from tests.lateness import patience
@@ -364,3 +368,17 @@ def test_a_picamera2_of_unknown_version_is_taken(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.metadata, "version", unknown)
     with running(source()) as recorder:
         recorder.wait_for(1)
+
+
+def test_auto_looks_for_cameras_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look makes another manager of libcamera's, which opens all devices again."""
+    looks = []
+    look = Picamera2._cm.reset
+    monkeypatch.setattr(Picamera2._cm, "reset", lambda: looks.append(look()))
+    choice = choose(dataclasses.replace(loading.load(loading.DEFAULTS).camera, kind="auto"))
+    assert isinstance(choice.source, csi.CsiSource)
+    choice.source._allocator = MemfdAllocator()
+    with running(choice.source) as recorder:
+        recorder.wait_for(2)
+        assert recorder.info.kind == "csi"
+    assert len(looks) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from pi_cam_daemon.imaging import jpeg
 from tests.causes import BAD_NUMPY, EMPTY, IMX708, MISSING
 from tests.harness import RUN, Daemon, running, until
+from tests.systemd import csi
 
 CAUSES = {
     "missing": (MISSING, "missing", "picamera2 is not installed", "sudo apt install python3-picamera2"),
@@ -101,3 +104,32 @@ def test_the_test_picture_that_was_asked_for_is_healthy_and_remembered(tmp_path:
             "configured": "pattern", "kind": "pattern", "reason": "", "stand_in": False, "last": "pattern"
         }  # fmt: skip
     assert json.loads(remembered.read_text())["kind"] == "pattern"
+
+
+# a /dev of its own, in which a test makes nodes, and then the program it is given
+OWN_DEV = """
+import ctypes, os, subprocess, sys
+if ctypes.CDLL(None).unshare(0x20000):  # CLONE_NEWNS
+    sys.exit("needs root")
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev"], check=True)
+for name, minor in (("null", 3), ("urandom", 9)):
+    os.mknod(f"/dev/{name}", 0o20666, os.makedev(1, minor))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a /dev of its own")
+def test_a_csi_camera_that_appears_later_is_taken(tmp_path: Path) -> None:
+    program = tmp_path / "own-dev.py"
+    program.write_text(OWN_DEV)
+    argv = [sys.executable, program, *RUN[1:]]
+    with running(tmp_path / "daemon", settings(), env=env(tmp_path, EMPTY), argv=argv) as daemon:
+        daemon.wait_for_state("no-camera", 30)
+        # a slow sensor: its driver makes the node when it has answered
+        csi.put(tmp_path / "modules")
+        (tmp_path / "modules" / "picamera2.py").unlink()
+        Path(f"/proc/{daemon.process.pid}/root/dev/v4l-subdev0").touch()
+        source = daemon.wait_for_state("streaming", 30)["source"]
+        assert (source["kind"], source["stand_in"]) == ("csi", False)
+        assert "/dev/v4l-subdev0 is there now" in daemon.log()

@@ -162,16 +162,18 @@ def test_a_silent_camera_is_asked_to_stop_then_killed_then_given_up(rig: Rig) ->
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("csi", 4.0), ("usb", 1.0)])
-def test_a_camera_that_answers_has_the_time_that_its_kind_needs_to_close(rig: Rig, kind: str, seconds: float) -> None:
+def test_a_camera_that_answers_has_the_time_that_its_kind_needs_to_close(
+    rig: Rig, caplog: pytest.LogCaptureFixture, kind: str, seconds: float
+) -> None:
     process, link = rig.streaming()
     link.info = replace(INFO, kind=kind)
     rig.supervisor._closing = True
     assert rig.turn(NOW + 1)
     assert rig.deadline == NOW + 1 + seconds
     assert rig.turn(NOW + 1 + seconds - 0.01)
-    assert process.signals == []
+    assert process.signals == [] and "is killed" not in caplog.text
     assert rig.turn(NOW + 1 + seconds)
-    assert process.signals == [signal.SIGKILL]
+    assert process.signals == [signal.SIGKILL] and "is killed" in caplog.text
 
 
 def test_the_last_messages_of_a_dead_camera_are_awaited_for_a_moment(rig: Rig) -> None:
