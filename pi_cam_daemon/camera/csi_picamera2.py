@@ -23,7 +23,7 @@ from pi_cam_daemon.system import machine, setup
 
 log = logging.getLogger(__name__)
 
-_VENV_HINT = "a virtual environment needs --system-site-packages, and no numpy of its own"
+_AGAIN = "then start pi-cam-daemon again; a virtual environment needs --system-site-packages, and no numpy of its own"
 # JpegEncoder takes YUV420 since then
 _OLDEST_PICAMERA2 = "0.3.26"
 # its MappedArray leaves the processor's cache as it is
@@ -44,15 +44,15 @@ def import_picamera2() -> Any:
 def _not_importable(error: Exception) -> SourceError:
     """Return the SourceError for an *error* of `import picamera2`."""
     if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
-        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends; {_VENV_HINT}"
+        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends, {_AGAIN}"
         cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
         return SourceError("picamera2 is not installed", cause, hint)
-    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera; {_VENV_HINT}"
+    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera, {_AGAIN}"
     if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
         numpy = importlib.util.find_spec("numpy")
         own = bool(numpy and numpy.origin and sys.prefix != sys.base_prefix and numpy.origin.startswith(sys.prefix))
         apt = "sudo apt install --reinstall python3-numpy python3-simplejpeg"
-        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}; {_VENV_HINT}"
+        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}, {_AGAIN}"
     elif "undefined symbol" in str(error):  # packages of different dates
         hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
     return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)

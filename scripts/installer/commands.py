@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from installer import build, camera, server, service
 from installer.artefact import MANIFEST, Artefact, load
-from installer.machine import Failed, apt_install, has_systemd, is_pi, remove, run, say, this_host
+from installer.machine import Failed, apt_install, has_systemd, is_pi, not_installed, remove, run, say, this_host
 from installer.releases import (
     CONFIG,
     CURRENT,
@@ -51,8 +51,10 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
     with lock():
         RELEASES.mkdir(exist_ok=True)
         sweep()
-        if apt and is_pi():
+        if is_pi() and apt:
             apt_install("python3-picamera2")
+        elif is_pi() and not_installed("python3-picamera2"):
+            say("python3-picamera2 is missing, which a CSI camera needs: once it is there, install this release again")
         before, services = history(), service.units()
         with scratch() as folder:
             artefact = _obtain(source, apt, folder, admit)

@@ -76,10 +76,15 @@ def this_host() -> Host:
     return Host(python, architecture, has_numpy)
 
 
+def not_installed(*packages: str) -> list[str]:
+    """Return those Debian *packages* that are not installed."""
+    query = ("dpkg-query", "-W", "-f", "${Status}")
+    return [name for name in packages if "ok installed" not in run(*query, name, check=False).stdout]
+
+
 def apt_install(*packages: str) -> None:
     """Install those of *packages* that are missing. Raises Failed if apt cannot."""
-    query = ("dpkg-query", "-W", "-f", "${Status}")
-    missing = [name for name in packages if "ok installed" not in run(*query, name, check=False).stdout]
+    missing = not_installed(*packages)
     if not missing:
         return
     say(f"apt: installing {' '.join(missing)}")
