@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon.camera.csi_bitrate import wanted_bytes
+from pi_cam_daemon.camera.csi_bitrate import SETTLING_PICTURES, wanted_bytes
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.imaging import jpeg
 from tests.bench import meter
@@ -199,6 +199,8 @@ class Trial:
                 settings = {"video.width": width, "video.height": height, "video.quality": quality}
                 with self._watched(settings) as (daemon, viewer):
                     encoder = daemon.state()["camera"]["encoder"]
+                    if "hardware" in encoder:  # its quality moves by one step for each picture
+                        viewer.parts(SETTLING_PICTURES)
                     seen = pictures_for(viewer, self._depth.seconds / 2)
                 sizes.append(statistics.median(len(part.jpeg) for part in seen))
                 real = seen[-1].size
