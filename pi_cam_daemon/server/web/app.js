@@ -222,8 +222,7 @@ function renderRefusedFiles() {
   const at = Date.now() - 1000 * refused.since_seconds;
   if (Math.abs(at - refusedAt) > 2000) refusedAt = at;
   put("files-headline", text.filesRefused(clock(new Date(refusedAt), "short")));
-  const lines = refused.problems.map((problem) => Object.assign(document.createElement("li"), { textContent: problem }));
-  if (lines.map((line) => line.textContent).join("") !== $("files-problems").textContent) $("files-problems").replaceChildren(...lines);
+  put("files-problems", refused.problems.join("\n"));
 }
 
 function renderNumbers() {
