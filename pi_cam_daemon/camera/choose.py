@@ -104,7 +104,9 @@ def _together(errors: dict[str, SourceError]) -> SourceError:
     """Return one error for the *errors* of several kinds, with the cause that says most about what has to be done."""
     message = ". ".join(error.message for error in errors.values())
     cause = min((error.cause for error in errors.values()), key=_TELLING.index)
-    return SourceError(message, cause, ". ".join(f"{kind}: {error.hint}" for kind, error in errors.items()))
+    return SourceError(
+        message, cause, ". ".join(f"For a {kind} camera: {error.hint}" for kind, error in errors.items())
+    )
 
 
 class _Stopgap:
