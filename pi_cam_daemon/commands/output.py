@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -60,19 +63,28 @@ def written(write: Callable[[], None], path: str = "", message: str = "") -> int
 
 @contextlib.contextmanager
 def _opened(out: str) -> Iterator[BinaryIO]:
-    """Open standard output for `-`, else a temporary file that replaces *out* when it is complete."""
+    """Open standard output for `-`, else a temporary file that replaces *out* when it is complete. Raises OSError.
+
+    A new file is for its owner alone. In a folder such as /tmp others may have put a link or a pipe at *out*, which
+    would let them choose a file to be overwritten, or read what is written.
+    """
     path = Path(out)
     if out == "-":
         with open(sys.stdout.fileno(), "wb", closefd=False) as file:
             yield file
+    elif path.is_symlink():
+        raise OSError(errno.ELOOP, "this is a symbolic link, which is not followed; name the file itself, or -", out)
     elif path.exists() and not path.is_file():  # a device must not be replaced; a folder is refused by open()
-        with path.open("wb") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
+            found = os.fstat(file.fileno())
+            if stat.S_ISFIFO(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+                raise OSError(errno.EACCES, "this pipe belongs to somebody else", out)
             yield file
     else:
-        path = path.resolve()  # replace what a link points to, not the link
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        part = Path(name)
         try:
-            with part.open("xb") as file:
+            with os.fdopen(descriptor, "wb") as file:
                 yield file
             part.replace(path)
         finally:

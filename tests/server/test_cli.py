@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,11 +58,39 @@ def test_snapshot_writes_one_picture_and_leaves_nothing_else(tmp_path: Path) -> 
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_snapshot_replaces_what_a_link_points_to_and_keeps_the_link(tmp_path: Path) -> None:
-    (tmp_path / "today.jpg").symlink_to(tmp_path / "real.jpg")
-    assert snapshot(tmp_path / "today.jpg").returncode == 0
-    assert (tmp_path / "today.jpg").is_symlink()
-    assert (tmp_path / "real.jpg").read_bytes()[:2] == b"\xff\xd8"
+@pytest.mark.parametrize("target", ["real.jpg", "gone.jpg"])
+def test_snapshot_does_not_follow_a_link_that_somebody_put_there(target: str, tmp_path: Path) -> None:
+    real, link = tmp_path / "real.jpg", tmp_path / "today.jpg"
+    real.write_bytes(b"of somebody else")
+    link.symlink_to(tmp_path / target)
+    done = snapshot(link)
+    why = "this is a symbolic link, which is not followed; name the file itself, or -"
+    assert (done.returncode, done.stderr) == (1, f"pi-cam-daemon: {link}: {why}\n")
+    assert real.read_bytes() == b"of somebody else"
+    assert sorted(tmp_path.iterdir()) == [real, link]
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_only_its_owner_can_read_a_new_picture(before: int | None, tmp_path: Path) -> None:
+    out = tmp_path / "garden.jpg"
+    if before:
+        out.touch(before)
+    assert snapshot(out, umask=0).returncode == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to own a pipe as somebody else")
+def test_root_writes_nothing_into_a_pipe_of_somebody_else(tmp_path: Path) -> None:
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    os.chown(fifo, 65534, -1)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = snapshot(fifo)
+        assert (done.returncode, done.stderr) == (1, f"pi-cam-daemon: {fifo}: this pipe belongs to somebody else\n")
+        assert os.read(reader, 2) == b""
+    finally:
+        os.close(reader)
 
 
 def test_snapshot_to_a_dash_is_standard_output() -> None:
