@@ -38,4 +38,4 @@ def forget(path: Path, kind: str) -> None:
     if any(read(path, other) for other in _KINDS if other != kind):
         write(path, kind, {})
     else:
-        path.unlink(missing_ok=True)
+        files.remove(path)

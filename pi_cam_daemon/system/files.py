@@ -78,7 +78,8 @@ def text(path: Path) -> str:
 def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool:
     """Replace the content of *path* by *data*, atomically and synced to the disk. Return False if it was the same.
 
-    A new content gets *mode*, whatever the umask, and *group* (-1: the group of this process). Raises OSError.
+    A new content gets *mode*, whatever the umask, and *group* (-1: the group of this process). Raises OSError, which
+    names the file; then *path* is as before, and nothing else is left in its folder.
     """
     try:
         if read(path) == data:
@@ -88,19 +89,38 @@ def replace(path: Path, data: bytes, mode: int = 0o644, group: int = -1) -> bool
     except PermissionError:  # somebody else's file; the folder decides whether it may be replaced
         pass
     part = path.with_name(f".{path.name}.new")
-    part.unlink(missing_ok=True)  # left by an interrupted attempt, maybe with another mode
+    part.unlink(missing_ok=True)  # left by a power cut, maybe with another mode
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        if group != -1:  # the service's sandbox refuses even a call that changes nothing
-            os.fchown(descriptor, -1, group)
-        os.fchmod(descriptor, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with os.fdopen(descriptor, "wb") as file:
+            if group != -1:  # the service's sandbox refuses even a call that changes nothing
+                os.fchown(descriptor, -1, group)
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # such as a full card
+            error.filename = str(path)
+        raise
+    _sync(path.parent)
     return True
+
+
+def remove(path: Path) -> None:
+    """Remove the file *path*, if it exists, and sync its folder to the disk. Raises OSError."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

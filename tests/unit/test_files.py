@@ -1,9 +1,11 @@
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon.config import saved
 from pi_cam_daemon.system import files
 
 
@@ -44,6 +46,38 @@ def test_a_file_that_may_not_be_read_is_replaced(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(files, "read", forbidden)
     assert files.replace(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("before", [b"", b"before"])
+def test_a_file_that_cannot_be_written_stays_and_leaves_nothing_else(before: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "controls.toml"
+    if before:
+        path.write_bytes(before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as on a full card
+    try:
+        with pytest.raises(OSError) as full:
+            files.replace(path, bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.filename == str(path)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_replacing_and_removing_a_file_syncs_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "controls.toml"
+    saved.write(path, "csi", {"brightness": 0.5})
+    assert synced == [str(tmp_path / ".controls.toml.new"), str(tmp_path)]
+    saved.forget(path, "csi")
+    assert synced[2:] == [str(tmp_path)]
+    saved.forget(path, "csi")
+    assert len(synced) == 3
 
 
 def why(path: Path) -> str:
