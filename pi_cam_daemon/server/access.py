@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.config.addresses import Networks
+from pi_cam_daemon.config.addresses import LOCAL, Networks
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import Request
 from pi_cam_daemon.system import network as interfaces
@@ -91,6 +91,11 @@ class AllowedNetworks:
             # set last: until then other threads read the interfaces too, instead of using expired prefixes
             self._own_prefixes_expire = now + _OWN_PREFIXES_SECONDS
         return self._own_prefixes
+
+
+def own_networks() -> AllowedNetworks:
+    """Return the networks that "local" stands for, whoever is allowed."""
+    return AllowedNetworks(Networks([LOCAL]))
 
 
 def _without_host_bits(key: str, networks: Networks) -> list[_Network]:

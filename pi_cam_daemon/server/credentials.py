@@ -23,9 +23,10 @@ def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
     logins = context = None
     if http.users_file:
         from pi_cam_daemon.config import users
+        from pi_cam_daemon.server.access import own_networks
         from pi_cam_daemon.server.logins import Logins
 
-        logins = Logins(users.read(Path(http.users_file)))
+        logins = Logins(users.read(Path(http.users_file)), own_networks().contains)
     if bool(http.tls_certificate) != bool(http.tls_key):
         missing = "tls_key" if http.tls_certificate else "tls_certificate"
         raise ConfigError([f"http.{missing} is not set; set both tls_certificate and tls_key, or neither"])

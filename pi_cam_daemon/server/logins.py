@@ -1,5 +1,7 @@
 """Logins with HTTP Basic (RFC 7617), and lock-outs for addresses that guess passwords.
 
+Clients in our own networks and clients outside are counted apart, so that nobody outside can lock out a household.
+
 A correct password is derived once, which is slow, and then remembered as a hash with a random key of this process. So a
 program that fetches pictures costs one derivation, not one per request. No password is stored.
 """
@@ -47,18 +49,22 @@ _MOST_ADDRESSES = 1024
 
 
 class Logins:
-    """Checks the passwords of requests. *users* is by name. Thread-safe."""
+    """Checks the passwords of requests. *users* is by name, *is_own* tells our own networks' addresses. Thread-safe."""
 
-    def __init__(self, users: Mapping[str, User], derive: Callable[[str, bytes], bytes] = users_file.derive) -> None:
+    def __init__(
+        self,
+        users: Mapping[str, User],
+        is_own: Callable[[str], bool],
+        derive: Callable[[str, bytes], bytes] = users_file.derive,
+    ) -> None:
         self._users = users
+        self._is_own = is_own
         self._derive = derive
         self._memory_key = os.urandom(32)
         self._nobody = User("", Role.VIEWER, os.urandom(16), os.urandom(32))
         self._right: dict[bytes, User] = {}  # at most one for each user
-        self._wrong: OrderedDict[bytes, None] = OrderedDict()
-        self._lockouts = Lockouts()
+        self._inside, self._outside = _Side(Lockouts(str)), _Side(Lockouts(_block))
         self._deriving = threading.Lock()
-        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
 
     def knows(self, user: User | None) -> bool:
         """Return whether *user*, who logged in before, could log in now."""
@@ -80,34 +86,50 @@ class Logins:
         return replace(client, user=user)
 
     def _user(self, address: str, name: str, password: str) -> User:
+        side = self._inside if self._is_own(address) else self._outside
         # also for a correct password: otherwise a client that is locked out could still find out which one is
-        self._lockouts.check(address)
+        side.lockouts.check(address)
         digest = hashlib.blake2b(f"{name}:{password}".encode(), key=self._memory_key, digest_size=32).digest()
-        if user := self._remembered(digest, address):
+        if user := self._remembered(digest, address, side):
             return user
         busy = Reason.LOGINS, "Too many clients are logging in; try again in a few seconds", address
-        with held(self._waiting, 0, *busy), held(self._deriving, _WAIT_SECONDS, *busy):
+        # one of each side waits for the last lock, so those outside delay somebody inside by one derivation
+        with (
+            held(side.waiting, 0, *busy),
+            held(side.turn, _WAIT_SECONDS, *busy),
+            held(self._deriving, _WAIT_SECONDS, *busy),
+        ):
             # meanwhile others may have sent the same password, or a wrong one from the same address
-            self._lockouts.check(address)
-            return self._remembered(digest, address) or self._checked(digest, address, name, password)
+            side.lockouts.check(address)
+            return self._remembered(digest, address, side) or self._checked(digest, address, side, name, password)
 
-    def _remembered(self, digest: bytes, address: str) -> User | None:
-        if digest in self._wrong:
+    def _remembered(self, digest: bytes, address: str, side: _Side) -> User | None:
+        if digest in side.wrong:
             raise _wrong(address)
         return self._right.get(digest)
 
-    def _checked(self, digest: bytes, address: str, name: str, password: str) -> User:
+    def _checked(self, digest: bytes, address: str, side: _Side, name: str, password: str) -> User:
         user = self._users.get(name)
         # the same work for an unknown name, so that the time does not tell which names exist
         expected = user or self._nobody
         if hmac.compare_digest(self._derive(password, expected.salt), expected.key) and user:
             self._right[digest] = user
             return user
-        self._wrong[digest] = None
-        if len(self._wrong) > _MOST_WRONG:
-            self._wrong.popitem(last=False)
-        self._lockouts.failed(address)
+        side.wrong[digest] = None
+        if len(side.wrong) > _MOST_WRONG:
+            side.wrong.popitem(last=False)
+        side.lockouts.failed(address)
         raise _wrong(address)
+
+
+class _Side:
+    """State of the clients inside our own networks, or of those outside."""
+
+    def __init__(self, lockouts: Lockouts) -> None:
+        self.lockouts = lockouts
+        self.wrong: OrderedDict[bytes, None] = OrderedDict()
+        self.waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        self.turn = threading.Lock()
 
 
 def _credentials(asked: Request) -> tuple[str, str] | None:
@@ -130,10 +152,11 @@ def _wrong(address: str) -> Refused:
 class Lockouts:
     """Lock-outs of addresses that sent wrong passwords, longer after each one. Thread-safe.
 
-    All IPv6 addresses of a /64 count as one, because whoever has one of them has all of them.
+    Addresses for which *block* returns the same text count as one.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, block: Callable[[str], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._block = block
         self._clock = clock
         self._lock = threading.Lock()
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # number, time of the last; oldest first
@@ -141,7 +164,7 @@ class Lockouts:
     def check(self, address: str) -> None:
         """Raise Refused while *address* is locked out."""
         with self._lock:
-            count, last = self._failures.get(_block(address), (0, 0.0))
+            count, last = self._failures.get(self._block(address), (0, 0.0))
         wait = math.ceil(last + _lockout_seconds(count) - self._clock())
         if wait > 0:
             # 429, not 401: a browser would forget the right password, and ask for another one
@@ -151,7 +174,7 @@ class Lockouts:
     def failed(self, address: str) -> None:
         """Count a wrong password from *address*."""
         now = self._clock()
-        block = _block(address)
+        block = self._block(address)
         with self._lock:
             count, last = self._failures.pop(block, (0, 0.0))
             self._failures[block] = (count if now - last < _FORGET_SECONDS else 0) + 1, now
@@ -165,6 +188,9 @@ def _lockout_seconds(count: int) -> float:
 
 
 def _block(address: str) -> str:
-    """Return an IPv4 address as it is, and the /64 of an IPv6 address."""
+    """Return an IPv4 address as it is, and the /64 of an IPv6 address: whoever has one of those has all of them.
+
+    In our own networks this does not hold: there a /64 is a whole house.
+    """
     found = ipaddress.ip_address(address.partition("%")[0])
     return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else str(found)

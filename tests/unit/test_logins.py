@@ -23,6 +23,14 @@ VISITOR = Client("192.168.1.9", "192.168.1.9")
 MANY = 400
 
 
+OUTSIDE = Client("203.0.113.9", "203.0.113.9")
+
+
+def is_own(address: str) -> bool:
+    """Return whether *address* is at home: 192.168, 10, or the home's /64."""
+    return address.startswith(("192.168.", "10.", "2001:db8:1:1:"))
+
+
 class Derive:
     """The key derivation of the tests: waits for *goes_on*, counts all calls and the most at once."""
 
@@ -71,7 +79,7 @@ def derive() -> Derive:
 
 @pytest.fixture
 def judge(derive: Derive) -> Logins:
-    return Logins(KNOWN, derive)
+    return Logins(KNOWN, is_own, derive)
 
 
 def test_a_user_who_logs_in_is_known_by_name(judge: Logins) -> None:
@@ -119,7 +127,7 @@ def test_a_right_password_is_derived_once_for_all_requests(judge: Logins, derive
 def test_concurrent_logins_are_derived_once_and_one_at_a_time() -> None:
     derive = Derive()
     derive.goes_on.clear()
-    judge = Logins(KNOWN, derive)
+    judge = Logins(KNOWN, is_own, derive)
     found: list[int] = []
     threads = [
         threading.Thread(target=lambda: found.append(status(judge, asked(authorization=basic("bob", "his")))))
@@ -137,7 +145,7 @@ def test_concurrent_logins_are_derived_once_and_one_at_a_time() -> None:
 def test_too_many_waiting_logins_are_told_to_retry() -> None:
     derive = Derive()
     derive.goes_on.clear()
-    judge = Logins(KNOWN, derive)
+    judge = Logins(KNOWN, is_own, derive)
     found: list[int] = []
 
     def guess(number: int) -> None:
@@ -198,7 +206,7 @@ def test_the_memory_of_wrong_passwords_is_bounded(judge: Logins) -> None:
     for number in range(logins._MOST_WRONG + 100):
         client = Client("10.0.0.1", f"10.{number >> 8}.{number & 255}.1")
         assert status(judge, asked(authorization=basic("bob", str(number))), client) == HTTPStatus.UNAUTHORIZED
-    assert len(judge._wrong) == logins._MOST_WRONG
+    assert len(judge._inside.wrong) == logins._MOST_WRONG
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
@@ -248,7 +256,7 @@ def wait(lockouts: Lockouts, address: str) -> int:
 
 def test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour() -> None:
     clock = Clock()
-    lockouts = Lockouts(clock)
+    lockouts = Lockouts(str, clock)
     waits = []
     for _ in range(16):
         lockouts.failed("10.0.0.1")
@@ -269,19 +277,58 @@ def test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour() -> 
     [
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
-        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("203.0.113.1", "203.0.113.2", False),
+        ("2001:db8:1:1::1", "2001:db8:1:1::2", False),
         ("10.0.0.1", "10.0.0.2", False),
+        ("10.0.0.1", "10.0.0.1", True),
+        ("2001:db8:1:1::1", "2001:db8:1:1::1", True),
     ],
 )
-def test_lockouts_count_by_ipv6_network_and_ipv4_address(one: str, other: str, same: bool) -> None:
-    lockouts = Lockouts(Clock())
-    for _ in range(8):
-        lockouts.failed(one)
-    assert (wait(lockouts, other) > 0) == same
+def test_lockouts_count_by_address_at_home_and_by_64_outside(judge: Logins, one: str, other: str, same: bool) -> None:
+    for number in range(6):
+        status(judge, asked(authorization=basic("bob", str(number))), Client(one, one))
+    expected = HTTPStatus.TOO_MANY_REQUESTS if same else HTTPStatus.OK
+    assert status(judge, asked(authorization=basic("bob", "his")), Client(other, other)) == expected
+
+
+def test_a_scanner_outside_changes_nothing_for_an_old_password_at_home(judge: Logins) -> None:
+    """A program with an old password locks its host out only if it is forgotten that the password was wrong before."""
+    for round_ in range(6):
+        assert status(judge, asked(authorization=basic("bob", "his old one"))) == HTTPStatus.UNAUTHORIZED
+        for number in range(logins._MOST_WRONG + 1):
+            address = f"203.{number >> 8}.{number & 255}.{round_}"
+            status(judge, asked(authorization=basic("bob", f"{round_} {number}")), Client(address, address))
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+
+
+def test_many_scanners_outside_keep_nobody_at_home_waiting() -> None:
+    derive = Derive()
+    derive.goes_on.clear()
+    judge = Logins(KNOWN, is_own, derive)
+
+    def scan(number: int) -> None:
+        address = f"203.0.113.{number}"
+        status(judge, asked(authorization=basic("bob", str(number))), Client(address, address))
+
+    scanners = [threading.Thread(target=scan, args=(number,)) for number in range(logins._MOST_WAITING)]
+    for thread in scanners:
+        thread.start()
+    until("the first is derived", lambda: derive.now == 1)
+    until("the others wait", lambda: judge._outside.waiting._value == 0)
+    assert status(judge, asked(authorization=basic("bob", "his")), OUTSIDE) == HTTPStatus.SERVICE_UNAVAILABLE
+    found: list[int] = []
+    at_home = threading.Thread(target=lambda: found.append(status(judge, asked(authorization=basic("bob", "his")))))
+    at_home.start()
+    until("the one at home waits for the derivation", lambda: judge._inside.turn.locked())
+    derive.goes_on.set()
+    for thread in [at_home, *scanners]:
+        thread.join(patience(20))
+    assert found == [HTTPStatus.OK]
+    assert derive.most == 1
 
 
 def test_any_number_of_addresses_is_remembered_in_bounded_memory() -> None:
-    lockouts = Lockouts(Clock())
+    lockouts = Lockouts(str, Clock())
     for number in range(5000):
         for _ in range(5):
             lockouts.failed(f"10.{number >> 8}.{number & 255}.1")
