@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.server import credentials
-from pi_cam_daemon.server.access import Access, AllowedNetworks, Client
+from pi_cam_daemon.server.access import Access, AllowedNetworks, Client, own_networks
 from pi_cam_daemon.server.answers import RefusalPage, read_pages
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.hosts import HostPolicy
@@ -40,7 +40,8 @@ class Policy:
     def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
         """Return the configured rules; reads the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        return cls(http, wall, access, HostPolicy(http.allowed_hosts, http.cors_origins), *credentials.read(http))
+        hosts = HostPolicy(http.allowed_hosts, http.cors_origins, own_networks().contains)
+        return cls(http, wall, access, hosts, *credentials.read(http))
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who is watching the stream, would be admitted now."""

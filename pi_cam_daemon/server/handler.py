@@ -128,7 +128,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         # local programs need no TLS, and may not know the certificate's name
         elif policy.tls and not is_same_host(self.peer, self.here):
             raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
-        policy.hosts.check(asked)
+        policy.hosts.check(asked, self.client.address)
         if asked.path in _ROUTES or asked.path in _CHANGES:
             self.endpoint = asked.path
         if policy.logins:
@@ -222,6 +222,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def still(self) -> None:
         """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""
+        self.policy.hosts.check_still(self.asked)
         if self.command == "HEAD":
             self.wfile.write(self._head(HTTPStatus.OK, _JPEG))
         else:

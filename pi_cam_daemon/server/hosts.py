@@ -2,7 +2,7 @@
 
 Any page on the internet can make a browser on the local network send requests to the camera. The page can read the
 answer only if its own name resolves to the camera (DNS rebinding), which the check of Host stops, or if CORS allows it.
-Changes are refused to other sites' pages in any case, because for them a page needs no answer.
+Changes and stills are refused to other sites' pages in any case, because for them a page needs no answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from http import HTTPStatus
 
 from pi_cam_daemon.config.addresses import ANY, LOCAL, is_host
@@ -18,35 +18,58 @@ from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import Request
 
 # suffixes that nobody can register, and that routers give to the machines behind them
-_PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain", "fritz.box")
+_PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain")
+# This one is registered on the internet. Only in networks behind such a router it is the router that answers for it.
+_ROUTER_SUFFIX = "fritz.box"
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%25[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::\d{0,5})?", re.IGNORECASE)
+_COUNT = re.compile(r"-[1-9]\d{0,2}$", re.ASCII)
+_COUNTED = re.compile(r"(.+)-[1-9]\d{0,2}\.local", re.ASCII)
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class HostPolicy:
-    """The rules of `http.allowed_hosts` and `http.cors_origins`; *own_name* returns this machine's name."""
+    """The rules of `http.allowed_hosts` and `http.cors_origins`.
+
+    *is_own* returns whether an address belongs to our own networks, *own_name* this machine's name.
+    """
 
     def __init__(
-        self, allowed_hosts: Sequence[str], origins: Sequence[str], own_name: Callable[[], str] = socket.gethostname
+        self,
+        allowed_hosts: Sequence[str],
+        origins: Sequence[str],
+        is_own: Callable[[str], bool],
+        own_name: Callable[[], str] = socket.gethostname,
     ) -> None:
         self._allowed = allowed_hosts
         self._local = LOCAL in allowed_hosts
         self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
         self._domains = tuple(entry for entry in self._hosts if entry.startswith("."))
         self._origins = {entry.lower() for entry in origins}
+        self._is_own = is_own
         self._own_name = own_name
 
-    def check(self, request: Request) -> None:
-        """Raise Refused if *request* is for a foreign name, or asks for a change on behalf of a foreign page."""
-        # an absolute address counts, whatever Host says (RFC 9112, section 3.2.2)
-        authority = request.authority or request.header("host")
-        host = _AUTHORITY.fullmatch(authority)
+    def check(self, request: Request, client: str) -> None:
+        """Raise Refused if *request* is for a foreign name, or asks for a change on behalf of a foreign page.
+
+        *client* is the address of the client.
+        """
+        host = _AUTHORITY.fullmatch(_authority(request))
         if not host:
             raise Refused(HTTPStatus.BAD_REQUEST, "The Host field is malformed")
-        if not self._answers_to(host[1]):
+        if not self._answers_to(host[1], client):
             raise self._unknown(host[1])
-        if request.method not in _READING and not self._may_change(request, authority):
+        own_sites = "", "none", "same-origin"  # "": no browser, or one that sends no Sec-Fetch-Site
+        if request.method not in _READING and not self._is_own_page(request, own_sites):
             raise Refused(Reason.ORIGIN, "A page of another site sent this; it may not change anything here")
+
+    def check_still(self, request: Request) -> None:
+        """Raise Refused if *request*, on behalf of a foreign page, would interrupt the stream for a still.
+
+        A page on another port of this host may ask, as it may show the stream.
+        """
+        if ANY not in self._origins and not self._is_own_page(request, ("", "none", "same-origin", "same-site")):
+            text = "A page of another site asked for a picture of full size, which interrupts the stream"
+            raise Refused(Reason.ORIGIN, f"{text}; its origin has to be in http.cors_origins, and in its request")
 
     def cors_headers(self, request: Request) -> dict[str, str]:
         """Return the CORS header fields of the answer to *request*; none if no other site is allowed."""
@@ -63,15 +86,23 @@ class HostPolicy:
                 }
         return {**allowed, "Vary": "Origin"}
 
-    def _answers_to(self, host: str) -> bool:
+    def _answers_to(self, host: str, client: str) -> bool:
         name = host.lower().removesuffix(".")
         # HTTP/1.0 and old recorders send no name. An address is safe, because no DNS entry can redirect it.
         if not name or name == "localhost" or _is_address(name) or ANY in self._hosts or name in self._hosts:
             return True
+        return (self._local and self._is_own_name(name, client)) or f".{name}".endswith(self._domains)
+
+    def _is_own_name(self, name: str, client: str) -> bool:
         own = self._own_name().lower()
         bare = own.partition(".")[0]
-        own_names = [own, bare, *(f"{bare}.{suffix}" for suffix in _PRIVATE_SUFFIXES)]
-        return (self._local and name in own_names) or f".{name}".endswith(self._domains)
+        if name in (own, bare, *(f"{bare}.{suffix}" for suffix in _PRIVATE_SUFFIXES)):
+            return True
+        if name == f"{bare}.{_ROUTER_SUFFIX}":
+            return self._is_own(client)
+        # avahi counts a name up that another machine has already: cam, cam-2, cam-3
+        counted = _COUNTED.fullmatch(name)
+        return counted is not None and counted[1] == _COUNT.sub("", bare)
 
     def _unknown(self, host: str) -> Refused:
         entry = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"
@@ -79,15 +110,21 @@ class HostPolicy:
         advice = "Ask for it by its address. Or, if the name is right, let its owner add it to allowed_hosts"
         return Refused.unless_set(Reason.HOST, text, advice, "allowed_hosts", self._allowed, entry)
 
-    def _may_change(self, request: Request, authority: str) -> bool:
+    def _is_own_page(self, request: Request, own_sites: Container[str]) -> bool:
+        """Return whether *request* comes from no page, or from one of this camera or of an allowed origin."""
         origin = request.header("origin").lower()
         if origin:
-            return self._is_allowed(origin) or (bool(authority) and origin.partition("://")[2] == authority.lower())
-        # not a browser, or one that names the request's site in Sec-Fetch-Site only
-        return request.header("sec-fetch-site") in ("", "none", "same-origin")
+            authority = _authority(request).lower()
+            return self._is_allowed(origin) or (bool(authority) and origin.partition("://")[2] == authority)
+        return request.header("sec-fetch-site") in own_sites
 
     def _is_allowed(self, origin: str) -> bool:
         return bool(origin) and origin != "null" and (ANY in self._origins or origin.lower() in self._origins)
+
+
+def _authority(request: Request) -> str:
+    """Return host and port of *request*: an absolute address counts, whatever Host says (RFC 9112, section 3.2.2)."""
+    return request.authority or request.header("host")
 
 
 def _is_address(host: str) -> bool:

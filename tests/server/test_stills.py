@@ -175,6 +175,18 @@ def test_a_sleeping_camera_is_woken_for_a_still_and_sleeps_again(tmp_path: Path)
         daemon.wait_for_state("idle", 60)
 
 
+@pytest.mark.parametrize("field", ["Sec-Fetch-Site: cross-site", "Origin: http://attacker.example"])
+def test_a_page_of_another_site_takes_no_still(field: str, tmp_path: Path) -> None:
+    with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0}) as daemon:
+        daemon.wait_for_state("idle")
+        for method in ("GET", "HEAD"):
+            with closing(daemon.connect(f"{method} /still.jpg HTTP/1.0\r\n{field}\r\n\r\n")) as sock:
+                answer = b"".join(iter(lambda: sock.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.0 403 Forbidden\r\n")
+            assert b"X-Refused: origin\r\n" in answer
+        assert daemon.state()["camera_process"]["starts"] == 0
+
+
 def test_a_head_request_takes_no_still(tmp_path: Path) -> None:
     with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0}) as daemon:
         daemon.wait_for_state("idle")

@@ -19,7 +19,7 @@ from pi_cam_daemon.config.loading import load, origins
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import toml
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.server.access import Access, AllowedNetworks
+from pi_cam_daemon.server.access import Access, AllowedNetworks, own_networks
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
@@ -551,7 +551,7 @@ def test_any_value_is_refused_by_its_key_or_has_its_type(key: str, text: str) ->
     with contextlib.suppress(Refused):
         Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies).judge("192.168.1.5", asked)
     with contextlib.suppress(Refused):
-        HostPolicy(http.allowed_hosts, http.cors_origins).check(asked)
+        HostPolicy(http.allowed_hosts, http.cors_origins, own_networks().contains).check(asked, "192.168.1.5")
 
 
 @settings(deadline=None)

@@ -9,11 +9,17 @@ from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
+AT_HOME, OUTSIDE = "192.168.1.9", "203.0.113.9"
 
-def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "/") -> int:
+
+def is_own(address: str) -> bool:
+    return address == AT_HOME
+
+
+def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "/", client: str = AT_HOME) -> int:
     """Return 200, or the status with which the request is refused."""
     try:
-        policy.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")))
+        policy.check(parse(f"{method} {target} HTTP/1.1\r\n{fields}".rstrip().encode("latin-1")), client)
     except Refused as refused:
         return refused.status
     return 200
@@ -43,17 +49,86 @@ MALFORMED = [
     [(host, 200) for host in ALWAYS + OWN] + [(host, 421) for host in NEVER] + [(host, 400) for host in MALFORMED],
 )
 def test_by_default_ip_addresses_and_own_names_are_served(hosts: str, expected: int) -> None:
-    policy = HostPolicy(["local"], [], lambda: "picam")
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam")
     assert status(policy, f"Host: {hosts}") == expected
 
 
+@pytest.mark.parametrize(
+    ("own", "host", "client", "expected"),
+    [
+        ("picam", "picam.fritz.box", AT_HOME, 200),
+        ("picam", "picam.fritz.box", OUTSIDE, 421),
+        ("picam", "fritz.box", AT_HOME, 421),
+        ("picam", "picam.lan", OUTSIDE, 200),
+    ],
+)
+def test_a_router_s_public_domain_counts_for_the_own_networks_alone(
+    own: str, host: str, client: str, expected: int
+) -> None:
+    policy = HostPolicy(["local"], [], is_own, lambda: own)
+    assert status(policy, f"Host: {host}", client=client) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "host", "expected"),
+    [
+        ("picam", "picam-2.local", 200),
+        ("picam", "PiCam-13.local.:8000", 200),
+        ("picam.example.org", "picam-2.local", 200),
+        ("picam-2", "picam-3.local", 200),
+        ("pi-cam", "pi-cam-2.local", 200),
+        ("picam", "picam-2", 421),
+        ("picam", "picam-2.lan", 421),
+        ("picam", "picam-02.local", 421),
+        ("picam", "picam-x.local", 421),
+        ("picam", "picam-2-2.local", 421),
+        ("picam", "x.picam-2.local", 421),
+        ("picam", "xpicam-2.local", 421),
+        ("picam", "picam-1000.local", 421),
+    ],
+)
+def test_the_name_that_avahi_counts_up_is_an_own_name(own: str, host: str, expected: int) -> None:
+    assert status(HostPolicy(["local"], [], is_own, lambda: own), f"Host: {host}") == expected
+    assert status(HostPolicy([], [], is_own, lambda: own), f"Host: {host}") == 421
+
+
+@pytest.mark.parametrize(
+    ("origins", "fields", "allowed"),
+    [
+        ([], "", True),
+        ([], "Sec-Fetch-Site: same-origin", True),
+        ([], "Sec-Fetch-Site: same-site", True),
+        ([], "Sec-Fetch-Site: none", True),
+        ([], "Sec-Fetch-Site: cross-site", False),
+        ([], "Origin: http://picam:8000", True),
+        ([], "Origin: http://attacker.example", False),
+        ([], "Origin: null", False),
+        (["http://home.example"], "Origin: http://home.example\r\nSec-Fetch-Site: cross-site", True),
+        (["http://home.example"], "Origin: http://other.example\r\nSec-Fetch-Site: cross-site", False),
+        (["http://home.example"], "Sec-Fetch-Site: cross-site", False),
+        (["*"], "Sec-Fetch-Site: cross-site", True),
+    ],
+)
+def test_a_foreign_page_gets_no_still_unless_its_origin_is_listed(
+    origins: list[str], fields: str, allowed: bool
+) -> None:
+    request = parse(f"GET /still.jpg HTTP/1.1\r\nHost: picam:8000\r\n{fields}".rstrip().encode())
+    policy = HostPolicy(["local"], origins, is_own, lambda: "picam")
+    if allowed:
+        policy.check_still(request)
+    else:
+        with pytest.raises(Refused, match=r"http\.cors_origins") as refused:
+            policy.check_still(request)
+        assert refused.value.status == 403
+
+
 def test_a_request_without_a_host_is_served() -> None:
-    assert status(HostPolicy([], [], lambda: "picam"), "") == 200
+    assert status(HostPolicy([], [], is_own, lambda: "picam"), "") == 200
 
 
 @pytest.mark.parametrize("host", ["picam", "picam.example.org", "picam.local"])
 def test_a_machine_that_knows_its_domain_serves_it(host: str) -> None:
-    assert status(HostPolicy(["local"], [], lambda: "picam.example.org"), f"Host: {host}") == 200
+    assert status(HostPolicy(["local"], [], is_own, lambda: "picam.example.org"), f"Host: {host}") == 200
 
 
 @pytest.mark.parametrize(
@@ -73,21 +148,21 @@ def test_a_machine_that_knows_its_domain_serves_it(host: str) -> None:
     ],
 )
 def test_allowed_hosts_names_hosts_and_domains(entries: list[str], host: str, expected: int) -> None:
-    assert status(HostPolicy(entries, [], lambda: "picam"), f"Host: {host}") == expected
+    assert status(HostPolicy(entries, [], is_own, lambda: "picam"), f"Host: {host}") == expected
 
 
 def test_an_absolute_target_overrides_the_host_header() -> None:
-    policy = HostPolicy(["local"], [], lambda: "picam")
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam")
     assert status(policy, "Host: picam", target="http://attacker.example/") == 421
     assert status(policy, "Host: attacker.example", target="http://picam/") == 200
 
 
 def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
-    policy = HostPolicy(["local"], [], lambda: "picam")
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam")
     with pytest.raises(Refused, match=r'allowed_hosts = \["local", "camera.example.org"\]'):
-        policy.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"))
+        policy.check(parse(b"GET / HTTP/1.1\r\nHost: camera.example.org"), AT_HOME)
     with pytest.raises(Refused) as refused:
-        policy.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'))
+        policy.check(parse(b'GET / HTTP/1.1\r\nHost: ",*,"\xe9'), AT_HOME)
     assert 'allowed_hosts = ["local", "NAME"]' in refused.value.text
     assert refused.value.text.isascii()
 
@@ -115,18 +190,18 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
     ],
 )
 def test_only_own_pages_and_listed_origins_may_change_something(method: str, fields: str, expected: int) -> None:
-    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+    policy = HostPolicy(["local"], ["http://home.example"], is_own, lambda: "picam")
     assert status(policy, fields, method) == expected
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_any_page_may_ask_but_only_listed_origins_may_read(method: str) -> None:
-    policy = HostPolicy(["local"], ["http://home.example"], lambda: "picam")
+    policy = HostPolicy(["local"], ["http://home.example"], is_own, lambda: "picam")
     for origin, readable in [
         ("http://home.example", True), ("HTTP://Home.example", True), ("http://other.example", False), ("null", False),
     ]:  # fmt: skip
         request = parse(f"{method} / HTTP/1.1\r\nHost: picam\r\nOrigin: {origin}".encode())
-        policy.check(request)
+        policy.check(request, AT_HOME)
         headers = policy.cors_headers(request)
         assert headers["Vary"] == "Origin"
         assert headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
@@ -135,9 +210,12 @@ def test_any_page_may_ask_but_only_listed_origins_may_read(method: str) -> None:
 
 def test_without_a_list_no_cors_header_is_sent() -> None:
     request = parse(b"GET / HTTP/1.1\r\nOrigin: http://home.example")
-    assert HostPolicy(["local"], []).cors_headers(request) == {}
-    assert HostPolicy(["local"], ["*"]).cors_headers(request)["Access-Control-Allow-Origin"] == "http://home.example"
-    assert "Access-Control-Allow-Origin" not in HostPolicy(["local"], ["*"]).cors_headers(
+    assert HostPolicy(["local"], [], is_own).cors_headers(request) == {}
+    assert (
+        HostPolicy(["local"], ["*"], is_own).cors_headers(request)["Access-Control-Allow-Origin"]
+        == "http://home.example"
+    )
+    assert "Access-Control-Allow-Origin" not in HostPolicy(["local"], ["*"], is_own).cors_headers(
         parse(b"GET / HTTP/1.1\r\nOrigin: null")
     )
 
