@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pi_cam_daemon.system import avahi
+
 _IF_INET6 = Path("/proc/self/net/if_inet6")  # unlike /proc/net, visible with systemd's ProcSubset=pid
 
 _SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B  # linux/sockios.h
@@ -79,16 +81,26 @@ def _sockaddr_in(request: bytes) -> int:
 
 
 def page_addresses(
-    scheme: str, port: int, interfaces: Iterable[Interface], hostname: Callable[[], str] = socket.gethostname
+    scheme: str,
+    port: int,
+    interfaces: Iterable[Interface],
+    hostname: Callable[[], str] = socket.gethostname,
+    mdns_name: Callable[[Iterable[str]], str] = avahi.host_name,
 ) -> list[str]:
-    """Return the URLs of the page for a browser on the same network, the one with the mDNS name last."""
-    hosts = [
-        f"[{interface.address}]" if interface.address.version == 6 else str(interface.address)
+    """Return the URLs of the page for a browser on the same network, the one with the mDNS name last.
+
+    That name is what *mdns_name* returns for our addresses; if it is empty, what *hostname* returns, with .local.
+    """
+    addresses = [
+        interface.address
         for interface in interfaces
         if not interface.address.is_loopback and not interface.address.is_link_local
     ]
+    hosts = [f"[{address}]" if address.version == 6 else str(address) for address in addresses]
     name = hostname().partition(".")[0]
-    if name not in ("", "localhost"):
+    if announced := mdns_name(map(str, addresses)):
+        hosts.append(announced)
+    elif name not in ("", "localhost"):
         hosts.append(f"{name}.local")
     return [f"{scheme}://{host}:{port}/" for host in hosts]
 

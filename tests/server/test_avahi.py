@@ -86,6 +86,26 @@ def network(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
             yield camera, desk
 
 
+@pytest.fixture
+def namesakes(tmp_path: Path) -> Iterator[Machine]:
+    """A camera's host whose name another host of its network has already."""
+    if not shutil.which("avahi-daemon") or not shutil.which("dbus-daemon"):
+        pytest.skip("needs avahi-daemon and dbus-daemon, which scripts/test brings")
+    with hosts(2) as (one, other):
+        wire(one, other, {"eth0": "10.9.0.1/24"}, {"eth0": "10.9.0.2/24"})
+        with machine(other, "picam", tmp_path / "first"), machine(one, "picam", tmp_path / "second") as second:
+            yield second
+
+
+def test_the_name_that_avahi_gave_is_printed_and_announced(namesakes: Machine) -> None:
+    program = "from pi_cam_daemon.system.network import *; print(*listening_addresses('http', '', 8000))"
+    printed = namesakes.run(sys.executable, "-c", program).split()
+    assert printed == ["http://localhost:8000/", "http://10.9.0.1:8000/", "http://picam-2.local:8000/"]
+    namesakes.run(sys.executable, "-m", "pi_cam_daemon", "announce")
+    (found,) = until("its announcement", lambda: namesakes.browse("_pi-cam._tcp"), 20)
+    assert (found[3], found[6]) == (r"Camera\032picam-2", "picam-2.local")
+
+
 def test_a_camera_is_found_by_both_of_its_services_until_it_is_withdrawn(network: tuple[Machine, Machine]) -> None:
     camera, desk = network
     program = [sys.executable, "-m", "pi_cam_daemon", "announce"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_page_addresses_work_on_another_machine() -> None:
         interface("eth0", "fe80::1/64"),
         interface("eth0", "2001:db8::5/64"),
     ]
-    assert page_addresses("http", 8000, table, lambda: "garden") == [
+    assert page_addresses("http", 8000, table, lambda: "garden", lambda _: "") == [
         "http://192.168.1.5:8000/",
         "http://[2001:db8::5]:8000/",
         "http://garden.local:8000/",
@@ -58,15 +59,28 @@ def test_page_addresses_work_on_another_machine() -> None:
 
 
 def test_the_domain_of_the_host_name_is_not_part_of_its_mdns_name() -> None:
-    assert page_addresses("http", 80, [], lambda: "garden.example.org") == ["http://garden.local:80/"]
+    assert page_addresses("http", 80, [], lambda: "garden.example.org", lambda _: "") == ["http://garden.local:80/"]
+
+
+def test_the_mdns_name_is_what_avahi_says() -> None:
+    asked: list[str] = []
+
+    def mdns_name(addresses: Iterable[str]) -> str:
+        asked.extend(addresses)
+        return "garden-2.local"
+
+    table = [interface("lo", "127.0.0.1/8"), interface("eth0", "192.168.1.5/24"), interface("eth0", "fe80::1/64")]
+    found = page_addresses("http", 80, table, lambda: "garden", mdns_name)
+    assert found == ["http://192.168.1.5:80/", "http://garden-2.local:80/"]
+    assert asked == ["192.168.1.5"]
 
 
 def test_page_addresses_begin_with_the_scheme_in_use() -> None:
-    assert page_addresses("https", 8443, [], lambda: "garden") == ["https://garden.local:8443/"]
+    assert page_addresses("https", 8443, [], lambda: "garden", lambda _: "") == ["https://garden.local:8443/"]
 
 
 def test_a_machine_without_a_name_of_its_own_has_no_mdns_name() -> None:
-    assert page_addresses("http", 80, [], lambda: "localhost") == []
+    assert page_addresses("http", 80, [], lambda: "localhost", lambda _: "") == []
 
 
 def test_a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one(
