@@ -9,9 +9,8 @@ import re
 _SECRET = re.compile(
     r"""((?:pass|pwd|psk|secret|token|authorization|cookie|api[-_]?key)[\w-]{0,40}["']?\s{0,9}[=:]).+""", re.IGNORECASE
 )
-# up to the last @: a password may contain one
-_USER = re.compile(r"""(://)[^\s"'<>]*@""")
-_QUERY = re.compile(r"""(://[^\s"'<>?]*\?)[^\s"'<>]+""")
+_WORD = re.compile(r"\S+")
+_CLOSING = "\"'<>()[]{},;."  # behind a URL they belong to the sentence
 _MAC = re.compile(r"\b[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}\b", re.IGNORECASE)
 # candidates; ipaddress then tells addresses from times and C++ names
 _IPV6 = re.compile(r"[0-9a-f:.]+(?:%[\w.-]+)?", re.IGNORECASE)
@@ -28,8 +27,7 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """Return *text* without secrets and addresses."""
-        text = _USER.sub(rf"\1{_REDACTED}@", text)
-        text = _QUERY.sub(rf"\1{_REDACTED}", text)
+        text = _WORD.sub(lambda found: _without_login(found[0]), text)
         text = _SECRET.sub(rf"\1 {_REDACTED}", text)
         text = _MAC.sub(lambda found: self._number(found[0].lower().replace("-", ":")), text)
         text = _IPV6.sub(self._ipv6, text)
@@ -63,6 +61,18 @@ class Redactor:
 
     def _number(self, address: str) -> str:
         return f"[address {self._numbers.setdefault(address, len(self._numbers) + 1)}]"
+
+
+def _without_login(word: str) -> str:
+    """Return *word* without user, password and query if it has a URL. A password may contain quotes, and an @."""
+    before, slashes, place = word.partition("://")
+    if not slashes:
+        return word
+    _, at, place = place.rpartition("@")
+    place, mark, query = place.partition("?")
+    if value := query.rstrip(_CLOSING):
+        query = _REDACTED + query[len(value) :]
+    return f"{before}://{at and _REDACTED}{at}{place}{mark}{query}"
 
 
 def without_secrets(text: str) -> str:

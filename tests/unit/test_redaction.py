@@ -78,6 +78,11 @@ def test_text_that_is_no_address_stays(text: str) -> None:
         'url = "http://owner:hunter2@camera.local:4747/video"',
         'url = "http://owner:hun/ter2@hunter2@camera.local/video"',
         'url = "http://camera.local/video?user=owner&x=hunter2"',
+        """url = "http://owner:it'shunter2@camera.local/video" """,
+        'url = "http://owner:a"hunter2@camera.local/video"',
+        'url = "http://owner:<hunter2>@camera.local/video"',
+        """url = 'http://camera.local/video?user=it's&x=hunter2'""",
+        "<a href=http://camera.local/?x='hunter2'>",
         "Authorization: Basic hunter2",
         'password = "hunter2"',
         '  "api_key": "hunter2",',
@@ -92,7 +97,20 @@ def test_no_secret_stays(text: str) -> None:
     assert "[redacted]" in redact(text)
 
 
-@pytest.mark.parametrize("text", ["a" * 100_000, ":" * 100_000, "f" * 100_000 + "::", "pass-" * 20_000, "f:" * 50_000])
+def test_what_stands_around_a_redacted_url_stays() -> None:
+    assert redact('url = "http://me:pa\'ss@cam/video?a=b", (http://cam/?x).') == (
+        'url = "http://[redacted]@cam/video?[redacted]", (http://cam/?[redacted]).'
+    )
+    assert redact('"http://cam/video?", mail me@example.org') == '"http://cam/video?", mail me@example.org'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 100_000, ":" * 100_000, "f" * 100_000 + "::", "pass-" * 20_000, "f:" * 50_000, "://" * 33_000,
+        "://?" * 25_000, "://" + "'" * 100_000 + "x", "http://?" + "'" * 100_000 + "x",
+    ],
+)  # fmt: skip
 def test_no_hostile_line_makes_redaction_slow(text: str) -> None:
     begin = time.monotonic()
     redact(text)
