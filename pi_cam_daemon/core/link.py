@@ -15,7 +15,7 @@ from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.frame import CLOSING, Frame, part_header
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still, plain
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class CameraLink:
             self._end()
             raise
         except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
-            self.protocol_error = str(error) or type(error).__name__
+            self.protocol_error = plain(str(error)) or type(error).__name__
             self._end()
             raise EOFError from error
         return newest
@@ -198,7 +198,7 @@ class CameraLink:
                     self._still = still
                 self._answered.notify_all()
         elif message.kind is Kind.UNUSABLE:
-            self.unusable = str(message.view, "utf-8", "replace")
+            self.unusable = plain(str(message.view, "utf-8", "replace"))
         elif message.kind is Kind.STAND_IN:
             self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:

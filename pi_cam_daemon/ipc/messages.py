@@ -44,8 +44,10 @@ class CameraInfo:
     @classmethod
     def from_json(cls, text: bytes) -> CameraInfo:
         try:
-            info = cls(**json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
+            found: dict[str, Any] = json.loads(text)
+            found = {name: plain(value) if isinstance(value, str) else value for name, value in found.items()}
+            info = cls(**found)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(f"not a camera's description: {error}") from None
         fields = vars(info)
         wrong = [name for name, value in fields.items() if type(value).__name__ != cls.__annotations__[name]]
@@ -105,7 +107,7 @@ class Still:
         answer = bytes(message.view[COUNT.size :])
         if answer.startswith(b"\xff\xd8"):
             return cls(number, answer, message.captured_ns)
-        return cls(number, refused=answer.decode("utf-8", "replace"))
+        return cls(number, refused=plain(answer.decode("utf-8", "replace")))
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class ErrorMessage:
     def from_json(cls, text: bytes) -> ErrorMessage:
         try:
             fields = json.loads(text)
-            return cls(SourceError(str(fields["message"]), Cause(fields["cause"]), str(fields["hint"])))
+            return cls(SourceError(plain(str(fields["message"])), Cause(fields["cause"]), plain(str(fields["hint"]))))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ProtocolError(f"not an error message of the camera process: {error!r}") from None
 
@@ -140,6 +142,14 @@ class SetControls:
     @classmethod
     def from_json(cls, text: bytes) -> SetControls:
         return cls(**json.loads(text))
+
+
+def plain(text: str) -> str:
+    """Return *text* with a space for each character that cannot be printed, shortened if it is very long.
+
+    The web page of an upstream, a camera library or a device's name may send the escape sequences of a terminal.
+    """
+    return "".join(c if c.isprintable() else " " for c in text[:_LONGEST])
 
 
 def text_payload(text: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import socket
 import time
@@ -128,5 +129,5 @@ def unit_in(cgroup: str) -> str:
 
 
 def _line(text: str) -> str:
-    # sdnotify encodes as Latin-1; a line feed would begin another field
-    return text.encode("ascii", "replace").decode().replace("\n", " ")
+    # sdnotify encodes as Latin-1. A line feed would begin another field, and an escape sequence act on a terminal.
+    return re.sub("[^ -~]", " ", text.encode("ascii", "replace").decode())

@@ -335,6 +335,15 @@ def test_a_refusal_has_the_cameras_words(rig: Rig) -> None:
     assert asking.finish() == Still(1, refused="No memory, schön")
 
 
+def test_a_refusal_of_a_still_cannot_control_a_terminal(rig: Rig) -> None:
+    asking = Asking(rig.link, 1)
+    asked(rig)
+    rig.say(Kind.STILL, Still(1, refused="No \x1b[2Jmemory").payload())
+    while asking.is_alive():
+        rig.link.read()
+    assert asking.finish() == Still(1, refused="No  [2Jmemory")
+
+
 def test_a_still_that_comes_too_late_is_not_kept(rig: Rig) -> None:
     asking = Asking(rig.link, 1, seconds=0.05)
     assert isinstance(asking.finish(), TimeoutError)
@@ -378,6 +387,30 @@ def test_the_reason_for_a_test_picture_in_place_of_a_camera_is_received(rig: Rig
     error = rig.link.stands_in_for
     assert error
     assert (error.cause, error.message, error.hint) == (Cause.MISSING, "None", "Plug one in")
+
+
+@pytest.mark.parametrize("trick", ["\x1b]0;owned\x07", "\x1b[2J", "\n", "\r", "\u202e", "\x9b31m", "\0"])
+def test_no_text_of_the_camera_process_controls_a_terminal(trick: str, rig: Rig) -> None:
+    error = json.dumps({"cause": "lost", "message": f"a{trick}b", "hint": f"c{trick}d"}).encode()
+    rig.say(Kind.STAND_IN, error)
+    rig.say(Kind.HELLO, json.dumps({**HELLO, "name": f"e{trick}f", "reason": trick}).encode())
+    rig.say(Kind.UNUSABLE, f"g{trick}h".encode())
+    rig.say(Kind.ERROR, error)
+    rig.link.read()
+    assert rig.link.stands_in_for and rig.link.error and rig.link.info
+    texts = [rig.link.unusable, rig.link.info.name, rig.link.info.reason]
+    for failure in (rig.link.stands_in_for, rig.link.error):
+        texts += [failure.message, failure.hint]
+    assert [text for text in texts if not text.isprintable()] == []
+    assert rig.link.info.name[0] + rig.link.info.name[-1] == "ef"
+
+
+def test_the_report_of_an_invalid_message_cannot_control_a_terminal(rig: Rig) -> None:
+    rig.say(Kind.HELLO, json.dumps({**HELLO, "\x1b[2J": 1}).encode())
+    with pytest.raises(EOFError):
+        rig.link.read()
+    assert "unexpected keyword argument" in rig.link.protocol_error
+    assert rig.link.protocol_error.isprintable()
 
 
 def test_words_on_unusable_pictures_last_until_a_good_one(rig: Rig) -> None:

@@ -59,8 +59,8 @@ def test_a_reload_has_the_time_of_its_start(systemd: socket.socket) -> None:
 
 def test_a_status_is_one_line_of_ascii_for_any_camera_name(systemd: socket.socket) -> None:
     notifier = Notifier()
-    notifier.status("Caméra 門\nWATCHDOG=trigger")
-    assert heard(systemd) == ["STATUS=Cam?ra ? WATCHDOG=trigger"]
+    notifier.status("Caméra 門\nWATCHDOG=trigger\x1b[2J\x7f")
+    assert heard(systemd) == ["STATUS=Cam?ra ? WATCHDOG=trigger [2J "]
 
 
 def test_the_notify_variables_are_removed_from_the_environment(
