@@ -10,10 +10,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from pi_cam_daemon.commands.output import FAILED, OK, complain
 from pi_cam_daemon.system import setup
@@ -25,7 +28,10 @@ NAMESPACE = "pi-cam-daemon"
 # on the card, not in memory: an artefact may be larger than that of a Zero
 _SCRATCH = Path("/var/tmp")
 _MOST_BYTES = 500_000_000
+_MOST_SIGNATURE_BYTES = 64_000
 _NETWORK_SECONDS = 60.0
+# A server may take so long for its first byte, and then has to be at least this fast on average.
+_SLOWEST_BYTES_PER_SECOND = 10_000
 # ssh-keygen reads the whole artefact; a slow card gives about 10 MB a second
 _VERIFY_SECONDS = 300.0
 
@@ -62,8 +68,8 @@ def update(
         raise UpdateError(f"{signers}: no such file; it lists the keys that may sign updates, see docs/image.md")
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-update-", dir=_SCRATCH) as folder:
         artefact, signature = Path(folder) / "artefact.tar.zst", Path(folder) / "artefact.tar.zst.sig"
-        _fetch(f"{source}.sig", signature)
-        _fetch(source, artefact)
+        fetch(f"{source}.sig", signature, _MOST_SIGNATURE_BYTES)
+        fetch(source, artefact, _MOST_BYTES)
         signer = verify(artefact, signature, signers)
         print(f"signed by {signer}")
         # no apt: an update works without internet
@@ -101,18 +107,52 @@ def _ssh_keygen(signed: Path, seconds: float, *argv: str | Path) -> subprocess.C
         raise UpdateError(f"ssh-keygen took longer than {seconds:g} s; nothing was changed") from None
 
 
-def _fetch(source: str, target: Path) -> None:
-    try:
-        if "://" not in source:
-            shutil.copyfile(source, target)
-            return
-        with urllib.request.urlopen(source, timeout=_NETWORK_SECONDS) as answer, target.open("wb") as file:
-            size = 0
-            while data := answer.read(1 << 20):
-                size += len(data)
-                if size > _MOST_BYTES:
-                    raise UpdateError(f"{source}: larger than {_MOST_BYTES // 1_000_000} MB, so it is no update")
-                file.write(data)
-    except (OSError, ValueError, HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else getattr(error, "strerror", None) or error
-        raise UpdateError(f"{source}: {reason}") from None
+def fetch(source: str, target: Path, most: int, seconds: float = _NETWORK_SECONDS) -> None:
+    """Copy the file or URL *source* to *target*. Raises UpdateError.
+
+    At most *most* bytes are taken, and *seconds* without a byte are waited for. A thread does it, because name lookups,
+    headers that drip, and named pipes have no deadline of their own.
+    """
+    copying = _Copying(source, target, most, seconds)
+    begun = time.monotonic()
+    copying.start()
+    while copying.is_alive():
+        copying.join(0.1)
+        if time.monotonic() - begun > seconds + copying.size / _SLOWEST_BYTES_PER_SECOND:
+            copying.stopping = True
+            raise UpdateError(f"{source}: sends under {_SLOWEST_BYTES_PER_SECOND // 1000} kB a second; try again later")
+    if copying.error:
+        raise copying.error
+
+
+class _Copying(threading.Thread):
+    """Copies *source* to *target* until *stopping*. *size* bytes are copied; *error* is the reason for its end."""
+
+    def __init__(self, source: str, target: Path, most: int, seconds: float) -> None:
+        super().__init__(name="fetch", daemon=True)
+        self._source = source
+        self._target = target
+        self._most = most
+        self._seconds = seconds
+        self.size = 0
+        self.stopping = False
+        self.error: UpdateError | None = None
+
+    def run(self) -> None:
+        try:
+            with self._opened() as source, self._target.open("wb") as target:
+                while not self.stopping and (data := source.read1(1 << 20)):
+                    self.size += len(data)
+                    if self.size > self._most:
+                        raise ValueError(f"larger than {self._most // 1000} kB, so it is no update")
+                    target.write(data)
+        except (OSError, ValueError, HTTPException) as error:
+            reason = (
+                error.reason if isinstance(error, urllib.error.URLError) else getattr(error, "strerror", "") or error
+            )
+            self.error = UpdateError(f"{self._source}: {reason}")
+
+    def _opened(self) -> Any:
+        if "://" not in self._source:
+            return Path(self._source).open("rb")
+        return urllib.request.urlopen(self._source, timeout=self._seconds)

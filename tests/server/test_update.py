@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socketserver
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,4 +145,64 @@ def test_a_failed_installation_is_reported(camera: Camera, publisher: Publisher)
     camera.installer.write_text("#!/bin/sh\nexit 1\n")
     publisher.sign(camera.artefact)
     with pytest.raises(UpdateError, match="was not installed"):
+        camera.update()
+
+
+@contextlib.contextmanager
+def dripping(head: bytes, drop: bytes) -> Iterator[str]:
+    """Serve *head*, then *drop* ten times a second until the client leaves; return the URL."""
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(head)
+                while not gone.wait(0.1):
+                    self.request.sendall(drop)
+
+    gone = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/release"
+        gone.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        (b"", b"H"),
+    ],
+    ids=["body", "chunks", "header", "status line"],
+)
+def test_a_server_that_drips_is_given_up(head: bytes, drop: bytes, tmp_path: Path) -> None:
+    with dripping(head, drop) as url, pytest.raises(UpdateError, match="sends under 10 kB a second; try again later"):
+        update.fetch(url, tmp_path / "artefact", 1_000_000, seconds=1.0)
+
+
+@pytest.mark.timeout(60)
+def test_a_named_pipe_without_a_writer_is_given_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UpdateError, match="try again later"):
+        update.fetch(str(pipe), tmp_path / "artefact", 1_000_000, seconds=0.5)
+    os.close(os.open(pipe, os.O_RDWR))  # the thread that waits ends
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("source", ["/dev/zero", "file:///dev/zero"])
+def test_an_endless_source_is_refused(source: str, tmp_path: Path) -> None:
+    with pytest.raises(UpdateError, match=f"{source}: larger than 1000 kB, so it is no update"):
+        update.fetch(source, tmp_path / "artefact", 1_000_000)
+    assert (tmp_path / "artefact").stat().st_size <= 1_000_000
+
+
+def test_a_signature_is_as_small_as_a_signature(camera: Camera) -> None:
+    camera.artefact.with_name(f"{camera.artefact.name}.sig").write_bytes(bytes(100_000))
+    with pytest.raises(UpdateError, match=r"release\.tar\.zst\.sig: larger than 64 kB"):
         camera.update()
