@@ -24,6 +24,8 @@ Answer = TypeVar("Answer", Report, Still)
 
 # read at a time; a camera process that sends without end must not keep the stream loop from the viewers
 _MESSAGES_PER_TURN = 16
+# Linux doubles it. The longest command then fits in whole, although the camera process does not read yet.
+_SEND_BUFFER_BYTES = 208 * 1024
 _RATE_SECONDS = 3.0  # the frame rate is measured over these; BEAT messages come once a second
 
 
@@ -40,6 +42,7 @@ class CameraLink:
 
     def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._sock = sock
         self._framerate = framerate
         self._changed = changed

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.core.link import CameraLink
-from pi_cam_daemon.ipc.protocol import Kind
+from pi_cam_daemon.ipc.protocol import LONGEST_OTHER, Kind
 from pi_cam_daemon.system import children
 
 CAMERA_ARGV = children.command("camera")
@@ -23,6 +23,9 @@ def start_camera(
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
 ) -> tuple[subprocess.Popen[bytes], CameraLink]:
     """Start a camera process; return it and the server's end of its socket. Raises OSError."""
+    configuration = config.to_json()
+    if len(configuration) > LONGEST_OTHER:
+        raise OSError(f"its settings take {len(configuration)} bytes; at most {LONGEST_OTHER} are accepted")
     ours, theirs = socket.socketpair()
     with theirs:
         fd = theirs.fileno()
@@ -32,7 +35,7 @@ def start_camera(
             ours.close()
             raise
     link = CameraLink(ours, config.video.framerate, changed)
-    link.tell(Kind.CONFIGURE, config.to_json())
+    link.tell(Kind.CONFIGURE, configuration)
     return process, link
 
 

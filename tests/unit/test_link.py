@@ -4,17 +4,20 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.frame import Frame, part
 from pi_cam_daemon.core.link import CameraLink
+from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
-from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Reader, pack
+from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
 from tests.lateness import patience
 
 HELLO: dict[str, Any] = {
@@ -267,6 +270,23 @@ def test_a_command_reaches_the_camera(rig: Rig) -> None:
     assert first is not None
     assert second is not None
     assert (first.kind, first.payload, second.kind) == (Kind.CONFIGURE, b"{}", Kind.LIVE)
+
+
+def test_the_longest_command_is_sent_whole_to_a_camera_that_does_not_read_yet(rig: Rig) -> None:
+    rig.link.tell(Kind.CONFIGURE, bytes(LONGEST_OTHER))
+    rig.link.tell(Kind.LIVE)
+    rig.camera.settimeout(patience(5))
+    reader = Reader(rig.camera)
+    first, second = reader.read(), reader.read()
+    assert first and second
+    assert (first.kind, len(first.view), second.kind) == (Kind.CONFIGURE, LONGEST_OTHER, Kind.LIVE)
+
+
+def test_a_configuration_that_is_too_long_for_a_message_starts_no_camera() -> None:
+    controls = ", ".join(f'c{number} = "{"x" * 100}"' for number in range(3000))
+    config = loading.load(etc=Path("/nonexistent"), settings=[f"usb.controls={{{controls}}}"])
+    with pytest.raises(OSError, match=r"^its settings take 3\d{5} bytes; at most 262144 are accepted"):
+        start_camera(config.camera, "info", changed=lambda: None, argv=["never"])
 
 
 def test_a_camera_that_does_not_read_is_not_waited_for(rig: Rig) -> None:
