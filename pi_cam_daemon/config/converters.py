@@ -78,8 +78,10 @@ def rectangle(raw: Any) -> list[float]:
     """Return [x, y, width, height] in fractions of the whole, if it has an area and lies within."""
     if isinstance(raw, list) and len(raw) == 4 and all(type(side) in (int, float) for side in raw):
         x, y, width, height = raw
-        # Two fractions that should add up to 1 may be slightly above it. Each comparison is false for a NaN.
-        if x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9:
+        # Two fractions that should add up to 1 may be slightly above it. Each comparison is false for a NaN. An integer
+        # that is too large for a float cannot be added to one.
+        each = 0 <= x < 1 and 0 <= y < 1 and 0 < width <= 1 and 0 < height <= 1
+        if each and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9:
             return raw
     raise refused(raw, RECTANGLE_ACCEPTED)
 

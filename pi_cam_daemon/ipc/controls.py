@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pi_cam_daemon.config.converters import RECTANGLE_ACCEPTED, correction, rectangle, refused
-from pi_cam_daemon.config.text import Value, toml
+from pi_cam_daemon.config.text import Value, short, toml
+
+# more names than any camera has controls
+MOST_NAMES = 64
+# A guess is the most expensive part of a refusal. Whoever needs one has few mistakes, in short texts.
+_MOST_GUESSES = 4
+_LONGEST_GUESSED = 100  # characters
 
 
 class Kind(enum.StrEnum):
@@ -85,18 +91,28 @@ class Control:
 
 
 def check(offered: Iterable[Control], wanted: Mapping[str, object]) -> tuple[dict[str, Value], dict[str, str]]:
-    """Return the values of *wanted* that the controls *offered* accept, and an error message for each of the others."""
+    """Return the values of *wanted* that the controls *offered* accept, and an error message for each of the others.
+
+    The first few messages hold a guess of what was meant.
+    """
     known = {control.name: control for control in offered}
     accepted: dict[str, Value] = {}
     refusals: dict[str, str] = {}
     for name, raw in wanted.items():
+        guesses = len(refusals) < _MOST_GUESSES
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"accepted: {', '.join(known) or 'none at all'}"
-            refusals[name] = f"This camera has no such control; {hint}"
+            hint = _meant(name, known) if guesses else ""
+            refusals[name if len(name) <= _LONGEST_GUESSED else short(name)] = f"This camera has no such control{hint}"
             continue
         try:
             accepted[name] = known[name].check(raw)
         except ValueError as error:
-            refusals[name] = f"{error}{correction(raw, known[name].check)}"
+            guessable = guesses and isinstance(raw, str) and len(raw) <= _LONGEST_GUESSED
+            refusals[name] = f"{error}{correction(raw, known[name].check) if guessable else ''}"
     return accepted, refusals
+
+
+def _meant(name: str, known: Mapping[str, Control]) -> str:
+    """Return the one of *known* that is spelled most like *name*, or else all of them, as the end of a sentence."""
+    close = difflib.get_close_matches(name, known, n=1) if len(name) <= _LONGEST_GUESSED else ()
+    return f"; did you mean {close[0]}?" if close else f"; accepted: {', '.join(known) or 'none at all'}"

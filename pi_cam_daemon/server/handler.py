@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.core.health import State
-from pi_cam_daemon.server import answers
+from pi_cam_daemon.server import answers, live_controls
 from pi_cam_daemon.server.access import Client, is_same_host
 from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
 from pi_cam_daemon.server.app import App
@@ -236,12 +236,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Set the controls that the JSON object in the body names."""
         if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
-        try:
-            wanted = json.loads(self.asked.body)
-        except (ValueError, RecursionError):
-            wanted = None
-        if not isinstance(wanted, dict):
-            raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
+        wanted = live_controls.parse(self.asked.body)
         self._wake_camera()
         self._answer_json(*self.app.live_controls.set(wanted))
 

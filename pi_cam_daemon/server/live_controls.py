@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from pi_cam_daemon.config import saved
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.controls import MOST_NAMES, Control, Kind, check
 from pi_cam_daemon.ipc.messages import Report
 from pi_cam_daemon.server.limits import held
 from pi_cam_daemon.server.refused import Refused
@@ -21,6 +22,19 @@ from pi_cam_daemon.server.refused import Refused
 # A USB camera takes some milliseconds per value. One that hangs is found and killed by the supervisor.
 _ANSWER_SECONDS = 3.0
 _NOT_RUNNING = "The camera is not running; /state tells why"
+
+
+def parse(body: bytes) -> dict[str, object]:
+    """Return the JSON object in *body*, names and values of controls. Raises Refused."""
+    try:
+        wanted = json.loads(body)
+    except (ValueError, RecursionError):
+        wanted = None
+    if not isinstance(wanted, dict):
+        raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
+    if len(wanted) > MOST_NAMES:
+        raise Refused(HTTPStatus.BAD_REQUEST, f"The JSON object may have {MOST_NAMES} names at most")
+    return wanted
 
 
 class LiveControls:

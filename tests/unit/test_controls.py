@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pi_cam_daemon.errors import ProtocolError
 from pi_cam_daemon.ipc.controls import Control, Kind, check
 from pi_cam_daemon.ipc.messages import Report, SetControls
+from pi_cam_daemon.server import live_controls
+from pi_cam_daemon.server.refused import Refused
 
 BRIGHTNESS = Control("brightness", Kind.NUMBER, 0.0, 0.5, -1.0, 1.0)
 SHUTTER = Control("shutter", Kind.INTEGER, 0, 0, 26, 40_000, zero="automatic", unit="µs")
@@ -87,8 +89,33 @@ def test_each_key_is_checked_alone() -> None:
     assert "accepted: brightness, shutter, mirror, awb, roi, trigger" in wrong["zzz"]
 
 
+def test_only_the_first_mistakes_get_a_guess_and_none_a_long_text() -> None:
+    wrong = check(EVERY, {f"brighness{number}": 1 for number in range(10)})[1]
+    assert [text.endswith("; did you mean brightness?") for text in wrong.values()] == [True] * 4 + [False] * 6
+    assert wrong["brighness9"] == "This camera has no such control"
+    wrong = check(EVERY, {"brightness" * 30: 1, "mirror": "true" * 3000, "roi": "[0, 0, 1, 1]" + " " * 100})[1]
+    assert wrong["brightnessbrightnessbrightnessbrightnessbrightnessbrightn..."].startswith("This camera has no such")
+    assert wrong["mirror"].startswith("a text of 12000 characters cannot be used; accepted: true or false")
+    assert wrong["roi"].endswith("or null for the default")
+
+
+def test_a_body_with_more_names_than_any_camera_has_is_refused() -> None:
+    names = [f"name{number}" for number in range(65)]
+    assert len(live_controls.parse(json.dumps(dict.fromkeys(names[:64])).encode())) == 64
+    with pytest.raises(Refused, match="64 names at most") as refused:
+        live_controls.parse(json.dumps(dict.fromkeys(names)).encode())
+    assert refused.value.status == 400
+
+
+def test_an_integer_that_is_too_large_for_a_float_is_refused() -> None:
+    for side in range(4):
+        raw = [10**400 if at == side else 0.5 for at in range(4)]
+        with pytest.raises(ValueError, match="a number with too many digits"):
+            ROI.check(raw)
+
+
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.addresses import Networks
-from pi_cam_daemon.server import request
+from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.server import live_controls, request
 from pi_cam_daemon.server.access import Access, AllowedNetworks, own_networks
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
@@ -55,6 +58,68 @@ def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     except Refused:
         pass
     assert time.thread_time() - begun < 0.5
+
+
+# as many as a USB camera may have, with names that are alike
+CONTROLS = (
+    Control("roi", Kind.RECTANGLE),
+    Control("mode", Kind.CHOICE, "auto", "auto", choices=("auto", "cloudy")),
+    *(Control(f"white_balance_temperature_of_{number:04}", Kind.NUMBER, 0.0, 0.0, -1.0, 1.0) for number in range(46)),
+)
+BODY = 65536  # bytes, as http.max_body_bytes is installed
+
+
+def _object(*texts: str) -> bytes:
+    return f"{{{','.join(texts)}}}".encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _object(*(f'"white_balance_temperature_of_x{number:04}":1' for number in range(BODY // 40))),
+        _object(*(f'"white_balance_temperature_of_x{number:04}":1' for number in range(64))),
+        _object(*(f'"{number:x}":1' for number in range(BODY // 10))),
+        _object(*(f'"{str(number) * 400}":1' for number in range(10, 74))),
+        _object(f'"{"roi" * (BODY // 3)}":1'),
+        _object('"roi":[' + ",".join("1" * (BODY // 2)) + "]"),
+        _object('"roi":[' + ",".join(['""'] * (BODY // 3)) + "]"),
+        _object('"roi":[' + ",".join(["{}"] * (BODY // 3)) + "]"),
+        _object('"roi":[' + ",".join(["9" * 4300] * 15) + "]"),
+        _object('"roi":"[' + "1," * (BODY // 2) + '"'),
+        _object('"roi":"' + "\\n" * (BODY // 2) + '"'),
+        _object('"roi":"' + "@" * BODY + '"'),
+        _object('"roi":"' + "http://" * (BODY // 7) + '"'),
+        _object('"roi":"' + "\\ud83d" * (BODY // 6) + '"'),
+        _object(*(f'"{control.name}":"{"[" + "1," * 600}"' for control in CONTROLS)),
+        _object(*(f'"{control.name}":"{"[" + "1," * 45}"' for control in CONTROLS)),
+        _object(*(f'"{control.name}":[{",".join("1" * 600)}]' for control in CONTROLS)),
+        b"[" * BODY,
+        b'{"a":' * (BODY // 5),
+    ],
+    ids=lambda body: body[:24].decode() + f" {len(body)}",
+)
+def test_refusing_controls_costs_little_more_than_reading_json(body: bytes) -> None:
+    def refuse() -> None:
+        try:
+            values, wrong = check(CONTROLS, live_controls.parse(body))
+        except Refused:
+            return
+        assert wrong and not values
+        assert len(json.dumps({"errors": wrong}, indent=1)) < BODY
+
+    assert len(body) <= BODY + 100
+    numbers = b"[" + b",".join([b"0.125"] * (BODY // 6)) + b"]"
+    assert _seconds(refuse) < 10 * _seconds(lambda: json.loads(numbers))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of this thread for *work*: the least of three, so other work on the machine counts little."""
+    took = []
+    for _ in range(3):
+        begun = time.thread_time()
+        work()
+        took.append(time.thread_time() - begun)
+    return min(took)
 
 
 def test_endless_empty_lines_are_not_kept() -> None:
