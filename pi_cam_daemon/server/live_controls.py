@@ -113,7 +113,9 @@ class LiveControls:
             self._configured = self._configured.replaced(kind, self._unsaved)
             self._supervisor.adopt(self._adjusted())
         there = {control.name for control in controls}
-        changed = {name: after.get(name) for name in before if name in there and before[name] != after.get(name)}
+        # `before` lacks what was set to null: the camera has its own default there, maybe not the configured value
+        names = there & (before.keys() | after.keys())
+        changed = {name: after.get(name) for name in names if before.get(name) != after.get(name)}
         try:
             report = self._ask(changed) if changed else Report(0, {}, {}, controls)
         except Refused as refused:

@@ -281,6 +281,19 @@ def test_forget_restores_the_cameras_values_too(tmp_path: Path) -> None:
         assert (value(daemon, "brightness"), value(daemon, "contrast")) == (0.0, 3.0)
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_forget_restores_the_configured_value_after_null(tmp_path: Path, saved: bool) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "controls.contrast": 3.0, "controls.shutter": 5000}) as daemon:
+        daemon.wait_for_state("streaming")
+        set_controls(daemon, contrast=None, shutter=None)
+        assert (value(daemon, "contrast"), value(daemon, "shutter")) == (1.0, 0)
+        if saved:
+            daemon.post("/controls/save")
+        status, _, body = daemon.post("/controls/forget")
+        assert (status, json.loads(body)["applied"]) == (200, {"contrast": 3.0, "shutter": 5000})
+        assert (value(daemon, "contrast"), value(daemon, "shutter")) == (3.0, 5000)
+
+
 def test_a_broken_file_of_saved_controls_does_not_stop_the_daemon(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     (folder / "state").mkdir(parents=True)
