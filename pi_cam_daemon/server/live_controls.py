@@ -81,7 +81,7 @@ class LiveControls:
         values, wrong = check(controls, wanted)
         if wrong:
             return HTTPStatus.BAD_REQUEST, {"errors": wrong}
-        report = self._ask(values)
+        report = self._ask(values, controls)
         actions = {control.name for control in controls if control.kind is Kind.ACTION}
         with self._lock:
             live = self._live.setdefault(kind, {})
@@ -117,7 +117,7 @@ class LiveControls:
         names = there & (before.keys() | after.keys())
         changed = {name: after.get(name) for name in names if before.get(name) != after.get(name)}
         try:
-            report = self._ask(changed) if changed else Report(0, {}, {}, controls)
+            report = self._ask(changed, controls)
         except Refused as refused:
             raise Refused(refused.status, f"What was saved is forgotten. {refused.text}") from refused
         return {**_answer(report), "saved": {}}
@@ -136,7 +136,10 @@ class LiveControls:
             adjusted = adjusted.with_settings(kind, values)
         return adjusted
 
-    def _ask(self, values: dict[str, Value]) -> Report:
+    def _ask(self, values: dict[str, Value], controls: tuple[Control, ...]) -> Report:
+        """Set *values* on the camera, which has *controls*, and return its answer. Raises Refused."""
+        if not values:  # a source without controls would not answer
+            return Report(0, {}, {}, controls)
         busy = HTTPStatus.SERVICE_UNAVAILABLE, "Another client is changing the controls; try again"
         with held(self._turn, _ANSWER_SECONDS, *busy):
             try:

@@ -171,6 +171,7 @@ def test_controls_are_503_without_a_camera_and_empty_without_controls(tmp_path: 
         assert controls(daemon)["controls"] == {}
         status, answer = set_controls(daemon, brightness=1)
         assert status == 400 and "accepted: none at all" in answer["errors"]["brightness"]
+        assert set_controls(daemon) == (200, {"applied": {}, "controls": {}})
     with running(tmp_path / "missing", {"source.kind": "csi"}) as daemon:
         daemon.fault("missing")
         daemon.wait_for_state("no-camera")
