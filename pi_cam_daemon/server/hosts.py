@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Container, Sequence
 from http import HTTPStatus
 
-from pi_cam_daemon.config.addresses import ANY, LOCAL, is_host
+from pi_cam_daemon.config.addresses import ANY, LOCAL, is_host, is_origin
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import Request
 
@@ -21,6 +21,12 @@ from pi_cam_daemon.server.request import Request
 _PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain")
 # This one is registered on the internet. Only in networks behind such a router it is the router that answers for it.
 _ROUTER_SUFFIX = "fritz.box"
+# Names of the machine itself, which nobody can register: of /etc/hosts, and of a container for its host. "": no name is
+# sent by HTTP/1.0 and old recorders.
+_LOCALHOST = frozenset(
+    ("", "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "host.docker.internal",
+     "host.containers.internal")
+)  # fmt: skip
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%25[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::\d{0,5})?", re.IGNORECASE)
 _COUNT = re.compile(r"-[1-9]\d{0,2}$", re.ASCII)
 _COUNTED = re.compile(r"(.+)-[1-9]\d{0,2}\.local", re.ASCII)
@@ -44,6 +50,7 @@ class HostPolicy:
         self._local = LOCAL in allowed_hosts
         self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
         self._domains = tuple(entry for entry in self._hosts if entry.startswith("."))
+        self._cors_origins = origins
         self._origins = {entry.lower() for entry in origins}
         self._is_own = is_own
         self._own_name = own_name
@@ -60,7 +67,7 @@ class HostPolicy:
             raise self._unknown(host[1])
         own_sites = "", "none", "same-origin"  # "": no browser, or one that sends no Sec-Fetch-Site
         if request.method not in _READING and not self._is_own_page(request, own_sites):
-            raise Refused(Reason.ORIGIN, "A page of another site sent this; it may not change anything here")
+            raise self._foreign(request.header("origin"))
 
     def check_still(self, request: Request) -> None:
         """Raise Refused if *request*, on behalf of a foreign page, would interrupt the stream for a still.
@@ -88,8 +95,8 @@ class HostPolicy:
 
     def _answers_to(self, host: str, client: str) -> bool:
         name = host.lower().removesuffix(".")
-        # HTTP/1.0 and old recorders send no name. An address is safe, because no DNS entry can redirect it.
-        if not name or name == "localhost" or _is_address(name) or ANY in self._hosts or name in self._hosts:
+        # an address is safe, because no DNS entry can redirect it
+        if name in _LOCALHOST or _is_address(name) or ANY in self._hosts or name in self._hosts:
             return True
         return (self._local and self._is_own_name(name, client)) or f".{name}".endswith(self._domains)
 
@@ -109,6 +116,12 @@ class HostPolicy:
         text = f"This camera does not answer to the name {ascii(host[:253])[1:-1]}."
         advice = "Ask for it by its address. Or, if the name is right, let its owner add it to allowed_hosts"
         return Refused.unless_set(Reason.HOST, text, advice, "allowed_hosts", self._allowed, entry)
+
+    def _foreign(self, origin: str) -> Refused:
+        entry = origin if len(origin) <= 260 and origin != ANY and is_origin(origin) else "http://NAME"
+        text = "A page of another site sent this; it may not change anything here."
+        advice = "If that site is yours, add it to cors_origins"
+        return Refused.unless_set(Reason.ORIGIN, text, advice, "cors_origins", self._cors_origins, entry)
 
     def _is_own_page(self, request: Request, own_sites: Container[str]) -> bool:
         """Return whether *request* comes from no page, or from one of this camera or of an allowed origin."""

@@ -28,6 +28,7 @@ def status(policy: HostPolicy, fields: str, method: str = "GET", target: str = "
 ALWAYS = [
     "", "127.0.0.1", "127.0.0.1:8000", "192.168.1.5:80", "203.0.113.9", "[::1]", "[::1]:8000", "[fe80::1%25eth0]:8000",
     "[2001:DB8::1]:1", "localhost", "LOCALHOST:8000", "localhost.", "localhost.:8000", "192.168.1.5:",
+    "host.docker.internal:8000", "host.containers.internal", "localhost.localdomain", "ip6-localhost", "IP6-loopback.",
 ]  # fmt: skip
 OWN = [
     "picam", "PiCam:8000", "picam.", "picam.local", "picam.local.:8000", "picam.lan", "picam.home", "picam.home.arpa",
@@ -35,7 +36,8 @@ OWN = [
 ]  # fmt: skip
 NEVER = [
     "attacker.example", "attacker.example:8000", "picam.example", "picam.local.attacker.example", "xpicam.local",
-    "localhost.attacker.example", "xpicam", "x.picam.local", "local", ".local", "127.0.0.1.nip.io", "0x7f.1",
+    "localhost.attacker.example",  "xpicam", "x.picam.local", "local", ".local", "127.0.0.1.nip.io", "0x7f.1",
+    "host.docker.internal.attacker.example", "x.docker.internal", "x.localdomain",
     "2130706433", "127.1", "1.2.3.4.5", "127.0.0.1%attacker.example",
 ]  # fmt: skip
 MALFORMED = [
@@ -192,6 +194,23 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
 def test_only_own_pages_and_listed_origins_may_change_something(method: str, fields: str, expected: int) -> None:
     policy = HostPolicy(["local"], ["http://home.example"], is_own, lambda: "picam")
     assert status(policy, fields, method) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "entry"),
+    [
+        ("Origin: https://home.example:8123", "https://home.example:8123"),
+        ("Origin: null", "http://NAME"),
+        ('Origin: http://a","*', "http://NAME"),
+        ("Origin: *", "http://NAME"),
+        ("Sec-Fetch-Site: cross-site", "http://NAME"),
+    ],
+)
+def test_a_refused_change_names_the_setting_for_its_site(fields: str, entry: str) -> None:
+    policy = HostPolicy(["local"], ["http://octopi.local"], lambda: "picam")
+    with pytest.raises(Refused) as refused:
+        policy.check(parse(f"POST /controls HTTP/1.1\r\nHost: picam\r\n{fields}".encode()))
+    assert refused.value.setting == f'cors_origins = ["http://octopi.local", "{entry}"]'
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
