@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
 import html
 import re
@@ -25,10 +26,22 @@ def head(status: int, headers: Mapping[str, str], version: str = "HTTP/1.1", kee
     lines = [
         f"{version} {int(status)} {HTTPStatus(status).phrase}",
         f"Connection: {'keep-alive' if keep_alive else 'close'}",
+        f"Date: {email.utils.formatdate(usegmt=True)}",
         *(f"{name}: {value}" for name, value in headers.items()),
         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\r\n",
     ]
     return "\r\n".join(lines).encode("latin-1")
+
+
+def entity_tag(*parts: bytes) -> str:
+    """Return a strong ETag for an answer that consists of *parts*."""
+    return f'"{hashlib.sha256(b"".join(parts)).hexdigest()[:32]}"'
+
+
+def is_unchanged(tag: str, wanted: Sequence[str]) -> bool:
+    """Return whether *tag* is among the values of If-None-Match (RFC 9110, section 13.1.2)."""
+    tags = {entry.strip().removeprefix("W/") for entry in ",".join(wanted).split(",")}
+    return tag in tags or "*" in tags
 
 
 def content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[str]) -> str:

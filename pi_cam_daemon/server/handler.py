@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.server
 import json
 import logging
+import math
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
+# float() accepts more, such as 1_0, spaces and digits of all scripts
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 # label for all unknown paths; keeps the number of labels bounded
@@ -75,7 +79,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             linger(self.request)
 
     def parse_request(self) -> bool:
-        """Read a whole request; return False if none begins in time. Raises Refused."""
+        """Read a whole request; return False if none begins in time, or if it is answered already. Raises Refused."""
         # if the request cannot be read, its answer must not depend on the one before
         self.asked, self.command = NOTHING, NOTHING.method
         limits = self.policy.http
@@ -84,6 +88,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return False
         self.asked = asked
         self.command, self.path, self.request_version = asked.method, asked.target, asked.version
+        if asked.waits:
+            if not self._admit():  # the body may be on its way
+                linger(self.request)
+                return False
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.asked = replace(asked, body=self.rfile.body(asked, limits))
         self._idle_seconds = limits.keep_alive_seconds
         self._requests_left -= 1
         self.close_connection = not (asked.keeps_alive and self._requests_left > 0)
@@ -145,17 +155,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return {"Allow": ", ".join(methods)}
 
     def _refuse_method(self) -> None:
-        self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, f"{self.command} is not served here"), self._allow())
+        known = self.command in set(HTTPMethod)
+        status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_IMPLEMENTED
+        self._refuse(Refused(status, f"{self.command[:40]} is not served here"), self._allow())
 
     def _number(self, name: str, least: float, most: float) -> float | None:
         """Return the argument *name* of the query; None if it is missing. Raises Refused."""
         text = self.asked.arguments.get(name)
         if text is None:
             return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
+        number = float(text) if _NUMBER.fullmatch(text) else math.nan
         if not least <= number <= most:
             raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
         return number
@@ -284,11 +293,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send the file *name*. Inserts the second text of *more* after the first; *origins* go into the CSP."""
         content_type, content = self.app.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
+        rules = ""
         if name.endswith(".html"):
-            ancestors = self.policy.http.frame_ancestors
-            headers["Content-Security-Policy"] = answers.content_security_policy(ancestors, origins)
+            rules = answers.content_security_policy(self.policy.http.frame_ancestors, origins)
+            headers["Content-Security-Policy"] = rules
             content = content.replace(more[0].encode(), "".join(more).encode(), 1)
-        self._answer(HTTPStatus.OK, content, headers)
+        headers["ETag"] = answers.entity_tag(content, rules.encode())
+        if answers.is_unchanged(headers["ETag"], self.asked.headers.get("if-none-match", ())):
+            self.wfile.write(self._head(HTTPStatus.NOT_MODIFIED, headers))
+        else:
+            self._answer(HTTPStatus.OK, content, headers)
 
     def _answer_json(self, status: HTTPStatus, table: Mapping[str, object]) -> None:
         body = json.dumps(table, indent=1).encode() + b"\n"
@@ -300,7 +314,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "text/html" in self.asked.header("accept").lower():
             page = self.app.refusal_page
             body, kind = page.body(refused.text, refused.reason), page.headers
-        self._answer(refused.status, body, {**NO_STORE, **kind, **refused.headers, **(more or {})})
+        self._answer(refused.status, body, {**NO_STORE, **kind, "Vary": "Accept", **refused.headers, **(more or {})})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
@@ -311,7 +325,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Return the head of an answer, and count the request as answered."""
         self.app.counts.answer(self.endpoint, status)
         self.log_request(status)
-        headers = {**headers, **self.policy.hosts.cors_headers(self.asked)}
+        cors = self.policy.hosts.cors_headers(self.asked)
+        if cors and "Vary" in headers:
+            cors["Vary"] = f"{headers['Vary']}, {cors['Vary']}"
+        headers = {**headers, **cors}
         return answers.head(status, headers, self.asked.version, not self.close_connection)
 
 

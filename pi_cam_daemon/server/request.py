@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import socket
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/(\d)\.(\d)")
 # no white space before the colon: proxies and servers would disagree on the field's name (section 5.1)
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)")
+# An authority ends where a path, a query or a fragment begins (RFC 3986, section 3.2)
+_AUTHORITY = re.compile(r"[^/?#]*")
+# length of a chunk, and extensions, which are ignored (section 7.1); strict, because a proxy may read it in another way
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_LONGEST_CHUNK_LINE = 256
+# each takes time to read, however short it is
+_MOST_CHUNKS = 1000
+CHUNKED = -1  # in place of the length of a body
 # first byte of a TLS handshake (RFC 8446, section 5.1); the client then waits for an answer and sends no request line
 TLS_HANDSHAKE = b"\x16"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request. *headers* holds all values by lower-case name; *path* is decoded and has no slash at its end."""
+    """One request. *headers* holds all values by lower-case name.
+
+    *path* is decoded, with single slashes and none at its end. *length* is that of the body in bytes, or CHUNKED.
+    """
 
     method: str
     target: str
@@ -38,6 +50,7 @@ class Request:
     arguments: Mapping[str, str]
     version: str
     headers: Mapping[str, tuple[str, ...]]
+    length: int = 0
     body: bytes = b""
 
     def header(self, name: str) -> str:
@@ -49,6 +62,11 @@ class Request:
         """Return whether the client wants to keep the connection."""
         options = {option.strip().lower() for option in ",".join(self.headers.get("connection", ())).split(",")}
         return "keep-alive" in options if self.version == "HTTP/1.0" else "close" not in options
+
+    @property
+    def waits(self) -> bool:
+        """Return whether the client sends the body only after 100 Continue (RFC 9110, section 10.1.1)."""
+        return bool(self.length) and self.version != "HTTP/1.0" and self.header("expect").lower() == "100-continue"
 
 
 # in place of a request that could not be read
@@ -74,13 +92,15 @@ def parse(head: bytes) -> Request:
         raise Refused(HTTPStatus.BAD_REQUEST, "There is more than one Host field")
     target = line[2].decode("utf-8", "replace")
     authority, local = "", target
-    if not target.startswith("/"):
+    if line[1] == b"OPTIONS" and target == "*":  # the server as a whole
+        local = "/"
+    elif not target.startswith("/"):
         # absolute form, which proxies send
         scheme, slashes, rest_of_target = target.partition("://")
         if not slashes or scheme.lower() not in ("http", "https"):
             raise Refused(HTTPStatus.BAD_REQUEST, "The path in the request line has to begin with a slash")
-        authority, slash, local = rest_of_target.partition("/")
-        local = slash + local
+        authority = _AUTHORITY.match(rest_of_target)[0]  # type: ignore[index]
+        local = "/" + rest_of_target[len(authority) :].removeprefix("/")
     path, _, query = local.partition("?")
     # programs append a second `?`: OctoPi asks for /?action=stream?nonce=1
     arguments = urllib.parse.parse_qsl(query.replace("?", "&"), keep_blank_values=True) if query else ()
@@ -88,7 +108,7 @@ def parse(head: bytes) -> Request:
         method=line[1].decode("ascii"),
         target=target,
         authority=authority,
-        path=urllib.parse.unquote(path, errors="replace").rstrip("/") or "/",
+        path=re.sub("/{2,}", "/", urllib.parse.unquote(path, errors="replace")).rstrip("/") or "/",
         arguments=dict(reversed(arguments)),
         version="HTTP/1.0" if line[4] == b"0" else "HTTP/1.1",
         headers=headers,
@@ -126,7 +146,10 @@ class Reader(io.BufferedReader):
         super().__init__(self._timed, 8192)
 
     def next(self, limits: HttpConfig, idle_seconds: float) -> Request | None:
-        """Return the next request and its body; None at the end or after *idle_seconds* without one. Raises Refused."""
+        """Return the next request, without its body; None at the end or after *idle_seconds* without one.
+
+        The caller has to call `body` then, or to close the connection. Raises Refused.
+        """
         self._timed.deadline = time.monotonic() + idle_seconds
         try:
             first = self._first()
@@ -135,15 +158,23 @@ class Reader(io.BufferedReader):
         if not first:
             return None
         self._timed.deadline = time.monotonic() + limits.request_timeout_seconds
-        try:
+        with _complete(limits):
             if first == TLS_HANDSHAKE:
                 raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by http, not by https")
             request = parse(self._head(limits.max_request_line_bytes, limits.max_header_bytes))
-            body = self._body(request, limits.max_body_bytes)
-        except TimeoutError:
-            text = f"The request was not complete after {limits.request_timeout_seconds:g} s"
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, text) from None
-        return replace(request, body=body) if body else request
+        return replace(request, length=_length(request, limits.max_body_bytes))
+
+    def body(self, request: Request, limits: HttpConfig) -> bytes:
+        """Return the body of *request*, which `next` has returned. The deadline is the same. Raises Refused."""
+        if not request.length:
+            return b""
+        with _complete(limits):
+            if request.length == CHUNKED:
+                return self._chunks(limits)
+            body = self.read(request.length)
+        if len(body) < request.length:
+            raise Refused(HTTPStatus.BAD_REQUEST, "The body is shorter than Content-Length says")
+        return body
 
     def _first(self) -> bytes:
         """Return the first byte of a request without consuming it; empty at the end of the connection."""
@@ -159,13 +190,19 @@ class Reader(io.BufferedReader):
         """Return the request line and the fields, without the final empty line."""
         status, text = HTTPStatus.REQUEST_URI_TOO_LONG, f"A request line may have {most_in_line} bytes at most"
         lines = [self._line(most_in_line + 1, status, text)]
+        lines += self._fields(most_in_fields)
+        return b"".join(lines).removesuffix(b"\n").removesuffix(b"\r")
+
+    def _fields(self, most: int) -> list[bytes]:
+        """Return the lines up to an empty one, which is left out."""
         status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        text = f"The header fields may have {most_in_fields} bytes at most"
-        left = most_in_fields + len(b"\r\n\r\n")
+        text = f"The header fields may have {most} bytes at most"
+        lines = []
+        left = most + len(b"\r\n\r\n")
         while (line := self._line(left, status, text)) not in (b"\r\n", b"\n"):
             lines.append(line)
             left -= len(line)
-        return b"".join(lines).removesuffix(b"\n").removesuffix(b"\r")
+        return lines
 
     def _line(self, most: int, status: HTTPStatus, too_long: str) -> bytes:
         line = self.readline(most + 1)
@@ -175,23 +212,57 @@ class Reader(io.BufferedReader):
             raise Refused(HTTPStatus.BAD_REQUEST, "The request is incomplete")
         return line
 
-    def _body(self, request: Request, most: int) -> bytes:
-        lengths = set(request.headers.get("content-length", ()))
-        if "transfer-encoding" in request.headers:
-            if lengths:
-                raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding contradict each other")
-            raise Refused(HTTPStatus.LENGTH_REQUIRED, "A body has to be sent with Content-Length")
-        if not lengths:
-            return b""
-        length = lengths.pop()
-        # isdecimal() alone accepts digits of all scripts
-        if lengths or not (length.isascii() and length.isdecimal()):
-            raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length has to be one number")
-        if len(length) > 15 or int(length) > most:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {most} bytes at most")
-        if int(length) and request.version != "HTTP/1.0" and request.header("expect").lower() == "100-continue":
-            self._timed.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = self.read(int(length))
-        if len(body) < int(length):
-            raise Refused(HTTPStatus.BAD_REQUEST, "The body is shorter than Content-Length says")
-        return body
+    def _chunks(self, limits: HttpConfig) -> bytes:
+        """Return a chunked body. The fields behind it are ignored."""
+        body = bytearray()
+        for _ in range(_MOST_CHUNKS):
+            line = _CHUNK.fullmatch(self.readline(_LONGEST_CHUNK_LINE))
+            if not line:
+                raise Refused(HTTPStatus.BAD_REQUEST, "The length of a chunk of the body is malformed")
+            length = int(line[1], 16)
+            if len(body) + length > limits.max_body_bytes:
+                raise _too_large(limits.max_body_bytes)
+            if not length:
+                self._fields(limits.max_header_bytes)
+                return bytes(body)
+            chunk = self.read(length + len(b"\r\n"))
+            if chunk[length:] != b"\r\n":
+                raise Refused(HTTPStatus.BAD_REQUEST, "A chunk of the body is not as long as it says")
+            body += chunk[:length]
+        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {_MOST_CHUNKS} chunks at most")
+
+
+@contextlib.contextmanager
+def _complete(limits: HttpConfig) -> Iterator[None]:
+    """Raise Refused if a request is not complete in time."""
+    try:
+        yield
+    except TimeoutError:
+        text = f"The request was not complete after {limits.request_timeout_seconds:g} s"
+        raise Refused(HTTPStatus.REQUEST_TIMEOUT, text) from None
+
+
+def _length(request: Request, most: int) -> int:
+    """Return the length of the body of *request*, or CHUNKED. Raises Refused."""
+    lengths = set(request.headers.get("content-length", ()))
+    if codings := request.headers.get("transfer-encoding"):
+        if lengths:
+            raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding contradict each other")
+        if request.version == "HTTP/1.0":
+            raise Refused(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding")
+        if [coding.lower() for coding in codings] != ["chunked"]:
+            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "The only Transfer-Encoding that is supported is chunked")
+        return CHUNKED
+    if not lengths:
+        return 0
+    length = lengths.pop()
+    # isdecimal() alone accepts digits of all scripts
+    if lengths or not (length.isascii() and length.isdecimal()):
+        raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length has to be one number")
+    if len(length) > 15 or int(length) > most:
+        raise _too_large(most)
+    return int(length)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body may have {most} bytes at most")

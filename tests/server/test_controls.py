@@ -102,6 +102,14 @@ def test_only_json_from_own_pages_changes_anything(daemon: Daemon) -> None:
     assert daemon.post("/controls", body, own)[0] == 200
 
 
+def test_a_chunked_body_sets_controls(daemon: Daemon) -> None:
+    head = "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    chunks = 'Transfer-Encoding: chunked\r\n\r\nE\r\n{"brightness":\r\n4\r\n0.5}\r\n0\r\n\r\n'
+    with closing(daemon.connect(head + chunks)) as sock:
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert value(daemon, "brightness") == 0.5
+
+
 def test_get_changes_nothing_and_allow_lists_the_methods(daemon: Daemon) -> None:
     set_controls(daemon, brightness=0.5)
     for path, allow in (("/controls", "GET, HEAD, OPTIONS, POST"), ("/controls/save", "OPTIONS, POST")):

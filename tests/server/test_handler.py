@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import itertools
 import json
 import re
@@ -47,7 +48,10 @@ def test_a_stream_begins_with_exactly_these_bytes(daemon: Daemon) -> None:
     viewer = daemon.watch()
     lines = viewer.head.decode().split("\r\n")
     assert lines[0] == "HTTP/1.1 200 OK"
-    assert set(lines[1:-2]) == {
+    date = next(line for line in lines if line.startswith("Date: "))
+    assert abs(email.utils.parsedate_to_datetime(date[6:]).timestamp() - time.time()) < patience(5)
+    assert date.endswith(" GMT")
+    assert set(lines[1:-2]) - {date} == {
         "Connection: close",
         "Cache-Control: no-store, no-cache, must-revalidate, max-age=0",
         "Pragma: no-cache",
@@ -128,6 +132,30 @@ def test_head_answers_like_get_without_a_body(daemon: Daemon, target: str) -> No
     assert body == b""
     assert head.startswith(b"HTTP/1.1 404" if target == "/nowhere" else b"HTTP/1.1 200")
     assert (b"multipart/x-mixed-replace" in head) == (target == "/stream")
+
+
+@pytest.mark.parametrize("target", ["/", "/mjpeg/", "/wall", "/app.js", "/style.css"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_page_file_that_the_client_has_is_not_sent_again(daemon: Daemon, target: str, method: str) -> None:
+    tag = daemon.get(target)[1]["etag"]
+    assert re.fullmatch('"[0-9a-f]{32}"', tag)
+    for known in (tag, f"W/{tag}", f'"x", {tag}', "*", f'"x"\r\nIf-None-Match: {tag}'):
+        asked = f"{method} {target} HTTP/1.1\r\nConnection: close\r\nIf-None-Match: {known}\r\n\r\n"
+        head, _, body = request(daemon, asked).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 304 Not Modified\r\n") and body == b""
+        assert f"\r\nETag: {tag}\r\n".encode() in head and b"Content-Length" not in head
+    asked = f'{method} {target} HTTP/1.1\r\nConnection: close\r\nIf-None-Match: "x", {tag[:-1]}\r\n\r\n'
+    assert request(daemon, asked).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_pages_that_differ_have_different_tags(daemon: Daemon) -> None:
+    tags = [daemon.get(target)[1]["etag"] for target in ("/", "/mjpeg/", "/wall", "/app.js", "/style.css")]
+    assert len(set(tags)) == len(tags)
+    assert "etag" not in daemon.get("/state")[1] and "etag" not in daemon.get("/snapshot")[1]
+
+
+def test_a_refusal_depends_on_accept(daemon: Daemon) -> None:
+    assert daemon.get("/nowhere")[1]["vary"] == "Accept"
 
 
 def test_one_connection_serves_many_snapshots(daemon: Daemon) -> None:

@@ -60,6 +60,11 @@ CASES = [
     ("GET http://camera.example/livez HTTP/1.1\r\n" + CLOSE, 200),
     ("GET /livez HTTP/1.1\r\nContent-Length: 2\r\n" + CLOSE + "\r\nab", 200),
     ("GET /stream?fps=0 HTTP/1.1\r\n", 400),
+    ("GET /stream?fps=1_0 HTTP/1.1\r\n", 400),
+    ("GET /snapshot?max_age_ms=%201 HTTP/1.1\r\n", 400),
+    ("GET /snapshot?max_age_ms=%D9%A1 HTTP/1.1\r\n", 400),
+    ("GET /snapshot?max_age_ms=" + "1" * 8000 + "x HTTP/1.1\r\n", 400),
+    ("GET /snapshot?max_age_ms=1.5E3 HTTP/1.1\r\n" + CLOSE, 200),
     ("GET /snapshot?max_age_ms=-1 HTTP/1.1\r\n", 400),
     ("GET /\r\n", 400),
     ("hello\r\n", 400),
@@ -76,9 +81,17 @@ CASES = [
     ("GET /nowhere HTTP/1.1\r\n" + CLOSE, 404),
     ("GET /%2e%2e/%2fetc/passwd HTTP/1.1\r\n" + CLOSE, 404),
     ("POST /state HTTP/1.1\r\n" + CLOSE, 405),
-    ("BREW / HTTP/1.1\r\n" + CLOSE, 405),
+    ("BREW / HTTP/1.1\r\n" + CLOSE, 501),
+    ("DELETE / HTTP/1.1\r\n" + CLOSE, 405),
     ("POST /state HTTP/1.1\r\nOrigin: http://octopi.local\r\nContent-Length: 2\r\n" + CLOSE + "\r\n{}", 405),
-    ("POST /state HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", 411),
+    ("POST /state HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", 501),
+    ("POST /state HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + "\r\n3\r\nabc\r\n0\r\n", 405),
+    ("POST /state HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n", 413),
+    ("GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + "\r\n0\r\n", 200),
+    ("GET //livez HTTP/1.1\r\n" + CLOSE, 200),
+    ("GET http://camera.example?action=snapshot HTTP/1.1\r\n" + CLOSE, 200),
+    ("OPTIONS * HTTP/1.1\r\n" + CLOSE, 200),
+    ("GET /livez HTTP/1.1\r\nHost: host.docker.internal:8000\r\n" + CLOSE, 200),
     ("POST /state HTTP/1.1\r\nContent-Length: 999999999\r\n", 413),
     ("GET /" + "a" * 9000 + " HTTP/1.1\r\n", 414),
     ("a" * 9000, 414),
@@ -93,6 +106,34 @@ CASES = [
 @pytest.mark.parametrize(("request_text", "expected"), CASES, ids=[repr(text[:60]) for text, _ in CASES])
 def test_each_request_gets_its_status(daemon: Daemon, request_text: str, expected: int) -> None:
     assert status(answer(daemon, request_text + "\r\n")) == expected
+
+
+EXPECTS = "POST /state HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n" + CLOSE
+
+
+def test_a_client_that_may_ask_gets_100_continue(daemon: Daemon) -> None:
+    with socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:
+        sock.sendall(EXPECTS.encode() + b"\r\n")
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b"{}")
+        assert sock.recv(4096).startswith(b"HTTP/1.1 405 ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("Host: attacker.example\r\n", 421),
+        ("Origin: http://attacker.example\r\n", 403),
+        ("X-Forwarded-For: 192.168.1.5\r\n", 403),
+        ("Content-Length: 3\r\n", 400),
+    ],
+)
+def test_a_client_that_may_not_ask_gets_no_100_continue(daemon: Daemon, fields: str, expected: int) -> None:
+    assert status(answer(daemon, EXPECTS + fields + "\r\n")) == expected
+
+
+def test_http_1_0_has_no_100_continue(daemon: Daemon) -> None:
+    assert status(answer(daemon, EXPECTS.replace("HTTP/1.1", "HTTP/1.0") + "\r\n{}")) == 405
 
 
 def test_a_client_that_is_still_sending_reads_the_whole_refusal(daemon: Daemon) -> None:
@@ -173,6 +214,12 @@ def test_only_listed_origins_may_read(daemon: Daemon, target: str) -> None:
         assert head.startswith(b"HTTP/1.1 200")
         assert (b"\r\nAccess-Control-Allow-Origin: http://octopi.local\r\n" in head) == allowed
         assert b"\r\nVary: Origin\r\n" in head
+
+
+def test_what_depends_on_the_request_is_named_in_vary(daemon: Daemon) -> None:
+    # the settings of this daemon allow another site
+    assert daemon.get("/nowhere")[1]["vary"] == "Accept, Origin"
+    assert daemon.get("/livez")[1]["vary"] == "Origin"
 
 
 def test_the_page_loads_only_its_own_files_and_listed_origins_frame_it(daemon: Daemon) -> None:

@@ -111,6 +111,20 @@ def test_all_but_health_needs_a_user_and_every_change_an_admin(daemon: Daemon) -
         assert ask(daemon, path, VIEWER)[0] == 200
 
 
+def test_a_body_is_asked_for_only_after_the_password(daemon: Daemon) -> None:
+    head = "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+    head += "Content-Type: application/json\r\n"
+    for who, first in ((None, b"HTTP/1.1 401 "), (VIEWER, b"HTTP/1.1 403 "), (ADMIN, b"HTTP/1.1 100 ")):
+        with daemon.connect(f"{head}{login(*who)}\r\n\r\n" if who else f"{head}\r\n") as sock:
+            answer = sock.recv(4096)
+            assert answer.startswith(first)
+            if who is ADMIN:
+                sock.sendall(b"{}")
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200 ")
+            else:
+                assert b"\r\nConnection: close\r\n" in answer
+
+
 def test_the_401_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
     status, head, body = ask(daemon, "/snapshot")
     assert status == 401

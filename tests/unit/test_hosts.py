@@ -207,9 +207,9 @@ def test_only_own_pages_and_listed_origins_may_change_something(method: str, fie
     ],
 )
 def test_a_refused_change_names_the_setting_for_its_site(fields: str, entry: str) -> None:
-    policy = HostPolicy(["local"], ["http://octopi.local"], lambda: "picam")
+    policy = HostPolicy(["local"], ["http://octopi.local"], is_own, lambda: "picam")
     with pytest.raises(Refused) as refused:
-        policy.check(parse(f"POST /controls HTTP/1.1\r\nHost: picam\r\n{fields}".encode()))
+        policy.check(parse(f"POST /controls HTTP/1.1\r\nHost: picam\r\n{fields}".encode()), AT_HOME)
     assert refused.value.setting == f'cors_origins = ["http://octopi.local", "{entry}"]'
 
 

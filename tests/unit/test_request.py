@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Reader, Request, parse
 from tests.lateness import patience
@@ -40,15 +41,29 @@ SECONDS = 10.0
         (b"GET /%00 HTTP/1.1", "/\0", {}),
         (b"GET /%ff%zz HTTP/1.1", "/\N{REPLACEMENT CHARACTER}%zz", {}),
         (b"GET /\xec\xb9\xb4 HTTP/1.1", "/\N{HANGUL SYLLABLE KA}", {}),
-        (b"GET //host/path HTTP/1.1", "//host/path", {}),
+        (b"GET //host/path HTTP/1.1", "/host/path", {}),
+        (b"GET //snapshot HTTP/1.1", "/snapshot", {}),
+        (b"GET /%2f/mjpeg///snapshot// HTTP/1.1", "/mjpeg/snapshot", {}),
         (b"GET http://host:81/stream?fps=1 HTTP/1.1", "/stream", {"fps": "1"}),
         (b"GET HTTPS://host HTTP/1.1", "/", {}),
-        (b"GET http://host?action=stream HTTP/1.1", "/", {}),
+        (b"GET http://host?action=stream HTTP/1.1", "/", {"action": "stream"}),
+        (b"GET http://host:81?next=http://other/ HTTP/1.1", "/", {"next": "http://other/"}),
+        (b"GET http://host//snapshot HTTP/1.1", "/snapshot", {}),
+        (b"GET http://host#top HTTP/1.1", "/#top", {}),
     ],
 )
 def test_request_targets_are_parsed(line: bytes, path: str, arguments: dict[str, str]) -> None:
     request = parse(line)
     assert (request.method, request.path, dict(request.arguments)) == ("GET", path, arguments)
+
+
+@pytest.mark.parametrize("rest", [b"", b"/", b"/path", b"?a=/", b"#a"])
+def test_an_authority_ends_before_path_query_or_fragment(rest: bytes) -> None:
+    assert parse(b"GET http://camera.example:81" + rest + b" HTTP/1.1").authority == "camera.example:81"
+
+
+def test_options_may_ask_for_the_server_as_a_whole() -> None:
+    assert parse(b"OPTIONS * HTTP/1.1").path == "/"
 
 
 def test_header_fields_are_found_by_any_case_and_kept_in_order() -> None:
@@ -143,7 +158,13 @@ def read(data: bytes, **http: Any) -> Request | None:
     with connection() as (reader, client):
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
-        return reader.next(replace(HTTP, **http), SECONDS)
+        return whole(reader, replace(HTTP, **http))
+
+
+def whole(reader: Reader, http: HttpConfig = HTTP) -> Request | None:
+    """Return the next request with its body."""
+    request = reader.next(http, SECONDS)
+    return request and replace(request, body=reader.body(request, http))
 
 
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\n\n"])
@@ -159,25 +180,92 @@ def test_pipelined_requests_are_read_in_turn_and_bodies_are_skipped() -> None:
             b"GET /1 HTTP/1.1\r\n\r\n"
             b"GET /2 HTTP/1.1\r\nContent-Length: 22\r\n\r\nGET /no HTTP/1.1\r\n\r\n\r\n"
             b"GET /3 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+            b"GET /4 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n0\r\n\r\n\r\n0\r\n\r\n"
+            b"GET /5 HTTP/1.1\r\n\r\n"
         )
         client.shutdown(socket.SHUT_WR)
-        requests = [reader.next(HTTP, SECONDS) for _ in range(4)]
-    assert [request and request.path for request in requests] == ["/1", "/2", "/3", None]
+        requests = [whole(reader) for _ in range(6)]
+    assert [request and request.path for request in requests] == ["/1", "/2", "/3", "/4", "/5", None]
 
 
-def test_a_client_that_expects_100_continue_gets_it() -> None:
+@pytest.mark.parametrize(
+    ("chunks", "body"),
+    [
+        (b"0\r\n\r\n", b""),
+        (b"3\r\nabc\r\n0\r\n\r\n", b"abc"),
+        (b"1\r\na\r\n0B\r\n{\r\n0\r\n\r\n\r\n}\r\n000\r\n\r\n", b"a{\r\n0\r\n\r\n\r\n}"),
+        (b'3;name="a;b"\r\nabc\r\n0 ;last\r\n\r\n', b"abc"),
+        (b"3\r\nabc\r\n0\r\nTrailer: x\r\nContent-Length: 9\r\n\r\n", b"abc"),
+        (b"10000\r\n" + b"x" * 65536 + b"\r\n0\r\n\r\n", b"x" * 65536),
+    ],
+)
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked"])
+def test_a_chunked_body_is_read(method: bytes, coding: bytes, chunks: bytes, body: bytes) -> None:
+    request = read(method + b" / HTTP/1.1\r\nTransfer-Encoding: " + coding + b"\r\n\r\n" + chunks)
+    assert request and request.body == body
+
+
+@pytest.mark.parametrize(
+    ("chunks", "status"),
+    [
+        (b"", 400),
+        (b"\r\n", 400),
+        (b"-1\r\n", 400),
+        (b"0x3\r\nabc\r\n", 400),
+        (b"1_0\r\n", 400),
+        (b" 3\r\nabc\r\n", 400),
+        (b"3 \r\nabc\r\n", 400),
+        (b"3\nabc\r\n", 400),
+        (b"3;a\rb\r\nabc\r\n", 400),
+        (b"3;" + b"a" * 300 + b"\r\nabc\r\n", 400),
+        (b"3\r\nabcd\r\n0\r\n\r\n", 400),
+        (b"3\r\nabc\n0\r\n\r\n", 400),
+        (b"3\r\nab", 400),
+        (b"3\r\nabc\r\n", 400),
+        (b"3\r\nabc\r\n0\r\n", 400),
+        (b"000000003\r\nabc\r\n", 400),
+        (b"10001\r\n", 413),
+        (b"ffffffff\r\n", 413),
+        (b"8000\r\n" + b"x" * 0x8000 + b"\r\n8001\r\n", 413),
+        (b"1\r\nx\r\n" * 1001, 413),
+        (b"0\r\n" + b"a: b\r\n" * 4000, 431),
+    ],
+)
+def test_a_malformed_or_long_chunked_body_is_refused(chunks: bytes, status: int) -> None:
+    with pytest.raises(Refused) as refused:
+        read(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert refused.value.status == status
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.binary(max_size=30))
+def test_any_chunks_are_joined_and_the_next_request_is_found(chunks: list[bytes], more: bytes) -> None:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     with connection() as (reader, client):
-        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        client.sendall(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n\r\n" + more)
+        client.shutdown(socket.SHUT_WR)
+        request = whole(reader)
+        assert request and request.body == b"".join(chunks)
+        assert reader.read() == more
 
-        def send() -> None:
-            if client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n":
-                client.sendall(b"abc")
 
-        sender = threading.Thread(target=send)
-        sender.start()
+@pytest.mark.parametrize(
+    ("version", "fields", "waits"),
+    [
+        (b"1.1", b"Content-Length: 3\r\nExpect: 100-continue", True),
+        (b"1.1", b"Transfer-Encoding: chunked\r\nExpect: 100-Continue", True),
+        (b"1.1", b"Content-Length: 0\r\nExpect: 100-continue", False),
+        (b"1.1", b"Content-Length: 3\r\nExpect: other", False),
+        (b"1.0", b"Content-Length: 3\r\nExpect: 100-continue", False),
+    ],
+)
+def test_only_a_client_of_http_1_1_with_a_body_waits_for_100_continue(
+    version: bytes, fields: bytes, waits: bool
+) -> None:
+    with connection() as (reader, client):
+        client.sendall(b"POST / HTTP/" + version + b"\r\n" + fields + b"\r\n\r\n")
         request = reader.next(HTTP, SECONDS)
-        sender.join(SECONDS)
-    assert request and request.method == "POST"
+        assert request and request.waits is waits
 
 
 @pytest.mark.parametrize(
@@ -194,8 +282,11 @@ def test_a_client_that_expects_100_continue_gets_it() -> None:
         (b"Content-Length: 3", 400),  # the body ends in its middle
         (b"Content-Length: 65537", 413),
         (b"Content-Length: 99999999999999999999999999", 413),
-        (b"Transfer-Encoding: chunked", 411),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 3", 400),
+        (b"Transfer-Encoding:", 501),
+        (b"Transfer-Encoding: gzip", 501),
+        (b"Transfer-Encoding: gzip, chunked", 501),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
     ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
@@ -203,6 +294,12 @@ def test_unreadable_bodies_are_refused(method: bytes, fields: bytes, status: int
     with pytest.raises(Refused) as refused:
         read(method + b" / HTTP/1.1\r\n" + fields + b"\r\n\r\n")
     assert refused.value.status == status
+
+
+def test_http_1_0_has_no_chunks() -> None:
+    with pytest.raises(Refused) as refused:
+        read(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert refused.value.status == 400
 
 
 @pytest.mark.parametrize(

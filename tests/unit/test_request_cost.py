@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -110,6 +111,29 @@ def test_refusing_controls_costs_little_more_than_reading_json(body: bytes) -> N
     assert len(body) <= BODY + 100
     numbers = b"[" + b",".join([b"0.125"] * (BODY // 6)) + b"]"
     assert _seconds(refuse) < 10 * _seconds(lambda: json.loads(numbers))
+
+
+@pytest.mark.parametrize("chunks", [b"1\r\nx\r\n" * (BODY // 6), b"1" + b";" * 200 + b"\r\nx\r\n0\r\n" + b"a\n" * 8000])
+def test_reading_chunks_costs_little_more_than_reading_json(chunks: bytes) -> None:
+    http = loading.load(etc=Path("/nonexistent")).http
+    numbers = b"[" + b",".join([b"0.125"] * (BODY // 6)) + b"]"
+    took = []
+    for _ in range(3):
+        server, client = socket.socketpair()
+        with server, client, ThreadPoolExecutor(1) as pool:
+            sent = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"\r\n"
+            sending = pool.submit(client.sendall, sent)
+            reader = Reader(server)
+            begun = time.thread_time()
+            asked = reader.next(http, 30.0)
+            assert asked
+            with contextlib.suppress(Refused):
+                reader.body(asked, http)
+            took.append(time.thread_time() - begun)
+            server.shutdown(socket.SHUT_RD)
+            with contextlib.suppress(OSError):
+                sending.result(10)
+    assert min(took) < 10 * _seconds(lambda: json.loads(numbers))
 
 
 def _seconds(work: Callable[[], object]) -> float:
