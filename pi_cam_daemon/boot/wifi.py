@@ -19,6 +19,16 @@ _RADIO = Path("var/lib/NetworkManager/NetworkManager.state")
 _RFKILL_SAVED = "var/lib/systemd/rfkill/*:wlan"
 _RFKILL = "sys/class/rfkill/rfkill*"
 
+# every code of ISO 3166, in the package tzdata
+_COUNTRIES = Path("/usr/share/zoneinfo/iso3166.tab")
+# what people write for a country whose code or name in that file is another
+_OTHER_NAMES = {
+    **dict.fromkeys(("UK", "EN", "UNITED KINGDOM", "GREAT BRITAIN", "ENGLAND"), "GB"),
+    **dict.fromkeys(("USA", "UNITED STATES OF AMERICA"), "US"),
+    **dict.fromkeys(("KOREA", "SOUTH KOREA", "대한민국", "한국"), "KR"),
+    "EL": "GR",
+}
+
 _KEYS = ("ssid", "password", "country")
 
 
@@ -47,13 +57,26 @@ def check(table: Any) -> tuple[Wifi, list[str]]:
     if wifi.password and not re.fullmatch(r"[ -~]{8,63}|[0-9A-Fa-f]{64}", wifi.password):
         # the value is not shown: others may read pi-cam-status.txt
         problems.append("wifi.password: accepted: 8 to 63 letters, digits and signs of ASCII")
-    if wifi.country and not re.fullmatch("[A-Z]{2}", wifi.country):
-        problems.append(f'wifi.country: {shown(found["country"])} cannot be used; accepted: two letters, such as "KR"')
+    if wifi.country and (hint := _country_hint(wifi.country)):
+        problems.append(f"wifi.country: {shown(found['country'])} cannot be used; {hint}")
     if wifi.password and not wifi.ssid:
         problems.append("wifi.ssid: missing; accepted: the name of the network that the password is for")
     if wifi.ssid and not wifi.country:
         problems.append('wifi.country: missing; without it Wi-Fi stays off; accepted: two letters, such as "KR"')
     return wifi, problems
+
+
+def _country_hint(country: str) -> str:
+    """Return what is accepted in place of *country*, in capitals; "" if it is the code of a country."""
+    # tab-separated: code, name; the kernel ignores a code that it does not know, and Wi-Fi stays off
+    lines = files.text(_COUNTRIES).splitlines()
+    codes = dict(line.split("\t")[:2] for line in lines if "\t" in line and not line.startswith("#"))
+    names = {name.upper(): code for code, name in codes.items()} | _OTHER_NAMES
+    if code := names.get(country):
+        return f"the code is {code}"
+    if re.fullmatch("[A-Z]{2}", country) and (country in codes or not codes):
+        return ""
+    return 'accepted: the two letters of ISO 3166, such as "KR"'
 
 
 def configure(wifi: Wifi, root: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
         ),
         (
             b'[wifi]\ncountry = "Korea"\n',
-            'pi-cam.toml: wifi.country: "Korea" cannot be used; accepted: two letters, such as "KR"',
+            'pi-cam.toml: wifi.country: "Korea" cannot be used; the code is KR',
         ),
         (
             b'[wifi]\nssid = "home"\ncountry = "KR"\npassword = "short"\n',
@@ -135,6 +135,35 @@ def test_each_mistake_is_reported(tmp_path: Path, text: bytes, problem: str) -> 
     with pytest.raises(ConfigError) as failure:
         pi_cam_toml.read(write(tmp_path, text))
     assert failure.value.problems == [problem]
+
+
+NO_COUNTRY = 'accepted: the two letters of ISO 3166, such as "KR"'
+
+
+@pytest.mark.parametrize(
+    ("country", "hint"),
+    [
+        ("UK", "the code is GB"),
+        ("uk", "the code is GB"),
+        ("United Kingdom", "the code is GB"),
+        ("Germany", "the code is DE"),
+        ("대한민국", "the code is KR"),
+        ("ZZ", NO_COUNTRY),
+        ("00", NO_COUNTRY),
+        ("GBR", NO_COUNTRY),
+    ],
+)
+def test_a_word_that_is_no_code_of_a_country_is_told(country: str, hint: str) -> None:
+    problems = wifi.check({"country": country})[1]
+    assert problems == [f'wifi.country: "{country}" cannot be used; {hint}']
+
+
+def test_without_the_list_of_the_system_two_letters_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wifi, "_COUNTRIES", tmp_path / "missing")
+    assert wifi.check({"country": "zz"})[1] == []
+    assert wifi.check({"country": "UK"})[1] and wifi.check({"country": "ZZZ"})[1]
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
