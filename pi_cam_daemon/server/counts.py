@@ -12,8 +12,9 @@ from pi_cam_daemon.system.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
-# one log line per client and reason in so many seconds
+# one log line per client and reason in so many seconds, and so many lines for all clients
 _REFUSAL_SECONDS = 60.0
+_MOST_REFUSALS = 20
 
 
 class Counts:
@@ -28,7 +29,7 @@ class Counts:
         self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
         self.failed = Counter({"request": 0, "card": 0, "other": 0})  # by thread; only these may fail and go on
         self._lock = threading.Lock()
-        self._logged = LogThrottle(_REFUSAL_SECONDS)
+        self._logged = LogThrottle(_REFUSAL_SECONDS, _MOST_REFUSALS)
 
     def answer(self, endpoint: str, status: int) -> None:
         """Count a request to *endpoint*, one of a fixed set, that was answered with *status*."""
@@ -43,7 +44,10 @@ class Counts:
         with self._lock:
             self.denied[refused.reason.label] += 1
             due = self._logged.due((refused.reason, client), time.monotonic())
+            left_out = self._logged.take_left_out() if due else 0
         if due:
+            if left_out:
+                log.warning("%d refusals were not logged, because there were too many; /metrics counts all", left_out)
             advice = f" If it should, set {refused.setting} {self._where}" if refused.setting else ""
             log.warning("refused %s: %s%s", client, refused.text.partition("\n")[0], advice)
 

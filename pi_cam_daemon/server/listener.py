@@ -29,6 +29,7 @@ from pi_cam_daemon.system.watchdog import Probe
 log = logging.getLogger(__name__)
 
 _ACCEPTS_PER_TURN = 64
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # the same lack of resources is logged once in this time
 _SHORTAGE_SECONDS = 60.0
 
@@ -47,7 +48,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self.app = app
         self.probe = Probe("accept loop", self._wake)
         self._connections = Quota("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
-        self._shortages = LogThrottle(_SHORTAGE_SECONDS)
+        self._shortages = LogThrottle(_SHORTAGE_SECONDS, len(_SHORTAGES))
         self._handed_over: set[socket.socket] = set()
         self._closing = False
         address, port = app.policy.http.listen_address, app.policy.http.port
@@ -151,7 +152,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if error.errno in _SHORTAGES:
                     if self._shortages.due(error.errno, time.monotonic()):
                         log.error("cannot accept connections: %s", error.strerror)
                     time.sleep(0.1)  # the peer stays in the queue, and the loop would use the whole processor

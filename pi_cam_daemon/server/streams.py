@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 2.0
 # Without a new frame the last part is sent again after this time; Home Assistant hangs up after 10 s without a byte.
 REPEAT_SECONDS = 1.0
-# arrivals of one client are logged once in this time
-_ARRIVAL_SECONDS = 10.0
+# arrivals of one client are logged once in this time, and those of all clients so often
+_ARRIVAL_SECONDS = 60.0
+_MOST_ARRIVALS = 20
 
 
 class Streams:
@@ -48,7 +49,7 @@ class Streams:
         self._demand = demand
         self._no_signal = no_signal
         self._viewers: dict[int, Viewer] = {}
-        self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS)
+        self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
         self._lock = threading.Lock()  # for the three below
         self._reviewed = True

@@ -43,8 +43,8 @@ SETTINGS = {
 }
 SECONDS = 7.0
 LEAST = 0.95
-# threads of the daemon besides those of connections: main, accept, streams, supervisor, card
-OWN_THREADS = 8
+# threads of the daemon besides those of connections: main, log, accept, streams, supervisor, card
+OWN_THREADS = 9
 # What the allocator keeps for the next time: threads that work at the same time get heaps of their own, which shrink
 # only from their ends. That it does not grow with the number of attacks is seen before any of these tests.
 KEPT_BYTES = 4 << 20

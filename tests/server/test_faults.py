@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon.errors import Cause
-from tests.harness import ROOT, Daemon, Part, Reading, running, until
+from tests.harness import RIG, ROOT, Daemon, Part, Reading, running, until
 from tests.lateness import patience
 from tests.server.test_daemon import Systemd
 
@@ -265,3 +266,25 @@ def test_a_snapshot_of_a_silent_camera_is_refused_in_time(tmp_path: Path) -> Non
         status, _, body = daemon.get("/snapshot")
         assert (status, body) == (503, b"The camera gave no picture in time\n")
         assert 3.5 < time.monotonic() - asked < patience(4.9)  # OctoPrint gives 5 s
+
+
+def test_a_log_that_nobody_reads_stops_no_stream(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    unread = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    argv = ["sh", "-c", 'exec "$@" 2>"$0"', fifo, sys.executable, RIG, tmp_path / "daemon/fault"]
+    with running(tmp_path / "daemon", SETTINGS, argv=argv) as daemon:
+        daemon.wait_for_state("streaming")
+        viewer = daemon.watch()
+        viewer.part()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(unread, b"\n")
+        viewer.parts(20)
+        old = daemon.camera_pid()
+        os.kill(old, signal.SIGKILL)
+        recovers(daemon, old, 10)
+        viewer.parts(20)
+        assert daemon.stop() == 0
+        viewer.close()
+    os.close(unread)

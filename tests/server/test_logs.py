@@ -1,10 +1,14 @@
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
+
+from tests.lateness import patience
 
 SETUP = "import logging; from pi_cam_daemon.system import logs; logs.setup({level!r}); log = logging.getLogger('x')\n"
 
@@ -111,3 +115,40 @@ def test_sigabrt_logs_the_stacks_of_all_threads_even_if_main_is_stuck_in_c() -> 
     assert done.returncode == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in done.stderr
     assert " in stuck\n" in done.stderr and " in bystander\n" in done.stderr
+
+
+UNREAD = """
+import time
+begun = time.monotonic()
+for number in range(20_000):
+    log.info('%064d', number)
+print(time.monotonic() - begun, flush=True)
+"""
+
+
+def test_a_log_that_nobody_reads_blocks_nobody_and_tells_what_it_dropped() -> None:
+    argv = [sys.executable, "-c", SETUP.format(level="info") + UNREAD + "input()\nlog.info('the last')"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            killer = threading.Timer(patience(20), process.kill)
+            killer.start()
+            assert process.stdout.readline(), "it waits for the reader of its log"
+            _, log = process.communicate("\n")
+        finally:
+            killer.cancel()
+            process.kill()
+    told = [line.partition(" INFO ")[2] for line in log.splitlines() if " INFO " in line]
+    dropped = re.findall(r" WARNING (\d+) lines of the log were dropped, because its reader was too slow$", log, re.M)
+    assert told == [*(f"{number:064}" for number in range(len(told) - 1)), "the last"]
+    assert len(told) - 1 + sum(map(int, dropped)) == 20_000 and len(dropped) == 1
+
+
+def test_a_log_that_nobody_reads_delays_the_end_only_briefly() -> None:
+    reading, writing = os.pipe()
+    try:
+        argv = [sys.executable, "-c", SETUP.format(level="info") + UNREAD]
+        subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=writing, timeout=patience(20), check=True)
+    finally:
+        os.close(reading)
+        os.close(writing)
