@@ -133,6 +133,8 @@ class HttpConfig:
     max_viewers: Annotated[int, converters.integer(1, 1000)]
     max_viewers_per_address: Annotated[int, converters.integer(1, 1000)]
     max_tls_viewers: Annotated[int, converters.integer(1, 1000)]
+    # one picture is always allowed to wait, so that no setting refuses them all
+    max_pending_bytes: Annotated[int, converters.integer(1 << 20, 1 << 30)]
     max_connections: Annotated[int, converters.integer(1, 1000)]
     max_connections_per_address: Annotated[int, converters.integer(1, 1000)]
     # the minima are far above the requests of browsers and programs, so that no setting refuses them all

@@ -18,6 +18,7 @@ metrics.py         /metrics
 report.py          /state and /healthz
 streams.py         stream loop: one thread sends the stream to all viewers
 viewer.py          one connection that gets the stream
+sending.py         sending of answers, and the clients to drop when slow ones keep too many pictures
 stills.py          /still.jpg
 live_controls.py   /controls: settings changed while the camera runs
 """

@@ -72,7 +72,7 @@ class App:
         The stream loop then checks all its viewers, and also those that the old policy admits but that reach it later.
         """
         self.policy = policy
-        self.streams.configure(policy.http.viewer_timeout_seconds, policy.may_stay)
+        self.streams.configure(policy.http, policy.may_stay)
 
     @functools.cached_property
     def metrics(self) -> Metrics:

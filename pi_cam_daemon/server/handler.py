@@ -204,7 +204,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": CONTENT_TYPE})
         if self.command == "HEAD":
             streams.give_back_place(self.client)
-            self.wfile.write(head)
+            self.request.sendall(head)
             return
         try:
             streams.add(self.request, self.client, head + OPENING, 1 / fps if fps else 0.0)
@@ -233,7 +233,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""
         self.policy.hosts.check_still(self.asked)
         if self.command == "HEAD":
-            self.wfile.write(self._head(HTTPStatus.OK, _JPEG))
+            self.request.sendall(self._head(HTTPStatus.OK, _JPEG))
         else:
             self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, _JPEG)
 
@@ -318,8 +318,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         head = self._head(status, {**headers, "Content-Length": str(len(body))})
-        # ONE write: with two, Nagle's algorithm and delayed ACK cost 44 ms
-        self.wfile.write(head if self.command == "HEAD" else b"".join((head, body)))
+        body = b"" if self.command == "HEAD" else body
+        self.app.streams.answers.send(self.request, str(self.client), head, body)
 
     def _head(self, status: int, headers: Mapping[str, str]) -> bytes:
         """Return the head of an answer, and count the request as answered."""

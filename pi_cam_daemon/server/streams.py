@@ -2,7 +2,8 @@
 
 It reads the socket itself, because a hand-over between threads would cost more than all else with one viewer. A viewer
 has no queue: after each part it gets the newest one. So a slow viewer sees fewer pictures, but no older ones. It is
-disconnected only if it takes no byte for `http.viewer_timeout_seconds`.
+disconnected only if it takes no byte for `http.viewer_timeout_seconds`, or if it is the slowest client while pictures
+of more than `http.max_pending_bytes` wait for slow clients.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.limits import Quota
 from pi_cam_daemon.server.refused import Reason, Refused
+from pi_cam_daemon.server.sending import Answer, Answers, too_many
 from pi_cam_daemon.server.viewer import Viewer
 from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.watchdog import Probe
@@ -44,12 +46,14 @@ class Streams:
         self.probe = Probe("stream loop", self._wake)
         self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
         self._tls_quota = Quota("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
+        self.answers = Answers(self._wake)
         self._viewer_timeout_seconds = 0.0
         self._latest = latest
         self._demand = demand
         self._no_signal = no_signal
         self._viewers: dict[int, Viewer] = {}
         self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
+        self._slow_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
         self._lock = threading.Lock()  # for the three below
         self._reviewed = True
@@ -71,9 +75,10 @@ class Streams:
 
     # -- from any thread
 
-    def configure(self, viewer_timeout_seconds: float, may_stay: Callable[[Client], bool]) -> None:
-        """Disconnect viewers that *may_stay* rejects, and later those that take no byte for the time."""
-        self._viewer_timeout_seconds = viewer_timeout_seconds
+    def configure(self, limits: HttpConfig, may_stay: Callable[[Client], bool]) -> None:
+        """Disconnect viewers that *may_stay* rejects, and later those that are too slow for *limits*."""
+        self._viewer_timeout_seconds = limits.viewer_timeout_seconds
+        self.answers.most_bytes = limits.max_pending_bytes
         with self._lock:
             self._may_stay, self._reviewed = may_stay, False
         self._wake()
@@ -181,6 +186,7 @@ class Streams:
         for viewer in arrivals if reviewed else list(self._viewers.values()):
             if viewer.sock.fileno() in self._viewers and not may_stay(viewer.client):
                 self._drop(viewer, "no longer allowed")
+        self._drop_slowest(now)
         if arrivals:
             self._demand.viewers(len(self._viewers))
 
@@ -228,8 +234,11 @@ class Streams:
                     viewer.begin(part, now)
                 except OSError as error:
                     gone.append((viewer, _reason(error)))
+            elif viewer.last is not part:
+                viewer.last = None  # it would keep an old picture in memory
         for viewer, why in gone:
             self._drop(viewer, why)
+        self._drop_slowest(now)
 
     def _repeat(self, now: float) -> None:
         """Show the last picture again, or the no-signal picture if it is too old."""
@@ -241,6 +250,18 @@ class Streams:
             self._show(self._shown, now)
         else:
             self._shown_at = now
+
+    def _drop_slowest(self, now: float) -> None:
+        """Disconnect the slowest clients if too many pictures wait in memory for slow ones."""
+        waiting: list[Viewer | Answer] = [viewer for viewer in self._viewers.values() if viewer.part is not None]
+        waiting += self.answers.under_way()
+        for slow in too_many(waiting, self._shown, self.answers.most_bytes, now):
+            if self._slow_logged.due(str(slow.client), now):
+                log.warning("%s is disconnected: over http.max_pending_bytes wait, and it is the slowest", slow.client)
+            if isinstance(slow, Viewer):
+                self._drop(slow, "too slow")
+            else:
+                self.answers.cut(slow)
 
     def _drop_stalled(self, now: float) -> None:
         """Disconnect viewers that have taken nothing for the configured time."""

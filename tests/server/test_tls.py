@@ -250,6 +250,35 @@ def test_a_slow_viewer_gets_whole_pictures_and_new_ones(tmp_path: Path, certific
         assert len(quick.finish()) > 20
 
 
+def test_a_snapshot_over_a_slow_link_is_whole(tmp_path: Path, certificate: Certificate) -> None:
+    large = {"video.width": 1920, "video.height": 1080, "video.quality": 100, "video.framerate": 5}
+    with running(tmp_path / "daemon", {**certificate.settings(request_timeout_seconds=1), **large}) as daemon:
+        daemon.wait_for_state("streaming")
+        with connect(daemon, certificate, receive_buffer=8192) as sock, sock.makefile("rb") as answer:
+            begun = time.monotonic()
+            sock.sendall(b"GET /snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while line := answer.readline().strip():
+                if line.startswith(b"Content-Length: "):
+                    left = length = int(line[16:])
+            while left and (piece := answer.read1(min(left, length // 50))):
+                left -= len(piece)
+                time.sleep(0.04)  # the load under test: a slow link
+        assert left == 0
+        assert time.monotonic() - begun > 2, "it took longer than the timeout"
+
+
+def test_a_viewer_over_a_slow_link_is_not_taken_for_a_stalled_one(tmp_path: Path, certificate: Certificate) -> None:
+    large = {"video.width": 1920, "video.height": 1080, "video.quality": 100, "video.framerate": 5}
+    with running(tmp_path / "daemon", {**certificate.settings(viewer_timeout_seconds=1), **large}) as daemon:
+        daemon.wait_for_state("streaming")
+        with connect(daemon, certificate, receive_buffer=8192) as sock:
+            sock.sendall(STREAM)
+            begun = time.monotonic()
+            while time.monotonic() < begun + 4:
+                assert sock.recv(4096)
+                time.sleep(0.04)  # the load under test: a slow link
+
+
 def test_two_hundred_stalled_handshakes_disturb_no_viewer(
     tmp_path: Path, certificate: Certificate, report: Report
 ) -> None:

@@ -77,6 +77,55 @@ def test_only_the_stalled_viewer_is_dropped(tmp_path: Path) -> None:
         brisk.viewer.close()
 
 
+LARGE = {"video.width": 1920, "video.height": 1080, "video.quality": 100, "video.framerate": 5}
+
+
+def test_a_snapshot_over_a_slow_link_is_whole(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**LARGE, "http.request_timeout_seconds": 1}) as daemon:
+        length = len(daemon.get("/snapshot")[2])
+        begun = time.monotonic()
+        with daemon.connect("/snapshot", receive_buffer=8192) as sock, sock.makefile("rb") as answer:
+            while line := answer.readline().strip():
+                if line.startswith(b"Content-Length: "):
+                    length = int(line[16:])
+            left = length
+            while left and (piece := answer.read1(min(left, length // 50))):
+                left -= len(piece)
+                time.sleep(0.04)  # the load under test: a slow link
+        assert left == 0
+        assert time.monotonic() - begun > 2, "it took longer than the timeout"
+
+
+def test_a_snapshot_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**LARGE, "http.request_timeout_seconds": 1}) as daemon:
+        viewer = daemon.watch()
+        viewer.part()
+        viewer.close()
+        threads = Path(f"/proc/{daemon.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        with daemon.connect("/snapshot", receive_buffer=4096):
+            until("it is served", lambda: len(list(threads.iterdir())) > before)
+            until("it is given up", lambda: len(list(threads.iterdir())) <= before)
+
+
+def test_snapshots_that_nobody_reads_keep_bounded_memory(tmp_path: Path) -> None:
+    settings = {**LARGE, "http.request_timeout_seconds": 600, "http.max_pending_bytes": 1 << 20}
+    with running(tmp_path / "daemon", settings) as daemon, contextlib.ExitStack() as stack:
+        viewer = Reading(daemon.watch())
+        until("pictures", lambda: len(viewer.parts) > 2)
+        threads = Path(f"/proc/{daemon.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        most = (1 << 20) // len(viewer.parts[-1].jpeg) + 2  # the newest is not limited, nor the one before it
+        for _ in range(most + 10):  # each is stuck in another picture
+            stack.enter_context(daemon.connect("/snapshot?max_age_ms=0", receive_buffer=4096))
+            seen = len(viewer.parts)
+            until("new pictures", lambda seen=seen: len(viewer.parts) > seen + 1)  # type: ignore[misc]
+        assert len(list(threads.iterdir())) <= before + most
+        assert daemon.log().count("127.0.0.1 is disconnected: over http.max_pending_bytes wait") == 1
+        viewer.finish()
+        viewer.viewer.close()
+
+
 def test_viewers_that_vanish_leave_nothing_behind(daemon: Daemon) -> None:
     steady = Reading(daemon.watch())
     fds = Path(f"/proc/{daemon.process.pid}/fd")

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pi_cam_daemon.server import streams
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
+from pi_cam_daemon.server.viewer import Viewer
 from tests.harness import until
 from tests.lateness import patience
 
@@ -99,7 +101,7 @@ class Rig:
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
         """Set the limits of the default configuration, with the given ones changed."""
         self.limits = replace(loading.load(etc=Path("/nonexistent")).http, **http)
-        self.streams.configure(self.limits.viewer_timeout_seconds, may_stay)
+        self.streams.configure(self.limits, may_stay)
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:
         ours, self.camera = socket.socketpair()
@@ -425,3 +427,89 @@ def test_a_viewer_that_left_and_is_no_longer_allowed_is_dropped_once(rig: Rig) -
         rig.streams.add(accepted, Client("10.0.0.1", "10.0.0.1"), OPENING, 0.0)
     until("no viewer is left", lambda: rig.streams.quota.taken == 0)
     rig.view().open()
+
+
+def test_slow_viewers_keep_no_more_pictures_than_allowed(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.configure(max_pending_bytes=25_000_000)
+    steady = rig.view(address="10.0.0.1")
+    steady.open()
+    stuck = []
+    for number in range(1, 9):  # each one is stuck in another picture
+        stuck.append(rig.view(receive_buffer=4096, address="10.0.0.2"))
+        stuck[-1].open()
+        rig.frame(picture(number, 8_000_000))
+        assert steady.number() == number
+    rig.frame(picture(9))
+    assert steady.number() == 9
+    until("three viewers are stuck", lambda: rig.streams.quota.taken == 4)
+    for viewer in stuck[:-3]:
+        assert viewer.at_end()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "10.0.0.2 is disconnected: over http.max_pending_bytes wait, and it is the slowest"
+    ]
+
+
+def test_the_slowest_viewer_goes_first_and_not_the_oldest(rig: Rig) -> None:
+    rig.configure(max_pending_bytes=10_000_000)
+    rig.frame(picture(1, 8_000_000))
+    slow = rig.view(receive_buffer=65536)
+    slow.open()
+    slow.take(2_000_000)
+    rig.frame(picture(2, 8_000_000))
+    stuck = rig.view(receive_buffer=4096)
+    stuck.open()
+    slow.take(4_000_000)
+    rig.frame(picture(3, 8_000_000))
+    assert stuck.at_end()
+    slow.take(len(wire.part(picture(1, 8_000_000), time.time())) - 6_000_000)
+    assert slow.number() == 3
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[], int]]:
+    """The function returns the bytes that Python has allocated since."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+
+def test_viewers_of_the_same_picture_keep_one_copy(unhurried: Rig, memory: Callable[[], int]) -> None:
+    unhurried.frame(picture(1, 8_000_000))
+    for _ in range(10):  # stuck at their first picture
+        unhurried.view(receive_buffer=4096).open()
+    assert memory() < 24_000_000
+
+
+def test_a_viewer_that_wants_few_pictures_keeps_none(unhurried: Rig, memory: Callable[[], int]) -> None:
+    for number in range(10):
+        unhurried.frame(picture(number, 8_000_000))
+        viewer = unhurried.view(interval=600)
+        viewer.open()
+        assert viewer.number() == number
+        del viewer
+    assert memory() < 32_000_000
+
+
+def test_an_opening_that_does_not_fit_is_sent_in_pieces() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Narrow:
+        """Takes a byte at a time."""
+
+        def sendmsg(self, buffers: tuple[bytes, bytes]) -> int:
+            return ours.send(b"".join(buffers)[:1])
+
+        def send(self, data: bytes) -> int:
+            return ours.send(data[:1])
+
+        def setblocking(self, _: bool) -> None: ...
+
+        def setsockopt(self, *_: int) -> None: ...
+
+    with ours, theirs:
+        viewer = Viewer(Narrow(), Client("a", "a"), b"opening", 0.0, 0.0)  # type: ignore[arg-type]
+        viewer.welcome(b"the part", 0.0)
+        while viewer.part is not None:
+            viewer.push(0.0)
+        ours.shutdown(socket.SHUT_WR)
+        assert theirs.recv(100) == b"openingthe part"

@@ -1,0 +1,141 @@
+"""Answers to real clients over loopback TCP: slow ones get all, and keep no more pictures than allowed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pi_cam_daemon.server.sending import Answers, too_many
+from tests.harness import until
+from tests.lateness import patience
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+LENGTH = 4_000_000
+
+
+@dataclass(eq=False)
+class Sent:
+    part: bytes | None
+    offset: int
+    begun_at: float = 0.0
+
+
+A, B, C, D = (bytes([number]) * 100 for number in range(4))
+
+
+def test_nothing_is_too_many_below_the_limit() -> None:
+    assert too_many([], A, 0, 1.0) == []
+    assert too_many([Sent(A, 1), Sent(B, 1), Sent(None, 0)], C, 200, 1.0) == []
+
+
+def test_a_part_counts_once_and_the_newest_does_not_count() -> None:
+    assert too_many([Sent(A, 1), Sent(A, 1), Sent(A, 1), Sent(B, 1), Sent(C, 1)], C, 200, 1.0) == []
+
+
+def test_the_slowest_go_first() -> None:
+    slow, quick, late = Sent(A, 50), Sent(B, 80), Sent(C, 20, begun_at=0.9)
+    assert too_many([quick, slow, late], None, 200, 1.0) == [slow]
+    assert too_many([quick, slow, late], None, 100, 1.0) == [slow, quick]
+
+
+def test_a_slow_one_that_shares_the_part_of_a_quick_one_stays() -> None:
+    alone = Sent(B, 40)
+    assert too_many([Sent(A, 1), Sent(A, 90), alone], None, 100, 1.0) == [alone]
+
+
+def test_one_part_may_always_wait() -> None:
+    assert too_many([Sent(A, 1), Sent(A, 2)], None, 10, 1.0) == []
+
+
+class Client:
+    """A client whose answer is sent by a thread; *error* is what ended it."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.settimeout(patience(10))
+        self.sock.connect(listener.getsockname())
+        self.ours, _ = listener.accept()
+        self.error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin(self, answers: Answers, body: bytes, timeout: float = 60.0) -> None:
+        self.ours.settimeout(timeout)
+
+        def send() -> None:
+            try:
+                answers.send(self.ours, "192.168.1.5", HEAD, body)
+            except OSError as error:
+                self.error = error
+            self.ours.close()
+
+        self._thread = threading.Thread(target=send)
+        self._thread.start()
+
+    def take(self, each: int = 1 << 16, pause: float = 0.0) -> bytes:
+        """Return everything up to the end, read in pieces."""
+        pieces = []
+        while piece := self.sock.recv(each):
+            pieces.append(piece)
+            time.sleep(pause)
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        self.sock.close()
+        if self._thread:
+            self._thread.join(patience(10))
+        self.ours.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[[], Client]]:
+    clients = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def make() -> Client:
+            clients.append(Client(listener))
+            return clients[-1]
+
+        yield make
+        for one in clients:
+            one.close()
+
+
+def test_a_client_that_takes_longer_than_the_timeout_gets_all(client: Callable[[], Client]) -> None:
+    body = bytes(range(256)) * 2000
+    slow = client()
+    begun = time.monotonic()
+    slow.begin(Answers(lambda: None), body, timeout=patience(0.5))
+    assert slow.take(8192, 2 * patience(0.5) * 8192 / len(body)) == HEAD + body
+    assert time.monotonic() - begun > patience(0.5)
+
+
+def test_a_client_that_takes_nothing_for_the_timeout_is_given_up(client: Callable[[], Client]) -> None:
+    stuck = client()
+    stuck.begin(Answers(lambda: None), bytes(LENGTH), timeout=0.3)
+    until("it is given up", lambda: stuck.error)
+    assert isinstance(stuck.error, TimeoutError)
+
+
+def test_an_answer_that_is_cut_ends_while_another_one_goes_on(client: Callable[[], Client]) -> None:
+    crowded = threading.Event()
+    answers = Answers(crowded.set)
+    answers.most_bytes = LENGTH
+    first, second = client(), client()
+    first.begin(answers, bytes(LENGTH))
+    until("one answer", lambda: len(answers.under_way()) == 1)
+    assert not crowded.is_set()
+    (slow,) = answers.under_way()
+    second.begin(answers, bytes(LENGTH))
+    until("two answers", lambda: len(answers.under_way()) == 2)
+    assert crowded.wait(patience(10))
+    answers.cut(slow)
+    until("it has ended", lambda: first.error)
+    assert second.take() == HEAD + bytes(LENGTH)
+    until("no answers", lambda: not answers.under_way())
+    answers.cut(slow)  # too late, and no harm
