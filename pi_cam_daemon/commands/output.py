@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -81,6 +80,8 @@ def _opened(out: str) -> Iterator[BinaryIO]:
                 raise OSError(errno.EACCES, "this pipe belongs to somebody else", out)
             yield file
     else:
+        import tempfile  # here, since the daemon loads this module and needs no temporary files
+
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         part = Path(name)
         try:
