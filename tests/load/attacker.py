@@ -48,7 +48,18 @@ MALFORMED = [
     bytes(range(256)) * 100,
 ]
 
+
+def _post(body: bytes) -> bytes:
+    head = b"POST /controls HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
 BODIES = [
+    _post(b"{%b}" % b",".join(b'"brightnes%d":1' % number for number in range(3400))),
+    _post(b"{%b}" % b",".join(b'"brightnes%d":1' % number for number in range(64))),
+    _post(b'{"roi":[%b]}' % b",".join([b"1"] * 32000)),
+    _post(b'{"roi":"[%b"}' % (b"1," * 32000)),
+    b"POST /state HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10000 + b"0\r\n\r\n",
     b"HEAD /livez HTTP/1.1\r\n\r\n",
     b"OPTIONS /state HTTP/1.1\r\nOrigin: http://attacker.example\r\nAccess-Control-Request-Method: POST\r\n\r\n",
     b"POST /state HTTP/1.1\r\n\r\n",
