@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import select
+import stat
 import sys
 import threading
 from collections import deque
@@ -149,7 +150,9 @@ def setup(level: str) -> None:
     is_journal = os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
     root = logging.getLogger()
     if not any(isinstance(handler, _QueuedHandler) for handler in root.handlers):
-        handler = _QueuedHandler()
+        # a file has no reader, so its lines are written at once
+        is_file = stat.S_ISREG(stderr.st_mode)
+        handler = logging.StreamHandler(sys.stderr) if is_file else _QueuedHandler()
         handler.setFormatter(_Formatter(is_journal))
         root.handlers[:] = [handler]
     root.setLevel(level.upper())
