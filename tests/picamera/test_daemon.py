@@ -172,7 +172,8 @@ def test_a_still_comes_in_full_size_and_the_viewers_stay(start: Callable[..., Da
 def test_a_stalled_encoder_gets_another_camera_process(
     start: Callable[..., Daemon], encoder: EncoderNode, watched: bool
 ) -> None:
-    daemon = start(source__stall_timeout_seconds=1, video__framerate=60)
+    # while nobody watches, the process reports once a second that its camera lives
+    daemon = start(source__stall_timeout_seconds=1 if watched else 3, video__framerate=60)
     old = wait_for_camera(daemon)
     with contextlib.ExitStack() as stack:
         if watched:
