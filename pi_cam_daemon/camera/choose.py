@@ -9,11 +9,14 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.camera.csi import CsiSource
 
 # interval of the search for a camera while the test picture is shown
 _LOOK_SECONDS = 3.0
@@ -40,9 +43,7 @@ def choose(config: CameraConfig) -> Choice:
 def _build(kind: str, config: CameraConfig) -> Source:
     match kind:
         case "csi":
-            from pi_cam_daemon.camera.csi import CsiSource
-
-            return CsiSource(config.video, config.csi, config.settings("csi"))
+            return _csi(config)
         case "usb":
             from pi_cam_daemon.camera.usb import UsbSource
 
@@ -54,6 +55,12 @@ def _build(kind: str, config: CameraConfig) -> Source:
     return _test_picture(config)
 
 
+def _csi(config: CameraConfig) -> CsiSource:
+    from pi_cam_daemon.camera.csi import CsiSource
+
+    return CsiSource(config.video, config.csi, config.settings("csi"))
+
+
 def _test_picture(config: CameraConfig, notice: str = "") -> Source:
     from pi_cam_daemon.camera.pattern import PatternSource
 
@@ -62,12 +69,12 @@ def _test_picture(config: CameraConfig, notice: str = "") -> Source:
 
 def _auto(config: CameraConfig) -> Choice:
     """Return the CSI camera, else a USB camera, else the test picture until there is a camera."""
-    from pi_cam_daemon.camera import csi, usb
+    from pi_cam_daemon.camera import usb
 
     missing: dict[str, SourceError] = {}
     nodes = _nodes()
     try:
-        source = csi.CsiSource(config.video, config.csi, config.settings("csi"))
+        source = _csi(config)
         source.look()
         return Choice(source, "picamera2 finds a CSI camera")
     except SourceError as error:
