@@ -16,6 +16,7 @@ from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels, fit, height_of
+from pi_cam_daemon.imaging.local_time import local_time
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
@@ -121,7 +122,7 @@ class _Picture:
         self._mark = slice(left, left + mark_width)
         self._strip[:, self._mark] = _MARK
         now = time.time()
-        self._clock.show(f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 10) % 10}")
+        self._clock.show(f"{time.strftime('%H:%M:%S', local_time(now))}.{int(now * 10) % 10}")
         self._counter.show(f"frame {number}")
         return self._pixels
 

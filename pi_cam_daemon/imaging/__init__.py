@@ -5,6 +5,7 @@ orientation.py   turns and mirrors pictures; rotation_method = "exif"
 turbojpeg.py     libjpeg-turbo's lossless transform
 exif.py          writes Exif segments
 overlay.py       draws a line of text into each picture
+local_time.py    local time, in the zone that this machine has now
 no_signal.py     draws the picture shown while the camera delivers none
 lettering.py     measures and draws text with OpenCV
 """

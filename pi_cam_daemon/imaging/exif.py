@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pi_cam_daemon.imaging.local_time import local_time
+
 # Exif's types of a value, and the size of each in bytes
 _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
 _SIZES = {_ASCII: 1, _SHORT: 2, _LONG: 4, _RATIONAL: 8, _UNDEFINED: 1}
@@ -31,7 +33,7 @@ def segment(orientation: int, photo: Photo | None = None) -> bytes:
     details = b""
     if photo:
         moment = time.time() - (time.monotonic_ns() - photo.captured_ns) / 1e9
-        local = time.localtime(moment)
+        local = local_time(moment)
         date, offset = time.strftime("%Y:%m:%d %H:%M:%S", local), time.strftime("%z", local)
         taken = _text(date)
         if photo.camera:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from pi_cam_daemon.imaging.lettering import Letters, Pixels
+from pi_cam_daemon.imaging.local_time import local_time
 
 _CAPITAL = 21  # height of a capital at scale 1, in pixels
 _SHARE = 1 / 30  # height of a capital, relative to the picture's
@@ -54,7 +55,7 @@ class Overlay:
         self._since, self._frames, self._second = now, 0, second
 
     def _text(self) -> str:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._second))
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", local_time(self._second))
         host = socket.gethostname().encode("ascii", "replace").decode()
         return self._template.format(time=moment, host=host, rate=self._rate)
 

@@ -10,6 +10,7 @@ import select
 import stat
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Hashable
 
@@ -54,6 +55,10 @@ class _Formatter(logging.Formatter):
     def __init__(self, journal: bool) -> None:
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s")
         self._journal = journal
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        time.tzset()  # the time zone may have changed
+        return super().formatTime(record, datefmt)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = _printable(record.message)
