@@ -21,13 +21,16 @@ from pi_cam_daemon.server.request import Request
 _PRIVATE_SUFFIXES = ("local", "lan", "home", "home.arpa", "internal", "localdomain")
 # This one is registered on the internet. Only in networks behind such a router it is the router that answers for it.
 _ROUTER_SUFFIX = "fritz.box"
-# Names of the machine itself, which nobody can register: of /etc/hosts, and of a container for its host. "": no name is
-# sent by HTTP/1.0 and old recorders.
-_LOCALHOST = frozenset(
-    ("", "localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "host.docker.internal",
-     "host.containers.internal")
-)  # fmt: skip
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%25[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::\d{0,5})?", re.IGNORECASE)
+# Names of the machine itself, which nobody can register: of /etc/hosts of Debian and of Fedora, all below localhost
+# (RFC 6761, section 6.3), and those of a container for its host. "": no name is sent by HTTP/1.0 and old recorders.
+_LOCALHOST = re.compile(
+    r"|(.+\.)?localhost|localhost\.localdomain|localhost([46])(\.localdomain\2)?|ip6-(localhost|loopback)"
+    r"|(host|gateway)\.[a-z-]+\.internal"
+)
+# host, which is in brackets if it is an IPv6 address, maybe with a zone; and port
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+(?:%[\w.-]+)?\]|[^\s:/?#@\[\]]*)(?::(\d{0,5}))?", re.IGNORECASE)
+_FORWARDED_HOST = re.compile(r'(?:^|[;,\s])host="?([^\s",;]+)', re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _COUNT = re.compile(r"-[1-9]\d{0,2}$", re.ASCII)
 _COUNTED = re.compile(r"(.+)-[1-9]\d{0,2}\.local", re.ASCII)
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -55,10 +58,11 @@ class HostPolicy:
         self._is_own = is_own
         self._own_name = own_name
 
-    def check(self, request: Request, client: str) -> None:
+    def check(self, request: Request, client: str, proxied: bool = False) -> None:
         """Raise Refused if *request* is for a foreign name, or asks for a change on behalf of a foreign page.
 
-        *client* is the address of the client.
+        *client* is the address of the client. *proxied*: a trusted proxy has sent the request, and may have replaced
+        Host.
         """
         host = _AUTHORITY.fullmatch(_authority(request))
         if not host:
@@ -66,7 +70,8 @@ class HostPolicy:
         if not self._answers_to(host[1], client):
             raise self._unknown(host[1])
         own_sites = "", "none", "same-origin"  # "": no browser, or one that sends no Sec-Fetch-Site
-        if request.method not in _READING and not self._is_own_page(request, own_sites):
+        own = request.method in _READING or self._is_own_page(request, own_sites)
+        if not own and not (proxied and self._is_page_of_proxy(request, client)):
             raise self._foreign(request.header("origin"))
 
     def check_still(self, request: Request) -> None:
@@ -96,7 +101,7 @@ class HostPolicy:
     def _answers_to(self, host: str, client: str) -> bool:
         name = host.lower().removesuffix(".")
         # an address is safe, because no DNS entry can redirect it
-        if name in _LOCALHOST or _is_address(name) or ANY in self._hosts or name in self._hosts:
+        if _LOCALHOST.fullmatch(name) or _is_address(name) or ANY in self._hosts or name in self._hosts:
             return True
         return (self._local and self._is_own_name(name, client)) or f".{name}".endswith(self._domains)
 
@@ -125,11 +130,19 @@ class HostPolicy:
 
     def _is_own_page(self, request: Request, own_sites: Container[str]) -> bool:
         """Return whether *request* comes from no page, or from one of this camera or of an allowed origin."""
-        origin = request.header("origin").lower()
-        if origin:
-            authority = _authority(request).lower()
-            return self._is_allowed(origin) or (bool(authority) and origin.partition("://")[2] == authority)
-        return request.header("sec-fetch-site") in own_sites
+        origin, site = request.header("origin"), request.header("sec-fetch-site")
+        # The browser has compared the addresses itself, and no page can set this field. A proxy may change Host.
+        if site == "same-origin" or not origin:
+            return site in own_sites
+        return self._is_allowed(origin) or _is_origin_of(origin, _authority(request))
+
+    def _is_page_of_proxy(self, request: Request, client: str) -> bool:
+        """Return whether *request* comes from a page of the host that the proxy was asked for, if we answer to that."""
+        named = request.header("x-forwarded-host").partition(",")[0].strip()
+        if not named and (found := _FORWARDED_HOST.search(request.header("forwarded"))):
+            named = found[1]
+        host = _AUTHORITY.fullmatch(named)
+        return bool(host and self._answers_to(host[1], client)) and _is_origin_of(request.header("origin"), named)
 
     def _is_allowed(self, origin: str) -> bool:
         return bool(origin) and origin != "null" and (ANY in self._origins or origin.lower() in self._origins)
@@ -140,9 +153,21 @@ def _authority(request: Request) -> str:
     return request.authority or request.header("host")
 
 
+def _is_origin_of(origin: str, authority: str) -> bool:
+    """Return whether *origin* is that of the pages at *authority*. A port may be missing if it is the usual one."""
+    scheme, _, page = origin.lower().partition("://")
+    usual = _DEFAULT_PORTS.get(scheme)
+    ours, theirs = _AUTHORITY.fullmatch(authority.lower()), _AUTHORITY.fullmatch(page)
+    if usual is None or not ours or not theirs or not ours[1]:
+        return False
+    ports = [int(found[2] or usual) for found in (ours, theirs)]
+    return ours[1].removesuffix(".") == theirs[1].removesuffix(".") and ports[0] == ports[1]
+
+
 def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(host.strip("[]").replace("%25", "%"))  # only IPv6 has a zone
+        # only IPv6 has a zone, which URLs write behind %25 (RFC 6874), and others behind %
+        ipaddress.ip_address(host.strip("[]").replace("%25", "%"))
     except ValueError:
         return False
     return True

@@ -94,6 +94,8 @@ def parse(head: bytes) -> Request:
     authority, local = "", target
     if line[1] == b"OPTIONS" and target == "*":  # the server as a whole
         local = "/"
+    elif target.startswith("?"):  # old versions of ffmpeg, of http://camera?action=stream
+        local = "/" + target
     elif not target.startswith("/"):
         # absolute form, which proxies send
         scheme, slashes, rest_of_target = target.partition("://")

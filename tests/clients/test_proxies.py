@@ -24,6 +24,7 @@ from tests.lateness import patience
 
 NAME = "cameras.example.org"
 FRAME_SECONDS = 1 / 25
+HOST_LINE = "proxy_set_header Host $http_host;"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,17 @@ class Proxy:
 NGINX_FOLDERS = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
 
 
-def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]:
-    """Return the command that runs the proxy *name* on *port* before the camera on port *camera*."""
+def command(name: str, port: int, camera: int, folder: Path, host: str) -> list[str | Path]:
+    """Return the command that runs the proxy *name* on *port* before the camera on port *camera*.
+
+    *host* replaces the line of nginx that passes on Host.
+    """
     replaced = {document.CAMERA: f"127.0.0.1:{camera}"}
     config = folder / f"{name}.conf"
     if name == "haproxy":
         config.write_text(document.block(name, 0, replaced | {"bind :80": f"bind 127.0.0.1:{port}"}))
         return ["haproxy", "-db", "-f", config]
-    server = document.block(name, 0, replaced | {"listen 80": f"listen 127.0.0.1:{port}"})
+    server = document.block(name, 0, replaced | {"listen 80": f"listen 127.0.0.1:{port}", HOST_LINE: host})
     # what a nginx.conf has around a server, with all files below its -p
     around = f"daemon off; pid pid; error_log stderr; events {{}} http {{ access_log off; {NGINX_FOLDERS}"
     config.write_text(f"{around}\n{server}}}\n")
@@ -66,13 +70,17 @@ def command(name: str, port: int, camera: int, folder: Path) -> list[str | Path]
 
 
 @contextlib.contextmanager
-def in_front(name: str, camera: int, folder: Path) -> Iterator[Proxy]:
+def in_front(name: str, camera: int, folder: Path, host: str = HOST_LINE) -> Iterator[Proxy]:
     if not shutil.which(name):
         pytest.skip(f"needs {name}, which scripts/test brings")
     proxy = Proxy(name, free_port())
     with (folder / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
-            command(name, proxy.port, camera, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            command(name, proxy.port, camera, folder, host),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
         )
     try:
         until(f"{name} serves the camera", lambda: proxy.status("/livez") == 200)
@@ -147,3 +155,32 @@ def test_the_camera_checks_the_address_that_the_proxy_forwards(name: str, tmp_pa
             with urllib.request.urlopen(asked, timeout=10) as answer:
                 assert answer.status == 200
         assert Daemon.get(daemon, "/state")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "plain"),
+    [
+        ("nginx", HOST_LINE, 200),
+        ("nginx", "", 403),  # the camera's address
+        ("nginx", "proxy_set_header Host $host;", 403),  # without the port
+        ("nginx", "proxy_set_header X-Forwarded-Host $http_host;", 200),
+        ("haproxy", HOST_LINE, 200),
+    ],
+)
+def test_the_page_of_the_camera_may_change_controls(name: str, host: str, plain: int, tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path, host) as proxy:
+        own = {"Host": f"{NAME}:{proxy.port}", "Origin": f"http://{NAME}:{proxy.port}"}
+        other = {**own, "Origin": "http://attacker.example"}
+
+        def post(headers: dict[str, str]) -> tuple[int, bytes]:
+            headers = {**headers, "Content-Type": "application/json"}
+            asked = urllib.request.Request(f"http://127.0.0.1:{proxy.port}/controls", b"{}", headers)
+            status, _, body = ask(asked)
+            return status, body
+
+        # browsers tell the site over https, and to this machine
+        assert post({**own, "Sec-Fetch-Site": "same-origin"})[0] == 200
+        assert post({**other, "Sec-Fetch-Site": "cross-site"})[0] == post(other)[0] == 403
+        status, body = post(own)
+        assert status == plain
+        assert status == 200 or f'cors_origins = ["http://{NAME}:{proxy.port}"]'.encode() in body

@@ -29,6 +29,9 @@ ALWAYS = [
     "", "127.0.0.1", "127.0.0.1:8000", "192.168.1.5:80", "203.0.113.9", "[::1]", "[::1]:8000", "[fe80::1%25eth0]:8000",
     "[2001:DB8::1]:1", "localhost", "LOCALHOST:8000", "localhost.", "localhost.:8000", "192.168.1.5:",
     "host.docker.internal:8000", "host.containers.internal", "localhost.localdomain", "ip6-localhost", "IP6-loopback.",
+    "picam.localhost:8000", "a.b.LOCALHOST.", "localhost6", "localhost4.localdomain4", "localhost6.localdomain6",
+    "host.lima.internal", "gateway.docker.internal", "host.rancher-desktop.internal", "[fe80::1%eth0]:8000",
+    "[fe80::1%25wlan0.7]", "[FE80::1%wlan0]",
 ]  # fmt: skip
 OWN = [
     "picam", "PiCam:8000", "picam.", "picam.local", "picam.local.:8000", "picam.lan", "picam.home", "picam.home.arpa",
@@ -38,11 +41,13 @@ NEVER = [
     "attacker.example", "attacker.example:8000", "picam.example", "picam.local.attacker.example", "xpicam.local",
     "localhost.attacker.example",  "xpicam", "x.picam.local", "local", ".local", "127.0.0.1.nip.io", "0x7f.1",
     "host.docker.internal.attacker.example", "x.docker.internal", "x.localdomain",
+    "notlocalhost", "localhost5", "localhost4.localdomain6", "host.internal.attacker.example", "x.host.docker.internal",
+    "host.a.b.internal",
     "2130706433", "127.1", "1.2.3.4.5", "127.0.0.1%attacker.example",
 ]  # fmt: skip
 MALFORMED = [
     "a b", "user@picam", "picam:80:80", "[::1", "::1", "fe80::1", "picam/", "picam:port", "[picam]", "picam?x",
-    "[::1]x",
+    "[::1]x", "[fe80::1%]", "[fe80::1%eth0", "[fe80::1%eth0/x]", "fe80::1%eth0",
 ]  # fmt: skip
 
 
@@ -189,11 +194,67 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
         ("Host: picam\r\nSec-Fetch-Site: same-site", 403),
         ("Host: picam\r\nSec-Fetch-Site: same-origin", 200),
         ("Host: picam\r\nSec-Fetch-Site: none", 200),
+        # a usual port may be missing
+        ("Host: picam:443\r\nOrigin: https://picam", 200),
+        ("Host: picam\r\nOrigin: https://picam:443", 200),
+        ("Host: picam:80\r\nOrigin: http://picam", 200),
+        ("Host: picam:\r\nOrigin: http://picam:80", 200),
+        ("Host: PiCam.:443\r\nOrigin: HTTPS://picam", 200),
+        ("Host: picam\r\nOrigin: http://picam.", 200),
+        ("Host: [fe80::1]:443\r\nOrigin: https://[FE80::1]", 200),
+        ("Host: picam\r\nOrigin: https://picam:80", 403),
+        ("Host: picam:443\r\nOrigin: http://picam", 403),
+        ("Host: picam:80\r\nOrigin: https://picam", 403),
+        ("Host: picam\r\nOrigin: http://picam:8000", 403),
+        ("Host: picam\r\nOrigin: ftp://picam", 403),
+        ("Host: picam\r\nOrigin: http://picam/", 403),
+        ("Host: picam\r\nOrigin: http://a@picam", 403),
+        # behind a proxy that replaces Host
+        ("Host: 127.0.0.1:8000\r\nOrigin: https://cam.example\r\nSec-Fetch-Site: same-origin", 200),
+        ("Host: picam\r\nOrigin: https://picam:8443\r\nSec-Fetch-Site: same-origin", 200),
+        ("Host: picam\r\nOrigin: null\r\nSec-Fetch-Site: same-origin", 200),
+        ("Host: 127.0.0.1:8000\r\nOrigin: https://cam.example\r\nSec-Fetch-Site: same-site", 403),
+        ("Host: 127.0.0.1:8000\r\nOrigin: https://cam.example\r\nSec-Fetch-Site: none", 403),
+        ("Host: cam.example\r\nOrigin: https://cam.example\r\nSec-Fetch-Site: same-origin", 421),
+        ("Host: 127.0.0.1:8000\r\nOrigin: https://picam\r\nX-Forwarded-Host: picam", 403),
     ],
 )
 def test_only_own_pages_and_listed_origins_may_change_something(method: str, fields: str, expected: int) -> None:
     policy = HostPolicy(["local"], ["http://home.example"], is_own, lambda: "picam")
     assert status(policy, fields, method) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("X-Forwarded-Host: picam\r\nOrigin: https://picam", 200),
+        ("X-Forwarded-Host: picam:8443\r\nX-Forwarded-Proto: https\r\nOrigin: https://picam:8443", 200),
+        ("X-Forwarded-Host: PICAM., 10.0.0.1\r\nOrigin: http://picam:80", 200),
+        ("X-Forwarded-Host: cam.example\r\nOrigin: https://cam.example", 200),
+        ("Forwarded: for=10.0.0.9;host=picam;proto=https\r\nOrigin: https://picam", 200),
+        ('Forwarded: for=10.0.0.9; HOST="picam:8443"\r\nOrigin: https://picam:8443', 200),
+        ("Forwarded: host=[::1]\r\nOrigin: http://[::1]", 200),
+        ("X-Forwarded-Host: picam\r\nOrigin: https://picam:8443", 403),
+        ("X-Forwarded-Host: picam\r\nOrigin: null", 403),
+        ("X-Forwarded-Host: attacker.example\r\nOrigin: http://attacker.example", 403),
+        ("X-Forwarded-Host: picam\r\nOrigin: http://attacker.example", 403),
+        ("X-Forwarded-Host: a b\r\nOrigin: http://a b", 403),
+        ("X-Forwarded-Host:\r\nOrigin: http://", 403),
+        ("X-Forwarded-Host: picam\r\nSec-Fetch-Site: cross-site", 403),
+        ("Forwarded: for=picam\r\nOrigin: http://picam", 403),
+    ],
+)
+def test_a_trusted_proxy_names_the_host_of_the_page(fields: str, expected: int) -> None:
+    policy = HostPolicy(["local", "cam.example"], [], is_own, lambda: "picam")
+    asked = parse(f"POST /controls HTTP/1.1\r\nHost: 192.168.1.5:8000\r\n{fields}".encode())
+    for proxied, result in ((True, expected), (False, 403)):
+        try:
+            policy.check(asked, AT_HOME, proxied)
+        except Refused as refused:
+            assert refused.status == result
+            assert refused.setting.startswith("cors_origins = [")
+        else:
+            assert result == 200
 
 
 @pytest.mark.parametrize(
