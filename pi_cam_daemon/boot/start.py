@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pi_cam_daemon.boot import given_users, pi_cam_toml, wifi
 from pi_cam_daemon.config import last_good
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.system import avahi, files
 
@@ -89,6 +90,11 @@ def announce(root: Path) -> None:
     """Tell avahi and the login screen on which port the page is."""
     http = last_good.in_force(root).http
     avahi.announce(root, http.scheme, http.port)
+    show_addresses(root, http)
+
+
+def show_addresses(root: Path, http: HttpConfig, name: str = "\\n.local") -> bool:
+    """Write the addresses of the page above the login, with the mDNS name *name*. Return whether that is new."""
     # agetty replaces \n and \4 by the machine's name and address
-    where = [f"{http.scheme}://{name}:{http.port}/" for name in ("\\n.local", "\\4")]
-    files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())
+    where = [f"{http.scheme}://{host}:{http.port}/" for host in (name, "\\4")]
+    return files.replace(root / _ISSUE, f"Camera: {'  '.join(where)}\n\n".encode())

@@ -1,7 +1,11 @@
-"""The command `boot-status`: write pi-cam-status.txt beside pi-cam.toml, for a person who puts the card into a PC."""
+"""The command `boot-status`: write pi-cam-status.txt beside pi-cam.toml, for a person who puts the card into a PC.
+
+The address above the login is corrected, too: only now avahi has chosen a name.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -30,9 +34,11 @@ def write(root: Path) -> None:
     # unless it is mounted, the file would be on the root partition, which a PC does not show
     if root != Path("/") or os.path.ismount(folder):
         http = last_good.in_force(root).http
+        addresses = _addresses(http)
+        _correct_login(root, http, addresses)
         current, disk = root / setup.CURRENT, os.statvfs(root)
         text = compose(
-            settings(root), _addresses(http), _camera(http.port),
+            settings(root), addresses, _camera(http.port),
             release=current.readlink().name if current.is_symlink() else "none", blocked=wifi.blocked(root),
             free=disk.f_bfree * disk.f_frsize, setup=setup.progress(root),
         )  # fmt: skip
@@ -88,6 +94,17 @@ def compose(
 def _addresses(http: HttpConfig) -> list[str]:
     found = [interface for interface in network.read() if not interface.address.is_loopback]
     return network.page_addresses(http.scheme, http.port, found) if found else []
+
+
+def _correct_login(root: Path, http: HttpConfig, addresses: list[str]) -> None:
+    """Show the name in *addresses* above the login if it is not the machine's own, which another machine may have."""
+    names = [address.partition("://")[2].rpartition(":")[0] for address in addresses]
+    own = f"{socket.gethostname().partition('.')[0]}.local"
+    other = [name for name in names if name.endswith(".local") and name.lower() != own.lower()]
+    # at the next boot the login shows the machine's own name until avahi has chosen
+    if start.show_addresses(root, http, *other[:1]) and root == Path("/"):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            subprocess.run(["agetty", "--reload"], capture_output=True, check=False, timeout=30)
 
 
 def _camera(port: int) -> str:

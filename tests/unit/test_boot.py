@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -17,6 +18,7 @@ from pi_cam_daemon.system import files, setup
 LAYER = "etc/pi-cam-daemon/conf.d/pi-cam.toml"
 AVAHI = "etc/avahi/services/pi-cam-daemon.service"
 USERS = "etc/pi-cam-daemon/pi-cam.users"
+ISSUE = "etc/issue.d/pi-cam-daemon.issue"
 CONNECTION = "etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection"
 
 
@@ -167,13 +169,13 @@ def test_the_page_is_announced_at_the_port_in_force(card: Card) -> None:
         ("_http._tcp", "8080"),
         ("_pi-cam._tcp", "8080"),
     ]
-    assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
+    assert card.read(ISSUE).startswith("Camera: http://\\n.local:8080/  http://\\4:8080/")
 
 
 def test_the_login_screen_shows_an_https_address(card: Card) -> None:
     card.settings("[http]\ntls_certificate = '/etc/ssl/camera.pem'\ntls_key = '/etc/ssl/camera.key'\n")
     card.boot()
-    assert card.read("etc/issue.d/pi-cam-daemon.issue").startswith("Camera: https://\\n.local:8000/  https://\\4:8000/")
+    assert card.read(ISSUE).startswith("Camera: https://\\n.local:8000/  https://\\4:8000/")
 
 
 def test_the_announcement_has_no_serial_number_and_no_networks(card: Card) -> None:
@@ -297,6 +299,22 @@ def test_the_status_file_opens_in_any_editor_and_is_written_only_when_it_changes
     before = file.stat().st_ino
     status_file.write(card.root)
     assert file.stat().st_ino == before
+
+
+def test_the_login_screen_shows_the_name_that_avahi_chose(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_file, "_last_log_line", lambda: "")
+    monkeypatch.setattr(socket, "gethostname", lambda: "picam-cdef12")
+    card.boot()
+    at_boot = card.read(ISSUE)
+    for name in ("picam-cdef12-2.local", "picam-cdef12-13.local", "Hall.local"):
+        addresses = ["http://192.168.1.5:8000/", "http://[2001:db8::5]:8000/", f"http://{name}:8000/"]
+        monkeypatch.setattr(status_file, "_addresses", lambda _, addresses=addresses: addresses)
+        status_file.write(card.root)
+        assert card.read(ISSUE) == f"Camera: http://{name}:8000/  http://\\4:8000/\n\n"
+    for addresses in (["http://192.168.1.5:8000/", "http://Picam-cdef12.local:8000/"], []):
+        monkeypatch.setattr(status_file, "_addresses", lambda _, addresses=addresses: addresses)
+        status_file.write(card.root)
+        assert card.read(ISSUE) == at_boot
 
 
 def test_a_missing_settings_file_is_reported(card: Card) -> None:
