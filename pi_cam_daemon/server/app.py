@@ -17,6 +17,7 @@ from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
+from pi_cam_daemon.system import network
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -40,7 +41,8 @@ class Policy:
     def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
         """Return the configured rules; reads the files that *http* names. Raises ConfigError."""
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
-        hosts = HostPolicy(http.allowed_hosts, http.cors_origins, own_networks().contains)
+        own = own_networks().contains
+        hosts = HostPolicy(http.allowed_hosts, http.cors_origins, own, mdns_name=network.mdns_name)
         return cls(http, wall, access, hosts, *credentials.read(http))
 
     def may_stay(self, client: Client) -> bool:

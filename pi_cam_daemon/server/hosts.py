@@ -7,9 +7,12 @@ Changes and stills are refused to other sites' pages in any case, because for th
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import math
 import re
 import socket
+import time
 from collections.abc import Callable, Container, Sequence
 from http import HTTPStatus
 
@@ -33,13 +36,15 @@ _FORWARDED_HOST = re.compile(r'(?:^|[;,\s])host="?([^\s",;]+)', re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _COUNT = re.compile(r"-[1-9]\d{0,2}$", re.ASCII)
 _COUNTED = re.compile(r"(.+)-[1-9]\d{0,2}\.local", re.ASCII)
+_MDNS_NAME_SECONDS = 60.0
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class HostPolicy:
     """The rules of `http.allowed_hosts` and `http.cors_origins`.
 
-    *is_own* returns whether an address belongs to our own networks, *own_name* this machine's name.
+    *is_own* returns whether an address belongs to our own networks, *own_name* this machine's name, and *mdns_name* the
+    one that avahi gave to it, which is asked for once a minute at most. Only that may take time, or raise OSError.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class HostPolicy:
         origins: Sequence[str],
         is_own: Callable[[str], bool],
         own_name: Callable[[], str] = socket.gethostname,
+        mdns_name: Callable[[], str] = lambda: "",
     ) -> None:
         self._allowed = allowed_hosts
         self._local = LOCAL in allowed_hosts
@@ -57,6 +63,9 @@ class HostPolicy:
         self._origins = {entry.lower() for entry in origins}
         self._is_own = is_own
         self._own_name = own_name
+        self._ask_mdns_name = mdns_name
+        self._mdns_name = ""
+        self._mdns_name_expires = -math.inf
 
     def check(self, request: Request, client: str, proxied: bool = False) -> None:
         """Raise Refused if *request* is for a foreign name, or asks for a change on behalf of a foreign page.
@@ -114,7 +123,18 @@ class HostPolicy:
             return self._is_own(client)
         # avahi counts a name up that another machine has already: cam, cam-2, cam-3
         counted = _COUNTED.fullmatch(name)
-        return counted is not None and counted[1] == _COUNT.sub("", bare)
+        if counted is not None and counted[1] == _COUNT.sub("", bare):
+            return True
+        # its configuration may give any other name
+        return name.endswith(".local") and name == self._current_mdns_name()
+
+    def _current_mdns_name(self) -> str:
+        now = time.monotonic()
+        if now >= self._mdns_name_expires:
+            with contextlib.suppress(OSError):  # such as no free descriptor; the last known name stays valid
+                self._mdns_name = self._ask_mdns_name().lower()
+            self._mdns_name_expires = now + _MDNS_NAME_SECONDS
+        return self._mdns_name
 
     def _unknown(self, host: str) -> Refused:
         entry = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"

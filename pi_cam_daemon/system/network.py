@@ -91,11 +91,7 @@ def page_addresses(
 
     That name is what *mdns_name* returns for our addresses; if it is empty, what *hostname* returns, with .local.
     """
-    addresses = [
-        interface.address
-        for interface in interfaces
-        if not interface.address.is_loopback and not interface.address.is_link_local
-    ]
+    addresses = _reachable(interfaces)
     hosts = [f"[{address}]" if address.version == 6 else str(address) for address in addresses]
     name = hostname().partition(".")[0]
     if announced := mdns_name(map(str, addresses)):
@@ -103,6 +99,17 @@ def page_addresses(
     elif name not in ("", "localhost"):
         hosts.append(f"{name}.local")
     return [f"{scheme}://{host}:{port}/" for host in hosts]
+
+
+def mdns_name() -> str:
+    """Return the name by which avahi announces this machine; "" if it tells none in a second. Raises OSError."""
+    return avahi.host_name(map(str, _reachable(read())))
+
+
+def _reachable(interfaces: Iterable[Interface]) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Return the addresses at which other machines reach this one without naming an interface."""
+    found = (interface.address for interface in interfaces)
+    return [address for address in found if not address.is_loopback and not address.is_link_local]
 
 
 def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str]:

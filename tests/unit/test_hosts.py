@@ -99,6 +99,32 @@ def test_the_name_that_avahi_counts_up_is_an_own_name(own: str, host: str, expec
     assert status(HostPolicy([], [], is_own, lambda: own), f"Host: {host}") == 421
 
 
+def test_the_name_that_avahi_is_configured_with_is_an_own_name_and_asked_for_seldom() -> None:
+    asked = []
+
+    def mdns_name() -> str:
+        asked.append(1)
+        return "Garden.local"
+
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam", mdns_name)
+    assert status(policy, "Host: picam-2.local") == status(policy, "Host: picam.lan") == 200
+    assert status(policy, "Host: garden.lan") == status(policy, "Host: garden") == 421
+    assert not asked
+    assert status(policy, "Host: garden.local:8000") == status(policy, "Host: GARDEN.local.") == 200
+    assert status(policy, "Host: other.local") == status(policy, "Host: garden.local.example") == 421
+    assert len(asked) == 1
+    assert status(HostPolicy([], [], is_own, lambda: "picam", mdns_name), "Host: garden.local") == 421
+
+
+def test_a_name_that_cannot_be_asked_for_is_not_served() -> None:
+    def mdns_name() -> str:
+        raise OSError("no free descriptor")
+
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam", mdns_name)
+    assert status(policy, "Host: garden.local") == 421
+    assert status(policy, "Host: picam.local") == 200
+
+
 @pytest.mark.parametrize(
     ("origins", "fields", "allowed"),
     [
