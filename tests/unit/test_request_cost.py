@@ -12,15 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.messages import SetControls
 from pi_cam_daemon.server import live_controls, request
 from pi_cam_daemon.server.access import Access, AllowedNetworks, own_networks
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Reader
+from tests.lateness import patience
 
 # bytes, as many as http.max_header_bytes may be
 MOST = 262144
@@ -116,6 +120,52 @@ def test_refusing_controls_costs_little_more_than_reading_json(body: bytes) -> N
     assert len(body) <= BODY + 100
     numbers = b"[" + b",".join([b"0.125"] * (BODY // 6)) + b"]"
     assert _seconds(refuse) < 10 * _seconds(lambda: json.loads(numbers))
+
+
+NAMES = st.sampled_from([control.name for control in CONTROLS] + ["Roi", "mod", "white_balance"]) | st.text()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["[", "[0,0,1,1]", "AUTO"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+)
+# JSON escapes most letters; the other way they come as they are, lone surrogates as bytes that are no UTF-8
+OBJECTS = st.builds(
+    lambda table, escaped: json.dumps(table, ensure_ascii=escaped).encode("utf-8", "surrogatepass"),
+    st.dictionaries(NAMES, VALUES, max_size=8),
+    st.booleans(),
+)
+PIECES = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b'"', b":", b",", b"1", b"9", b"-", b"e9", b"NaN", b"Infinity", b"null", b"true", b" ",
+     b'"a":', b'{"a":', b'"roi":', b'"roi":[', b"\\ud800", b"\\", b"\0", b"\xff",
+     b"\xef\xbb\xbf", b"\xfe\xff", b"0,", b'"",']
+)  # fmt: skip
+# parts of the longest body, each of one piece again and again
+REPEATED = st.lists(st.tuples(PIECES, st.sampled_from([1, 2, 40, 5000, BODY])), max_size=8)
+# many names, which are alike or long
+MANY = st.builds(
+    lambda stem, value, count: _object(*(f'"{stem}{number}":{value}' for number in range(count)))[:BODY],
+    st.sampled_from(["", "white_balance_temperature_of_x", "roi", "mode" * 100]),
+    st.sampled_from(["1", "null", '"auto"', "[0,0,1,1]", '"' + "[" * 90 + '"', "[" + "1," * 40 + "1]"]),
+    st.sampled_from([1, 5, 64, 65, 1000]),
+)
+BODIES = st.binary(max_size=200) | OBJECTS | MANY | REPEATED.map(lambda parts: b"".join(p * n for p, n in parts)[:BODY])
+
+
+# to shrink a slow body would take minutes
+@settings(max_examples=300, derandomize=True, phases=[Phase.generate])
+@given(BODIES)
+def test_any_body_is_accepted_or_refused_in_words_within_5_ms(body: bytes) -> None:
+    def judge() -> None:
+        try:
+            values, wrong = check(CONTROLS, live_controls.parse(body))
+        except Refused as refused:
+            assert 400 <= refused.status < 500
+            assert refused.text.isprintable()
+            return
+        assert all(text.isprintable() and len(text) < 4000 for text in wrong.values())
+        json.dumps({"errors": wrong}).encode()
+        assert SetControls.from_json(SetControls(1, values).to_json()).values == values
+
+    assert _seconds(judge) < patience(0.005)
 
 
 @pytest.mark.parametrize("chunks", [b"1\r\nx\r\n" * (BODY // 6), b"1" + b";" * 200 + b"\r\nx\r\n0\r\n" + b"a\n" * 8000])
