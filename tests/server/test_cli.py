@@ -269,3 +269,34 @@ def test_check_config_reads_the_users_file_too(file: Path, tmp_path: Path) -> No
     assert done.returncode == 78 and "there is no such file" in done.stderr
     users.add(file, "alice", Role.VIEWER, PASSWORD)
     assert run("check-config", config).returncode == 0
+
+
+# a card of $2, full behind two users; then the command, and what is there after it
+ON_A_FULL_CARD = r"""
+mount -t tmpfs -o "$2" tmpfs "$1"
+cp "$0" "$1/users"
+cat /dev/zero >"$1/pictures" 2>/dev/null || true
+full=$1
+shift 2
+echo "correct horse battery" | "$@" || echo "status $?"
+cmp "$0" "$full/users"
+ls -A "$full"
+"""
+
+
+@pytest.mark.parametrize("size", ["size=8k", "nr_inodes=3,size=1m"])
+@pytest.mark.parametrize("command", ["add-user", "remove-user"])
+def test_on_a_full_card_the_file_of_users_stays_and_is_named(command: str, size: str, tmp_path: Path) -> None:
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a mount namespace")
+    before, card, config = tmp_path / "users", tmp_path / "card", tmp_path / "config.toml"
+    for name in ("alice", "bob"):
+        users.add(before, name, Role.VIEWER, PASSWORD)
+    card.mkdir()
+    config.write_text(f'[http]\nusers_file = "{card / "users"}"\n')
+    asked = [*COMMAND, command, "bob", "--config", config]
+    argv = [*alone, "sh", "-ec", ON_A_FULL_CARD, before, card, size, *asked]
+    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == f"pi-cam-daemon: {card / 'users'}: No space left on device\n"
+    assert done.stdout.split() == ["status", "1", "pictures", "users"]
