@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import os
@@ -21,11 +20,18 @@ from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests import certificates
 from tests.conftest import Report
-from tests.harness import RIG, Daemon, running, until
+from tests.harness import RIG, Daemon, basic, running, until
 
 SECONDS = 10.0
 HASTY = RIG.with_name("hasty.py")
 NEAR, FAR = "192.168.1.9", "203.0.113.9"
+# the longest bodies, which once took up to two seconds each
+BODIES = (
+    b"{" + b",".join(b'"brightness%06d":1' % number for number in range(3000)) + b"}",
+    b'{"brightness":[' + b",".join([b"1"] * 32000) + b"]}",
+    b'{"brightness":"' + b"[1," * 21000 + b'"}',
+    b'{"a":' * 13000,
+)
 BOB = ("bob", "correct horse battery")
 BOTH = {
     "video.width": 320,
@@ -38,7 +44,7 @@ BOTH = {
 class Client(threading.Thread):
     """Requests *path* again and again, as *address* and as *who*; counts the statuses of the *answers*.
 
-    It waits *silent* seconds between the connection and the request.
+    It waits *silent* seconds between the connection and the request. With a *body* it posts.
     """
 
     def __init__(
@@ -49,14 +55,17 @@ class Client(threading.Thread):
         who: tuple[str, str] | None = None,
         tls: bool = False,
         silent: float = 0.0,
+        body: bytes = b"",
     ) -> None:
         super().__init__(daemon=True)
         self.port = daemon.port
         self.context = ssl._create_unverified_context() if tls else None
         self.silent = silent
-        login = f"Authorization: Basic {base64.b64encode(':'.join(who).encode()).decode()}\r\n" if who else ""
+        login = f"Authorization: {basic(*who)}\r\n" if who else ""
         fields = f"Host: localhost\r\nConnection: close\r\nX-Forwarded-For: {address}\r\n{login}"
-        self.asked = f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode()
+        if body:
+            fields += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self.asked = f"{'POST' if body else 'GET'} {path} HTTP/1.1\r\n{fields}\r\n".encode() + body
         self.answers: Counter[int] = Counter()
         self.over = threading.Event()
         self.start()
@@ -97,7 +106,9 @@ def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, repo
         friends = [Client(daemon, "/app.js", NEAR), Client(daemon, "/stream", NEAR)]
         friends += [Client(daemon, "/app.js", NEAR, tls=True), Client(daemon, "/app.js", NEAR, tls=True, silent=0.1)]
         bobs = [Client(daemon, "/app.js", FAR, BOB), Client(daemon, "/app.js", FAR, BOB, tls=True)]
-        clients = [*strangers, *friends, *bobs]
+        # a viewer of the one with the users may change nothing
+        posters = [Client(daemon, "/controls", NEAR, BOB, body=body) for body in BODIES]
+        clients = [*strangers, *friends, *bobs, *posters]
         ends = time.monotonic() + SECONDS
         for number in itertools.count(1):
             reload(daemon, named if number % 2 else near)
@@ -107,9 +118,11 @@ def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, repo
             client.over.set()
         for client in clients:
             client.join(10)
-        found = [sum((client.answers for client in some), Counter[int]()) for some in (strangers, friends, bobs)]
-        report(f"{number} reloads; strangers, friends and bobs got {[dict(answers) for answers in found]}")
-        assert [set(answers) for answers in found] == [{401, 403}, {200, 401}, {200, 403}]
+        found = [
+            sum((client.answers for client in some), Counter[int]()) for some in (strangers, friends, bobs, posters)
+        ]
+        report(f"{number} reloads; strangers, friends, bobs, posters got {[dict(answers) for answers in found]}")
+        assert [set(answers) for answers in found] == [{401, 403}, {200, 401}, {200, 403}, {400, 403}]
         assert "Traceback" not in daemon.log()
         errors = re.findall(r"pi_cam_thread_errors_total\S+ (\S+)", daemon.get("/metrics")[2].decode())
         assert errors and not any(map(float, errors))
