@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ CASES = [
     ("GET http://camera.example/livez HTTP/1.1\r\n" + CLOSE, 200),
     ("GET /livez HTTP/1.1\r\nContent-Length: 2\r\n" + CLOSE + "\r\nab", 200),
     ("GET /stream?fps=0 HTTP/1.1\r\n", 400),
-    ("GET /stream?fps=1_0 HTTP/1.1\r\n", 400),
+    ("HEAD /stream?fps=1_0 HTTP/1.1\r\n", 400),
     ("GET /snapshot?max_age_ms=%201 HTTP/1.1\r\n", 400),
     ("GET /snapshot?max_age_ms=%D9%A1 HTTP/1.1\r\n", 400),
     ("GET /snapshot?max_age_ms=" + "1" * 8000 + "x HTTP/1.1\r\n", 400),
@@ -226,6 +227,16 @@ def test_the_page_loads_only_its_own_files_and_listed_origins_frame_it(daemon: D
     policy = daemon.get("/")[1]["content-security-policy"]
     assert "default-src 'self';" in policy and "unsafe" not in policy
     assert policy.endswith("frame-ancestors 'self' http://home.example:8123")
+
+
+def test_a_page_is_sent_again_when_other_sites_may_frame_it(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", SMALL) as daemon:
+        page, script = (daemon.get(target)[1]["etag"] for target in ("/", "/app.js"))
+        daemon.write_config({**SMALL, "http.frame_ancestors": ["http://home.example:8123"]})
+        daemon.process.send_signal(signal.SIGHUP)
+        until("the new policy", lambda: "home.example" in daemon.get("/")[1]["content-security-policy"])
+        assert daemon.get("/")[1]["etag"] != page
+        assert daemon.get("/app.js")[1]["etag"] == script
 
 
 def test_refusals_are_logged_once_and_counted_always(tmp_path: Path) -> None:
