@@ -60,7 +60,8 @@ class HostPolicy:
         self._hosts = {entry.lower().rstrip(".") for entry in allowed_hosts if entry != LOCAL}
         self._domains = tuple(entry for entry in self._hosts if entry.startswith("."))
         self._cors_origins = origins
-        self._origins = {entry.lower() for entry in origins}
+        self._origins = {_parsed(entry) for entry in origins} - {None}
+        self._any_origin = ANY in origins
         self._is_own = is_own
         self._own_name = own_name
         self._ask_mdns_name = mdns_name
@@ -88,13 +89,13 @@ class HostPolicy:
 
         A page on another port of this host may ask, as it may show the stream.
         """
-        if ANY not in self._origins and not self._is_own_page(request, ("", "none", "same-origin", "same-site")):
+        if not self._any_origin and not self._is_own_page(request, ("", "none", "same-origin", "same-site")):
             text = "A page of another site asked for a picture of full size, which interrupts the stream"
             raise Refused(Reason.ORIGIN, f"{text}; its origin has to be in http.cors_origins, and in its request")
 
     def cors_headers(self, request: Request) -> dict[str, str]:
         """Return the CORS header fields of the answer to *request*; none if no other site is allowed."""
-        if not self._origins:
+        if not self._cors_origins:
             return {}
         allowed = {}
         if self._is_allowed(request.header("origin")):
@@ -165,7 +166,7 @@ class HostPolicy:
         return bool(host and self._answers_to(host[1], client)) and _is_origin_of(request.header("origin"), named)
 
     def _is_allowed(self, origin: str) -> bool:
-        return bool(origin) and origin != "null" and (ANY in self._origins or origin.lower() in self._origins)
+        return origin not in ("", "null") and (self._any_origin or _parsed(origin) in self._origins)
 
 
 def _authority(request: Request) -> str:
@@ -174,14 +175,18 @@ def _authority(request: Request) -> str:
 
 
 def _is_origin_of(origin: str, authority: str) -> bool:
-    """Return whether *origin* is that of the pages at *authority*. A port may be missing if it is the usual one."""
-    scheme, _, page = origin.lower().partition("://")
-    usual = _DEFAULT_PORTS.get(scheme)
-    ours, theirs = _AUTHORITY.fullmatch(authority.lower()), _AUTHORITY.fullmatch(page)
-    if usual is None or not ours or not theirs or not ours[1]:
-        return False
-    ports = [int(found[2] or usual) for found in (ours, theirs)]
-    return ours[1].removesuffix(".") == theirs[1].removesuffix(".") and ports[0] == ports[1]
+    """Return whether *origin* is that of the pages at *authority*."""
+    page = _parsed(origin)
+    return page is not None and page == _parsed(f"{page[0]}://{authority}")
+
+
+def _parsed(origin: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of *origin*, for comparison; None if it is no origin of http or https."""
+    scheme, _, authority = origin.lower().partition("://")
+    usual, found = _DEFAULT_PORTS.get(scheme), _AUTHORITY.fullmatch(authority)
+    if usual is None or not found or not found[1]:
+        return None
+    return scheme, found[1].removesuffix("."), int(found[2] or usual)
 
 
 def _is_address(host: str) -> bool:

@@ -314,6 +314,31 @@ def test_any_page_may_ask_but_only_listed_origins_may_read(method: str) -> None:
         assert ("Access-Control-Allow-Methods" in headers) == (readable and method == "OPTIONS")
 
 
+@pytest.mark.parametrize(
+    ("entry", "origin", "allowed"),
+    [
+        ("http://octopi.local:80", "http://octopi.local", True),
+        ("https://home.example", "https://home.example:443", True),
+        ("HTTPS://Home.example:443", "https://home.example", True),
+        ("http://octopi.local", "http://octopi.local.", True),
+        ("http://octopi.local", "https://octopi.local", False),
+        ("http://octopi.local:443", "https://octopi.local", False),
+        ("http://octopi.local", "http://octopi.local:8080", False),
+        ("http://octopi.local", "octopi.local", False),
+        ("http://octopi.local", "http://", False),
+        ("http://octopi.local", "http://a b", False),
+        ("*", "app://octopi.local", True),
+        ("*", "null", False),
+    ],
+)
+def test_an_origin_may_have_or_lack_the_usual_port(entry: str, origin: str, allowed: bool) -> None:
+    policy = HostPolicy(["local"], [entry], is_own, lambda: "picam")
+    fields = f"Host: picam\r\nOrigin: {origin}"
+    assert status(policy, fields, "POST") == (200 if allowed else 403)
+    headers = policy.cors_headers(parse(f"GET / HTTP/1.1\r\n{fields}".encode()))
+    assert headers.get("Access-Control-Allow-Origin") == (origin if allowed else None)
+
+
 def test_without_a_list_no_cors_header_is_sent() -> None:
     request = parse(b"GET / HTTP/1.1\r\nOrigin: http://home.example")
     assert HostPolicy(["local"], [], is_own).cors_headers(request) == {}
