@@ -36,6 +36,7 @@ _FORWARDED_HOST = re.compile(r'(?:^|[;,\s])host="?([^\s",;]+)', re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _COUNT = re.compile(r"-[1-9]\d{0,2}$", re.ASCII)
 _COUNTED = re.compile(r"(.+)-[1-9]\d{0,2}\.local", re.ASCII)
+_LONGEST_NAME = 253  # of DNS
 _MDNS_NAME_SECONDS = 60.0
 _READING = ("GET", "HEAD", "OPTIONS")
 
@@ -109,7 +110,7 @@ class HostPolicy:
         return {**allowed, "Vary": "Origin"}
 
     def _answers_to(self, host: str, client: str) -> bool:
-        name = host.lower().removesuffix(".")
+        name = _in_ascii(host).lower().removesuffix(".")
         # an address is safe, because no DNS entry can redirect it
         if _LOCALHOST.fullmatch(name) or _is_address(name) or ANY in self._hosts or name in self._hosts:
             return True
@@ -138,8 +139,9 @@ class HostPolicy:
         return self._mdns_name
 
     def _unknown(self, host: str) -> Refused:
-        entry = host if host != ANY and is_host(host) and len(host) <= 253 else "NAME"
-        text = f"This camera does not answer to the name {ascii(host[:253])[1:-1]}."
+        name = _in_ascii(host).removesuffix(".")
+        entry = name if name != ANY and is_host(name) and len(name) <= _LONGEST_NAME else "NAME"
+        text = f"This camera does not answer to the name {ascii(name[:_LONGEST_NAME])[1:-1]}."
         advice = "Ask for it by its address. Or, if the name is right, let its owner add it to allowed_hosts"
         return Refused.unless_set(Reason.HOST, text, advice, "allowed_hosts", self._allowed, entry)
 
@@ -187,6 +189,14 @@ def _parsed(origin: str) -> tuple[str, str, int] | None:
     if usual is None or not found or not found[1]:
         return None
     return scheme, found[1].removesuffix("."), int(found[2] or usual)
+
+
+def _in_ascii(host: str) -> str:
+    """Return *host* with labels in UTF-8 as xn--…, which browsers send and the configuration has; or *host* itself."""
+    if not host.isascii() and len(host) <= _LONGEST_NAME:
+        with contextlib.suppress(UnicodeError):
+            return host.encode("latin-1").decode().encode("idna").decode()
+    return host
 
 
 def _is_address(host: str) -> bool:

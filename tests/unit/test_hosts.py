@@ -184,6 +184,26 @@ def test_allowed_hosts_names_hosts_and_domains(entries: list[str], host: str, ex
     assert status(HostPolicy(entries, [], is_own, lambda: "picam"), f"Host: {host}") == expected
 
 
+@pytest.mark.parametrize(
+    "host", ["xn--kmera-gra.example", "XN--KMERA-GRA.Example.:80", "kämera.example", "KÄMERA.example."]
+)
+def test_a_name_in_letters_of_any_script_is_the_one_in_ascii(host: str) -> None:
+    sent = host.encode().decode("latin-1")
+    assert status(HostPolicy(["xn--kmera-gra.example"], [], is_own), f"Host: {sent}") == 200
+    with pytest.raises(Refused) as refused:
+        HostPolicy(["local"], [], is_own, lambda: "picam").check(
+            parse(f"GET / HTTP/1.1\r\nHost: {host}".encode()), AT_HOME
+        )
+    assert "xn--kmera-gra.example" in refused.value.setting.lower()
+
+
+@pytest.mark.parametrize(
+    "host", ["\xe9", "k\xc3", "\xc3\xa4" * 100, "\xc3\xa4" * 30 + ".." + "\xc3\xa4", "\xe2\x80\xae.example"]
+)
+def test_a_name_that_is_no_utf_8_or_too_long_is_refused(host: str) -> None:
+    assert status(HostPolicy(["local"], [], is_own, lambda: "picam"), f"Host: {host}") == 421
+
+
 def test_an_absolute_target_overrides_the_host_header() -> None:
     policy = HostPolicy(["local"], [], is_own, lambda: "picam")
     assert status(policy, "Host: picam", target="http://attacker.example/") == 421
