@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pi_cam_daemon.config.addresses import is_host, is_origin
 from pi_cam_daemon.server.hosts import HostPolicy
@@ -202,6 +206,43 @@ def test_a_name_in_letters_of_any_script_is_the_one_in_ascii(host: str) -> None:
 )
 def test_a_name_that_is_no_utf_8_or_too_long_is_refused(host: str) -> None:
     assert status(HostPolicy(["local"], [], is_own, lambda: "picam"), f"Host: {host}") == 421
+
+
+PIECES = [
+    "picam",
+    ".",
+    "local",
+    ":",
+    "80",
+    "443",
+    "[",
+    "]",
+    "fe80::1",
+    "%",
+    "25",
+    "@",
+    "http://",
+    "https://",
+    "xn--",
+    "null",
+]
+AUTHORITIES = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=6).map("".join)
+SITES = st.sampled_from(["", "same-origin", "cross-site"])
+
+
+@settings(max_examples=200, derandomize=True)
+@given(AUTHORITIES, AUTHORITIES, AUTHORITIES, SITES, st.booleans())
+def test_any_names_are_accepted_or_refused(host: str, origin: str, forwarded: str, site: str, proxied: bool) -> None:
+    policy = HostPolicy(["local", "picam.example"], ["http://picam.local"], is_own, lambda: "picam")
+    values = {"host": host, "origin": origin, "x-forwarded-host": forwarded, "sec-fetch-site": site}
+    headers = {name: (value.encode("utf-8", "replace").decode("latin-1"),) for name, value in values.items()}
+    asked = replace(parse(b"POST /controls HTTP/1.1"), headers=headers)
+    try:
+        policy.check(asked, AT_HOME, proxied)
+    except Refused as refused:
+        assert refused.status in (400, 403, 421)
+        assert refused.text.isascii() and refused.setting.isascii()
+    policy.cors_headers(asked)
 
 
 def test_an_absolute_target_overrides_the_host_header() -> None:
