@@ -14,11 +14,12 @@ import socketserver
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.handler import Handler
-from pi_cam_daemon.server.limits import Quota
+from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
 from pi_cam_daemon.server.lingering import RejectedPeers
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import TLS_HANDSHAKE
@@ -32,6 +33,18 @@ _ACCEPTS_PER_TURN = 64
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # the same lack of resources is logged once in this time
 _SHORTAGE_SECONDS = 60.0
+_FULL = (Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
+# peers that wait for the place of one that is hanging up; more are refused at once
+_MOST_WAITING = 16
+
+
+@dataclass(eq=False)
+class _Arrival:
+    """A peer that has no place yet, and is refused at *deadline* (monotonic) at the latest."""
+
+    connection: socket.socket
+    address: tuple[object, ...]
+    deadline: float
 
 
 class CameraServer(http.server.ThreadingHTTPServer):
@@ -50,6 +63,8 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self._connections = Quota("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
         self._shortages = LogThrottle(_SHORTAGE_SECONDS, len(_SHORTAGES))
         self._handed_over: set[socket.socket] = set()
+        self._fds: set[int] = set()  # of the connections that have a place
+        self._waiting: list[_Arrival] = []
         self._closing = False
         address, port = app.policy.http.listen_address, app.policy.http.port
         everywhere = not address and socket.has_dualstack_ipv6()
@@ -95,7 +110,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         """Accept connections and close refused ones until `shutdown`. The library's version wakes up twice a second."""
         listener = self.socket.fileno()
         while not self._closing:
-            for fd, _ in self._epoll.poll(self._rejected.timeout(time.monotonic()), 64):
+            for fd, _ in self._epoll.poll(self._timeout(time.monotonic()), 64):
                 if fd == listener:
                     self._accept()
                 elif fd == self._wake_fd:
@@ -103,7 +118,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
                 else:
                     self._rejected.drain(fd)
             self.probe.answer()
+            self._admit_waiting()
             self._rejected.expire(time.monotonic())
+        for one in self._waiting:
+            one.connection.close()
         self._rejected.expire(math.inf)
         self._epoll.close()
 
@@ -117,6 +135,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         threading.current_thread().name = "request"
         peer = peer_name(client_address)
         connection: socket.socket | None = request
+        fd = request.fileno()  # an encrypted one keeps it in another socket object
         try:
             connection = self._secured(request, peer, self.app.policy)
             if connection:
@@ -125,7 +144,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
             self.handle_error(request, client_address)
         finally:
             self._connections.give_back(peer)
+            self._fds.discard(fd)  # after the place: in between it would be neither leaving nor free
             self.shutdown_request(connection or request)
+            if self._waiting:
+                self._wake()
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """Close a connection, unless the stream loop has taken it over."""
@@ -158,24 +180,52 @@ class CameraServer(http.server.ThreadingHTTPServer):
                     time.sleep(0.1)  # the peer stays in the queue, and the loop would use the whole processor
                     return
                 continue  # the peer hung up before
-            self._admit(connection, address, self.app.policy)
+            one = _Arrival(connection, address, time.monotonic() + LEAVING_SECONDS)
+            if not self._admit(one):
+                self._waiting.append(one)
 
-    def _admit(self, connection: socket.socket, address: tuple[object, ...], policy: Policy) -> None:
-        """Check address and limits before reading a byte; then start the thread, or send the refusal."""
-        peer = peer_name(address)
+    def _admit(self, one: _Arrival) -> bool:
+        """Check address and limits before reading a byte; then start the thread, or send the refusal.
+
+        Return whether that is done; else the place of a peer that is hanging up may be free in a moment.
+        """
+        policy, peer = self.app.policy, peer_name(one.address)
         try:
             if not policy.access.admits(peer):
                 raise policy.access.refusal(peer)
             most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
             self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))
+            fd = one.connection.fileno()
+            self._fds.add(fd)
             try:
-                self.process_request(connection, address)
+                self.process_request(one.connection, one.address)
             except RuntimeError as error:  # the system starts no more threads
+                self._fds.discard(fd)
                 self._connections.give_back(peer)
                 raise Refused(Reason.THREADS, "No more connections can be taken now; try again in a moment") from error
         except Refused as refused:
+            if refused.reason in _FULL and self._may_wait(one):
+                return False
             self.app.counts.deny(refused, peer)
-            self._rejected.answer(connection, refused, policy.tls is not None)
+            self._rejected.answer(one.connection, refused, policy.tls is not None)
+        return True
+
+    def _may_wait(self, one: _Arrival) -> bool:
+        if time.monotonic() >= one.deadline or (one not in self._waiting and len(self._waiting) >= _MOST_WAITING):
+            return False
+        return hung_up(list(self._fds))
+
+    def _admit_waiting(self) -> None:
+        # the list is replaced in the end: until then the threads that give back a place see that somebody waits
+        self._waiting = [one for one in self._waiting if not self._admit(one)]
+
+    def _timeout(self, now: float) -> float:
+        """Return the seconds until the next deadline, for epoll; -1 for none."""
+        timeout = self._rejected.timeout(now)
+        if not self._waiting:
+            return timeout
+        left = max(0.0, self._waiting[0].deadline - now)
+        return left if timeout < 0 else min(left, timeout)
 
     def _secured(self, connection: socket.socket, peer: str, policy: Policy) -> socket.socket | None:
         """Return *connection*, after a TLS handshake if it is one for TLS; None if it failed."""

@@ -21,7 +21,7 @@ from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.server.access import Client
-from pi_cam_daemon.server.limits import Quota
+from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.sending import Answer, Answers, too_many
 from pi_cam_daemon.server.viewer import Viewer
@@ -44,8 +44,9 @@ class Streams:
 
     def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], bytes]) -> None:
         self.probe = Probe("stream loop", self._wake)
-        self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS)
-        self._tls_quota = Quota("encrypted viewer", Reason.MAX_TLS_VIEWERS, Reason.MAX_TLS_VIEWERS)
+        self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS, self._leaving)
+        most = Reason.MAX_TLS_VIEWERS
+        self._tls_quota = Quota("encrypted viewer", most, most, self._leaving)
         self.answers = Answers(self._wake)
         self._viewer_timeout_seconds = 0.0
         self._latest = latest
@@ -106,6 +107,12 @@ class Streams:
         self.quota.give_back(str(client))
         if client.encrypted:
             self._tls_quota.give_back(str(client))
+
+    def _leaving(self) -> bool:
+        """Return whether a viewer closed its side just now, and may have hung up."""
+        since = time.monotonic() - LEAVING_SECONDS
+        viewers = [*self._viewers.values(), *self._arrivals]
+        return hung_up(one.sock.fileno() for one in viewers if one.closed_at is None or one.closed_at > since)
 
     def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
         """Take over *sock*, whose *client* has taken a place, and stream to it. Raises OSError.
@@ -196,7 +203,7 @@ class Streams:
         if not viewer.client.encrypted and self._tls_quota.taken:
             # viewers without TLS are served first, because encryption takes a Pi 4 over a millisecond per picture
             self._viewers = dict(sorted(self._viewers.items(), key=lambda entry: entry[1].client.encrypted))
-        self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
+        self._epoll.register(fd, select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
         viewer.told = self._arrivals_logged.due(str(viewer.client), now)
         if viewer.told:
             log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
@@ -277,17 +284,23 @@ class Streams:
         now = time.monotonic()
         try:
             viewer.push(now)
-            if viewer.part is None and self._shown is not None and viewer.last is not self._shown and now >= viewer.due:
+            if event & select.EPOLLRDHUP and viewer.closed_at is None:
+                viewer.closed_at = now
+                if viewer.part is None:  # one that has hung up answers this with a reset
+                    viewer.begin(self._shown or self._no_signal(), now)
+            elif (
+                viewer.part is None and self._shown is not None and viewer.last is not self._shown and now >= viewer.due
+            ):
                 viewer.begin(self._shown, now)
         except OSError as error:
             self._drop(viewer, _reason(error))
 
     def _drop(self, viewer: Viewer, why: str) -> None:
+        self.give_back_place(viewer.client)  # first: a viewer that is neither here nor gone would take a place
         fd = viewer.sock.fileno()
         self._epoll.unregister(fd)
         del self._viewers[fd]
         viewer.sock.close()
-        self.give_back_place(viewer.client)
         if viewer.told:
             log.info(
                 "viewer %s left (%s): %d parts in %.0f s, %d now",

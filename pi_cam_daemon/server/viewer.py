@@ -11,12 +11,13 @@ from pi_cam_daemon.server.sending import limit_unsent
 class Viewer:
     """One connection that gets the stream: *part* is being sent, from *offset* on, and *last* was begun last.
 
-    A negative *offset* means that the end of the opening has to be sent before.
+    A negative *offset* means that the end of the opening has to be sent before. The client closed its sending side at
+    *closed_at*: it has hung up, or wants to say no more.
     """
 
     __slots__ = (
-        "begun_at", "client", "due", "interval", "last", "moved_at", "offset", "opening", "part", "pictures", "since",
-        "sock", "told",
+        "begun_at", "client", "closed_at", "due", "interval", "last", "moved_at", "offset", "opening", "part",
+        "pictures", "since", "sock", "told",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float) -> None:
@@ -31,6 +32,7 @@ class Viewer:
         self.last: bytes | None = None
         self.offset = 0
         self.due = 0.0
+        self.closed_at: float | None = None
         self.pictures = 0
         self.told = True  # its arrival was logged, so its departure will be, too
         self.since = self.moved_at = self.begun_at = now

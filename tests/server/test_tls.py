@@ -236,6 +236,22 @@ def test_encrypted_streams_are_limited_and_plain_ones_do_not_count(tmp_path: Pat
         assert b'pi_cam_http_denied_total{reason="max_tls_viewers"} 1.0' in daemon.get("/metrics")[2]
 
 
+def test_encrypted_viewers_that_load_again_find_their_places_free(tmp_path: Path, certificate: Certificate) -> None:
+    settings = certificate.settings(max_tls_viewers=2)
+    with running(tmp_path / "daemon", {**settings, "video.framerate": 1}) as daemon:
+        daemon.wait_for_state("streaming")
+        viewers = [watch(daemon, certificate) for _ in range(2)]
+        for _ in range(10):
+            for viewer in viewers:
+                viewer.close()
+            viewers = [watch(daemon, certificate) for _ in range(2)]
+        begun = time.monotonic()
+        assert get(daemon, certificate, "/stream")[0] == 503
+        assert time.monotonic() - begun < patience(0.3), "nobody leaves, so there is nothing to wait for"
+        for viewer in viewers:
+            viewer.close()
+
+
 def test_a_slow_viewer_gets_whole_pictures_and_new_ones(tmp_path: Path, certificate: Certificate) -> None:
     settings = {**certificate.settings(), "video.width": 1920, "video.height": 1080, "video.quality": 95}
     with running(tmp_path / "daemon", settings) as daemon:

@@ -166,6 +166,57 @@ def test_a_viewer_over_the_limit_is_refused(tmp_path: Path) -> None:
             viewer.close()
 
 
+def test_viewers_that_load_again_find_their_places_free(tmp_path: Path) -> None:
+    # a picture a second: the next one is too late to notice who hung up
+    with running(tmp_path / "daemon", {"http.max_viewers": 2, "video.framerate": 1}) as daemon:
+        daemon.wait_for_state("streaming")
+        viewers = [daemon.watch() for _ in range(2)]
+        for turn in range(30):
+            for viewer in viewers:
+                if turn % 2:
+                    viewer.part()
+                viewer.close()
+            viewers = [daemon.watch() for _ in range(2)]
+        begun = time.monotonic()
+        assert daemon.get("/stream")[0] == 503
+        assert time.monotonic() - begun < patience(0.3), "nobody leaves, so there is nothing to wait for"
+        for viewer in viewers:
+            viewer.part()
+            viewer.close()
+
+
+def test_a_half_closed_viewer_keeps_its_place(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"http.max_viewers": 1, "video.framerate": 1}) as daemon:
+        daemon.wait_for_state("streaming")
+        viewer = daemon.watch()
+        viewer.sock.shutdown(socket.SHUT_WR)
+        assert [daemon.get("/stream")[0] for _ in range(2)] == [503, 503]
+        viewer.parts(3)
+        begun = time.monotonic()
+        assert daemon.get("/stream")[0] == 503
+        assert time.monotonic() - begun < patience(0.3), "it is known to stay"
+        viewer.close()
+
+
+def test_connections_that_are_made_again_find_their_places_free(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"http.max_connections": 3}) as daemon:
+        daemon.wait_for_state("streaming")
+        for _ in range(30):
+            idle = [daemon.connect("/livez") for _ in range(3)]
+            for sock in idle:
+                assert sock.recv(100).startswith(b"HTTP/1.1 200")
+            for sock in idle:
+                sock.close()
+        idle = [daemon.connect("/livez") for _ in range(3)]
+        begun = time.monotonic()
+        assert daemon.get("/livez")[0] == 503
+        assert time.monotonic() - begun < patience(0.3), "nobody leaves, so there is nothing to wait for"
+        idle[0].shutdown(socket.SHUT_WR)
+        until("served", lambda: daemon.get("/livez")[0] == 200)
+        for sock in idle:
+            sock.close()
+
+
 def test_hundreds_of_refusals_are_survived(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"http.max_connections": 1}) as daemon:
         idle = socket.create_connection(("127.0.0.1", daemon.port))

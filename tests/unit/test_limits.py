@@ -8,6 +8,7 @@ import pytest
 
 from pi_cam_daemon.server.limits import Quota
 from pi_cam_daemon.server.refused import Reason, Refused
+from tests.lateness import patience
 
 
 def quota() -> Quota:
@@ -57,6 +58,19 @@ def test_a_smaller_limit_takes_effect_as_places_become_free() -> None:
     viewers.give_back("a")
     viewers.give_back("a")
     viewers.take("a", 1, 3)
+
+
+def test_the_place_of_one_that_leaves_is_waited_for() -> None:
+    viewers = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS, lambda: True)
+    viewers.take("a", 1, 1)
+    waiting = threading.Thread(target=viewers.take, args=("b", 1, 1))
+    waiting.start()
+    viewers.give_back("a")
+    waiting.join(patience(10))
+    assert not waiting.is_alive() and (viewers.taken, viewers.rejected) == (1, 0)
+    with pytest.raises(Refused, match="There is 1 viewer already"):  # it stays after all
+        viewers.take("a", 1, 1)
+    assert viewers.rejected == 1
 
 
 def test_threads_together_take_no_more_than_there_is() -> None:
