@@ -13,10 +13,14 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
+from pi_cam_daemon.server.request import set_deadline
+
 # Unsent bytes that the kernel may hold for a client. Without a limit up to 4 MiB of old pictures queue there, and a
 # viewer that reads 0.5 MB/s sees pictures 6 s late; with it 0.4 s. It also shows whether a client takes anything.
 _UNSENT_BYTES = 16 * 1024
 _TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
+# A client that takes less on average is given up. A link of 64 kbit/s gives more to each of six connections of a browser.
+_LEAST_BYTES_PER_SECOND = 1000
 # shorter answers fit into the socket in any case
 _SHORT_BYTES = 16 * 1024
 
@@ -24,6 +28,11 @@ _SHORT_BYTES = 16 * 1024
 def limit_unsent(sock: socket.socket) -> None:
     """Keep the kernel from buffering more than it can send soon. Raises OSError."""
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+
+
+def longest_seconds(length: int, timeout: float) -> float:
+    """Return how long *length* bytes may take a client that may pause for *timeout* seconds."""
+    return timeout + length / _LEAST_BYTES_PER_SECOND
 
 
 class Transfer(Protocol):
@@ -79,15 +88,20 @@ class Answer:
         self.begun_at = time.monotonic()
 
     def send(self, head: bytes) -> None:
-        """Send *head* and the body. Raises OSError if the client takes nothing for the timeout of the socket."""
+        """Send *head* and the body.
+
+        Raises OSError if the client takes nothing for the timeout of the socket, or too little in all.
+        """
+        pause = self._sock.gettimeout() or 0.0
+        deadline = self.begun_at + longest_seconds(len(head) + len(self._body), pause)
         # ONE write: with two, Nagle's algorithm and delayed ACK cost 44 ms
-        sent = self._sock.sendmsg((head, self._body))
-        while sent < len(head):
-            head = head[sent:]
-            sent = self._sock.sendmsg((head, self._body))
-        self.offset = sent - len(head)
+        self.offset = self._sock.sendmsg((head, self._body)) - len(head)
         while self.offset < len(self._body):
-            self.offset += self._sock.send(self._body[self.offset :])
+            set_deadline(self._sock, min(deadline, time.monotonic() + pause))
+            if self.offset < 0:
+                self.offset += self._sock.sendmsg((head[self.offset :], self._body))
+            else:
+                self.offset += self._sock.send(self._body[self.offset :])
 
     def cut(self) -> None:
         """End the connection; its thread then gets an OSError."""
@@ -107,7 +121,7 @@ class Answers:
         self._lock = threading.Lock()
 
     def send(self, sock: socket.socket, client: str, head: bytes, body: bytes | memoryview) -> None:
-        """Send *head* and *body*. Raises OSError if the client takes nothing for the timeout of *sock*, or was cut."""
+        """Send *head* and *body*. Raises OSError if the client was cut, or is too slow (see `Answer.send`)."""
         answer = Answer(sock, client, body)
         if len(body) <= _SHORT_BYTES:
             answer.send(head)

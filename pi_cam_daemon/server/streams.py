@@ -2,8 +2,8 @@
 
 It reads the socket itself, because a hand-over between threads would cost more than all else with one viewer. A viewer
 has no queue: after each part it gets the newest one. So a slow viewer sees fewer pictures, but no older ones. It is
-disconnected only if it takes no byte for `http.viewer_timeout_seconds`, or if it is the slowest client while pictures
-of more than `http.max_pending_bytes` wait for slow clients.
+disconnected only if it takes no byte for `http.viewer_timeout_seconds` or under a kilobyte a second, or if it is the
+slowest client while pictures of more than `http.max_pending_bytes` wait for slow clients.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
 from pi_cam_daemon.server.refused import Reason, Refused
-from pi_cam_daemon.server.sending import Answer, Answers, too_many
+from pi_cam_daemon.server.sending import Answer, Answers, longest_seconds, too_many
 from pi_cam_daemon.server.viewer import Viewer
 from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.watchdog import Probe
@@ -271,11 +271,16 @@ class Streams:
                 self.answers.cut(slow)
 
     def _drop_stalled(self, now: float) -> None:
-        """Disconnect viewers that have taken nothing for the configured time."""
+        """Disconnect viewers that have taken nothing for the configured time, or too little of a part in all."""
         self._stalled_check_at = now + REPEAT_SECONDS
+        timeout = self._viewer_timeout_seconds
         for viewer in list(self._viewers.values()):
-            if viewer.part is not None and now - viewer.moved_at > self._viewer_timeout_seconds:
-                self._drop(viewer, f"took nothing for {self._viewer_timeout_seconds:g} s")
+            if viewer.part is None:
+                continue
+            if now - viewer.moved_at > timeout:
+                self._drop(viewer, f"took nothing for {timeout:g} s")
+            elif now - viewer.begun_at > longest_seconds(len(viewer.part), timeout):
+                self._drop(viewer, f"took {viewer.offset} bytes in {now - viewer.begun_at:.0f} s")
 
     def _serve(self, viewer: Viewer, event: int) -> None:
         if event & (select.EPOLLERR | select.EPOLLHUP):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pi_cam_daemon.server import sending
 from pi_cam_daemon.server.sending import Answers, too_many
 from tests.harness import until
 from tests.lateness import patience
@@ -118,6 +119,42 @@ def test_a_client_that_takes_nothing_for_the_timeout_is_given_up(client: Callabl
     stuck.begin(Answers(lambda: None), bytes(LENGTH), timeout=0.3)
     until("it is given up", lambda: stuck.error)
     assert isinstance(stuck.error, TimeoutError)
+
+
+def test_a_client_that_drips_is_given_up(client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_LEAST_BYTES_PER_SECOND", LENGTH * 4)
+    drips = client()
+    drips.begin(Answers(lambda: None), bytes(LENGTH * 2), timeout=1.0)
+
+    def one_more() -> OSError | None:
+        drips.sock.recv(8192)  # so much that its kernel tells ours of the room
+        return drips.error
+
+    until("it is given up", one_more)
+    assert isinstance(drips.error, TimeoutError)
+
+
+def test_a_client_that_takes_a_little_each_time_gets_the_head_whole() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Narrow:
+        """Takes a byte at a time."""
+
+        def gettimeout(self) -> float:
+            return 1.0
+
+        def settimeout(self, _: float) -> None: ...
+
+        def sendmsg(self, buffers: tuple[bytes, bytes]) -> int:
+            return ours.send(b"".join(buffers)[:1])
+
+        def send(self, data: bytes) -> int:
+            return ours.send(data[:1])
+
+    with ours, theirs:
+        Answers(lambda: None).send(Narrow(), "a", HEAD, b"the body")  # type: ignore[arg-type]
+        ours.shutdown(socket.SHUT_WR)
+        assert theirs.recv(100) == HEAD + b"the body"
 
 
 def test_an_answer_that_is_cut_ends_while_another_one_goes_on(client: Callable[[], Client]) -> None:

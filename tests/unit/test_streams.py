@@ -1,5 +1,6 @@
 """The stream loop with real viewers over loopback TCP; the test holds the camera's end."""
 
+import contextlib
 import re
 import socket
 import struct
@@ -20,7 +21,7 @@ from pi_cam_daemon.core import frame as wire
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.protocol import Kind, pack
-from pi_cam_daemon.server import streams
+from pi_cam_daemon.server import sending, streams
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
@@ -237,6 +238,22 @@ def test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one(rig: R
         slow.take(50_000)
     assert rig.streams.quota.taken == 1
     assert dead.at_end()
+
+
+def test_a_viewer_that_drips_is_dropped(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_LEAST_BYTES_PER_SECOND", 20_000_000)
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.2)
+    rig.configure(viewer_timeout_seconds=0.5)
+    drips = rig.view(receive_buffer=4096)
+    drips.open()
+    rig.frame(picture(1, 20_000_000))
+
+    def is_dropped() -> bool:
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            drips.take(8192)
+        return not rig.streams.quota.taken
+
+    until("it is dropped", is_dropped)
 
 
 @pytest.mark.parametrize("fps", [5, 20])
