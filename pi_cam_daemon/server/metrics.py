@@ -73,6 +73,8 @@ class _Camera(Collector):
         yield _gauge("stream_clients", "Viewers of the stream.", app.streams.quota.taken)
         about = "Viewers refused because of the limits on viewers."
         yield _counter("stream_clients_rejected", about, app.streams.quota.rejected)
+        about = "Clients disconnected because they took too little, or kept too many pictures in memory."
+        yield _counter("slow_clients_dropped", about, app.streams.answers.dropped, "reason")
         yield _counter("http_requests", "Requests answered.", requests, "path", "code")
         yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
         yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -19,7 +20,7 @@ from pi_cam_daemon.server.request import set_deadline
 # viewer that reads 0.5 MB/s sees pictures 6 s late; with it 0.4 s. It also shows whether a client takes anything.
 _UNSENT_BYTES = 16 * 1024
 _TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
-# A client that takes less on average is given up. A link of 64 kbit/s gives more to each of six connections of a browser.
+# A client that takes less on average is given up. At 64 kbit/s each of a browser's six connections has more.
 _LEAST_BYTES_PER_SECOND = 1000
 # shorter answers fit into the socket in any case
 _SHORT_BYTES = 16 * 1024
@@ -111,10 +112,14 @@ class Answer:
 
 
 class Answers:
-    """The longer answers that are being sent. *crowded* is called when they may have to be limited. Thread-safe."""
+    """The longer answers that are being sent. *crowded* is called when they may have to be limited. Thread-safe.
+
+    *dropped* counts the clients, viewers too, that were disconnected because they are slow, by reason.
+    """
 
     def __init__(self, crowded: Callable[[], None]) -> None:
         self.most_bytes = 0
+        self.dropped = Counter(dict.fromkeys(("max_pending_bytes", "timeout"), 0))
         self._crowded = crowded
         self._bytes = 0
         self._sent: set[Answer] = set()
@@ -123,13 +128,20 @@ class Answers:
     def send(self, sock: socket.socket, client: str, head: bytes, body: bytes | memoryview) -> None:
         """Send *head* and *body*. Raises OSError if the client was cut, or is too slow (see `Answer.send`)."""
         answer = Answer(sock, client, body)
-        if len(body) <= _SHORT_BYTES:
-            answer.send(head)
-            return
-        limit_unsent(sock)
+        try:
+            if len(body) <= _SHORT_BYTES:
+                answer.send(head)
+            else:
+                limit_unsent(sock)
+                self._send_long(answer, head, len(body))
+        except TimeoutError:
+            self.count_dropped("timeout")
+            raise
+
+    def _send_long(self, answer: Answer, head: bytes, length: int) -> None:
         with self._lock:
             self._sent.add(answer)
-            self._bytes += len(body)
+            self._bytes += length
         try:
             if self._bytes > self.most_bytes:
                 self._crowded()
@@ -137,7 +149,12 @@ class Answers:
         finally:
             with self._lock:
                 self._sent.discard(answer)
-                self._bytes -= len(body)
+                self._bytes -= length
+
+    def count_dropped(self, reason: str) -> None:
+        """Count a client that is disconnected because it is slow; *reason* is a key of `dropped`."""
+        with self._lock:
+            self.dropped[reason] += 1
 
     def under_way(self) -> list[Answer]:
         """Return the answers that are being sent."""

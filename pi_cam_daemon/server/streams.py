@@ -265,6 +265,7 @@ class Streams:
         for slow in too_many(waiting, self._shown, self.answers.most_bytes, now):
             if self._slow_logged.due(str(slow.client), now):
                 log.warning("%s is disconnected: over http.max_pending_bytes wait, and it is the slowest", slow.client)
+            self.answers.count_dropped("max_pending_bytes")
             if isinstance(slow, Viewer):
                 self._drop(slow, "too slow")
             else:
@@ -278,9 +279,13 @@ class Streams:
             if viewer.part is None:
                 continue
             if now - viewer.moved_at > timeout:
-                self._drop(viewer, f"took nothing for {timeout:g} s")
+                why = f"took nothing for {timeout:g} s"
             elif now - viewer.begun_at > longest_seconds(len(viewer.part), timeout):
-                self._drop(viewer, f"took {viewer.offset} bytes in {now - viewer.begun_at:.0f} s")
+                why = f"took {viewer.offset} bytes in {now - viewer.begun_at:.0f} s"
+            else:
+                continue
+            self.answers.count_dropped("timeout")
+            self._drop(viewer, why)
 
     def _serve(self, viewer: Viewer, event: int) -> None:
         if event & (select.EPOLLERR | select.EPOLLHUP):

@@ -116,9 +116,11 @@ def test_a_client_that_takes_longer_than_the_timeout_gets_all(client: Callable[[
 
 def test_a_client_that_takes_nothing_for_the_timeout_is_given_up(client: Callable[[], Client]) -> None:
     stuck = client()
-    stuck.begin(Answers(lambda: None), bytes(LENGTH), timeout=0.3)
+    answers = Answers(lambda: None)
+    stuck.begin(answers, bytes(LENGTH), timeout=0.3)
     until("it is given up", lambda: stuck.error)
     assert isinstance(stuck.error, TimeoutError)
+    assert answers.dropped == {"timeout": 1, "max_pending_bytes": 0}
 
 
 def test_a_client_that_drips_is_given_up(client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,7 @@ def test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one(rig: R
     for _ in range(10):
         slow.take(50_000)
     assert rig.streams.quota.taken == 1
+    assert rig.streams.answers.dropped == {"timeout": 1, "max_pending_bytes": 0}
     assert dead.at_end()
 
 
@@ -459,6 +460,7 @@ def test_slow_viewers_keep_no_more_pictures_than_allowed(rig: Rig, caplog: pytes
     rig.frame(picture(9))
     assert steady.number() == 9
     until("three viewers are stuck", lambda: rig.streams.quota.taken == 4)
+    assert rig.streams.answers.dropped == {"timeout": 0, "max_pending_bytes": 5}
     for viewer in stuck[:-3]:
         assert viewer.at_end()
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
