@@ -34,7 +34,7 @@ from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import logs, machine, network
+from pi_cam_daemon.system import logs, machine, memory, network
 from pi_cam_daemon.system.events import Events
 from pi_cam_daemon.system.systemd import Notifier, listening_socket
 
@@ -60,6 +60,7 @@ def run(
 
     *files* are read now and at each SIGHUP. *camera_argv* and *popen* start the camera process.
     """
+    memory.give_back_large_blocks()
     notifier = Notifier()
     try:
         loaded, policy, refused = _start_with(files)

@@ -311,6 +311,7 @@ class Streams:
         self._epoll.unregister(fd)
         del self._viewers[fd]
         viewer.sock.close()
+        viewer.part = viewer.last = None  # the loop remembers the viewer that it served last
         if viewer.told:
             log.info(
                 "viewer %s left (%s): %d parts in %.0f s, %d now",

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import socket
 import struct
 import sys
@@ -226,6 +227,27 @@ class Attacker:
 
         kinds = (unread, slow, vanishing, half_closed)
         await together(again(kinds[number % 4], f"127.0.3.{1 + number // 40}") for number in range(80))
+
+    async def slow_readers(self) -> None:
+        """Read 24 streams at 8 kB/s and forty snapshots hardly at all, each of them in the middle of a large picture."""
+        loop = asyncio.get_running_loop()
+
+        async def again(path: str, pause: float, source: str, begin: float) -> None:
+            await asyncio.sleep(begin)  # not all in the same picture
+            while True:
+                async with self.connection(source, receive_buffer=8192) as sock:
+                    await loop.sock_sendall(sock, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path.encode())
+                    head = b""
+                    while not (length := re.search(rb"Content-Length: (\d+)\r\n", head)):
+                        head += await loop.sock_recv(sock, 512)
+                    if int(length[1]) > 1_000_000:
+                        self.answers[path] += 1
+                        while await loop.sock_recv(sock, 800):
+                            await asyncio.sleep(pause)
+                await asyncio.sleep(0.05)
+
+        slow = [again("/stream", 0.1, "127.0.3.1", number / 4) for number in range(24)]
+        await together([*slow, *(again("/snapshot", 2, "127.0.3.2", number / 7) for number in range(40))])
 
     async def refused(self) -> None:
         """Send data without end from peers that are not admitted."""

@@ -43,6 +43,7 @@ SETTINGS = {
 }
 SECONDS = 7.0
 LEAST = 0.95
+LARGE = 7_000_000  # bytes of a picture, in rig/camera.py
 # threads of the daemon besides those of connections: main, log, accept, streams, supervisor, card
 OWN_THREADS = 9
 # What the allocator keeps for the next time: threads that work at the same time get heaps of their own, which shrink
@@ -52,18 +53,20 @@ KEPT_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Size:
-    """The resources of a process; *resident* is in bytes."""
+    """The resources of a process; *resident* and *peak*, the most that it ever was, are in bytes."""
 
     resident: int
+    peak: int
     threads: int
     descriptors: int
 
     @classmethod
     def of(cls, pid: int) -> Size:
         status = Path(f"/proc/{pid}/status").read_text()
-        found = dict(re.findall(r"^(VmRSS|Threads):\s+(\d+)", status, re.MULTILINE))
+        found = dict(re.findall(r"^(VmRSS|VmHWM|Threads):\s+(\d+)", status, re.MULTILINE))
         return cls(
             int(found["VmRSS"]) * 1024,
+            int(found["VmHWM"]) * 1024,
             int(found["Threads"]),
             len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208
         )
@@ -104,6 +107,7 @@ class Scene:
     daemon: Daemon
     crowd: Crowd
     observer: Observer
+    framerate: int = FRAMERATE
 
     def size(self) -> Size:
         """Return the resources of the daemon, with the observer's connection."""
@@ -124,7 +128,7 @@ class Scene:
             rates = sorted((after - before) / taken_then for before, after in zip(got, got_then, strict=True))
             if lasted >= seconds and (rates[0] >= LEAST or lasted >= 4 * seconds):
                 break
-        assert taken_then >= 0.5 * lasted * FRAMERATE, "the machine is too busy for its camera"
+        assert taken_then >= 0.5 * lasted * self.framerate, "the machine is too busy for its camera"
         return rates
 
 
@@ -235,6 +239,36 @@ def test_peers_that_are_refused_and_talk_without_end(scene: Scene) -> None:
         is_survived(scene, "refused", before, rates, most)
         assert came["attacks"] >= 50
         assert most.resident <= before.resident + (1 << 20), "what they say is kept"
+
+
+def test_slow_readers_of_large_pictures(tmp_path: Path) -> None:
+    budget = 30_000_000
+    argv = [*FIRST, sys.executable, RIG, tmp_path / "fault"]
+    # between two pictures there has to be time to send a large one twenty times
+    settings = {**SETTINGS, "http.max_pending_bytes": budget, "video.framerate": 5}
+    with running(tmp_path, settings, argv=argv) as daemon:
+        daemon.wait_for_state("streaming")
+        crowd, observer = Crowd(daemon, VIEWERS, first=FIRST), Observer(daemon)
+        try:
+            scene = Scene(daemon, crowd, observer, framerate=5)
+            assert daemon.get("/metrics")[0] == 200
+            before = scene.size()
+            daemon.fault("large")
+            with attack("slow_readers", daemon) as came:
+                rates = scene.rates()
+                most = scene.size()
+            daemon.fault("small")
+            print(came)
+            assert min(came["answers"][path] for path in ("/stream", "/snapshot")) >= 24
+            # beside the budget: the newest picture, and copies of the next one while it is received
+            assert most.peak <= before.resident + budget + 4 * LARGE
+            is_survived(scene, "slow readers", before, rates, most)
+            assert re.search(
+                rb'slow_clients_dropped_total{reason="max_pending_bytes"} [1-9]', daemon.get("/metrics")[2]
+            )
+        finally:
+            observer.close()
+            crowd.close()
 
 
 def test_ten_thousand_requests_good_and_bad(scene: Scene) -> None:

@@ -34,6 +34,7 @@ FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set
 STILL_FAULT_FILE = FAULT_FILE.with_name("still-fault")  # the same for whoever takes a still next
 DESCRIPTOR = int(sys.argv[2])
+LARGE = 7_000_000  # bytes of each fifth picture after the word "large", as from a sensor of 12 megapixels
 
 
 def take_fault(file: Path = FAULT_FILE) -> str:
@@ -51,6 +52,8 @@ class FaultySink:
     def __init__(self, sink: Sink, commands: Commands) -> None:
         self._sink = sink
         self._commands = commands
+        self._comments = b""
+        self._passed_on = 0
 
     @property
     def wanted(self) -> bool:
@@ -109,6 +112,13 @@ class FaultySink:
                 until = time.monotonic() + 3
                 while time.monotonic() < until:
                     self._sink.frame(jpeg, captured_ns)
+            case "large":
+                self._comments = (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * (LARGE // 0xFFFF)
+            case "small":
+                self._comments = b""
+        self._passed_on += 1
+        if self._comments and self._passed_on % 5 == 0:
+            jpeg = b"".join((jpeg[:2], self._comments, jpeg[2:]))
         self._sink.frame(jpeg, captured_ns)
 
 
