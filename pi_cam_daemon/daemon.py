@@ -86,9 +86,10 @@ def run(
     last = LastCamera(saved.file().with_name("last-camera.json"))
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
-    def card() -> bytes:
+    def card() -> bytes | None:
         status = supervisor.status()
-        return frame.part(cards.get(status.cause, _size(latest, config)), time.time(), no_picture=status.cause)
+        picture = cards.get(status.cause, _size(latest, config))  # drawn meanwhile, for when it is needed
+        return None if status.live else frame.part(picture, time.time(), no_picture=status.cause)
 
     live_controls = LiveControls(supervisor, saved.file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)

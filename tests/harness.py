@@ -147,6 +147,11 @@ class Daemon:
         table: dict[str, Any] = until(f"state {state}", there, seconds)
         return table
 
+    def wait_for_rate(self) -> dict[str, Any]:
+        """Return the state once the rate is measured: before, a pause is no stall."""
+        table: dict[str, Any] = until("a measured rate", lambda: (now := self.state())["frames"]["rate"] and now)
+        return table
+
     def camera_pid(self) -> int:
         pid = self.state()["camera_process"]["pid"]
         assert isinstance(pid, int)

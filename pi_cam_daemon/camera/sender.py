@@ -13,6 +13,7 @@ from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, pack
 
 _BEAT_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
+_FIRST_FRAMES = 3  # are sent even if nobody watches: by them the server measures the pace
 
 
 class FrameSender:
@@ -33,6 +34,7 @@ class FrameSender:
         self._sending = False  # the thread is using the socket
         self._quiet_until = 0.0
         self._captured = 0
+        self._captured_at_ns = 0
         self._unusable = ""  # why the newest picture cannot be used, until that is sent
         self._live = False
         self._last = b""  # the message with the reason for the end
@@ -63,6 +65,7 @@ class FrameSender:
     def frame(self, jpeg: bytes, captured_ns: int) -> None:
         with self._changed:
             self._captured += 1
+            self._captured_at_ns = time.monotonic_ns()
             self._newest = (jpeg, captured_ns)
             if self._sending or self._messages or self._rest:
                 return
@@ -79,6 +82,7 @@ class FrameSender:
     def passed(self) -> None:
         with self._changed:
             self._captured += 1
+            self._captured_at_ns = time.monotonic_ns()
             self._newest = None  # a newer one was skipped
 
     def unusable(self, why: str) -> None:
@@ -111,9 +115,13 @@ class FrameSender:
         except ConnectionError:  # the server has ended; the thread that reads from it handles that
             sent = len(header) + len(jpeg)
         self._newest = None
-        self._quiet_until = time.monotonic() + _QUIET_SECONDS
+        self._pause(time.monotonic())
         if sent < len(header) + len(jpeg):
             self._rest = (header + jpeg)[sent:]
+
+    def _pause(self, now: float) -> None:
+        if self._captured >= _FIRST_FRAMES:
+            self._quiet_until = now + _QUIET_SECONDS
 
     def _send_all(self) -> None:
         beat_at = time.monotonic()
@@ -132,9 +140,9 @@ class FrameSender:
                 if frame:
                     messages.append(pack(Kind.FRAME, *frame))
                     self._newest = None
-                    self._quiet_until = now + _QUIET_SECONDS
+                    self._pause(now)
                 if now >= beat_at:
-                    messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), time.monotonic_ns()))
+                    messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), self._captured_at_ns))
                     beat_at = now + _BEAT_SECONDS
                     if self._unusable:
                         messages.append(pack(Kind.UNUSABLE, text_payload(self._unusable)))

@@ -10,7 +10,7 @@ import time
 from pi_cam_daemon.commands.output import save
 from pi_cam_daemon.config import loading, saved
 from pi_cam_daemon.config.schema import Config
-from pi_cam_daemon.core.health import silent_at
+from pi_cam_daemon.core.health import deadlines
 from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.protocol import Kind
@@ -33,7 +33,7 @@ def take(config: Config) -> bytes:
     except OSError as error:
         raise SourceError(f"The camera process cannot be started: {error}", Cause.CRASHED) from error
     link.tell(Kind.LIVE)
-    seconds = silent_at(config.source, config.video.framerate, started_at=0.0)
+    seconds = deadlines(config.source, link.pace, started_at=0.0).restart_at
     deadline = time.monotonic() + seconds
     newest = None
     try:

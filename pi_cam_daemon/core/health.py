@@ -6,12 +6,16 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.config.schema import SourceConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo
+from pi_cam_daemon.ipc.pace import Pace
 
+# An unwatched camera reports once a second; a report may be late, and one may be lost to a busy machine.
+_UNWATCHED_SECONDS = 3.0
 # A reboot may cure these. It cures no camera that is missing, in use, forbidden or wrongly configured.
 _REBOOT_MAY_CURE = frozenset({Cause.LOST, Cause.CRASHED, Cause.STALLED, Cause.WEDGED})
 
@@ -51,6 +55,7 @@ class Failure:
 class CameraStatus:
     """A snapshot of the camera. *info* is the camera's own report, None before it was opened.
 
+    *rate* is measured in frames a second, 0 while it is unknown. *period* is the time between two frames in seconds.
     *captured* counts the frames and *starts* the starts of all its processes, *restarts* the restarts by cause. *since*
     is when *state* began (CLOCK_MONOTONIC). *needs_reboot*: restarts have not helped for the configured time.
     *stands_in*: the test picture is shown in place of a camera. *last* is the kind that gave pictures last, except for
@@ -63,6 +68,7 @@ class CameraStatus:
     info: CameraInfo | None
     captured: int
     rate: float
+    period: float
     pid: int | None
     starts: int
     restarts: Mapping[Cause, int]
@@ -74,9 +80,10 @@ class CameraStatus:
     last: str
 
     @property
-    def framerate(self) -> float:
-        """Return the announced rate in frames a second, 1 while it is unknown."""
-        return self.info.framerate if self.info else 1.0
+    def live(self) -> bool:
+        """Return whether the newest picture is the present one: no other is overdue."""
+        stands_in = self.state is State.NO_CAMERA and self.stands_in
+        return (self.state is State.STREAMING or stands_in) and not self.takes_still
 
     @property
     def cause(self) -> Cause:
@@ -90,7 +97,7 @@ class CameraStatus:
 
 @dataclass(frozen=True)
 class Facts:
-    """Observations for `judge`. *pictures*: the process has given frames. *silent_at*: when it counts as stalled.
+    """Observations for `judge`. *pictures*: the process has given frames. *silent_at*: when it is stalled.
 
     *stands_in*: they show the test picture in place of a camera.
     """
@@ -117,21 +124,41 @@ def judge(now: float, facts: Facts) -> State:
     return facts.failure.state if facts.failure else State.STARTING
 
 
-def silent_at(
+class Deadlines(NamedTuple):
+    """When a camera process without a new picture is stalled, and when it is started again (CLOCK_MONOTONIC)."""
+
+    silent_at: float
+    restart_at: float
+
+
+def deadlines(
     limits: SourceConfig,
-    rate: float,
+    pace: Pace,
     started_at: float,
     progressed_at: float | None = None,
     stall_grace_until: float = 0.0,
-) -> float:
-    """Return when a camera process of *rate* frames a second counts as stalled. Times are CLOCK_MONOTONIC in seconds.
+    watched_since: float = 0.0,
+) -> Deadlines:
+    """Return the deadlines of a camera process with the measured *pace*. Times are CLOCK_MONOTONIC in seconds.
 
-    Its last frame came at *progressed_at*, None before the first. Until *stall_grace_until* it takes a still and may be
-    silent. A pause of up to ten frame periods is no stall, because exposures may be long.
+    Its last picture came at *progressed_at*, None before the first. Until *stall_grace_until* it takes a still and may
+    be silent. It reports every picture since *watched_since*, infinity if it reports once a second. While the pace is
+    not measured, the next picture has as long as the first one.
     """
+    first = limits.start_timeout_seconds + 2 * pace.period
     if progressed_at is None:
-        return started_at + limits.start_timeout_seconds + 2 / rate
-    return max(progressed_at + max(limits.stall_timeout_seconds, 10 / rate), stall_grace_until)
+        return Deadlines(started_at + first, started_at + first)
+    restart = max(limits.stall_timeout_seconds, pace.lost_seconds)
+    silent = min(pace.silent_seconds, restart)
+    if pace.measured is None:
+        silent = restart = max(first, restart)
+    reported_at = progressed_at + _UNWATCHED_SECONDS
+
+    def until(seconds: float) -> float:
+        unwatched = min(reported_at, watched_since + seconds)
+        return max(progressed_at + seconds, unwatched, stall_grace_until)
+
+    return Deadlines(until(silent), until(restart))
 
 
 def needs_reboot(now: float, well_at: float, cause: Cause, kind: str, after_seconds: float) -> bool:

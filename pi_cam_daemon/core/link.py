@@ -16,6 +16,7 @@ from pi_cam_daemon.core.frame import CLOSING, Frame, part_header
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still, plain
+from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,13 @@ Answer = TypeVar("Answer", Report, Still)
 _MESSAGES_PER_TURN = 16
 # Linux doubles it. The longest command then fits in whole, although the camera process does not read yet.
 _SEND_BUFFER_BYTES = 208 * 1024
-_RATE_SECONDS = 3.0  # the frame rate is measured over these; BEAT messages come once a second
 
 
 class CameraLink:
     """The connection to one camera process. Only the stream loop calls `read`; any thread may read the attributes.
 
-    *info* describes the camera, *controls* what can be set on it, *captured* counts its frames. The first and the last
+    *info* describes the camera, *controls* what can be set on it, *captured* counts its frames, *pace* measures them.
+    *framerate* is what is expected before the camera announces its own, in frames a second. The first and the last
     progress was seen at *first_at* and *progressed_at* (CLOCK_MONOTONIC). *error* is the camera's own reason for its
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
     of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*. *unusable* says why the
@@ -44,10 +45,9 @@ class CameraLink:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._sock = sock
-        self._framerate = framerate
+        self.pace = Pace(1 / framerate)
         self._changed = changed
         self._reader = Reader(sock)
-        self._beats: list[tuple[float, int]] = []
         self._answered = threading.Condition()
         self._report: Report | None = None
         self._still: Still | None = None
@@ -62,11 +62,6 @@ class CameraLink:
         self.first_at: float | None = None
         self.progressed_at: float | None = None
         self.stall_grace_until = 0.0
-
-    @property
-    def framerate(self) -> float:
-        """Return the rate in frames a second that the camera announced, or else the configured one."""
-        return self.info.framerate if self.info else self._framerate
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -139,14 +134,6 @@ class CameraLink:
             raise EOFError from error
         return newest
 
-    def rate(self, now: float) -> float:
-        """Return the measured rate in frames a second; 0 without recent frames."""
-        beats = [beat for beat in self._beats if now - beat[0] <= _RATE_SECONDS + 1.5]
-        if len(beats) < 2:
-            return 0.0
-        (first_at, first), (last_at, last) = beats[0], beats[-1]
-        return (last - first) / (last_at - first_at)
-
     def _end(self) -> None:
         with self._answered:
             self.ended = True
@@ -160,14 +147,19 @@ class CameraLink:
         now = time.monotonic()
         self.unusable = ""
         self._progress(now)
+        self._pace_picture(now)
         captured = min(message.captured_ns / 1e9, now)
         timestamp = time.time() - (now - captured)
         header = part_header(len(jpeg), timestamp)
         part = b"".join((header, jpeg, CLOSING))
         return Frame(part, len(header), len(header) + len(jpeg), captured, timestamp)
 
+    def _pace_picture(self, now: float) -> None:
+        if self.pace.measured is None:  # afterwards BEAT messages are enough, which come once a second
+            self.pace.next(now)
+
     def _progress(self, now: float) -> None:
-        self.progressed_at = now
+        self.progressed_at = max(now, self.progressed_at or 0.0)
         if self.first_at is None:
             self.first_at = now
             self._changed()
@@ -175,15 +167,13 @@ class CameraLink:
     def _handle(self, message: Message) -> None:
         if message.kind is Kind.BEAT:
             (captured,) = COUNT.unpack(message.payload)
-            counted_at = message.captured_ns / 1e9
-            if captured > self.captured:
-                self.captured = captured
-                self._progress(time.monotonic())
-            self._beats = [beat for beat in self._beats if 0 < counted_at - beat[0] <= _RATE_SECONDS]
-            if captured:  # the start-up time is no part of the rate
-                self._beats.append((counted_at, captured))
+            self.captured = max(self.captured, captured)
+            came_at = min(message.captured_ns / 1e9, time.monotonic())
+            if captured and self.pace.report(captured, came_at):  # the start-up time is no part of the rate
+                self._progress(came_at)
         elif message.kind is Kind.HELLO:
             self.info = CameraInfo.from_json(message.payload)
+            self.pace.announced = 1 / self.info.framerate
             self._changed()
         elif message.kind is Kind.CONTROLS:
             report = Report.from_json(message.payload)
@@ -202,6 +192,7 @@ class CameraLink:
                 self._answered.notify_all()
         elif message.kind is Kind.UNUSABLE:
             self.unusable = plain(str(message.view, "utf-8", "replace"))
+            self._pace_picture(time.monotonic())  # bad pictures tell how often pictures come, too
         elif message.kind is Kind.STAND_IN:
             self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config import kinds
 from pi_cam_daemon.config.schema import CameraConfig, Config
-from pi_cam_daemon.core.health import CameraStatus, Facts, Failure, State, judge, needs_reboot, silent_at
+from pi_cam_daemon.core.health import CameraStatus, Deadlines, Facts, Failure, State, deadlines, judge, needs_reboot
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import Demand
 from pi_cam_daemon.core.link import CameraLink
@@ -35,6 +35,7 @@ _STOP_SECONDS = 1.0  # from SIGTERM, for a camera that is silent, until SIGKILL
 _KILL_SECONDS = 2.0  # a process that lives on this long after SIGKILL hangs in a driver, in uninterruptible sleep
 _LAST_WORDS_SECONDS = 0.5  # after the end of a process, for its last messages to be read
 _LOOK_SECONDS = 1.0  # between two checks of a process
+_RATE_CHANGE = 0.2  # a share of the measured rate; less is not announced
 _REAP_SECONDS = 0.02  # the same while it ends; a thread cannot wait for SIGCHLD
 
 Watch = Callable[[CameraLink], None]
@@ -48,6 +49,7 @@ class _Camera:
         self.link = link
         self.started_at = now
         self.live: bool | None = None
+        self.live_since = math.inf
         self.greeted = False
         self.deadline = math.inf  # of the next step below; each step sets it anew
         self.stopped = self.stalled = False  # its exit is expected, not a failure
@@ -58,8 +60,8 @@ class Supervisor:
     """Keeps a camera process running while there is demand for frames.
 
     The camera process gets *camera*: the camera's part of *config*, with the controls that were saved or set.
-    *changed* is called at each change of the state. *last* is the camera that served before. *argv* and *popen* start
-    the process; tests pass their own.
+    *changed* is called at each change of the state or the rate. *last* is the camera that served before. *argv* and
+    *popen* start the process; tests pass their own.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Supervisor:
         self._state = State.STARTING
         self._since = self._well_at = time.monotonic()
         self._needs_reboot = False
-        self._told: tuple[State, Failure | None, bool] = (State.STARTING, None, False)
+        self._told: tuple[State, Failure | None, bool, float] = (State.STARTING, None, False, 0.0)
         # It lives as long as the daemon: PR_SET_PDEATHSIG fires when the THREAD that spawned a process ends.
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -141,14 +143,19 @@ class Supervisor:
     def status(self) -> CameraStatus:
         with self._lock:
             camera, captured = self._camera, self._captured_before
+        now = time.monotonic()
+        state, since = self._state, self._since
+        if state is State.STREAMING and camera and now > (silent_at := self._deadlines(camera).silent_at):
+            state, since = State.STALLED, silent_at  # the next step comes a moment later
         return CameraStatus(
-            state=self._state,
-            since=self._since,
+            state=state,
+            since=since,
             needs_reboot=self._needs_reboot,
             failure=self._failure,
             info=self._info,
             captured=captured + (camera.link.captured if camera else 0),
-            rate=camera.link.rate(time.monotonic()) if camera else 0.0,
+            rate=camera.link.pace.rate(now) if camera else 0.0,
+            period=camera.link.pace.period if camera else 1.0,
             pid=camera.process.pid if camera else None,
             starts=self._starts,
             restarts=dict(self._restarts),
@@ -231,7 +238,7 @@ class Supervisor:
             self._back_off(now)
             return
         self._camera = _Camera(process, link, now)
-        self._camera.deadline = self._silent_at(self._camera)
+        self._camera.deadline = self._deadlines(self._camera).restart_at
         self._starts += 1
         self._watch(link)
 
@@ -246,11 +253,11 @@ class Supervisor:
         elif link.progressed_at is not None and self._failure:
             log.info("the camera gives pictures again")
             self._failure = None
-        camera.deadline = self._silent_at(camera)
         watched = self._watched(now)
         if watched != camera.live:
-            camera.live = watched
+            camera.live, camera.live_since = watched, now if watched else math.inf
             link.tell(Kind.LIVE if watched else Kind.QUIET)
+        camera.deadline = self._deadlines(camera).restart_at
         # A camera that was started may give its first frame even if nobody waits any more: the next one may ask soon.
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:
             camera.stopped = True
@@ -324,9 +331,9 @@ class Supervisor:
             log.warning("%s%s", failure.message, f" ({failure.hint})" if failure.hint else "")
             self._failure = failure
 
-    def _silent_at(self, camera: _Camera) -> float:
-        link, limits = camera.link, self._config.source
-        return silent_at(limits, link.framerate, camera.started_at, link.progressed_at, link.stall_grace_until)
+    def _deadlines(self, camera: _Camera) -> Deadlines:
+        link, limits, since = camera.link, self._config.source, camera.live_since
+        return deadlines(limits, link.pace, camera.started_at, link.progressed_at, link.stall_grace_until, since)
 
     def _judge(self, now: float) -> None:
         if self._closing:
@@ -337,7 +344,7 @@ class Supervisor:
             running=camera is not None,
             pictures=camera is not None and camera.link.progressed_at is not None,
             stands_in=camera is not None and camera.link.stands_in_for is not None,
-            silent_at=self._silent_at(camera) if camera else math.inf,
+            silent_at=self._deadlines(camera).silent_at if camera else math.inf,
             failure=self._failure,
             unkillable=camera is not None and camera.unkillable,
         )
@@ -351,7 +358,10 @@ class Supervisor:
         cause = self._failure.cause if self._failure else Cause.STARTING
         after_seconds = self._config.health.reboot_after_minutes * 60
         self._needs_reboot = needs_reboot(now, self._well_at, cause, kind, after_seconds)
-        news = (state, self._failure, self._needs_reboot)
+        rate, told_rate = camera.link.pace.rate(now) if camera else 0.0, self._told[3]
+        if abs(rate - told_rate) <= _RATE_CHANGE * max(rate, told_rate):
+            rate = told_rate
+        news = (state, self._failure, self._needs_reboot, rate)
         if news != self._told:
             self._told = news
             self._changed()

@@ -2,7 +2,8 @@
 
     kind (u8), 3 zero bytes, payload length (u32), time (i64), payload; all little-endian
 
-The time is CLOCK_MONOTONIC in nanoseconds: the capture time of a picture, the time at which a BEAT was counted, else 0.
+The time is CLOCK_MONOTONIC in nanoseconds: the capture time of a picture, for a BEAT the time at which its last frame
+came, else 0.
 
     camera → server   HELLO        JSON: CameraInfo, the settings that the camera really uses
                       FRAME        one whole JPEG

@@ -217,13 +217,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send the newest picture; `?max_age_ms=N` limits its age in milliseconds."""
         max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
         status = self.app.observer.camera()
-        max_age = max(1.0, 2 / status.framerate) if max_age_ms is None else max_age_ms / 1000
+        max_age = max(1.0, 2 * status.period) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
         # no waiting for a camera that is known to be missing, unless the test picture is shown in its place
-        comes = status.state.ok or status.state is State.STARTING or status.stands_in
+        comes = status.state.ok or status.state is State.STARTING or status.stands_in or not status.failure
         patience = _SNAPSHOT_SECONDS if comes else 0.0
         self.app.demand.want(patience)
         frame = self.app.latest.wait(now - max_age, patience)
+        if frame is None and max_age_ms is None and self.app.observer.camera().live:
+            frame = self.app.latest.frame  # of a camera that is slow
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
         else:

@@ -63,6 +63,7 @@ class _Camera(Collector):
             about = "The kind of camera. stand_in: a test picture takes its place. last: the kind that gave pictures."
             yield _gauge("source_info", about, {kind: 1}, "configured", "kind", "stand_in", "last")
         yield _counter("frames_captured", "Frames captured by the camera.", camera.captured)
+        yield _gauge("frame_rate", "Frames a second that the camera gives, measured.", camera.rate)
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)
             yield _gauge("frame_age_seconds", "Age of the newest frame, by the monotonic clock.", age)

@@ -17,6 +17,8 @@ from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.system.systemd import Notifier
 
 _MOST_PROBLEMS = 20  # of the configuration, in /state
+_LATE = "The camera gave no picture in time"
+_SAME_RATE = 0.1  # a share of the announced rate: less is no other rate
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 
@@ -67,13 +69,15 @@ class Observer:
         status = status or self.camera()
         info, text = status.info, "The camera is starting"
         if status.state is State.STREAMING and info:
-            text = f"Streaming {info.width}x{info.height} at {info.framerate:g} frames/s from {info.name}"
+            text = f"Streaming {info.width}x{info.height}{_rate(status.rate, info.framerate)} from {info.name}"
         elif status.state is State.IDLE:
             text = "Nobody watches, so the camera sleeps"
         elif status.failure:
             text = status.failure.message
         elif status.unusable:
             text = f"The camera's pictures cannot be used: {status.unusable}"
+        elif status.state is State.STALLED:
+            text = _LATE
         return text + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
 
     def status_line(self) -> str:
@@ -88,7 +92,7 @@ class Observer:
         """Return why there is no picture, and the hint, as paragraphs separated by an empty line."""
         status = self.camera()
         if status.state.ok:
-            return "The camera gave no picture in time"
+            return _LATE
         hint = status.failure.hint if status.failure else ""
         return "\n\n".join(filter(None, (self.sentence(status), hint)))
 
@@ -129,6 +133,15 @@ class Observer:
             "clock_synced": machine.clock_synced(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
+
+
+def _rate(measured: float, announced: float) -> str:
+    """Return the rate as a part of a sentence: the measured one if it is another than the *announced* one."""
+    if not measured:
+        return ""
+    if abs(measured - announced) < _SAME_RATE * announced:
+        return f" at {announced:g} frames/s"
+    return f" at {measured:.0f} frames/s" if measured >= 10 else f" at {measured:.2g} frames/s"
 
 
 def _release() -> str | None:

@@ -49,7 +49,7 @@ class Stills:
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, seconds=pause)
             self._supervisor.demand.want(_START_SECONDS)
             self._wake()
-            seconds = min(_TAKE_SECONDS + 3 / self._observer.camera().framerate, _LONGEST_SECONDS)
+            seconds = min(_TAKE_SECONDS + 3 * self._observer.camera().period, _LONGEST_SECONDS)
             self._supervisor.demand.want(seconds)
             return self._ask(seconds)
 

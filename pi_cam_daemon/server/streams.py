@@ -20,6 +20,7 @@ from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
+from pi_cam_daemon.ipc.pace import SILENT_SECONDS
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
 from pi_cam_daemon.server.refused import Reason, Refused
@@ -30,8 +31,8 @@ from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 
-# The last picture is shown for so long; then the no-signal picture, so that nobody takes an old picture for a live one.
-HOLD_SECONDS = 2.0
+# The last picture is shown for at least so long.
+HOLD_SECONDS = SILENT_SECONDS
 # Without a new frame the last part is sent again after this time; Home Assistant hangs up after 10 s without a byte.
 REPEAT_SECONDS = 1.0
 # arrivals of one client are logged once in this time, and those of all clients so often
@@ -40,9 +41,13 @@ _MOST_ARRIVALS = 20
 
 
 class Streams:
-    """All viewers of the stream. *no_signal* returns the part to show while there is no picture."""
+    """All viewers of the stream.
 
-    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], bytes]) -> None:
+    *no_signal* returns the part to show after HOLD_SECONDS without a new picture, so that nobody takes an old picture
+    for a live one; None while no other picture is overdue.
+    """
+
+    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], bytes | None]) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS, self._leaving)
         most = Reason.MAX_TLS_VIEWERS
@@ -63,7 +68,6 @@ class Streams:
         self._closing = False
         self._camera: CameraLink | None = None
         self._camera_fd = -1
-        self._hold_seconds = HOLD_SECONDS
         # the part shown now (None: none yet), when it was sent, and when the last new picture was
         self._shown: bytes | None = None
         self._shown_at = 0.0
@@ -165,7 +169,7 @@ class Streams:
 
     def _due(self) -> float:
         """Return when `_repeat` is needed if no frame comes: to repeat the picture, or to replace it by no-signal."""
-        repeat_at, replace_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + self._hold_seconds
+        repeat_at, replace_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + HOLD_SECONDS
         return min(repeat_at, replace_at) if replace_at > self._shown_at else repeat_at
 
     def _handle_wake(self) -> None:
@@ -180,7 +184,7 @@ class Streams:
         now = time.monotonic()
         if arrivals and not self._viewers:
             newest = self._latest.frame
-            if newest is not None and now - newest.captured <= self._hold_seconds:
+            if newest is not None and (now - newest.captured <= HOLD_SECONDS or self._no_signal() is None):
                 self._shown = newest.part
             else:
                 # Old pictures are not shown. The camera has some time for a new one before the no-signal picture comes.
@@ -220,8 +224,6 @@ class Streams:
         except EOFError:
             self._close_camera()
             return None
-        # with one frame in 5 s, a picture that is 5 s old is not outdated
-        self._hold_seconds = max(HOLD_SECONDS, 3 / camera.framerate)
         return frame
 
     def _close_camera(self) -> None:
@@ -249,11 +251,10 @@ class Streams:
 
     def _repeat(self, now: float) -> None:
         """Show the last picture again, or the no-signal picture if it is too old."""
-        if now - self._fresh_at >= self._hold_seconds:
-            self._show(self._no_signal(), now)
-            return
-        self._no_signal()  # starts the drawing, so that it is ready in the right size when it is needed
-        if self._shown is not None:
+        no_signal = self._no_signal()  # starts the drawing, so that it is ready in the right size when it is needed
+        if no_signal is not None and now - self._fresh_at >= HOLD_SECONDS:
+            self._show(no_signal, now)
+        elif self._shown is not None:
             self._show(self._shown, now)
         else:
             self._shown_at = now

@@ -159,7 +159,7 @@ def test_a_refusal_by_the_camera_is_reported_and_nothing_is_lost(daemon: Daemon)
 
 def test_setting_a_camera_that_hangs_ends_in_time(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 8.0}) as daemon:
-        daemon.wait_for_state("streaming")
+        daemon.wait_for_rate()
         set_controls(daemon, brightness=0.5)
         daemon.fault("hang")
         until("it hangs", lambda: not daemon.fault_file.exists())

@@ -119,7 +119,7 @@ def test_files_in_the_working_directory_are_not_imported(tmp_path: Path) -> None
     for name in ("cv2.py", "numpy.py", "picamera2.py", "queue.py"):
         (folder / name).write_text("raise SystemExit('a file of a beginner')\n")
     with running(folder, argv=[sys.executable, "-P", "-m", "pi_cam_daemon", "run", "--config"]) as daemon:
-        daemon.wait_for_state("streaming")
+        daemon.wait_for_rate()
         pid = daemon.camera_pid()
         viewer = daemon.watch()
         os.kill(pid, signal.SIGSTOP)

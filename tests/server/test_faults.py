@@ -118,7 +118,7 @@ def test_every_fault_of_the_camera_is_survived(tmp_path: Path, word: str) -> Non
 def test_a_picture_of_unknown_size_is_followed_by_a_card_of_the_set_size(tmp_path: Path) -> None:
     # long enough for a slow machine to draw the card before pictures are back
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 6.0}) as daemon:
-        daemon.wait_for_state("streaming")
+        daemon.wait_for_rate()
         pid = daemon.camera_pid()
         sock = daemon.connect("/stream")
         daemon.fault("half-jpeg")
@@ -182,7 +182,7 @@ def test_a_long_wedge_asks_for_a_reboot_and_still_feeds_the_watchdog(tmp_path: P
     flag = tmp_path / "reboot-requested"
     settings = {**SETTINGS, "health.reboot_after_minutes": 0.1}
     with running(tmp_path / "daemon", settings, unkillable=True, env=env) as daemon:
-        assert daemon.wait_for_state("streaming")["reboot_requested"] is False
+        assert daemon.wait_for_rate()["reboot_requested"] is False
         pid = daemon.camera_pid()
         stopped = time.monotonic()
         os.kill(pid, signal.SIGSTOP)
@@ -259,7 +259,7 @@ def test_snapshots_are_never_older_than_asked(daemon: Daemon) -> None:
 
 def test_a_snapshot_of_a_silent_camera_is_refused_in_time(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, "source.stall_timeout_seconds": 30}) as daemon:
-        daemon.wait_for_state("streaming")
+        daemon.wait_for_rate()
         os.kill(daemon.camera_pid(), signal.SIGSTOP)
         until("an old picture", lambda: daemon.state()["frames"]["age_seconds"] > 1.5)
         asked = time.monotonic()

@@ -26,6 +26,7 @@ CONTRACT = {
     "pi_cam_state": {"state"},
     "pi_cam_source_info": {"configured", "kind", "stand_in", "last"},
     "pi_cam_frames_captured_total": set(),
+    "pi_cam_frame_rate": set(),
     "pi_cam_frame_age_seconds": set(),
     "pi_cam_last_frame_timestamp_seconds": set(),
     "pi_cam_camera_restarts_total": {"reason"},
@@ -137,6 +138,7 @@ def test_the_frame_counter_continues_over_camera_processes(daemon: Daemon) -> No
     until("more", lambda: counts.append(value(daemon, "pi_cam_frames_captured_total")) or counts[-1] > before + 50)
     assert counts[0] >= before and counts == sorted(counts), "a counter never goes back"
     assert 0 <= value(daemon, "pi_cam_frame_age_seconds") < 2
+    assert 0 < value(daemon, "pi_cam_frame_rate") < 30
 
 
 def test_watchdog_pings_and_the_last_reload_are_reported(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_slow_still_is_no_stall_and_viewers_see_the_reason(tmp_path: Path) -> 
         closing(daemon.watch()) as viewer,
     ):
         viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
+        daemon.wait_for_rate()
         pid = daemon.camera_pid()
         fault(daemon, "slow")
         asking = Asking(daemon)
@@ -133,6 +134,7 @@ def test_a_camera_that_hangs_on_a_still_is_reported_and_restarted(tmp_path: Path
         closing(daemon.watch()) as viewer,
     ):
         viewer.next_where("a picture", lambda part: b"X-No-Picture" not in part.header)
+        daemon.wait_for_rate()
         pid = daemon.camera_pid()
         fault(daemon, "hang")
         status, _, body = take(daemon)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -6,28 +7,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.core.health import Facts, Failure, State, judge, needs_reboot, silent_at
+from pi_cam_daemon.core.health import Deadlines, Facts, Failure, State, deadlines, judge, needs_reboot
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.system.watchdog import Probe
 
 NOW = 1000.0
 RATE = 100.0  # so that a frame period counts for nothing but in the test of it
-START, STALL = 30.0 + 2 / RATE, 5.0
+START, SILENT, STALL = 30.0 + 2 / RATE, 2.0, 5.0
 LIMITS = replace(loading.load(etc=Path("/nonexistent")).source, start_timeout_seconds=30.0, stall_timeout_seconds=STALL)
 
 IDLE = Facts(wanted=False, running=False)
 WANTED = Facts(wanted=True, running=False)
 
 
+def measured(period: float, announced: float = RATE) -> Pace:
+    """Return the pace of pictures that came *period* seconds apart from a camera that announced another rate."""
+    pace = Pace(1 / announced)
+    for number in range(1, 4):
+        pace.report(number, NOW + number * period)
+    return pace
+
+
 def running(started_at: float, progressed_at: float | None = None, stall_grace_until: float = 0.0) -> Facts:
-    silence = silent_at(LIMITS, RATE, started_at, progressed_at, stall_grace_until)
-    return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
+    silent_at, _ = deadlines(LIMITS, measured(1 / RATE), started_at, progressed_at, stall_grace_until)
+    return Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silent_at)
 
 
 BEGINNING = running(NOW - 3)
 OVERDUE = running(NOW - 30.1)
 STREAMING = running(NOW - 500, NOW - 0.04)
-SILENT = running(NOW - 500, NOW - 5.1)
+SILENT_NOW = running(NOW - 500, NOW - 2.1)
 
 MISSING = Failure(State.NO_CAMERA, Cause.MISSING, "There is no camera")
 CRASHED = Failure(State.STARTING, Cause.CRASHED, "It died")
@@ -46,8 +56,8 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(OVERDUE, State.STALLED, id="past the start limit"),
         pytest.param(STREAMING, State.STREAMING, id="frames come"),
         pytest.param(running(NOW - 500, NOW), State.STREAMING, id="a frame just now"),
-        pytest.param(running(NOW - 500, NOW - 5), State.STREAMING, id="at the stall limit"),
-        pytest.param(SILENT, State.STALLED, id="past the stall limit"),
+        pytest.param(running(NOW - 500, NOW - 2), State.STREAMING, id="at the limit of silence"),
+        pytest.param(SILENT_NOW, State.STALLED, id="past the limit of silence"),
         pytest.param(running(NOW - 500, NOW - 5.1, NOW), State.STREAMING, id="silent over a still"),
         pytest.param(running(NOW - 500, NOW - 5.1, NOW - 0.1), State.STALLED, id="silent after a still"),
         pytest.param(running(NOW - 1, NOW - 1), State.STREAMING, id="first frame of a new one"),
@@ -58,9 +68,9 @@ WEDGED = Failure(State.WEDGED, Cause.WEDGED, "It does not die")
         pytest.param(replace(OVERDUE, failure=MISSING), State.STALLED, id="the next attempt is silent"),
         pytest.param(replace(STREAMING, failure=MISSING), State.STREAMING, id="a picture outweighs an old failure"),
         pytest.param(replace(STREAMING, stands_in=True, failure=MISSING), State.NO_CAMERA, id="a stand-in"),
-        pytest.param(replace(SILENT, stands_in=True, failure=MISSING), State.STALLED, id="a silent stand-in"),
-        pytest.param(replace(SILENT, failure=MISSING), State.STALLED, id="silence outweighs an old failure"),
-        pytest.param(replace(SILENT, unkillable=True), State.WEDGED, id="does not die"),
+        pytest.param(replace(SILENT_NOW, stands_in=True, failure=MISSING), State.STALLED, id="a silent stand-in"),
+        pytest.param(replace(SILENT_NOW, failure=MISSING), State.STALLED, id="silence outweighs an old failure"),
+        pytest.param(replace(SILENT_NOW, unkillable=True), State.WEDGED, id="does not die"),
         pytest.param(replace(STREAMING, unkillable=True), State.WEDGED, id="does not die, whatever it sends"),
         pytest.param(replace(BEGINNING, unkillable=True, failure=WEDGED), State.WEDGED, id="does not die, and said so"),
     ],
@@ -81,10 +91,33 @@ def test_the_state_does_not_depend_on_the_clocks_start(times: tuple[float, ...])
     assert judge(NOW + 1e7, later) is judge(NOW, running(*times))
 
 
-@pytest.mark.parametrize(("framerate", "stall_seconds"), [(25.0, 5.0), (2.0, 5.0), (1.0, 10.0), (0.1, 100.0)])
-def test_a_gap_of_ten_frame_periods_is_no_stall(framerate: float, stall_seconds: float) -> None:
-    assert silent_at(LIMITS, framerate, NOW) == NOW + 30.0 + 2 / framerate
-    assert silent_at(LIMITS, framerate, 0.0, NOW) == NOW + stall_seconds
+@pytest.mark.parametrize(
+    ("period", "silent", "restart"),
+    [(0.04, 2.0, 5.0), (0.5, 2.0, 5.0), (1.0, 3.0, 5.0), (2.15, 6.45, 10.75), (6.0, 18.0, 30.0), (10.0, 30.0, 50.0)],
+)
+@pytest.mark.parametrize("announced", [25.0, None])
+def test_silence_is_judged_by_periods(period: float, silent: float, restart: float, announced: float | None) -> None:
+    pace = measured(period, announced or 1 / period)
+    assert deadlines(LIMITS, pace, 0.0, NOW) == pytest.approx((NOW + silent, NOW + restart))
+
+
+def test_an_announced_period_counts_although_pictures_come_faster() -> None:
+    assert deadlines(LIMITS, measured(0.04, announced=0.1), 0.0, NOW) == pytest.approx((NOW + 30.0, NOW + 50.0))
+
+
+def test_the_second_picture_may_take_as_long_as_the_first() -> None:
+    assert deadlines(LIMITS, Pace(0.04), NOW) == Deadlines(NOW + 30.08, NOW + 30.08)
+    assert deadlines(LIMITS, Pace(0.04), 0.0, NOW) == Deadlines(NOW + 30.08, NOW + 30.08)
+
+
+@pytest.mark.parametrize(
+    ("watched_since", "silent", "restart"),
+    [(inf, 3.0, 3.0), (NOW + 0.5, 1.5, 1.5), (NOW + 2.5, 3.0, 3.0), (NOW, 1.0, 1.0), (0.0, 1.0, 1.0)],
+)
+def test_an_unwatched_camera_has_time_for_its_reports(watched_since: float, silent: float, restart: float) -> None:
+    limits = replace(LIMITS, stall_timeout_seconds=1.0)
+    found = deadlines(limits, measured(0.04), 0.0, NOW, watched_since=watched_since)
+    assert found == pytest.approx((NOW + silent, NOW + restart))
 
 
 def test_only_pictures_and_sleep_by_design_are_healthy() -> None:
@@ -98,17 +131,18 @@ moments = st.floats(0, 2 * NOW)
 def test_a_camera_is_stalled_from_the_end_of_its_time_limit_on(
     started_at: float, progressed_at: float | None, stall_grace_until: float, framerate: float
 ) -> None:
-    silence = silent_at(LIMITS, framerate, started_at, progressed_at, stall_grace_until)
+    silence, _ = deadlines(LIMITS, measured(1 / framerate), started_at, progressed_at, stall_grace_until)
     facts = Facts(wanted=True, running=True, pictures=progressed_at is not None, silent_at=silence)
     assert judge(silence - 1e-6, facts) is not State.STALLED
     assert judge(silence + 1e-6, facts) is State.STALLED
 
 
 def test_the_first_picture_and_a_still_have_longer_time_limits() -> None:
-    assert silent_at(LIMITS, RATE, NOW - 3) == NOW - 3 + START
-    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04) == NOW - 0.04 + STALL
-    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 5.1, NOW + 7) == NOW + 7
-    assert silent_at(LIMITS, RATE, NOW - 500, NOW - 0.04, NOW + 1) == NOW - 0.04 + STALL
+    pace = measured(1 / RATE)
+    assert deadlines(LIMITS, pace, NOW - 3) == (NOW - 3 + START,) * 2
+    assert deadlines(LIMITS, pace, NOW - 500, NOW - 0.5) == (NOW - 0.5 + SILENT, NOW - 0.5 + STALL)
+    assert deadlines(LIMITS, pace, NOW - 500, NOW - 5.1, NOW + 7) == (NOW + 7,) * 2
+    assert deadlines(LIMITS, pace, NOW - 500, NOW - 0.5, NOW + 1) == (NOW - 0.5 + SILENT, NOW - 0.5 + STALL)
 
 
 HOUR = 3600.0

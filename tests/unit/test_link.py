@@ -107,7 +107,7 @@ def test_a_camera_that_sends_without_pause_does_not_block_the_loop(rig: Rig) -> 
 
 def test_a_silent_camera_gives_nothing(rig: Rig) -> None:
     assert rig.link.read() is None
-    assert (rig.link.info, rig.link.framerate) == (None, 15.0)
+    assert (rig.link.info, rig.link.pace.announced) == (None, 1 / 15.0)
     rig.camera.sendall(pack(Kind.FRAME, picture(1))[:20])
     assert rig.link.read() is None
     assert rig.changes == 0
@@ -117,7 +117,7 @@ def test_the_cameras_announcement_is_passed_on_at_once(rig: Rig) -> None:
     rig.say(Kind.HELLO, json.dumps(HELLO).encode())
     assert rig.link.read() is None
     assert rig.link.info == CameraInfo(**HELLO)
-    assert rig.link.framerate == 25.0
+    assert rig.link.pace.announced == 1 / 25.0
     assert rig.changes == 1
 
 
@@ -144,13 +144,13 @@ def test_progress_is_a_frame_or_a_count_that_grows(rig: Rig) -> None:
 
 def test_the_rate_is_that_of_the_last_seconds(rig: Rig) -> None:
     now = time.monotonic()
-    assert rig.link.rate(now) == 0
+    assert rig.link.pace.rate(now) == 0
     for seconds, captured in ((-6, 0), (-2, 1000), (-1, 1010), (0, 1020)):
         rig.beat(captured, now + seconds)
     # they arrive at once: the server slept, or the camera's socket was full
     rig.link.read()
-    assert rig.link.rate(now) == pytest.approx(10)
-    assert rig.link.rate(now + 10) == 0
+    assert rig.link.pace.rate(now) == pytest.approx(10)
+    assert rig.link.pace.rate(now + 10) == 0
 
 
 def test_a_camera_without_new_frames_has_no_rate(rig: Rig) -> None:
@@ -158,7 +158,7 @@ def test_a_camera_without_new_frames_has_no_rate(rig: Rig) -> None:
     for seconds in (-2, -1, 0):
         rig.beat(50, now + seconds)
     rig.link.read()
-    assert rig.link.rate(now) == 0
+    assert rig.link.pace.rate(now) == 0
 
 
 @pytest.mark.parametrize("moments", [(0.0, 0.0), (1.0, 0.0), (-1e9, 9e9), (0.0, 1e-9)], ids=str)
@@ -166,7 +166,7 @@ def test_any_times_of_heartbeats_give_a_rate(moments: tuple[float, float], rig: 
     for number, moment in enumerate(moments):
         rig.beat(number, moment)
     rig.link.read()
-    assert rig.link.rate(1.0) >= 0
+    assert rig.link.pace.rate(1.0) >= 0
 
 
 def test_the_last_messages_of_a_camera_are_read(rig: Rig) -> None:

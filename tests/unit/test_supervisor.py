@@ -81,12 +81,15 @@ class Rig:
         """Return a camera process that was started at NOW."""
         assert self.turn(NOW)
         self.links[-1].info = INFO
+        self.links[-1].pace.announced = 1 / INFO.framerate
         return self.processes[-1], self.links[-1]
 
     def streaming(self) -> tuple[Process, CameraLink]:
         """Return a camera process that was started and gave a picture at NOW."""
         process, link = self.started()
         link.first_at = link.progressed_at = NOW
+        for number in range(1, 4):
+            link.pace.report(number, NOW - 1 + number / 100)
         assert self.turn(NOW)
         assert self.state is State.STREAMING
         return process, link
@@ -126,6 +129,8 @@ def test_a_camera_that_streams_has_until_the_stall_limit(rig: Rig) -> None:
     link.progressed_at = NOW + 4
     assert rig.turn(NOW + STALL + 1)
     assert (rig.state, rig.deadline, process.signals) == (State.STREAMING, NOW + 4 + STALL, [])
+    assert rig.turn(NOW + 4 + STALL)
+    assert (rig.state, process.signals) == (State.STALLED, []), "it is silent, and may go on"
     assert rig.turn(NOW + 4 + STALL + 0.01)
     assert (rig.state, process.signals) == (State.STALLED, [signal.SIGTERM])
 

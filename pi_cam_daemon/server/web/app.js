@@ -1,7 +1,7 @@
 // The viewer page. One chain of polls (`watch`) reads the state and tends the one stream connection.
 
 import { followControls } from "./controls.js";
-import { Live, delivers, stale, standsIn, status } from "./live.js";
+import { Live, delivers, moves, stale, standsIn, status } from "./live.js";
 import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
 import { zoomable } from "./zoom.js";
@@ -272,7 +272,7 @@ async function watch() {
     }
     if (state && state.frames.captured !== lastFrame.captured && state.frames.age_seconds !== null)
       lastFrame = { captured: state.frames.captured, at: new Date(Date.now() - 1000 * state.frames.age_seconds) };
-    if (!document.hidden && !offline() && mode() === "stream") stream.tend(delivering());
+    if (!document.hidden && !offline() && mode() === "stream") stream.tend(moves(state));
     if (mode() === "snapshot" && shot.failed && delivering()) takeSnapshot();
     followControls(state);
     render();

@@ -16,17 +16,19 @@ function fingerprint(image) {
   return probe.getImageData(0, 0, width, height).data.reduce((hash, byte) => (hash * 31 + byte) | 0, 0);
 }
 
-// Whether the newest picture that *state* tells of is too old to be called live.
-export function stale({ camera, frames }) {
-  const frameSeconds = camera && camera.framerate > 0 ? 1 / camera.framerate : 0;
-  return frames.age_seconds === null || frames.age_seconds > Math.max(FRESH_SECONDS, 3 * frameSeconds);
-}
+const old = ({ frames }) => frames.age_seconds > FRESH_SECONDS;
 
-// Whether that picture is the moving test picture in place of a camera.
-export const standsIn = (state) => state.state === "no-camera" && state.source.stand_in && !stale(state);
+// Whether the newest picture that *state* tells of is the moving test picture in place of a camera.
+export const standsIn = ({ state, source, frames }) => state === "no-camera" && source.stand_in && frames.age_seconds !== null;
+
+// Whether that picture is too old to be called live. While pictures come, the server judges by their rate.
+export const stale = (state) => state.frames.age_seconds === null || (state.state !== "streaming" && !standsIn(state) && old(state));
 
 // Whether pictures come, be it the test picture.
 export const delivers = (state) => (state.ok && !stale(state)) || standsIn(state);
+
+// Whether one came just now: a stream that does not change is stuck then.
+export const moves = (state) => delivers(state) && !old(state);
 
 // A key of the texts `states`, and of the colours.
 export function status(state) {

@@ -1,6 +1,6 @@
 // All cameras of the list. Each tells its state to pages of its http.cors_origins; to others the picture tells.
 
-import { Live, delivers, status } from "./live.js";
+import { Live, delivers, moves, status } from "./live.js";
 import { Refusal, request } from "./request.js";
 import { language, text } from "./text.js";
 
@@ -35,7 +35,7 @@ class Tile {
       if (readable) this.image.crossOrigin = "anonymous";
       else this.image.removeAttribute("crossorigin");
     }
-    if (this.answers) this.live.tend(readable && delivers(state));
+    if (this.answers) this.live.tend(readable && moves(state));
     this.render(state);
   }
 

@@ -8,7 +8,8 @@
  *   formats=MJPG,YUYV
  *   size=320x240     the only one it has, but for
  *   large=640x480    which it has, too, with JPEGs of its own in large_frames=FOLDER
- *   fps=25           the only rate it has
+ *   fps=25           the only rate it has, but for
+ *   every=2500       milliseconds between two frames in the dark, whatever it announces
  *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second JPEG is cut in half),
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
  *                    `busy` (another program streams), `no-clock` (no timestamps), `stubborn` (no control can be set:
@@ -61,7 +62,7 @@ struct handle {
 	char kind[16];
 	uint32_t formats[4];
 	int format_count;
-	unsigned width, height, fps;
+	unsigned width, height, fps, every;
 	unsigned sizes[2][2];
 	int size_count;
 	int stamp, priority;
@@ -196,6 +197,8 @@ static void describe(struct handle *h, const char *text)
 	h->size_count = 1 + (sscanf(value, "%ux%u", &h->sizes[1][0], &h->sizes[1][1]) == 2);
 	setting(text, "fps", "25", value, sizeof value);
 	h->fps = (unsigned)atoi(value);
+	setting(text, "every", "0", value, sizeof value);
+	h->every = (unsigned)atoi(value);
 	setting(text, "formats", "MJPG,YUYV", value, sizeof value);
 	for (char *rest = value, *name; h->format_count < 4 && (name = strsep(&rest, ","));)
 		if (strlen(name) == 4) h->formats[h->format_count++] = v4l2_fourcc(name[0], name[1], name[2], name[3]);
@@ -278,7 +281,7 @@ static void *feed(void *argument)
 	clock_gettime(CLOCK_MONOTONIC, &due);
 	for (uint64_t sequence = 0;; sequence++) {
 		char state[sizeof h->state];
-		due.tv_nsec += 1000000000l / h->fps;
+		due.tv_nsec += h->every ? 1000000l * h->every : 1000000000l / h->fps;
 		due.tv_sec += due.tv_nsec / 1000000000l;
 		due.tv_nsec %= 1000000000l;
 		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR) continue;
