@@ -21,12 +21,16 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
+from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.system.redaction import without_secrets
 
 # interval of the check for commands and deadlines while no picture arrives
 _LOOK_SECONDS = 0.2
 # time for the receiving thread to end after its connection was shut down
 _CLOSE_SECONDS = 0.5
+# A server may send nothing for so long before the pace of its pictures is known: the server's default for a start,
+# source.start_timeout_seconds, is a little longer.
+_FIRST_SECONDS = 25.0
 # a usual frame takes one or two reads
 _READ_BYTES = 64 * 1024
 
@@ -42,20 +46,16 @@ class UpstreamSource:
     def run(self, sink: Sink, commands: Commands) -> None:
         """Connect and deliver frames until a Stop; SourceError if there is no stream, or it ends.
 
-        It also ends if data arrives, but no whole picture for twice the read timeout and for ten frame periods. The
-        first picture has until source.start_timeout_seconds instead, which the server watches.
+        Data without whole pictures does not end it: the server judges pictures.
         """
         if not self._upstream.url:
             raise SourceError("No upstream is set", Cause.SETTINGS, "upstream.url takes the address of an MJPEG stream")
         url = urlsplit(self._upstream.url)
-        patience = max(2 * self._upstream.read_timeout_seconds, 10 / self._video.framerate)
         name = without_secrets(f"{place(url)}{url.path}")
         bad_frames = BadFrameCounter(name, sink)
-        delivered_at = 0.0
         opened = False
         still = 0  # the number of the still that is wanted
-        wrong = ""
-        receiver = _Receiver(self._upstream)
+        receiver = _Receiver(self._upstream, 1 / self._video.framerate)
         try:
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
@@ -75,13 +75,9 @@ class UpstreamSource:
                             described = self._orientation.described(picture, Photo(captured_ns))
                             sink.still(Still(still, described, captured_ns))
                             still = 0
-                        delivered_at = time.monotonic()
                     except JpegError as error:
-                        wrong = f"; the last one is refused: {error}"
                         bad_frames.add(str(error))
                     del picture
-                if opened and time.monotonic() - delivered_at > patience:
-                    raise SourceError(f"{place(url)} has sent no whole picture for {patience:g} s{wrong}")
         finally:
             receiver.close()
 
@@ -92,14 +88,16 @@ class _Receiver:
     Blocking calls, such as a name lookup, so do not delay a Stop.
     """
 
-    def __init__(self, upstream: UpstreamConfig) -> None:
+    def __init__(self, upstream: UpstreamConfig, period: float) -> None:
         self._upstream = upstream
+        self._pace = Pace(period)
         self._place = place(urlsplit(upstream.url))
         self._changed = threading.Condition()
         self._newest = (b"", 0)
         self._error: Exception | None = None
         self._socket: socket.socket | None = None
         self._closing = False
+        self._patience = 0.0
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
         self._thread.start()
 
@@ -148,19 +146,34 @@ class _Receiver:
             with contextlib.suppress(OSError):  # the other side has closed it
                 self._socket.shutdown(socket.SHUT_RDWR)
 
+    def _be_patient(self) -> None:
+        """Set how long the server may send nothing, by the pace of its pictures."""
+        steady = self._pace.silent_seconds if self._pace.measured else _FIRST_SECONDS
+        patience = max(self._upstream.read_timeout_seconds, steady)
+        with self._changed:
+            if patience != self._patience and self._socket and not self._closing:
+                self._patience = patience
+                self._socket.settimeout(patience)
+
     def _receive(self, response: http.client.HTTPResponse) -> None:
         boundary = boundary_of(response, self._place)
         try:
             reader = multipart.Reader(boundary)
+            self._be_patient()
             while data := response.read1(_READ_BYTES):
+                came = False
                 for picture in reader.feed(data):
                     with self._changed:
                         self._newest = picture, time.monotonic_ns()
                         self._changed.notify()
                     del picture  # it may have megabytes, and the next one may be late
+                    came = True
+                if came:  # several at once are old ones
+                    self._pace.next(time.monotonic())
+                    self._be_patient()
         except TimeoutError:
-            seconds = self._upstream.read_timeout_seconds
-            raise SourceError(f"{self._place} has sent nothing for {seconds:g} s", hint=CHECK_SERVER) from None
+            seconds = self._patience
+            raise SourceError(f"{self._place} has sent nothing for {seconds:.3g} s", hint=CHECK_SERVER) from None
         except multipart.MultipartError as error:
             raise SourceError(f"{self._place} sends no MJPEG stream: {error}", Cause.SETTINGS) from None
         except (OSError, http.client.HTTPException):

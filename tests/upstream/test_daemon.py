@@ -23,12 +23,12 @@ from tests.upstream.servers import (
     Answer,
     Request,
     header,
+    hold,
     once,
     paced,
     part,
     serving,
     status,
-    then_silence,
 )
 
 
@@ -39,6 +39,31 @@ def behind(folder: Path, url: str, **settings: object) -> Iterator[Daemon]:
     every = {"source.kind": "upstream", "upstream.url": url, "upstream.read_timeout_seconds": 2.0, **named}
     with running(folder, every, argv=RUN) as daemon:
         yield daemon
+
+
+# --- slow pictures
+
+
+@pytest.mark.parametrize("first", [0.0, 0.4], ids=["steady", "an old picture first"])
+def test_a_slow_upstream_is_neither_left_nor_covered(tmp_path: Path, first: float) -> None:
+    def slow(sock: socket.socket, _: Request) -> None:
+        sock.sendall(header())
+        for number in itertools.count():
+            sock.sendall(part(PICTURES[number % 3]))
+            time.sleep(first if first and not number else 2.2)
+
+    limits = {"upstream__read_timeout_seconds": 1.0, "source__stall_timeout_seconds": 1.0}
+    with serving(slow) as server, behind(tmp_path, server.url(), **limits) as daemon:
+        daemon.wait_for_state("streaming")
+        viewer = Reading(daemon.watch())
+        told = daemon.wait_for_rate()
+        again = until("one more", lambda: (now := daemon.state())["frames"]["captured"] > 3 and now)
+        assert (told["state"], again["state"], again["camera_process"]["starts"]) == ("streaming", "streaming", 1)
+        assert again["detail"].startswith("Streaming 64x48 at 0.45 frames/s from 127.0.0.1:")
+        assert daemon.get("/snapshot")[2] in PICTURES
+        assert {part.jpeg for part in viewer.finish()} <= set(PICTURES)
+        assert "state: stalled" not in daemon.log()
+        assert len(server.requests) == 1
 
 
 # --- chains
@@ -72,7 +97,12 @@ def test_a_daemon_behind_a_daemon_survives_its_death(tmp_path: Path) -> None:
 
 
 def test_a_silent_upstream_is_left_and_comes_back(tmp_path: Path) -> None:
-    quiet = then_silence(header() + part(PICTURES[0]))
+    pieces = (header() + part(PICTURES[0]), *[part(PICTURES[0])] * 4)
+
+    def quiet(sock: socket.socket, request: Request) -> None:
+        paced(b"", *pieces[:-1], last=pieces[-1])(sock, request)
+        hold(sock)
+
     answers: list[Answer] = [quiet]
     with (
         serving(lambda sock, request: answers[-1](sock, request)) as server,
@@ -262,8 +292,8 @@ def test_the_reason_for_refused_pictures_is_told_when_the_camera_is_restarted(tm
 
     limits = {"source__stall_timeout_seconds": 2.0, "upstream__read_timeout_seconds": 30.0}
     with serving(answer) as server, behind(tmp_path, server.url(), **limits) as daemon:
-        table = daemon.wait_for_state("stalled", 30)
-        assert table["detail"].startswith("The camera has given no usable picture for 2 s: ")
+        table = until("the restart", lambda: (now := daemon.state())["detail"].startswith("The camera has") and now, 30)
+        assert table["detail"].startswith("The camera has given no usable picture for 3 s: ")
         assert "end" in table["detail"].partition(": ")[2], "the words of the source"
 
 
