@@ -51,6 +51,29 @@ def test_the_first_picture_is_there_at_once(daemon: Any, page: Page, report: Cal
     assert first < 3000
 
 
+@pytest.mark.parametrize(
+    ("state", "age", "stand_in", "judged"),
+    [
+        ("streaming", 0.1, False, [False, True, True]),
+        ("streaming", 9.0, False, [False, True, False]),  # a slow camera
+        ("streaming", None, False, [True, False, False]),
+        ("stalled", 2.5, False, [False, False, False]),
+        ("stalled", 9.0, False, [True, False, False]),
+        ("idle", 9.0, False, [True, False, False]),
+        ("no-camera", 9.0, True, [False, True, False]),  # a slow test picture
+        ("no-camera", 9.0, False, [True, False, False]),
+    ],
+)
+def test_a_picture_is_judged_by_the_state(
+    daemon: Any, page: Page, state: str, age: float | None, stand_in: bool, judged: list[bool]
+) -> None:
+    page.goto(f"{daemon.address}livez")
+    ok = state in ("streaming", "idle")
+    table = {"state": state, "ok": ok, "frames": {"age_seconds": age}, "source": {"stand_in": stand_in}}
+    script = "table => import('/live.js').then(live => [live.stale, live.delivers, live.moves].map(each => each(table)))"
+    assert page.evaluate(script, table) == judged
+
+
 def test_stream_is_the_default_and_one_connection(daemon: Any, page: Page) -> None:
     streams: list[str] = []
     page.on("request", lambda request: streams.append(request.url) if "/stream" in request.url else None)

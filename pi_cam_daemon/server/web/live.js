@@ -18,10 +18,10 @@ function fingerprint(image) {
 
 const old = ({ frames }) => frames.age_seconds > FRESH_SECONDS;
 
-// Whether the newest picture that *state* tells of is the moving test picture in place of a camera.
-export const standsIn = ({ state, source, frames }) => state === "no-camera" && source.stand_in && frames.age_seconds !== null;
+// Whether the test picture is shown in place of a camera.
+export const standsIn = ({ state, source }) => state === "no-camera" && source.stand_in;
 
-// Whether that picture is too old to be called live. While pictures come, the server judges by their rate.
+// Whether the newest picture is too old to be called live. While pictures come, the server judges by their rate.
 export const stale = (state) => state.frames.age_seconds === null || (state.state !== "streaming" && !standsIn(state) && old(state));
 
 // Whether pictures come, be it the test picture.
@@ -31,10 +31,7 @@ export const delivers = (state) => (state.ok && !stale(state)) || standsIn(state
 export const moves = (state) => delivers(state) && !old(state);
 
 // A key of the texts `states`, and of the colours.
-export function status(state) {
-  if (standsIn(state)) return "stand-in";
-  return state.state === "streaming" && stale(state) ? "stalled" : state.state;
-}
+export const status = (state) => (standsIn(state) ? "stand-in" : state.state);
 
 export class Live {
   readable = true; // pictures of another site only show, unless that allows more
