@@ -19,6 +19,7 @@ from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
+from pi_cam_daemon.imaging.known import KnownHeader
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.ipc.pace import Pace
@@ -53,6 +54,7 @@ class UpstreamSource:
         url = urlsplit(self._upstream.url)
         name = without_secrets(f"{place(url)}{url.path}")
         bad_frames = BadFrameCounter(name, sink)
+        known = KnownHeader()
         opened = False
         still = 0  # the number of the still that is wanted
         receiver = _Receiver(self._upstream, 1 / self._video.framerate)
@@ -63,7 +65,7 @@ class UpstreamSource:
                 picture, captured_ns = receiver.newest(_LOOK_SECONDS)
                 if picture:
                     try:
-                        picture = self._orientation.jpeg(jpeg.repair(picture))
+                        picture = self._orientation.jpeg(known.repair(picture))
                         if not opened:
                             # Servers do not send their rate, and measuring takes many frames. It sets the deadline
                             # of the next frame already, so the configured rate is reported.

@@ -26,6 +26,7 @@ from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
+from pi_cam_daemon.imaging.known import KnownHeader
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
@@ -291,12 +292,13 @@ class _JpegRepairer:
     """
 
     def __init__(self) -> None:
+        self._known = KnownHeader()
         self._missing_ends = 0  # recent pictures without an end marker, minus those with one
 
     def repair(self, data: bytes) -> bytes:
         """Return the whole JPEG in *data*; JpegError if there is none."""
         try:
-            picture = jpeg.repair(data)
+            picture = self._known.repair(data)
         except JpegError:
             picture = jpeg.repair(data, end_required=False)
             self._missing_ends = min(self._missing_ends + 1, _MISSING_END_LIMIT)

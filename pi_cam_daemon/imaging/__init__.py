@@ -1,6 +1,7 @@
 """Pictures as data: JPEG, Exif, orientation and drawing; `camera`, `core` and `commands` may import it.
 
 jpeg.py          parses, checks and repairs JPEGs
+known.py         recognizes sound pictures of a stream by their header
 orientation.py   turns and mirrors pictures; rotation_method = "exif"
 turbojpeg.py     libjpeg-turbo's lossless transform
 exif.py          writes Exif segments

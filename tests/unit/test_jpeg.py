@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import JpegError
 from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.known import KnownHeader
 from tests.lateness import patience
 
 
@@ -212,29 +213,29 @@ def test_repair_takes_any_bytes_like_object_and_gives_bytes(kind: type) -> None:
         assert repaired == WHOLE
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        pytest.param(WHOLE + b"\0", id="the tail D900"),
-        pytest.param(WHOLE + b"\0\0", id="the tail 0000"),
-        pytest.param(WHOLE + bytes(100_000), id="a padded USB buffer"),
-        pytest.param(WHOLE + b"\xff\xd9", id="two ends"),
-        pytest.param(WHOLE + OLDER[-500:], id="the end of an older, longer picture"),
-        pytest.param(WHOLE + b"\0\0x" * 100, id="garbage at the end"),
-        pytest.param(WHOLE[:2] + segment(0xE1, EXIF) + WHOLE[2:], id="Exif"),
-        pytest.param(with_segment(0xE1, EXIF + SMALL), id="Exif with a thumbnail"),
-        pytest.param(with_segment(0xE0, b"JFXX\0\x10" + SMALL), id="a JFXX thumbnail"),
-        pytest.param(with_segment(0xED, b"Photoshop 3.0\0" + SMALL), id="a thumbnail in other application data"),
-        pytest.param(with_segment(0xFE, b"\xff\xd9"), id="an end marker in a comment"),
-        pytest.param(with_segment(0xE1, EXIF + SMALL) + bytes(10), id="several of it"),
-        pytest.param(OLDER + WHOLE, id="two pictures: the newer one"),
-        pytest.param(OLDER + bytes(1000) + WHOLE + bytes(5), id="two pictures with padding"),
-        pytest.param(OLDER + OLDER + WHOLE, id="three pictures"),
-        pytest.param(OLDER[: len(OLDER) // 2] + WHOLE, id="a beheaded picture's first half before it"),
-        pytest.param(WHOLE + OLDER[: len(OLDER) // 2], id="half a picture after it"),
-        pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
-    ],
-)
+REPARABLE = [
+    pytest.param(WHOLE + b"\0", id="the tail D900"),
+    pytest.param(WHOLE + b"\0\0", id="the tail 0000"),
+    pytest.param(WHOLE + bytes(100_000), id="a padded USB buffer"),
+    pytest.param(WHOLE + b"\xff\xd9", id="two ends"),
+    pytest.param(WHOLE + OLDER[-500:], id="the end of an older, longer picture"),
+    pytest.param(WHOLE + b"\0\0x" * 100, id="garbage at the end"),
+    pytest.param(WHOLE[:2] + segment(0xE1, EXIF) + WHOLE[2:], id="Exif"),
+    pytest.param(with_segment(0xE1, EXIF + SMALL), id="Exif with a thumbnail"),
+    pytest.param(with_segment(0xE0, b"JFXX\0\x10" + SMALL), id="a JFXX thumbnail"),
+    pytest.param(with_segment(0xED, b"Photoshop 3.0\0" + SMALL), id="a thumbnail in other application data"),
+    pytest.param(with_segment(0xFE, b"\xff\xd9"), id="an end marker in a comment"),
+    pytest.param(with_segment(0xE1, EXIF + SMALL) + bytes(10), id="several of it"),
+    pytest.param(OLDER + WHOLE, id="two pictures: the newer one"),
+    pytest.param(OLDER + bytes(1000) + WHOLE + bytes(5), id="two pictures with padding"),
+    pytest.param(OLDER + OLDER + WHOLE, id="three pictures"),
+    pytest.param(OLDER[: len(OLDER) // 2] + WHOLE, id="a beheaded picture's first half before it"),
+    pytest.param(WHOLE + OLDER[: len(OLDER) // 2], id="half a picture after it"),
+    pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
+]
+
+
+@pytest.mark.parametrize("broken", REPARABLE)
 def test_segments_that_cameras_add_are_removed(broken: bytes) -> None:
     assert jpeg.repair(broken) == WHOLE
 
@@ -259,23 +260,23 @@ def test_the_added_tables_are_the_standard_ones() -> None:
     assert segment(0xC4, b"".join(contents)) in jpeg.repair(TABLES_MISSING)
 
 
-@pytest.mark.parametrize(
-    ("broken", "complaint"),
-    [
-        pytest.param(b"", "does not start with FFD8", id="empty"),
-        pytest.param(b"\xff\xd8\xff\xd9", "within its headers", id="nothing but start and end"),
-        pytest.param(b"<html>DroidCam is Busy</html>" * 10, "does not start with FFD8", id="not a JPEG"),
-        pytest.param(bytes(2) + WHOLE, "does not start with FFD8", id="junk before the start"),
-        pytest.param(WHOLE[700:] + WHOLE, "does not start with FFD8", id="the end of another picture before the start"),
-        pytest.param(WHOLE[:-2], "cut short: no end", id="no end marker"),
-        pytest.param(WHOLE[: len(WHOLE) // 2], "cut short: no end", id="half a picture"),
-        pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),
-        pytest.param(WHOLE[: len(WHOLE) // 2] * 2, "cut short", id="two halves"),
-        pytest.param(WHOLE[:300], "wrong length|ends within", id="cut in its headers"),
-        pytest.param(with_size(4096, 4096), "cannot hold 4096x4096", id="fewer bytes than blocks"),
-        pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
-    ],
-)
+IRREPARABLE = [
+    pytest.param(b"", "does not start with FFD8", id="empty"),
+    pytest.param(b"\xff\xd8\xff\xd9", "within its headers", id="nothing but start and end"),
+    pytest.param(b"<html>DroidCam is Busy</html>" * 10, "does not start with FFD8", id="not a JPEG"),
+    pytest.param(bytes(2) + WHOLE, "does not start with FFD8", id="junk before the start"),
+    pytest.param(WHOLE[700:] + WHOLE, "does not start with FFD8", id="the end of another picture before the start"),
+    pytest.param(WHOLE[:-2], "cut short: no end", id="no end marker"),
+    pytest.param(WHOLE[: len(WHOLE) // 2], "cut short: no end", id="half a picture"),
+    pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),
+    pytest.param(WHOLE[: len(WHOLE) // 2] * 2, "cut short", id="two halves"),
+    pytest.param(WHOLE[:300], "wrong length|ends within", id="cut in its headers"),
+    pytest.param(with_size(4096, 4096), "cannot hold 4096x4096", id="fewer bytes than blocks"),
+    pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),
+]
+
+
+@pytest.mark.parametrize(("broken", "complaint"), IRREPARABLE)
 def test_an_irreparable_picture_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
     with pytest.raises(JpegError, match=complaint):
         jpeg.repair(broken)
@@ -379,3 +380,104 @@ def test_a_header_that_claims_more_pixels_than_a_small_pi_can_hold_is_refused() 
     picture[at : at + 4] = (8000).to_bytes(2, "big") * 2
     with pytest.raises(JpegError, match="8000x8000 pixels are more than"):
         jpeg.repair(bytes(picture) + bytes(8000 * 8000 // 512))
+
+
+# -- known headers
+
+STAMPED = with_segment(0xFE, b"0000000000000017")
+
+
+def longer(share: float) -> bytes:
+    """Return a picture with the header of WHOLE and this much more data."""
+    return WHOLE[:-2] + WHOLE[1000 : 1000 + int(share * len(WHOLE))].replace(b"\xff", b"\0") + b"\xff\xd9"
+
+
+def knowing(picture: bytes) -> KnownHeader:
+    known = KnownHeader()
+    assert not known.matches(picture, len(picture))
+    assert known.repair(picture) is picture
+    assert known.matches(picture, len(picture))
+    return known
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_picture_with_the_known_header_is_recognized_in_a_larger_buffer(kind: type) -> None:
+    known = knowing(WHOLE)
+    assert known.matches(kind(WHOLE + bytes(1000)), len(WHOLE))
+    assert known.matches(kind(longer(0.1)), len(longer(0.1)))
+
+
+def test_a_comment_with_the_time_does_not_make_a_header_unknown() -> None:
+    known = knowing(STAMPED)
+    later = with_segment(0xFE, b"0000000000000018")
+    assert known.matches(later, len(later))
+    for stamp in (b"FFFF", b"\xff\xd8" + bytes(14), b"\xff\xd9" + bytes(14), b"Exif\0" + bytes(11)):
+        other = with_segment(0xFE, stamp)
+        assert not known.matches(other, len(other)), stamp
+    other = with_segment(0xE1, b"0000000000000018")
+    assert not known.matches(other, len(other)), "a segment of another kind"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(picture(), id="the same picture"),
+        pytest.param(picture(168), id="another width"),
+        pytest.param(picture(progressive=True), id="progressive"),
+        pytest.param(with_segment(0xE4, bytes(50)), id="more application data"),
+        pytest.param(WHOLE[:2] + b"\xff" + WHOLE[2:], id="a fill byte"),
+    ],
+)
+def test_a_picture_of_any_header_is_left_alone_and_known_from_then_on(other: bytes) -> None:
+    known = knowing(WHOLE)
+    assert known.matches(other, len(other)) is (other == WHOLE)
+    assert known.repair(other) is other
+    assert known.matches(other, len(other))
+
+
+@pytest.mark.parametrize("broken", [*REPARABLE, *(pytest.param(*bad.values[:1], id=bad.id) for bad in IRREPARABLE)])
+def test_a_bad_picture_is_found_behind_good_ones_with_its_header(broken: bytes) -> None:
+    known = knowing(WHOLE)
+    assert not known.matches(broken, len(broken))
+
+
+@pytest.mark.parametrize(
+    "two",
+    [
+        pytest.param(WHOLE + WHOLE, id="two pictures"),
+        pytest.param(WHOLE[: len(WHOLE) // 2] + WHOLE, id="half a picture before a whole one"),
+        pytest.param(WHOLE[: len(WHOLE) // 7] + WHOLE, id="a seventh of a picture before a whole one"),
+    ],
+)
+def test_two_pictures_with_the_known_header_are_found_by_their_length(two: bytes) -> None:
+    known = knowing(WHOLE)
+    assert not known.matches(two, len(two))
+    assert known.repair(two) == WHOLE
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param(WHOLE[:1000] + WHOLE, id="the first bytes of a picture before a whole one"),
+        pytest.param(WHOLE + WHOLE[-2000:], id="the end of an older, a little longer picture"),
+    ],
+)
+def test_what_only_a_scan_finds_is_found_within_31_pictures_and_then_at_once(spoilt: bytes) -> None:
+    known = knowing(WHOLE)
+    assert known.matches(spoilt, len(spoilt)), "it is just a little longer"
+    repaired = [known.repair(spoilt) for _ in range(31)]
+    assert repaired[-1] == WHOLE
+    assert not any(known.matches(WHOLE, len(WHOLE)) or known.repair(WHOLE) is not WHOLE for _ in range(300))
+    known.repair(WHOLE)
+    assert known.matches(WHOLE, len(WHOLE)), "300 good ones later it is trusted again"
+
+
+@given(cut=st.integers(0, len(WHOLE)), changes=st.dictionaries(st.integers(0, 700), st.integers(0, 255), max_size=3))
+def test_a_damaged_header_is_never_taken_for_the_known_one(cut: int, changes: dict[int, int]) -> None:
+    known = knowing(WHOLE)
+    damaged = bytearray(WHOLE)
+    for at, value in changes.items():
+        damaged[at] = value
+    for data in (bytes(damaged), bytes(damaged[:cut])):
+        if known.matches(data, len(data)):
+            assert jpeg.repair(data) is data
