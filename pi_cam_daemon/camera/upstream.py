@@ -65,7 +65,8 @@ class UpstreamSource:
                 picture, captured_ns = receiver.newest(_LOOK_SECONDS)
                 if picture:
                     try:
-                        picture = self._orientation.jpeg(known.repair(picture))
+                        plain = known.repair(picture)
+                        picture = self._orientation.after(known.orientation).jpeg(plain)
                         if not opened:
                             # Servers do not send their rate, and measuring takes many frames. It sets the deadline
                             # of the next frame already, so the configured rate is reported.

@@ -265,8 +265,13 @@ def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
     """Return a function that converts the camera's data to a whole, upright JPEG, or raises JpegError."""
     if capture.pixel_format != "YUYV":
-        repair = _JpegRepairer().repair
-        return repair if orientation.identity else lambda data: orientation.jpeg(repair(data))
+        repairer = _JpegRepairer()
+
+        def upright(data: bytes) -> bytes:
+            picture, mark = repairer.repair(data)
+            return orientation.after(mark).jpeg(picture)
+
+        return upright
 
     # imported only for raw pictures: they take 30 MB and, on a Zero 2 W, a second
     import cv2
@@ -295,19 +300,19 @@ class _JpegRepairer:
         self._known = KnownHeader()
         self._missing_ends = 0  # recent pictures without an end marker, minus those with one
 
-    def repair(self, data: bytes) -> bytes:
-        """Return the whole JPEG in *data*; JpegError if there is none."""
+    def repair(self, data: bytes) -> tuple[bytes, int]:
+        """Return the whole JPEG in *data* and the orientation that its Exif asked for; JpegError if there is none."""
         try:
-            picture = self._known.repair(data)
+            picture, mark = self._known.repair(data), self._known.orientation
         except JpegError:
-            picture = jpeg.repair(data, end_required=False)
+            picture, mark, _ = jpeg.repaired(data, end_required=False)
             self._missing_ends = min(self._missing_ends + 1, _MISSING_END_LIMIT)
             if self._missing_ends < _MISSING_END_LIMIT:
                 raise
-            return picture
+            return picture, mark
         if self._missing_ends:
             self._missing_ends -= 1
-        return picture
+        return picture, mark
 
 
 def _stable_path(node: Path, dev: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Writes Exif segments (CIPA DC-008 2.32), without thumbnails: programs that search for FFD8 take them for pictures."""
+"""Writes Exif segments (CIPA DC-008 2.32) and reads the orientation of a camera's.
+
+They have no thumbnails: programs that search for FFD8 take those for pictures.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from pi_cam_daemon.imaging.local_time import local_time
 _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
 _SIZES = {_ASCII: 1, _SHORT: 2, _LONG: 4, _RATIONAL: 8, _UNDEFINED: 1}
 _START = 8  # offset of the first directory, behind the TIFF header
+
+# A phone writes about ten entries. The limit keeps a hostile directory short.
+_MOST_ENTRIES = 128
+_ORIENTATION = 0x0112
 
 _Entry = tuple[int, int, bytes]  # tag, type, value
 
@@ -29,7 +36,7 @@ class Photo:
 
 def segment(orientation: int, photo: Photo | None = None) -> bytes:
     """Return the APP1 segment with this *orientation* (1 to 8; 1 is upright) and, if given, the facts of *photo*."""
-    main: list[_Entry] = [(0x0112, _SHORT, struct.pack(">H", orientation))]
+    main: list[_Entry] = [(_ORIENTATION, _SHORT, struct.pack(">H", orientation))]
     details = b""
     if photo:
         moment = time.time() - (time.monotonic_ns() - photo.captured_ns) / 1e9
@@ -44,6 +51,25 @@ def segment(orientation: int, photo: Photo | None = None) -> bytes:
         details = _directory([*_details(photo, taken, f"{offset[:3]}:{offset[3:5]}", int(moment % 1 * 1000))], at)
     content = b"Exif\0\0MM\0*" + struct.pack(">L", _START) + _directory(main, _START) + details
     return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+
+
+def orientation(segment: bytes) -> int:
+    """Return the orientation (1 to 8) that the APP1 *segment* with Exif asks for; 1 (upright) if it asks for none."""
+    tiff = segment[10:]
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if not order:
+        return 1
+    try:
+        (at,) = struct.unpack_from(f"{order}L", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, at)
+        for entry in range(at + 2, at + 2 + 12 * min(count, _MOST_ENTRIES), 12):
+            tag, kind, _ = struct.unpack_from(f"{order}HHL", tiff, entry)
+            if tag == _ORIENTATION and kind in (_SHORT, _LONG):
+                (value,) = struct.unpack_from(order + {_SHORT: "H", _LONG: "L"}[kind], tiff, entry + 8)
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:  # it is cut short
+        pass
+    return 1
 
 
 def _details(photo: Photo, taken: bytes, offset: str, milliseconds: int) -> Iterator[_Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from pi_cam_daemon.errors import JpegError
+from pi_cam_daemon.imaging import exif
 
 Bytes = bytes | bytearray | memoryview
 
@@ -22,6 +23,7 @@ _APP0 = 0xE0  # from here up: application data and comments
 _FILL = 0xFF  # any number of these bytes may precede a marker
 _EOI = re.compile(rb"\xff\xd9")
 _SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
+_START = re.compile(rb"\xff\xd8(?=\xff[^\xd8\xd9])")
 
 # Cameras write about ten. The limit keeps a hostile header from taking seconds.
 _MAX_SEGMENTS = 256
@@ -31,8 +33,8 @@ _MIN_LENGTH = 125
 MOST_PIXELS = 1 << 24
 # Picture data has at least one bit per block of 8x8 pixels.
 _MAX_PIXELS_PER_BYTE = 8 * 64
-# how many pictures of one buffer are examined
-_MAX_PICTURES = 4
+# how many pictures, or starts of pictures, of one buffer are examined
+_MAX_PICTURES = 8
 
 # The Huffman tables of T.81 annex K.3. Cameras omit them, as Motion JPEG in AVI files does. Luminance DC and AC, then
 # chrominance DC and AC: for each the number of codes of 1 to 16 bits, then the values.
@@ -60,6 +62,11 @@ _STANDARD_DHT = bytes.fromhex(
 # Width and height in pixels; True if there are Huffman tables; start and end of each segment of application data or
 # comment; offset of the marker SOS, and of the picture data. A class would take 5 % of the time of `repair`.
 Header = tuple[int, int, bool, list[tuple[int, int]], int, int]
+
+
+# A plain JPEG; the orientation (1 to 8) that its Exif asked for before that was removed; the header of the camera's
+# data, whose offsets are right for the JPEG only if nothing was changed.
+Repaired = tuple[bytes, int, Header]
 
 
 def parse(jpeg: Bytes) -> Header:
@@ -141,33 +148,45 @@ def check(jpeg: Bytes) -> None:
 
 
 def repair(data: Bytes, *, end_required: bool = True) -> bytes:
+    """Return the plain JPEG of `repaired` alone."""
+    return repaired(data, end_required=end_required)[0]
+
+
+def repaired(data: Bytes, *, end_required: bool = True) -> Repaired:
     """Return the newest whole picture in a camera's *data* as a plain JPEG; JpegError if there is none.
 
-    Missing Huffman tables are added. Exif is removed: only some viewers follow its orientation, while video.rotation is
-    for all. Thumbnails are removed: programs that search for FFD8 and FFD9 take them for the picture. Data behind the
-    end marker is removed. Without *end_required* a missing end marker is added, although data may be missing too.
-    If nothing has to be changed, the result is *data* itself.
+    Data before its start and behind its end marker is removed. Missing Huffman tables are added. Exif is removed: only
+    some viewers follow its orientation, while video.rotation is for all. Thumbnails are removed: programs that search
+    for FFD8 and FFD9 take them for the picture. Without *end_required* a missing end marker is added, although data may
+    be missing too. If nothing has to be changed, the JPEG is *data* itself.
     """
-    rest, newest = bytes(data), None
+    rest, newest, refusal = bytes(data), None, None
     for _ in range(_MAX_PICTURES):
         try:
             picture, rest = _first(rest, end_required)
-        except JpegError:
-            if newest is None:
-                raise
-            break
-        newest = picture or newest
+        except JpegError as error:
+            refusal = refusal or error
+            start = _START.search(rest, 1)
+            if newest or not start:
+                break
+            rest = rest[start.start() :]
+            continue
+        # behind a broken header it may be a thumbnail: more than its own length follows it
+        if picture and not (refusal and len(rest) > len(picture[0])):
+            newest = picture
         if not rest:
             break
         end_required = True
     if newest is None:
-        raise JpegError("it is cut short: another picture starts before its end")
+        raise refusal or JpegError("it is cut short: another picture starts before its end")
     return newest
 
 
-def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
+def _first(jpeg: bytes, end_required: bool) -> tuple[Repaired | None, bytes]:
     """Return the first picture in *jpeg*, repaired, and the data behind it. A picture cut short by the next is None."""
-    width, height, has_tables, metadata, scan, data = parse(jpeg)
+    header = width, height, has_tables, metadata, scan, data = parse(jpeg)
+    if _START.search(jpeg, 2, data + 4) and _has_late_start(jpeg, metadata, data):
+        raise JpegError("it is cut short: another picture starts within its header")
     pixels = width * height
     if pixels > MOST_PIXELS:
         raise JpegError(f"{width}x{height} pixels are more than this program takes")
@@ -175,10 +194,14 @@ def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
         raise JpegError(f"it is cut short: {len(jpeg)} bytes cannot hold {width}x{height} pixels")
     kept = []
     at = 0
+    orientation = 0
     for start, end in metadata:
-        if jpeg.startswith(b"Exif\0", start + 4) or _SOI_OR_EOI.search(jpeg, start + 4, end):
+        is_exif = jpeg.startswith(b"Exif\0", start + 4)
+        if is_exif or _SOI_OR_EOI.search(jpeg, start + 4, end):
             kept.append(jpeg[at:start])
             at = end
+        if is_exif and not orientation:
+            orientation = exif.orientation(jpeg[start:end])
     if not has_tables:
         kept += [jpeg[at:scan], _STANDARD_DHT]
         at = scan
@@ -191,10 +214,19 @@ def _first(jpeg: bytes, end_required: bool) -> tuple[bytes | None, bytes]:
     elif jpeg[stop.end() - 1] == _SOI:
         return None, jpeg[stop.start() :]
     elif stop.end() == len(jpeg) >= _MIN_LENGTH and not kept:
-        return jpeg, b""
+        return (jpeg, 1, header), b""
     else:
         kept.append(jpeg[at : stop.end()])
         rest = jpeg[stop.end() :].lstrip(b"\0")
     picture = b"".join(kept)
     check(picture)
-    return picture, rest
+    return (picture, orientation or 1, header), rest
+
+
+def _has_late_start(jpeg: bytes, metadata: list[tuple[int, int]], data: int) -> bool:
+    """Return True if another picture starts in the header of *jpeg*, whose own rest is lost; no thumbnail counts."""
+    for start in _START.finditer(jpeg, 2, data + 4):
+        at = start.start()
+        if not any(first < at < end and _EOI.search(jpeg, at, end) for first, end in metadata):
+            return True
+    return False

@@ -24,7 +24,8 @@ class KnownHeader:
     """Remembers the header of the last picture of ONE stream that passed the full check. Not thread-safe.
 
     A picture with the same header at the same place, an end marker as its last bytes and no unusual length is sound.
-    Only comments and application data of the same length may differ, as cameras put the time there.
+    Only comments and application data of the same length may differ, as cameras put the time there. *orientation* is
+    what the Exif of the picture asked for (1 to 8; 1 is upright) that `repair` returned last; it has none any more.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class KnownHeader:
         self._tables = b""  # from there to the end of the header of SOS
         self._metadata: list[tuple[int, int]] = []
         self._longest = 0  # in bytes: a longer picture gets the full check
+        self.orientation = 1
         self._until_full = 0  # so many pictures may be recognized until one gets the full check
 
     def matches(self, data: bytes | memoryview | mmap.mmap, length: int) -> bool:
@@ -62,9 +64,10 @@ class KnownHeader:
     def repair(self, data: bytes) -> bytes:
         """Return `jpeg.repair` of *data*, which is *data* itself for a picture that `matches`; JpegError as there."""
         if self.matches(data, len(data)):
+            self.orientation = 1
             return data
         try:
-            picture = jpeg.repair(data)
+            picture, self.orientation, header = jpeg.repaired(data)
         except JpegError:
             self._until_full = -_DISTRUST
             raise
@@ -73,18 +76,12 @@ class KnownHeader:
         elif self._until_full < 0:
             self._until_full += 1
         else:
-            self._remember(data)
+            *_, self._metadata, _, end = header
+            at = self._metadata[-1][1] if self._metadata else 2
+            self._front, self._tables = data[:at], data[at:end]
+            self._longest = len(data) + len(data) // _LONGER
+            self._until_full = _FULL_EVERY - 1
         return picture
-
-    def _remember(self, picture: bytes) -> None:
-        self._until_full = _FULL_EVERY - 1
-        self._longest = len(picture) + len(picture) // _LONGER
-        at, end = len(self._front), len(self._front) + len(self._tables)
-        if picture[:at] == self._front and picture[at:end] == self._tables and end:
-            return
-        *_, self._metadata, _, end = jpeg.parse(picture)
-        at = self._metadata[-1][1] if self._metadata else 2
-        self._front, self._tables = picture[:at], picture[at:end]
 
     def _may_replace(self, front: bytes) -> bool:
         """Return True if *front* differs from the known one only inside of comments and application data."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import exif
+from pi_cam_daemon.imaging.jpeg import parse
 from pi_cam_daemon.imaging.turbojpeg import Lossless
 
 if TYPE_CHECKING:
@@ -58,6 +59,20 @@ class Orientation:
         method, overlay = video.rotation_method, overlay_of(video)
         return cls(video.rotation, video.hflip, video.vflip, method, video.quality, overlay)
 
+    def after(self, mark: int) -> Orientation:
+        """Return the orientation for a picture whose Exif asks for *mark* (1 to 8) first; it is made once for each."""
+        if mark == 1:
+            return self
+        if mark not in self._after:
+            hflip, vflip, quarter = next(turn for turn, (_, known) in _TURNS.items() if known == mark)
+            then = self._turn
+            # behind a quarter turn the flips swap their axes, and two quarter turns are both flips
+            hflip ^= then[1 if quarter else 0] ^ (quarter and then[2])
+            vflip ^= then[0 if quarter else 1] ^ (quarter and then[2])
+            rotation = 90 if quarter != then[2] else 0
+            self._after[mark] = replace(self, rotation=rotation, hflip=hflip, vflip=vflip)
+        return self._after[mark]
+
     @property
     def identity(self) -> bool:
         """True if pictures stay as they are."""
@@ -78,10 +93,11 @@ class Orientation:
         return (self._lossless and self._lossless(jpeg)) or self._reencode(jpeg)
 
     def described(self, upright: bytes, photo: exif.Photo) -> bytes:
-        """Return *upright*, a result of `jpeg` or `encode`, with the facts of *photo* as Exif."""
-        tagged = self.method == "exif" and self._turn != _IDENTITY
-        rest = 4 + int.from_bytes(upright[4:6]) if tagged else 2  # behind the Exif segment that it has already
-        return upright[:2] + exif.segment(_TURNS[self._turn][1] if tagged else 1, photo) + upright[rest:]
+        """Return *upright*, a result of `jpeg` or `encode`, with the facts of *photo* as Exif, in place of its own."""
+        marked = [(start, end) for start, end in parse(upright)[3] if upright.startswith(b"Exif\0", start + 4)]
+        start, end = marked[0] if marked else (2, 2)
+        mark = exif.orientation(upright[start:end])
+        return upright[:2] + exif.segment(mark, photo) + upright[2:start] + upright[end:]
 
     def encode(self, bgr: npt.NDArray[np.uint8]) -> bytes:
         """Return the pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if the size is impossible."""
@@ -131,6 +147,10 @@ class Orientation:
         """Return the orientation as a key of _TURNS: half a turn is both flips."""
         half = self.rotation >= 180
         return (self.hflip != half, self.vflip != half, self.rotation % 180 == 90)
+
+    @cached_property
+    def _after(self) -> dict[int, Orientation]:
+        return {}
 
     @cached_property
     def _lossless(self) -> Lossless | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 import time
@@ -12,6 +13,8 @@ from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
+from pi_cam_daemon.errors import JpegError
+from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import machine, setup
 from pi_cam_daemon.system.systemd import Notifier
@@ -69,7 +72,8 @@ class Observer:
         status = status or self.camera()
         info, text = status.info, "The camera is starting"
         if status.state is State.STREAMING and info:
-            text = f"Streaming {info.width}x{info.height}{_rate(status.rate, info.framerate)} from {info.name}"
+            width, height = self._size(info)
+            text = f"Streaming {width}x{height}{_rate(status.rate, info.framerate)} from {info.name}"
         elif status.state is State.IDLE:
             text = "Nobody watches, so the camera sleeps"
         elif status.failure:
@@ -79,6 +83,18 @@ class Observer:
         elif status.state is State.STALLED:
             text = _LATE
         return text + ("; a reboot was asked for" if self.notifier.reboot_requested else "")
+
+    def _size(self, info: CameraInfo) -> tuple[int, int]:
+        """Return the size of the newest picture; before the first one, what the camera announced. They may differ."""
+        if newest := self.latest.frame:
+            with contextlib.suppress(JpegError):
+                return newest.size()
+        return info.width, info.height
+
+    def _described(self, info: CameraInfo) -> dict[str, object]:
+        table: dict[str, object] = {key: getattr(info, key) for key in _CAMERA_KEYS}
+        table["width"], table["height"] = self._size(info)
+        return table
 
     def status_line(self) -> str:
         """Return the present state for the systemd unit, also if the files on disk are not in force."""
@@ -124,7 +140,7 @@ class Observer:
                 "stand_in": status.stands_in,
                 "last": status.last or None,
             },
-            "camera": {key: getattr(info, key) for key in _CAMERA_KEYS} if info else None,
+            "camera": self._described(info) if info else None,
             "frames": {"captured": status.captured, "rate": round(status.rate, 2), "age_seconds": age},
             "viewers": self.streams.quota.taken,
             "wall_cameras": len(config.wall.cameras),

@@ -232,12 +232,31 @@ REPARABLE = [
     pytest.param(OLDER[: len(OLDER) // 2] + WHOLE, id="a beheaded picture's first half before it"),
     pytest.param(WHOLE + OLDER[: len(OLDER) // 2], id="half a picture after it"),
     pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
+    pytest.param(b"\r\n" + WHOLE, id="a line end before the start"),
+    pytest.param(bytes(2) + WHOLE, id="zeros before the start"),
+    pytest.param(b"\xff\xd8\x01\xff" + WHOLE + bytes(9000), id="junk before the start, and padding"),
+    pytest.param(WHOLE[700:] + WHOLE, id="the end of another picture before the start"),
+    pytest.param(b"\xff\xd9" + WHOLE, id="an end before the start"),
+    pytest.param(b"\xff\xd8" + WHOLE, id="two starts"),
+    pytest.param(b"\xff\xd8" * 20 + WHOLE, id="twenty starts"),
+    pytest.param(WHOLE[:2] + b"\xff\xff" + WHOLE, id="two starts and fill bytes"),
+    pytest.param(WHOLE[:300] + WHOLE + b"\0\0x" * 100, id="the first bytes before it, garbage behind it"),
+    pytest.param(OLDER[:90] + WHOLE[:90] + WHOLE, id="the first bytes of two pictures"),
+    pytest.param(WHOLE + b"\xff\xd9" * 3 + bytes(20), id="several ends and padding"),
 ]
 
 
 @pytest.mark.parametrize("broken", REPARABLE)
 def test_segments_that_cameras_add_are_removed(broken: bytes) -> None:
     assert jpeg.repair(broken) == WHOLE
+
+
+@pytest.mark.parametrize("whole", [WHOLE, with_segment(0xE1, EXIF + SMALL), TABLES_MISSING, picture(progressive=True)])
+def test_a_picture_begins_at_the_last_start_before_its_data(whole: bytes) -> None:
+    """Some cameras send the first bytes of a picture twice; libjpeg-turbo's issue 157 tells of the second start."""
+    expected = jpeg.repair(whole)
+    for length in range(jpeg.parse(whole)[-1] + 200):
+        assert jpeg.repair(whole[:length] + whole) == expected, length
 
 
 @pytest.mark.parametrize("data", [TABLES_MISSING, TABLES_MISSING + bytes(700)], ids=["plain", "padded"])
@@ -264,8 +283,11 @@ IRREPARABLE = [
     pytest.param(b"", "does not start with FFD8", id="empty"),
     pytest.param(b"\xff\xd8\xff\xd9", "within its headers", id="nothing but start and end"),
     pytest.param(b"<html>DroidCam is Busy</html>" * 10, "does not start with FFD8", id="not a JPEG"),
-    pytest.param(bytes(2) + WHOLE, "does not start with FFD8", id="junk before the start"),
-    pytest.param(WHOLE[700:] + WHOLE, "does not start with FFD8", id="the end of another picture before the start"),
+    pytest.param(bytes(2) + WHOLE[:-2], "does not start with FFD8", id="junk before a picture without an end"),
+    pytest.param(with_segment(0xE1, EXIF + SMALL)[:2000], "cut short|no marker|wrong length", id="only a thumbnail"),
+    pytest.param(
+        WHOLE[:2] + segment(0xE1, EXIF + SMALL) + bytes(500) + WHOLE[2:], "no marker", id="a thumbnail and zeros"
+    ),
     pytest.param(WHOLE[:-2], "cut short: no end", id="no end marker"),
     pytest.param(WHOLE[: len(WHOLE) // 2], "cut short: no end", id="half a picture"),
     pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),

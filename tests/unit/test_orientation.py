@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
-from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging import exif, jpeg
 from pi_cam_daemon.imaging.orientation import Orientation
 
 Pixels = npt.NDArray[np.uint8]
@@ -97,6 +97,22 @@ def test_by_exif_the_pixels_stay_and_decoders_turn_them(rotation: int, hflip: bo
     assert np.array_equal(decoded(result, unmarked), decoded(data))
     assert np.array_equal(decoded(result), turned(decoded(data), rotation, hflip, vflip))
     assert result.count(b"\xff\xd8") == result.count(b"\xff\xd9") == 1
+
+
+@pytest.mark.parametrize("mark", range(1, 9))
+@pytest.mark.parametrize("method", ["pixels", "exif"])
+@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
+def test_a_picture_is_turned_by_its_own_exif_and_then_as_configured(
+    rotation: int, hflip: bool, vflip: bool, method: str, mark: int
+) -> None:
+    data = encoded(scene(64, 48))
+    marked = data[:2] + exif.segment(mark) + data[2:]
+    plain, found, _ = jpeg.repaired(marked)
+    assert (plain, found) == (data, mark)
+    orientation = Orientation(rotation, hflip, vflip, method, quality=95).after(found)
+    result = orientation.jpeg(plain)
+    assert jpeg.size(result) == orientation.size(64, 48)
+    assert difference(decoded(result), turned(decoded(marked), rotation, hflip, vflip)) < 1
 
 
 @pytest.mark.parametrize("method", ["pixels", "exif"])

@@ -14,6 +14,7 @@ import pytest
 
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.spawn import start_camera
+from pi_cam_daemon.imaging import exif
 from pi_cam_daemon.ipc.protocol import Kind
 from tests.harness import RUN, Daemon, Reading, running, until
 from tests.lateness import patience
@@ -27,6 +28,7 @@ from tests.upstream.servers import (
     once,
     paced,
     part,
+    picture,
     serving,
     status,
 )
@@ -94,6 +96,34 @@ def test_a_daemon_behind_a_daemon_survives_its_death(tmp_path: Path) -> None:
         until("pictures of the new one", lambda: any(part.size == (400, 240) for part in viewer.parts[-50:]), 40)
         viewer.finish()
         assert second.state()["state"] == "streaming"
+
+
+def test_a_phone_that_is_turned_is_told_with_its_new_size(tmp_path: Path) -> None:
+    wide, tall = picture(width=64, height=48), picture(width=48, height=64)
+    sent = [wide]
+
+    def answer(sock: socket.socket, _: Request) -> None:
+        sock.sendall(header())
+        while True:
+            sock.sendall(part(sent[-1]))
+            time.sleep(0.05)
+
+    def size() -> tuple[int, int]:
+        camera = daemon.state()["camera"]
+        return camera["width"], camera["height"]
+
+    with serving(answer) as server, behind(tmp_path, server.url()) as daemon:
+        daemon.wait_for_state("streaming")
+        until("it lies", lambda: size() == (64, 48))
+        sent.append(tall)
+        until("it stands", lambda: size() == (48, 64))
+        assert daemon.state()["detail"].startswith("Streaming 48x64 at ")
+        # the same by Exif alone
+        sent.append(wide[:2] + exif.segment(8) + wide[2:])
+        until("pixels are turned", lambda: daemon.get("/snapshot")[2] not in (tall, wide))
+        assert size() == (48, 64)
+        sent.append(wide[:2] + exif.segment(1) + wide[2:])
+        until("it lies again", lambda: size() == (64, 48) and daemon.get("/snapshot")[2] == wide)
 
 
 def test_a_silent_upstream_is_left_and_comes_back(tmp_path: Path) -> None:

@@ -278,13 +278,41 @@ def test_a_picture_turned_by_a_quarter_is_announced_in_its_final_size(machine: M
     assert pixels[20, 200].max() + 60 < pixels[300, 200].min(), "what was brighter to the right is below"
 
 
-def test_frames_of_another_size_than_announced_are_served_unchanged(
+def test_frames_of_another_size_than_announced_are_served_unchanged_and_told(
     machine: Machine, start: Start, tmp_path: Path
 ) -> None:
     other = draw_frames(tmp_path / "other", 640, 480)
-    with start(machine.plug(frames=str(other))) as daemon:
+    with start(machine.plug(frames=str(other), size="800x600")) as daemon:
         daemon.wait_for_state("streaming")
         assert daemon.get("/snapshot")[2] in delivered(other)
+        table = daemon.state()
+        assert (table["camera"]["width"], table["camera"]["height"]) == (640, 480)
+        assert table["detail"].startswith("Streaming 640x480 at 25 frames/s from ")
+
+
+def spoilt(folder: Path, frames: Path, spoil: Callable[[int, bytes], bytes]) -> str:
+    """Make a folder with the *frames* spoilt by *spoil*(number, jpeg)."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(frames.glob("*.jpg"))):
+        (folder / path.name).write_bytes(spoil(number, path.read_bytes()))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda number, jpeg: b"\xff\xd8" * (number % 4 == 0) + jpeg, id="two starts of each 4th"),
+        pytest.param(lambda _, jpeg: b"junk" + jpeg, id="junk before the start"),
+    ],
+)
+def test_pictures_are_cut_out_of_what_surrounds_them(
+    machine: Machine, start: Start, tmp_path: Path, spoil: Callable[[int, bytes], bytes]
+) -> None:
+    with start(machine.plug(frames=spoilt(tmp_path / "spoilt", machine.frames, spoil))) as daemon:
+        daemon.wait_for_state("streaming")
+        with closing(daemon.watch()) as viewer:
+            assert {part.jpeg for part in viewer.parts(14)} <= delivered(machine.frames)
+        assert "bad pictures" not in daemon.log()
 
 
 def test_only_the_configured_port_is_open(tmp_path: Path, machine: Machine) -> None:
