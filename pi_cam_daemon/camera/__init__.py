@@ -4,7 +4,8 @@ process.py         main function of the process; executes the server's commands
 sender.py          sends frames and answers to the server
 source.py          interfaces of a source and of the sink that takes its pictures
 choose.py          creates the source that the configuration asks for
-usb.py             source: USB cameras
+usb.py             source: USB cameras and other cameras with a V4L2 node
+raw_pictures.py    formats of their raw pictures, converted with OpenCV
 usb_controls.py    controls of a USB camera
 v4l2.py            access to a camera through V4L2
 csi.py             source: CSI cameras, through picamera2

@@ -1,7 +1,8 @@
-"""Source for USB cameras: takes their JPEGs, or encodes their raw pictures."""
+"""Source for USB cameras and other V4L2 cameras: takes their JPEGs, or encodes their raw pictures."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pi_cam_daemon.camera import v4l2
+from pi_cam_daemon.camera import raw_pictures, v4l2
 from pi_cam_daemon.camera.source import (
     VIDEO_GROUP_HINT,
     BadFrameCounter,
@@ -36,7 +37,8 @@ DEV = Path("/dev")
 SYSFS = Path("/sys/class/video4linux")
 
 # The kernel has two codes for JPEGs: UVC cameras use MJPG, drivers of older cameras JPEG.
-_FORMATS = {"MJPG": ("MJPG", "JPEG"), "YUYV": ("YUYV",), "auto": ("MJPG", "JPEG", "YUYV")}
+_JPEGS = ("MJPG", "JPEG")
+_FORMATS = {"MJPG": _JPEGS, "YUYV": ("YUYV",), "auto": (*_JPEGS, *raw_pictures.FORMATS)}
 # interval of the check for commands while no picture arrives
 _CHECK_MS = 200
 # A camera needs about this long to adjust its exposure after a change of size.
@@ -53,7 +55,10 @@ _Mode = tuple[str, int, int]  # pixel format, width, height
 
 @dataclass(frozen=True)
 class Camera:
-    """A USB camera. *path* is udev's stable name, made of the serial number; *node* may change."""
+    """A USB camera, or another one with a V4L2 node. *path* is a link that stays with it, if it has one.
+
+    The *node* may change.
+    """
 
     path: Path
     node: Path
@@ -64,25 +69,33 @@ class Camera:
 
 
 def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
-    """Return the USB cameras, in the kernel's order; SourceError if none is found and a node may not be opened."""
-    found = []
-    forbidden = None
+    """Return the cameras: those on USB first, grey ones last, otherwise in the kernel's order.
+
+    SourceError if none is found, but a node that may not be opened, or one whose pictures cannot be used.
+    """
+    found: dict[Path, v4l2.Device] = {}
+    refusal = None
     numbers = (path.name[5:] for path in sysfs.glob("video*"))
     for number in sorted(int(number) for number in numbers if number.isdecimal()):
         node = dev / f"video{number}"
         try:
             device = v4l2.device(node)
         except PermissionError as error:
-            forbidden = explain(error, node)
+            refusal = explain(error, node)
         except OSError as error:  # it was just unplugged, or its driver is broken; others may work
             log.debug("%s: %s", node, error.strerror)
         else:
-            # The bus of the Pi's codecs and CSI receivers is "platform:…". A depth camera's formats are no pictures.
-            if device.bus.startswith("usb") and not set(_FORMATS["auto"]).isdisjoint(device.pixel_formats):
-                found.append(Camera(_stable_path(node, dev), node, device.name))
-    if forbidden and not found:
-        raise forbidden
-    return found
+            if device.part_of_board or not (device.captures or device.planes):
+                continue
+            if set(_FORMATS["auto"]).isdisjoint(device.pixel_formats):  # such as a depth camera's, which is no picture
+                refusal = refusal or _useless(Camera(node, node, device.name), device)
+            else:
+                found[node] = device
+    if refusal and not found:
+        raise refusal
+    # a depth or face camera has a grey infrared picture beside its coloured one
+    nodes = sorted(found, key=lambda node: (found[node].pixel_formats == ("GREY",), not found[node].on_usb))
+    return [Camera(_stable_path(node, dev, found), node, found[node].name) for node in nodes]
 
 
 def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
@@ -97,8 +110,29 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
     except OSError as error:
         raise explain(error, path) from error
     if not device.captures:
+        if device.planes:
+            raise _useless(Camera(path, path, device.name), device)
         raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT)
-    return Camera(path if path.is_symlink() else _stable_path(path, dev), path.resolve(), device.name)
+    node = path.resolve()
+    if not path.is_symlink():
+        with contextlib.suppress(SourceError):
+            if found := [camera for camera in cameras(dev, sysfs) if camera.node.resolve() == node]:
+                return found[0]
+        path = _stable_path(path, dev, {path: device})
+    return Camera(path, node, device.name)
+
+
+def _useless(camera: Camera, device: v4l2.Device, wanted: str = "auto") -> SourceError:
+    """Return the SourceError for a *camera* that offers none of the formats that are *wanted*."""
+    if device.planes:
+        return SourceError(
+            f"{camera} has only V4L2's multi-planar API, which is not supported", Cause.SETTINGS, _LIST_HINT
+        )
+    has = ", ".join(name.strip() for name in device.pixel_formats) or "nothing"
+    if wanted != "auto":
+        return SourceError(f"{camera} has no {wanted}", Cause.SETTINGS, f"It has {has}")
+    hint = f"It has {has}; usable are {', '.join(_FORMATS['auto'])}"
+    return SourceError(f"{camera} has no pictures in a format that can be used", Cause.SETTINGS, hint)
 
 
 def unchosen(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> str:
@@ -130,7 +164,7 @@ class UsbSource:
         reason = unchosen(self._usb.device, self._dev, self._sysfs)
         try:
             with v4l2.opened(camera.node) as fd:
-                capture = self._configure(fd)
+                capture = self._configure(fd, camera)
                 controls = UsbControls(fd)
                 report = controls.set(0, self._settings)
                 largest = self._largest(fd, capture)
@@ -145,25 +179,24 @@ class UsbSource:
                     if number is None:
                         return
                     still = self._take_still(fd, camera, largest, number)
-                    capture = self._configure(fd)
+                    capture = self._configure(fd, camera)
                     sink.still(still)
         except SourceError:
             raise
         except OSError as error:
             raise explain(error, camera.path) from error
 
-    def _configure(self, fd: int) -> v4l2.Capture:
+    def _configure(self, fd: int, camera: Camera) -> v4l2.Capture:
         """Set the camera to the stream's format, size and rate; SourceError if it lacks the format."""
         video = self._video
-        offered = v4l2.pixel_formats(fd)
+        device = v4l2.describe(fd)
         wanted = self._usb.pixel_format
-        chosen = next((name for name in _FORMATS[wanted] if name in offered), None)
-        if chosen:
-            capture = v4l2.Capture(fd, chosen, video.width, video.height, video.framerate)
-            if capture.pixel_format == chosen:
-                return capture
-        lacks = "neither MJPG nor YUYV" if wanted == "auto" else f"no {wanted}"
-        raise SourceError(f"The camera has {lacks}", Cause.SETTINGS, f"It has {', '.join(offered) or 'nothing'}")
+        for name in _FORMATS[wanted]:
+            if name in device.pixel_formats:
+                capture = v4l2.Capture(fd, name, video.width, video.height, video.framerate)
+                if capture.pixel_format == name:
+                    return capture
+        raise _useless(camera, device, wanted)
 
     def _info(self, camera: Camera, capture: v4l2.Capture) -> CameraInfo:
         """Describe the camera's real settings; log how they differ from those that were configured."""
@@ -175,7 +208,7 @@ class UsbSource:
         if abs(rate - video.framerate) > 0.01 * video.framerate:
             log.warning("%s gives %.4g frames a second, not %g", camera.path, rate, video.framerate)
         size = Orientation.of(video).size(width, height)
-        encoder = "software JPEG (OpenCV)" if capture.pixel_format == "YUYV" else "the camera's own JPEG"
+        encoder = "the camera's own JPEG" if capture.pixel_format in _JPEGS else "software JPEG (OpenCV)"
         return CameraInfo("usb", str(camera), *size, rate, capture.pixel_format, encoder)
 
     def _largest(self, fd: int, capture: v4l2.Capture) -> _Mode:
@@ -264,7 +297,7 @@ def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera
 
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
     """Return a function that converts the camera's data to a whole, upright JPEG, or raises JpegError."""
-    if capture.pixel_format != "YUYV":
+    if capture.pixel_format in _JPEGS:
         repairer = _JpegRepairer()
 
         def upright(data: bytes) -> bytes:
@@ -273,21 +306,8 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
 
         return upright
 
-    # imported only for raw pictures: they take 30 MB and, on a Zero 2 W, a second
-    import cv2
-    import numpy as np
-
-    rows, columns = capture.height, capture.width
-    row_bytes = capture.row_bytes or columns * 2  # 0 if the driver does not say
-
-    def encode(data: bytes) -> bytes:
-        if len(data) < rows * row_bytes:
-            raise JpegError(f"it has {len(data)} bytes, not {rows * row_bytes}")
-        padded = np.frombuffer(data, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
-        yuyv = padded[:, : columns * 2].reshape(rows, columns, 2)
-        return orientation.encode(np.asarray(cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUY2), np.uint8))
-
-    return encode
+    to_bgr = raw_pictures.to_bgr(capture.pixel_format, capture.width, capture.height, capture.row_bytes)
+    return lambda data: orientation.encode(to_bgr(data))
 
 
 class _JpegRepairer:
@@ -315,10 +335,19 @@ class _JpegRepairer:
         return picture, mark
 
 
-def _stable_path(node: Path, dev: Path) -> Path:
-    """Return udev's link to *node* that contains the camera's serial number, or *node* itself if there is none."""
-    links = sorted((dev / "v4l" / "by-id").glob("*"))
-    return next((link for link in links if link.resolve() == node.resolve()), node)
+def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2.Device]) -> Path:
+    """Return udev's link to *node* with the camera's serial number, else that with its USB port, else *node* itself.
+
+    *cameras* are all that there are. Those of one model without a serial number, or with the same one, share ONE link,
+    which leads to any of them. So it is not used if another camera of the same name has none.
+    """
+    links = {link: link.resolve() for kind in ("by-id", "by-path") for link in sorted((dev / "v4l" / kind).glob("*"))}
+    by_id = {target for link, target in links.items() if link.parent.name == "by-id"}
+    twins = [other for other, device in cameras.items() if device.on_usb and device.name == cameras[node].name]
+    shared = any(twin.resolve() not in by_id for twin in twins)
+    own = [link for link, target in links.items() if target == node.resolve()]
+    own.sort(key=lambda link: (link.parent.name == "by-id") is shared)
+    return own[0] if own else node
 
 
 def explain(error: OSError, path: Path) -> SourceError:

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import select
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from typing import Any, NamedTuple
 import videodev2 as api
 
 _CAPTURES = api.V4L2_CAP_VIDEO_CAPTURE | api.V4L2_CAP_STREAMING
+_IO_MC = 0x20000000  # V4L2_CAP_IO_MC: the node works only in a pipeline that libcamera sets up; videodev2 lacks it
+# Drivers and buses of a Pi: the legacy camera, the codecs, unicam and rp1-cfe (CSI), the image processors.
+_BOARD = re.compile(r"bc?m2835|unicam|rp1|cfe|pisp|rpi|hevc|csi|isp|codec", re.IGNORECASE)
 # one is being filled, one is next, one is read, and one is in reserve for a busy processor
 _BUFFERS = 4
 # More than any camera has. Faulty firmware may list entries without end.
@@ -52,23 +56,46 @@ def opened(node: Path) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Device:
-    """Description of a device node. *captures* is True for a camera; *pixel_formats* are four-character codes."""
+    """Description of a device node. *captures* is True for a camera; *pixel_formats* are four-character codes.
+
+    *planes* is True for a camera that has only the multi-planar API, which is not supported here. *part_of_board* is
+    True for the Pi's own codecs, image processors and CSI receivers, which libcamera uses.
+    """
 
     name: str
     bus: str
     captures: bool
+    planes: bool
+    part_of_board: bool
     pixel_formats: tuple[str, ...]
+
+    @property
+    def on_usb(self) -> bool:
+        return self.bus.startswith("usb")
 
 
 def device(node: Path) -> Device:
     """Return the description of the device at *node*."""
-    capability = api.v4l2_capability()
     with opened(node) as fd:
-        fcntl.ioctl(fd, api.VIDIOC_QUERYCAP, capability)
-        # not `capabilities`, which covers all nodes of a device: a webcam's metadata node has capture there too
-        captures = capability.device_caps & _CAPTURES == _CAPTURES
-        formats = tuple(pixel_formats(fd)) if captures else ()
-    return Device(_text(capability.card), _text(capability.bus_info), captures, formats)
+        return describe(fd)
+
+
+def describe(fd: int) -> Device:
+    """Return the description of an open device."""
+    capability = api.v4l2_capability()
+    fcntl.ioctl(fd, api.VIDIOC_QUERYCAP, capability)
+    # not `capabilities`, which covers all nodes of a device: a webcam's metadata node has capture there too
+    kinds = capability.device_caps
+    captures = kinds & _CAPTURES == _CAPTURES
+    driver, name, bus = _text(capability.driver), _text(capability.card), _text(capability.bus_info)
+    return Device(
+        name,
+        bus,
+        captures,
+        planes=bool(kinds & api.V4L2_CAP_VIDEO_CAPTURE_MPLANE),
+        part_of_board=not bus.startswith("usb") and bool(kinds & _IO_MC or _BOARD.search(f"{driver} {bus}")),
+        pixel_formats=tuple(pixel_formats(fd)) if captures else (),
+    )
 
 
 def pixel_formats(fd: int) -> list[str]:

@@ -40,22 +40,30 @@ class Machine:
         self.dev = folder / "dev"
         self.sysfs = folder / "sys"
         self.by_id = self.dev / "v4l" / "by-id"
-        for made in (self.by_id, self.sysfs):
+        self.by_path = self.dev / "v4l" / "by-path"
+        for made in (self.by_id, self.by_path, self.sysfs):
             made.mkdir(parents=True)
         self.frames = frames
         self.env = {"LD_PRELOAD": str(library), "FAKEV4L_DEV": str(self.dev)}
         self._words: dict[str, dict[str, str]] = {}
 
-    def plug(self, name: str = "video0", serial: str = "", **words: str) -> Path:
-        """Make a node. With a *serial* udev makes a link to it, which is returned; otherwise return the node."""
+    def plug(self, name: str = "video0", serial: str = "", port: str = "", **words: str) -> Path:
+        """Make a node. With a *serial* udev makes a link to it, and with a USB *port*; return the first of these paths.
+
+        Two nodes with one *serial* share the link: it leads to the one that was plugged in last.
+        """
         (self.sysfs / name).mkdir()
         self._words[name] = {"frames": str(self.frames), **words}
         self._write(name)
-        if not serial:
-            return self.dev / name
-        link = self.by_id / f"usb-{serial}-video-index0"
-        link.symlink_to(f"../../{name}")
-        return link
+        paths = [self.dev / name]
+        if port:
+            paths.insert(0, self.by_path / f"platform-fd500000.pcie-pci-0000:01:00.0-usb-0:{port}:1.0-video-index0")
+        if serial:
+            paths.insert(0, self.by_id / f"usb-{serial}-video-index0")
+        for link in paths[:-1]:
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../{name}")
+        return paths[0]
 
     def change(self, name: str = "video0", **words: str) -> None:
         self._words[name] |= words
@@ -64,7 +72,7 @@ class Machine:
     def unplug(self, name: str = "video0") -> None:
         (self.dev / name).unlink()
         (self.sysfs / name).rmdir()
-        for link in self.by_id.iterdir():
+        for link in [*self.by_id.iterdir(), *self.by_path.iterdir()]:
             if not link.exists():
                 link.unlink()
 

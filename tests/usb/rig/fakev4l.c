@@ -2,15 +2,17 @@
  * V4L2 cameras for machines that have none: under LD_PRELOAD, whatever text file a program opens in the folder
  * $FAKEV4L_DEV is a device node. The file says what the node is, as words `key=value`:
  *
- *   kind=camera      a USB camera; also `metadata` (a UVC camera's second node), and on a Pi `codec` (memory to memory)
- *                    and `sensor` (a CSI camera's raw pictures)
+ *   kind=camera      a USB camera; also `metadata` (a UVC camera's second node), `planes` (it has the multi-planar API
+ *                    only), `pci` (an HDMI card), `loopback` (v4l2loopback), and on a Pi `codec` (memory to memory),
+ *                    `sensor` and `cfe` (a CSI camera's raw pictures), `isp`, `legacy` (the old camera stack)
  *   frames=FOLDER    its JPEGs, delivered byte for byte, in the order of their names, endlessly
- *   formats=MJPG,YUYV
+ *   formats=MJPG,YUYV  raw ones are drawn: YUYV, YVYU, UYVY, GREY, RGB3, BGR3, NV12, NV21, YU12, YV12
+ *   pad=0            bytes between the rows of raw pictures
  *   size=320x240     the only one it has, but for
  *   large=640x480    which it has, too, with JPEGs of its own in large_frames=FOLDER
  *   fps=25           the only rate it has, but for
  *   every=2500       milliseconds between two frames in the dark, whatever it announces
- *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second JPEG is cut in half),
+ *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second picture is cut in half),
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
  *                    `busy` (another program streams), `no-clock` (no timestamps), `stubborn` (no control can be set:
  *                    EIO), `stuck` (to set one never returns)
@@ -60,12 +62,15 @@ struct jpeg {
 struct handle {
 	char node[PATH_MAX];
 	char kind[16];
-	uint32_t formats[4];
+	uint32_t formats[16];
 	int format_count;
 	unsigned width, height, fps, every;
 	unsigned sizes[2][2];
 	int size_count;
 	int stamp, priority;
+	unsigned pad;
+	uint32_t drawn; /* a bit for each buffer that has its raw picture */
+	size_t raw_size;
 	struct jpeg all_jpegs[2][MAX_FRAMES]; /* by size */
 	int jpeg_counts[2];
 	struct jpeg *jpegs; /* of the size that is set */
@@ -200,10 +205,12 @@ static void describe(struct handle *h, const char *text)
 	setting(text, "every", "0", value, sizeof value);
 	h->every = (unsigned)atoi(value);
 	setting(text, "formats", "MJPG,YUYV", value, sizeof value);
-	for (char *rest = value, *name; h->format_count < 4 && (name = strsep(&rest, ","));)
+	for (char *rest = value, *name; h->format_count < 16 && (name = strsep(&rest, ","));)
 		if (strlen(name) == 4) h->formats[h->format_count++] = v4l2_fourcc(name[0], name[1], name[2], name[3]);
 	setting(text, "stamp", "0", value, sizeof value);
 	h->stamp = atoi(value);
+	setting(text, "pad", "0", value, sizeof value);
+	h->pad = (unsigned)atoi(value);
 	setting(text, "priority", "0", value, sizeof value);
 	h->priority = atoi(value);
 	setting(text, "frames", "", value, sizeof value);
@@ -216,15 +223,66 @@ static void describe(struct handle *h, const char *text)
 
 /* ---- frames ------------------------------------------------------------ */
 
-/* Brighter to the right; grey above, red below. */
-static size_t draw_yuyv(const struct handle *h, uint8_t *to)
+static int is_raw(const struct handle *h)
 {
+	return h->format != V4L2_PIX_FMT_MJPEG && h->format != V4L2_PIX_FMT_JPEG;
+}
+
+static int has_planes(uint32_t format)
+{
+	return format == V4L2_PIX_FMT_NV12 || format == V4L2_PIX_FMT_NV21 || format == V4L2_PIX_FMT_YUV420 || format == V4L2_PIX_FMT_YVU420;
+}
+
+static unsigned row_bytes(const struct handle *h, uint32_t format)
+{
+	if (format == V4L2_PIX_FMT_MJPEG || format == V4L2_PIX_FMT_JPEG) return 0;
+	if (format == V4L2_PIX_FMT_RGB24 || format == V4L2_PIX_FMT_BGR24) return h->width * 3 + h->pad;
+	return h->width * (format == V4L2_PIX_FMT_GREY || has_planes(format) ? 1 : 2) + h->pad;
+}
+
+/* Room for a picture of any format. */
+static size_t image_size(const struct handle *h)
+{
+	return ((size_t)h->width * 3 + h->pad * 2) * (h->height + 1);
+}
+
+static uint8_t byte_of(double value)
+{
+	return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* Brighter to the right; grey above, red below. The bytes between rows are 0xAA. */
+static size_t draw_raw(const struct handle *h, uint8_t *to)
+{
+	unsigned row = row_bytes(h, h->format), colour_rows = (h->height + 1) / 2, colour_row = (row + 1) / 2;
+	size_t size = (size_t)row * h->height;
+	uint8_t *first = to + size, *second = first + (size_t)colour_row * colour_rows;
+	if (h->format == V4L2_PIX_FMT_NV12 || h->format == V4L2_PIX_FMT_NV21) size += (size_t)row * colour_rows;
+	else if (has_planes(h->format)) size += 2 * (size_t)colour_row * colour_rows;
+	memset(to, 0xAA, size);
 	for (unsigned y = 0; y < h->height; y++)
-		for (unsigned x = 0; x < h->width; x++, to += 2) {
-			to[0] = (uint8_t)(16 + 128 * x / h->width);
-			to[1] = y < h->height / 2 ? 128 : x % 2 ? 220 : 110;
+		for (unsigned x = 0; x < h->width; x++) {
+			uint8_t luma = (uint8_t)(16 + 128 * x / h->width);
+			int u = y < h->height / 2 ? 128 : 110, v = y < h->height / 2 ? 128 : 220;
+			double bright = 1.164 * (luma - 16);
+			uint8_t red = byte_of(bright + 1.596 * (v - 128)), blue = byte_of(bright + 2.018 * (u - 128));
+			uint8_t green = byte_of(bright - 0.813 * (v - 128) - 0.391 * (u - 128));
+			uint8_t *pixel = to + (size_t)y * row;
+			size_t colour = (size_t)(y / 2) * colour_row + x / 2, pair = (size_t)(y / 2) * row + x / 2 * 2;
+			switch (h->format) {
+			case V4L2_PIX_FMT_YUYV: pixel[2 * x] = luma; pixel[2 * x + 1] = (uint8_t)(x % 2 ? v : u); break;
+			case V4L2_PIX_FMT_YVYU: pixel[2 * x] = luma; pixel[2 * x + 1] = (uint8_t)(x % 2 ? u : v); break;
+			case V4L2_PIX_FMT_UYVY: pixel[2 * x + 1] = luma; pixel[2 * x] = (uint8_t)(x % 2 ? v : u); break;
+			case V4L2_PIX_FMT_RGB24: pixel[3 * x] = red; pixel[3 * x + 1] = green; pixel[3 * x + 2] = blue; break;
+			case V4L2_PIX_FMT_BGR24: pixel[3 * x] = blue; pixel[3 * x + 1] = green; pixel[3 * x + 2] = red; break;
+			case V4L2_PIX_FMT_NV12: pixel[x] = luma; first[pair] = (uint8_t)u; first[pair + 1] = (uint8_t)v; break;
+			case V4L2_PIX_FMT_NV21: pixel[x] = luma; first[pair] = (uint8_t)v; first[pair + 1] = (uint8_t)u; break;
+			case V4L2_PIX_FMT_YUV420: pixel[x] = luma; first[colour] = (uint8_t)u; second[colour] = (uint8_t)v; break;
+			case V4L2_PIX_FMT_YVU420: pixel[x] = luma; first[colour] = (uint8_t)v; second[colour] = (uint8_t)u; break;
+			default: pixel[x] = luma;
+			}
 		}
-	return (size_t)h->width * h->height * 2;
+	return size;
 }
 
 static size_t copy_jpeg(const struct handle *h, uint64_t sequence, const struct timespec *now, uint8_t *to)
@@ -252,8 +310,10 @@ static void deliver(struct handle *h, uint64_t sequence)
 	struct timespec now;
 	size_t length;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (h->format == V4L2_PIX_FMT_YUYV) {
-		length = draw_yuyv(h, to);
+	if (is_raw(h)) {
+		if (!(h->drawn & 1u << buffer.index)) h->raw_size = draw_raw(h, to);
+		h->drawn |= 1u << buffer.index;
+		length = h->raw_size;
 	} else {
 		length = copy_jpeg(h, sequence, &now, to);
 	}
@@ -293,7 +353,7 @@ static void *feed(void *argument)
 			real_close(h->bell);
 			h->bell = -1;
 		}
-		int has_frame = h->format == V4L2_PIX_FMT_YUYV || h->jpeg_count;
+		int has_frame = is_raw(h) || h->jpeg_count;
 		if (!stop && h->bell >= 0 && has_frame && h->queued_count && strcmp(state, "freeze")) deliver(h, sequence);
 		pthread_mutex_unlock(&lock);
 		if (stop) return NULL;
@@ -330,6 +390,18 @@ static int start_streaming(struct handle *h)
 
 /* ---- ioctls, with the lock held; they return 0 or -errno ----------------- */
 
+/* Nodes that capture and are on no USB bus: what a Pi has of its own, and what somebody adds. */
+static const struct {
+	const char *kind, *driver, *card, *bus;
+} others[] = {
+	{"sensor", "unicam", "unicam", "platform:fe801000.csi"},
+	{"cfe", "rp1-cfe", "rp1-cfe", "platform:1f00110000.csi"},
+	{"isp", "bcm2835-isp", "bcm2835-isp", "platform:bcm2835-isp"},
+	{"legacy", "bm2835 mmal", "mmal service 16.1", "platform:bcm2835-v4l2-0"},
+	{"pci", "HDMI", "HDMI Capture", "PCI:0000:01:00.0"},
+	{"loopback", "v4l2 loopback", "Dummy video device (0x0000)", "platform:v4l2loopback-000"},
+};
+
 static int query_capabilities(const struct handle *h, struct v4l2_capability *capability)
 {
 	memset(capability, 0, sizeof *capability);
@@ -344,13 +416,18 @@ static int query_capabilities(const struct handle *h, struct v4l2_capability *ca
 		strcpy((char *)capability->card, "bcm2835-codec-decode");
 		strcpy((char *)capability->bus_info, "platform:bcm2835-codec");
 		capability->device_caps = V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING;
-	} else if (!strcmp(h->kind, "sensor")) {
-		strcpy((char *)capability->driver, "unicam");
-		strcpy((char *)capability->card, "unicam");
-		strcpy((char *)capability->bus_info, "platform:fe801000.csi");
+	} else if (!strcmp(h->kind, "planes")) {
+		kinds = V4L2_CAP_VIDEO_CAPTURE_MPLANE;
+		capability->device_caps = V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING;
 	} else if (!strcmp(h->kind, "metadata")) {
 		capability->device_caps = V4L2_CAP_META_CAPTURE | V4L2_CAP_STREAMING;
 	}
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (!strcmp(h->kind, others[i].kind)) {
+			strcpy((char *)capability->driver, others[i].driver);
+			strcpy((char *)capability->card, others[i].card);
+			strcpy((char *)capability->bus_info, others[i].bus);
+		}
 	capability->capabilities = capability->device_caps | kinds | V4L2_CAP_DEVICE_CAPS;
 	return 0;
 }
@@ -400,8 +477,8 @@ static int format(struct handle *h, unsigned long request, struct v4l2_format *w
 	pixels->height = h->height;
 	pixels->pixelformat = given;
 	pixels->field = V4L2_FIELD_NONE;
-	pixels->bytesperline = given == V4L2_PIX_FMT_YUYV ? h->width * 2 : 0;
-	pixels->sizeimage = h->width * h->height * 2;
+	pixels->bytesperline = row_bytes(h, given);
+	pixels->sizeimage = (uint32_t)image_size(h);
 	pixels->colorspace = V4L2_COLORSPACE_SRGB;
 	return 0;
 }
@@ -422,6 +499,7 @@ static void free_buffers(struct handle *h)
 	h->memory = NULL;
 	h->memfd = -1;
 	h->buffer_count = 0;
+	h->drawn = 0;
 }
 
 static int request_buffers(struct handle *h, struct v4l2_requestbuffers *request)
@@ -432,7 +510,7 @@ static int request_buffers(struct handle *h, struct v4l2_requestbuffers *request
 	if (!request->count) return 0;
 	if (request->count > MAX_BUFFERS) request->count = MAX_BUFFERS;
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	h->buffer_size = ((size_t)h->width * h->height * 2 + page - 1) / page * page;
+	h->buffer_size = (image_size(h) + page - 1) / page * page;
 	size_t size = h->buffer_size * request->count;
 	h->memfd = memfd_create("fakev4l", MFD_CLOEXEC);
 	if (h->memfd < 0 || ftruncate(h->memfd, (off_t)size)) return -ENOMEM;

@@ -86,6 +86,103 @@ def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: 
     assert run.info.name == f"Fake Camera: Fake Camera ({by_serial})"
 
 
+def test_cameras_on_other_buses_are_listed_behind_those_on_usb_and_work(machine: Machine) -> None:
+    machine.plug("video0", kind="isp", formats="YUYV,RGB3")
+    machine.plug("video1", kind="cfe", formats="YUYV")
+    machine.plug("video2", kind="legacy")
+    loopback = machine.plug("video3", kind="loopback", formats="YU12", size="160x120")
+    card = machine.plug("video4", kind="pci", formats="UYVY", size="160x120")
+    camera = machine.plug("video5")
+    found = cameras(machine.dev, machine.sysfs)
+    assert [found.path for found in found] == [camera, loopback, card]
+    machine.unplug("video5")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+    assert run.info.name == f"Dummy video device (0x0000) ({loopback})"
+    with running(source(machine, str(card))) as run:
+        run.wait_for_frames(1)
+    assert run.info.name == f"HDMI Capture ({card})"
+
+
+def test_twins_without_a_serial_number_are_told_by_their_usb_ports(machine: Machine) -> None:
+    """Udev gives both the same link with a serial number, or with none but the model."""
+    machine.plug("video0", serial="046d_0825", port="1.1")
+    machine.plug("video1", kind="metadata")
+    machine.plug("video2", serial="046d_0825", port="1.2")
+    machine.plug("video3", kind="metadata")
+    first, second = (path.path for path in cameras(machine.dev, machine.sysfs))
+    assert [first, second] == sorted(machine.by_path.iterdir())
+    for number, path in enumerate((first, second)):
+        assert path.resolve().name == f"video{2 * number}"
+        assert find_camera(str(path), machine.dev, machine.sysfs).path == path
+        assert find_camera(str(path.resolve()), machine.dev, machine.sysfs).path == path
+    machine.unplug("video2")
+    assert cameras(machine.dev, machine.sysfs)[0].path == first, "the link with the model leads nowhere now"
+
+
+def test_a_serial_number_is_better_than_a_port_and_a_port_than_a_node(machine: Machine) -> None:
+    by_serial = machine.plug("video0", serial="046d_Fake_1", port="1.1")
+    other = machine.plug("video2", serial="046d_Fake_2", port="1.2")
+    assert [camera.path for camera in cameras(machine.dev, machine.sysfs)] == [by_serial, other]
+    machine.unplug("video0")
+    machine.unplug("video2")
+    by_port = machine.plug("video0", port="1.1")
+    assert [camera.path for camera in cameras(machine.dev, machine.sysfs)] == [by_port]
+
+
+def test_a_camera_without_usable_pictures_is_named_with_its_formats(machine: Machine) -> None:
+    machine.plug("video0", kind="metadata")
+    node = machine.plug("video1", formats="Z16_,H264")
+    told = f"Fake Camera: Fake Camera ({node}) has no pictures in a format that can be used"
+    for look in (cameras, lambda *place: find_camera("", *place)):
+        with pytest.raises(SourceError) as caught:
+            look(machine.dev, machine.sysfs)
+        assert (caught.value.message, caught.value.cause) == (told, Cause.SETTINGS)
+        assert caught.value.hint.startswith("It has Z16_, H264; usable are MJPG, JPEG, YUYV, ")
+    machine.plug("video2")
+    assert [camera.node.name for camera in cameras(machine.dev, machine.sysfs)] == ["video2"]
+
+
+def test_a_camera_with_several_planes_is_refused_in_words(machine: Machine) -> None:
+    node = machine.plug(kind="planes")
+    for wanted in (str(node), ""):
+        with pytest.raises(SourceError, match="multi-planar") as caught:
+            find_camera(wanted, machine.dev, machine.sysfs)
+        assert caught.value.cause is Cause.SETTINGS
+
+
+def test_an_infrared_picture_is_not_taken_before_a_coloured_one(machine: Machine) -> None:
+    machine.plug("video0", formats="GREY")
+    machine.plug("video2", formats="YUYV")
+    assert [camera.node.name for camera in cameras(machine.dev, machine.sysfs)] == ["video2", "video0"]
+
+
+@pytest.mark.parametrize("pixel_format", ["UYVY", "NV12", "YU12", "BGR3", "GREY"])
+def test_raw_pictures_are_encoded_and_short_ones_are_refused(machine: Machine, pixel_format: str) -> None:
+    machine.plug(formats=pixel_format, fps="50", state="corrupt", size="161x121", pad="7")
+    with running(source(machine)) as run:
+        (data, _), *_ = run.wait_for_frames(1)
+        until("a short one is refused", lambda: run.complaints)
+    assert (run.info.pixel_format, run.info.encoder) == (pixel_format, "software JPEG (OpenCV)")
+    assert "bytes, not" in run.complaints[0]
+    pixels = decoded(data).astype(int)
+    assert {size - size % 2 for size in pixels.shape[:2]} == {160, 120}
+    left, right, below = pixels[30, 5], pixels[30, 150], pixels[100, 150]
+    assert left.max() + 60 < right.min(), "brighter to the right"
+    assert abs(right - 139).max() < 8, "grey above, of the right brightness"
+    if pixel_format != "GREY":
+        assert (below[2], below[0]) == (pytest.approx(255, abs=8), pytest.approx(103, abs=12)), "red below"
+
+
+def test_jpegs_are_preferred_to_raw_pictures_and_colours_to_grey(machine: Machine) -> None:
+    for formats, chosen in (("GREY,NV12,YUYV,JPEG", "JPEG"), ("GREY,RGB3,NV12", "NV12"), ("H264,GREY", "GREY")):
+        machine.plug(formats=formats, size="160x120")
+        with running(source(machine)) as run:
+            until("it is open", lambda: run.delivered)
+        assert run.info.pixel_format == chosen
+        machine.unplug()
+
+
 def test_of_several_cameras_the_first_is_told_with_the_others(machine: Machine) -> None:
     first, second = machine.plug("video0", serial="046d_Fake_1234"), machine.plug("video2")
     with running(source(machine)) as run:
