@@ -177,16 +177,25 @@ def repaired(data: Bytes, *, end_required: bool = True) -> Repaired:
         if not rest:
             break
         end_required = True
+    if newest is None and isinstance(refusal, _LateStartError):  # it was no start, but a part of the metadata
+        newest, _ = _first(bytes(data), end_required, late_start=True)
     if newest is None:
         raise refusal or JpegError("it is cut short: another picture starts before its end")
     return newest
 
 
-def _first(jpeg: bytes, end_required: bool) -> tuple[Repaired | None, bytes]:
-    """Return the first picture in *jpeg*, repaired, and the data behind it. A picture cut short by the next is None."""
+class _LateStartError(JpegError):
+    """Another picture seems to start within the header."""
+
+
+def _first(jpeg: bytes, end_required: bool, *, late_start: bool = False) -> tuple[Repaired | None, bytes]:
+    """Return the first picture in *jpeg*, repaired, and the data behind it. A picture cut short by the next is None.
+
+    _LateStartError if the next one cuts its header short, unless a *late_start* is allowed; JpegError for other faults.
+    """
     header = width, height, has_tables, metadata, scan, data = parse(jpeg)
-    if _START.search(jpeg, 2, data + 4) and _has_late_start(jpeg, metadata, data):
-        raise JpegError("it is cut short: another picture starts within its header")
+    if not late_start and _START.search(jpeg, 2, data + 4) and _has_late_start(jpeg, metadata, data):
+        raise _LateStartError("it is cut short: another picture starts within its header")
     pixels = width * height
     if pixels > MOST_PIXELS:
         raise JpegError(f"{width}x{height} pixels are more than this program takes")
@@ -225,8 +234,15 @@ def _first(jpeg: bytes, end_required: bool) -> tuple[Repaired | None, bytes]:
 
 def _has_late_start(jpeg: bytes, metadata: list[tuple[int, int]], data: int) -> bool:
     """Return True if another picture starts in the header of *jpeg*, whose own rest is lost; no thumbnail counts."""
-    for start in _START.finditer(jpeg, 2, data + 4):
-        at = start.start()
-        if not any(first < at < end and _EOI.search(jpeg, at, end) for first, end in metadata):
+    at = 2
+    for first, end in [*metadata, (data + 2, data + 2)]:
+        if _START.search(jpeg, at, first + 2):  # it looks two bytes ahead
             return True
+        at = first
+        while start := _START.search(jpeg, at, end + 2):
+            eoi = _EOI.search(jpeg, start.end(), end)
+            if eoi is None:
+                return True
+            at = eoi.end()
+        at = end
     return False

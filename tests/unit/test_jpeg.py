@@ -232,6 +232,10 @@ REPARABLE = [
     pytest.param(OLDER[: len(OLDER) // 2] + WHOLE, id="a beheaded picture's first half before it"),
     pytest.param(WHOLE + OLDER[: len(OLDER) // 2], id="half a picture after it"),
     pytest.param(WHOLE + OLDER[:-2], id="a picture without its end after it"),
+    pytest.param(with_segment(0xE4, bytes(99) + b"\xff\xd8\xff\x01" + bytes(99)), id="video that looks like a start"),
+    pytest.param(
+        WHOLE[:2] + segment(0xE2, SMALL[:900]) + segment(0xE2, SMALL[900:]) + WHOLE[2:], id="a preview in two segments"
+    ),
     pytest.param(b"\r\n" + WHOLE, id="a line end before the start"),
     pytest.param(bytes(2) + WHOLE, id="zeros before the start"),
     pytest.param(b"\xff\xd8\x01\xff" + WHOLE + bytes(9000), id="junk before the start, and padding"),
@@ -333,6 +337,10 @@ def test_a_picture_of_one_colour_counts_as_whole() -> None:
         pytest.param((WHOLE[:-2] + WHOLE) * (5_000_000 // len(WHOLE)), id="half pictures without end"),
         pytest.param(
             WHOLE[:2] + segment(0xE1, EXIF) * 200 + WHOLE[2:-2] + bytes(10_000_000), id="Exif segments and padding"
+        ),
+        pytest.param(
+            WHOLE[:2] + segment(0xE1, b"\xff\xd8\xff\xe0" * 16_000 + b"\xff\xd9") * 150 + WHOLE[2:],
+            id="starts without end in application data",
         ),
     ],
 )
