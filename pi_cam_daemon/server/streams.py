@@ -297,11 +297,10 @@ class Streams:
             viewer.push(now)
             if event & select.EPOLLRDHUP and viewer.closed_at is None:
                 viewer.closed_at = now
-                if viewer.part is None:  # one that has hung up answers this with a reset
-                    viewer.begin(self._shown or self._no_signal(), now)
-            elif (
-                viewer.part is None and self._shown is not None and viewer.last is not self._shown and now >= viewer.due
-            ):
+                shown = self._shown or self._no_signal()
+                if viewer.part is None and shown is not None:  # one that has hung up answers this with a reset
+                    viewer.begin(shown, now)
+            elif viewer.part is None and self._shown not in (None, viewer.last) and now >= viewer.due:
                 viewer.begin(self._shown, now)
         except OSError as error:
             self._drop(viewer, _reason(error))

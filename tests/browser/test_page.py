@@ -70,7 +70,7 @@ def test_a_picture_is_judged_by_the_state(
     page.goto(f"{daemon.address}livez")
     ok = state in ("streaming", "idle")
     table = {"state": state, "ok": ok, "frames": {"age_seconds": age}, "source": {"stand_in": stand_in}}
-    script = "table => import('/live.js').then(live => [live.stale, live.delivers, live.moves].map(each => each(table)))"
+    script = "table => import('/live.js').then(live => [live.stale, live.delivers, live.moves].map(f => f(table)))"
     assert page.evaluate(script, table) == judged
 
 

@@ -229,7 +229,7 @@ class Attacker:
         await together(again(kinds[number % 4], f"127.0.3.{1 + number // 40}") for number in range(80))
 
     async def slow_readers(self) -> None:
-        """Read 24 streams at 8 kB/s and forty snapshots hardly at all, each of them in the middle of a large picture."""
+        """Read 24 streams at 8 kB/s and forty snapshots hardly at all, each in the middle of a large picture."""
         loop = asyncio.get_running_loop()
 
         async def again(path: str, pause: float, source: str, begin: float) -> None:
