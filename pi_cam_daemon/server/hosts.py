@@ -164,8 +164,13 @@ class HostPolicy:
         named = request.header("x-forwarded-host").partition(",")[0].strip()
         if not named and (found := _FORWARDED_HOST.search(request.header("forwarded"))):
             named = found[1]
+        named = named or _authority(request)
         host = _AUTHORITY.fullmatch(named)
-        return bool(host and self._answers_to(host[1], client)) and _is_origin_of(request.header("origin"), named)
+        if not host or not self._answers_to(host[1], client):
+            return False
+        # many a configuration of nginx names the port apart
+        with_port = f"{host[1]}:{host[2] or request.header('x-forwarded-port')}"
+        return any(_is_origin_of(request.header("origin"), authority) for authority in (named, with_port))
 
     def _is_allowed(self, origin: str) -> bool:
         return origin not in ("", "null") and (self._any_origin or _parsed(origin) in self._origins)

@@ -163,6 +163,7 @@ def test_the_camera_checks_the_address_that_the_proxy_forwards(name: str, tmp_pa
         ("nginx", HOST_LINE, 200),
         ("nginx", "", 403),  # the camera's address
         ("nginx", "proxy_set_header Host $host;", 403),  # without the port
+        ("nginx", "proxy_set_header Host $host; proxy_set_header X-Forwarded-Port $server_port;", 200),
         ("nginx", "proxy_set_header X-Forwarded-Host $http_host;", 200),
         ("haproxy", HOST_LINE, 200),
     ],

@@ -208,6 +208,15 @@ def test_a_name_that_is_no_utf_8_or_too_long_is_refused(host: str) -> None:
     assert status(HostPolicy(["local"], [], is_own, lambda: "picam"), f"Host: {host}") == 421
 
 
+def test_a_trusted_proxy_names_the_port_apart() -> None:
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam")
+    asked = "POST /controls HTTP/1.1\r\nHost: picam\r\nX-Forwarded-Port: 8080\r\nOrigin: http://picam:{}"
+    policy.check(parse(asked.format(8080).encode()), AT_HOME, True)
+    for port, proxied in ((8081, True), (8080, False)):
+        with pytest.raises(Refused):
+            policy.check(parse(asked.format(port).encode()), AT_HOME, proxied)
+
+
 PIECES = [
     "picam",
     ".",
@@ -321,6 +330,12 @@ def test_only_own_pages_and_listed_origins_may_change_something(method: str, fie
         ("Forwarded: for=10.0.0.9;host=picam;proto=https\r\nOrigin: https://picam", 200),
         ('Forwarded: for=10.0.0.9; HOST="picam:8443"\r\nOrigin: https://picam:8443', 200),
         ("Forwarded: host=[::1]\r\nOrigin: http://[::1]", 200),
+        ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 8443\r\nOrigin: https://picam:8443", 200),
+        ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 80\r\nOrigin: https://picam", 200),
+        ("X-Forwarded-Port: 8080\r\nOrigin: http://192.168.1.5:8080", 403),
+        ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 8443\r\nOrigin: https://picam:8444", 403),
+        ("X-Forwarded-Host: picam:8443\r\nX-Forwarded-Port: 443\r\nOrigin: https://picam", 403),
+        ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 80@x\r\nOrigin: http://picam:80@x", 403),
         ("X-Forwarded-Host: picam\r\nOrigin: https://picam:8443", 403),
         ("X-Forwarded-Host: picam\r\nOrigin: null", 403),
         ("X-Forwarded-Host: attacker.example\r\nOrigin: http://attacker.example", 403),
