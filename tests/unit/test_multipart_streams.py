@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 import tracemalloc
 
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon.camera.multipart import LONGEST_PICTURE, MultipartError, Reader
@@ -84,17 +84,18 @@ FILLERS = st.sampled_from([b"\0", b"\r\n", b"\n--", b"x: y\r\n", b"\xff\xd8", b"
 )
 
 
-@settings(max_examples=40, derandomize=True)
+# to shrink a failure would take minutes
+@settings(max_examples=40, derandomize=True, phases=[Phase.generate])
 @given(streams(), st.integers(0, 100), FILLERS)
 def test_no_stream_takes_more_memory_than_two_pictures(
     stream: tuple[str, list[bytes], bytes], percent: int, filler: bytes
 ) -> None:
     boundary, _, valid = stream
-    endless = filler * (65536 // len(filler))
+    endless = filler * (262144 // len(filler))
     tracemalloc.start()
     try:
         reader = Reader(boundary)
-        for chunk in [valid[: len(valid) * percent // 100], *[endless] * (2 * LONGEST_PICTURE // 65536)]:
+        for chunk in [valid[: len(valid) * percent // 100], *[endless] * (4 * LONGEST_PICTURE // 262144)]:
             for _ in reader.feed(chunk):
                 pass
     except MultipartError as error:
