@@ -24,7 +24,7 @@ import videodev2 as api
 _CAPTURES = api.V4L2_CAP_VIDEO_CAPTURE | api.V4L2_CAP_STREAMING
 _IO_MC = 0x20000000  # V4L2_CAP_IO_MC: the node works only in a pipeline that libcamera sets up; videodev2 lacks it
 # Drivers and buses of a Pi: the legacy camera, the codecs, unicam and rp1-cfe (CSI), the image processors.
-_BOARD = re.compile(r"bc?m2835|unicam|rp1|cfe|pisp|rpi|hevc|csi|isp|codec", re.IGNORECASE)
+_BOARD = re.compile(r"bc?m2835|unicam|rp1|pisp|rpi|hevc|\.csi", re.IGNORECASE)
 # one is being filled, one is next, one is read, and one is in reserve for a busy processor
 _BUFFERS = 4
 # More than any camera has. Faulty firmware may list entries without end.

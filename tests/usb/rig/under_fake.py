@@ -75,6 +75,7 @@ def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: 
     machine.plug("video20")
     by_serial = machine.plug("video3", serial="046d_Fake_1234")
     (machine.sysfs / "v4l-subdev0").mkdir()
+    (machine.sysfs / "video4").mkdir()  # it vanishes while it is looked at
     found = cameras(machine.dev, machine.sysfs)
     assert [(camera.path, camera.node.name) for camera in found] == [
         (by_serial, "video3"),
