@@ -5,6 +5,7 @@ sender.py          sends frames and answers to the server
 source.py          interfaces of a source and of the sink that takes its pictures
 choose.py          creates the source that the configuration asks for
 usb.py             source: USB cameras and other cameras with a V4L2 node
+usb_cameras.py     finds these cameras
 raw_pictures.py    formats of their raw pictures, converted with OpenCV
 usb_controls.py    controls of a USB camera
 v4l2.py            access to a camera through V4L2

@@ -69,7 +69,7 @@ def _test_picture(config: CameraConfig, notice: str = "") -> Source:
 
 def _auto(config: CameraConfig) -> Choice:
     """Return the CSI camera, else a USB camera, else the test picture until there is a camera."""
-    from pi_cam_daemon.camera import usb
+    from pi_cam_daemon.camera import usb_cameras
 
     missing: dict[str, SourceError] = {}
     nodes = _nodes()
@@ -80,7 +80,7 @@ def _auto(config: CameraConfig) -> Choice:
     except SourceError as error:
         missing["CSI"] = error
     try:
-        camera = usb.find_camera(config.usb.device)
+        camera = usb_cameras.find_camera(config.usb.device)
         return Choice(_build("usb", config), f"the USB camera {camera}: {missing['CSI'].message}")
     except SourceError as error:
         missing["USB"] = error
@@ -89,7 +89,7 @@ def _auto(config: CameraConfig) -> Choice:
     def found() -> str:
         """Return the camera that has appeared, or what may be one; "" if nothing has."""
         with contextlib.suppress(SourceError):
-            return str(usb.find_camera(config.usb.device))
+            return str(usb_cameras.find_camera(config.usb.device))
         # libcamera looks once in a process, so another process has to look
         return ", ".join(sorted({node for node, *_ in _nodes() - nodes}))
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pi_cam_daemon.camera import raw_pictures, v4l2
-from pi_cam_daemon.camera.source import (
-    VIDEO_GROUP_HINT,
-    BadFrameCounter,
-    Commands,
-    Sink,
-    Stop,
-    TakeStill,
-    first_of,
-    next_command,
+from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, first_of, next_command
+from pi_cam_daemon.camera.usb_cameras import (
+    DEV,
+    FORMATS,
+    JPEGS,
+    SYSFS,
+    Camera,
+    cameras,
+    explain,
+    find_camera,
+    useless,
 )
 from pi_cam_daemon.camera.usb_controls import UsbControls
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.errors import Cause, JpegError, SourceError
+from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.known import KnownHeader
@@ -33,12 +34,6 @@ from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
 log = logging.getLogger(__name__)
 
-DEV = Path("/dev")
-SYSFS = Path("/sys/class/video4linux")
-
-# The kernel has two codes for JPEGs: UVC cameras use MJPG, drivers of older cameras JPEG.
-_JPEGS = ("MJPG", "JPEG")
-_FORMATS = {"MJPG": _JPEGS, "YUYV": ("YUYV",), "auto": (*_JPEGS, *raw_pictures.FORMATS)}
 # interval of the check for commands while no picture arrives
 _CHECK_MS = 200
 # A camera needs about this long to adjust its exposure after a change of size.
@@ -48,91 +43,7 @@ _STILL_SECONDS = 8.0
 # after this many more pictures without an end marker than with one, the camera is assumed to omit it always
 _MISSING_END_LIMIT = 10
 
-_LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
-
 _Mode = tuple[str, int, int]  # pixel format, width, height
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A USB camera, or another one with a V4L2 node. *path* is a link that stays with it, if it has one.
-
-    The *node* may change.
-    """
-
-    path: Path
-    node: Path
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.path})"
-
-
-def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
-    """Return the cameras: those on USB first, grey ones last, otherwise in the kernel's order.
-
-    SourceError if none is found, but a node that may not be opened, or one whose pictures cannot be used.
-    """
-    found: dict[Path, v4l2.Device] = {}
-    refusal = None
-    numbers = (path.name[5:] for path in sysfs.glob("video*"))
-    for number in sorted(int(number) for number in numbers if number.isdecimal()):
-        node = dev / f"video{number}"
-        try:
-            device = v4l2.device(node)
-        except PermissionError as error:
-            refusal = explain(error, node)
-        except OSError as error:  # it was just unplugged, or its driver is broken; others may work
-            log.debug("%s: %s", node, error.strerror)
-        else:
-            if device.part_of_board or not (device.captures or device.planes):
-                continue
-            if set(_FORMATS["auto"]).isdisjoint(device.pixel_formats):  # such as a depth camera's, which is no picture
-                refusal = refusal or _useless(Camera(node, node, device.name), device)
-            else:
-                found[node] = device
-    if refusal and not found:
-        raise refusal
-    # a depth or face camera has a grey infrared picture beside its coloured one
-    nodes = sorted(found, key=lambda node: (found[node].pixel_formats == ("GREY",), not found[node].on_usb))
-    return [Camera(_stable_path(node, dev, found), node, found[node].name) for node in nodes]
-
-
-def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
-    """Return the camera at the path *wanted*, or the first one if that is empty; SourceError if there is none."""
-    if not wanted:
-        if found := cameras(dev, sysfs):
-            return found[0]
-        raise SourceError("There is no USB camera", Cause.MISSING, "Plug one in; `lsusb` shows what the Pi sees")
-    path = Path(wanted)
-    try:
-        device = v4l2.device(path)
-    except OSError as error:
-        raise explain(error, path) from error
-    if not device.captures:
-        if device.planes:
-            raise _useless(Camera(path, path, device.name), device)
-        raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT)
-    node = path.resolve()
-    if not path.is_symlink():
-        with contextlib.suppress(SourceError):
-            if found := [camera for camera in cameras(dev, sysfs) if camera.node.resolve() == node]:
-                return found[0]
-        path = _stable_path(path, dev, {path: device})
-    return Camera(path, node, device.name)
-
-
-def _useless(camera: Camera, device: v4l2.Device, wanted: str = "auto") -> SourceError:
-    """Return the SourceError for a *camera* that offers none of the formats that are *wanted*."""
-    if device.planes:
-        return SourceError(
-            f"{camera} has only V4L2's multi-planar API, which is not supported", Cause.SETTINGS, _LIST_HINT
-        )
-    has = ", ".join(name.strip() for name in device.pixel_formats) or "nothing"
-    if wanted != "auto":
-        return SourceError(f"{camera} has no {wanted}", Cause.SETTINGS, f"It has {has}")
-    hint = f"It has {has}; usable are {', '.join(_FORMATS['auto'])}"
-    return SourceError(f"{camera} has no pictures in a format that can be used", Cause.SETTINGS, hint)
 
 
 def unchosen(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> str:
@@ -191,12 +102,12 @@ class UsbSource:
         video = self._video
         device = v4l2.describe(fd)
         wanted = self._usb.pixel_format
-        for name in _FORMATS[wanted]:
+        for name in FORMATS[wanted]:
             if name in device.pixel_formats:
                 capture = v4l2.Capture(fd, name, video.width, video.height, video.framerate)
                 if capture.pixel_format == name:
                     return capture
-        raise _useless(camera, device, wanted)
+        raise useless(camera, device, wanted)
 
     def _info(self, camera: Camera, capture: v4l2.Capture) -> CameraInfo:
         """Describe the camera's real settings; log how they differ from those that were configured."""
@@ -208,13 +119,13 @@ class UsbSource:
         if abs(rate - video.framerate) > 0.01 * video.framerate:
             log.warning("%s gives %.4g frames a second, not %g", camera.path, rate, video.framerate)
         size = Orientation.of(video).size(width, height)
-        encoder = "the camera's own JPEG" if capture.pixel_format in _JPEGS else "software JPEG (OpenCV)"
+        encoder = "the camera's own JPEG" if capture.pixel_format in JPEGS else "software JPEG (OpenCV)"
         return CameraInfo("usb", str(camera), *size, rate, capture.pixel_format, encoder)
 
     def _largest(self, fd: int, capture: v4l2.Capture) -> _Mode:
         """Return the mode for stills: the largest size of the formats that may be used, at least the stream's."""
         offered = v4l2.pixel_formats(fd)
-        names = [name for name in _FORMATS[self._usb.pixel_format] if name in offered]
+        names = [name for name in FORMATS[self._usb.pixel_format] if name in offered]
         modes = [(name, *v4l2.largest_size(fd, name, jpeg.MOST_PIXELS)) for name in names]
         # of two formats with the same size, max() returns the first, which is the better one
         streamed: _Mode = capture.pixel_format, capture.width, capture.height
@@ -297,7 +208,7 @@ def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera
 
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
     """Return a function that converts the camera's data to a whole, upright JPEG, or raises JpegError."""
-    if capture.pixel_format in _JPEGS:
+    if capture.pixel_format in JPEGS:
         repairer = _JpegRepairer()
 
         def upright(data: bytes) -> bytes:
@@ -333,37 +244,3 @@ class _JpegRepairer:
         if self._missing_ends:
             self._missing_ends -= 1
         return picture, mark
-
-
-def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2.Device]) -> Path:
-    """Return udev's link to *node* with the camera's serial number, else that with its USB port, else *node* itself.
-
-    *cameras* are all that there are. Those of one model without a serial number, or with the same one, share ONE link,
-    which leads to any of them. So it is not used if another camera of the same name has none.
-    """
-    links = {link: link.resolve() for kind in ("by-id", "by-path") for link in sorted((dev / "v4l" / kind).glob("*"))}
-    by_id = {target for link, target in links.items() if link.parent.name == "by-id"}
-    twins = [other for other, device in cameras.items() if device.on_usb and device.name == cameras[node].name]
-    shared = any(twin.resolve() not in by_id for twin in twins)
-    own = [link for link, target in links.items() if target == node.resolve()]
-    own.sort(key=lambda link: (link.parent.name == "by-id") is shared)
-    return own[0] if own else node
-
-
-def explain(error: OSError, path: Path) -> SourceError:
-    """Return the SourceError for the kernel's *error* about the camera at *path*."""
-    match error.errno:
-        case errno.EACCES | errno.EPERM:
-            return SourceError(f"No permission to open {path}", Cause.PERMISSION, VIDEO_GROUP_HINT)
-        case errno.EBUSY:
-            return SourceError(f"Another program uses {path}", Cause.BUSY, f"`sudo fuser {path}` tells which")
-        case errno.ENOENT | errno.ENOTDIR | errno.ENXIO:
-            return SourceError(f"There is no camera at {path}", Cause.MISSING, f"Plug it in. {_LIST_HINT}")
-        case errno.ENODEV:
-            return SourceError(f"The camera was unplugged ({path})", Cause.LOST, "Plug it in again")
-        case errno.ENOTTY | errno.EISDIR:
-            return SourceError(f"{path} is no camera", Cause.SETTINGS, _LIST_HINT)
-        case errno.ENOSPC:
-            hint = "Lower video.width, video.height or video.framerate, or use another USB bus than the other cameras"
-            return SourceError(f"The USB bus has no bandwidth left for {path}", Cause.SETTINGS, hint)
-    return SourceError(f"The camera failed: {error.strerror} ({path})", Cause.LOST, "Check its cable and its power")

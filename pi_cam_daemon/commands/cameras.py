@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pi_cam_daemon.camera import csi, usb
+from pi_cam_daemon.camera import csi, usb_cameras
 from pi_cam_daemon.commands.output import OK, complain, sentence
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import CameraConfig
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         for problem in error.problems:
             complain(problem)
         config = loading.load(loading.DEFAULTS).camera
-    print(camera_list(_found(csi.cameras), _found(usb.cameras), config))
+    print(camera_list(_found(csi.cameras), _found(usb_cameras.cameras), config))
     return OK
 
 
@@ -36,7 +36,7 @@ def _found(look: Callable[[], list[_Camera]]) -> list[_Camera] | SourceError:
 
 
 def camera_list(
-    csi: Sequence[csi.Camera] | SourceError, usb: Sequence[usb.Camera] | SourceError, config: CameraConfig
+    csi: Sequence[csi.Camera] | SourceError, usb: Sequence[usb_cameras.Camera] | SourceError, config: CameraConfig
 ) -> str:
     """Return a line for each camera, or the reason why there is none, and a line for the test picture.
 

@@ -12,7 +12,7 @@ import pytest
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.camera.csi import Camera as CsiCamera
-from pi_cam_daemon.camera.usb import Camera as UsbCamera
+from pi_cam_daemon.camera.usb_cameras import Camera as UsbCamera
 from pi_cam_daemon.cli import main
 from pi_cam_daemon.commands import users as user_commands
 from pi_cam_daemon.commands.cameras import camera_list

@@ -34,9 +34,9 @@ WINGS: dict[str, set[str]] = {
 FOLDERS = [wing for wing in WINGS if (PACKAGE / wing).is_dir()]
 # A picture goes through these, from the driver to the viewer; README.md lists them.
 FRAME_PATH = (
-    "camera/v4l2", "camera/usb", "camera/source", "imaging/jpeg", "camera/process", "camera/sender", "ipc/protocol",
-    "core/link", "core/frame", "core/latest", "server/streams", "server/viewer", "core/supervisor", "core/health",
-    "daemon",
+    "camera/v4l2", "camera/usb", "camera/source", "imaging/known", "imaging/jpeg", "camera/process", "camera/sender",
+    "ipc/protocol", "core/link", "core/frame", "core/latest", "server/streams", "server/viewer",
+    "core/supervisor", "core/health", "daemon",
 )  # fmt: skip
 
 

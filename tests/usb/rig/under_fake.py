@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon.camera.source import Source, TakeStill
-from pi_cam_daemon.camera.usb import UsbSource, cameras, find_camera
+from pi_cam_daemon.camera.usb import UsbSource
+from pi_cam_daemon.camera.usb_cameras import cameras, find_camera
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging import jpeg
