@@ -160,12 +160,13 @@ def repaired(data: Bytes, *, end_required: bool = True) -> Repaired:
     for FFD8 and FFD9 take them for the picture. Without *end_required* a missing end marker is added, although data may
     be missing too. If nothing has to be changed, the JPEG is *data* itself.
     """
-    rest, newest, refusal = bytes(data), None, None
+    rest, newest = bytes(data), None
+    refusal, is_late = "", False  # not the error itself: its traceback would keep this data until the next collection
     for _ in range(_MAX_PICTURES):
         try:
             picture, rest = _first(rest, end_required)
         except JpegError as error:
-            refusal = refusal or error
+            refusal, is_late = refusal or str(error), is_late or (not refusal and isinstance(error, _LateStartError))
             start = _START.search(rest, 1)
             if newest or not start:
                 break
@@ -177,10 +178,10 @@ def repaired(data: Bytes, *, end_required: bool = True) -> Repaired:
         if not rest:
             break
         end_required = True
-    if newest is None and isinstance(refusal, _LateStartError):  # it was no start, but a part of the metadata
+    if newest is None and is_late:  # it was no start, but a part of the metadata
         newest, _ = _first(bytes(data), end_required, late_start=True)
     if newest is None:
-        raise refusal or JpegError("it is cut short: another picture starts before its end")
+        raise JpegError(refusal or "it is cut short: another picture starts before its end")
     return newest
 
 

@@ -117,7 +117,7 @@ def test_a_phone_that_is_turned_is_told_with_its_new_size(tmp_path: Path) -> Non
         until("it lies", lambda: size() == (64, 48))
         sent.append(tall)
         until("it stands", lambda: size() == (48, 64))
-        assert daemon.state()["detail"].startswith("Streaming 48x64 at ")
+        assert daemon.state()["detail"].startswith("Streaming 48x64 ")
         # the same by Exif alone
         sent.append(wide[:2] + exif.segment(8) + wide[2:])
         until("pixels are turned", lambda: daemon.get("/snapshot")[2] not in (tall, wide))
