@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.system import machine
 
 if TYPE_CHECKING:
     from pi_cam_daemon.camera.csi import CsiSource
@@ -111,9 +112,10 @@ def _together(errors: dict[str, SourceError]) -> SourceError:
     """Return one error for the *errors* of several kinds, with the cause that says most about what has to be done."""
     message = ". ".join(error.message for error in errors.values())
     cause = min((error.cause for error in errors.values()), key=_TELLING.index)
-    return SourceError(
-        message, cause, ". ".join(f"For a {kind} camera: {error.hint}" for kind, error in errors.items())
-    )
+    hints = [f"For a {kind} camera: {error.hint}" for kind, error in errors.items()]
+    if not machine.model():  # only a Pi has the connector of a CSI camera
+        hints.reverse()
+    return SourceError(message, cause, ". ".join(hints))
 
 
 class _Stopgap:

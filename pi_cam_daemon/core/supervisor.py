@@ -188,7 +188,9 @@ class Supervisor:
         if self._closing:
             return False
         # A camera that failed is tried until it works again, even without demand: idle, it would be reported healthy.
-        return self._config.source.capture == "always" or self._failure is not None or self._watched(now)
+        if self._config.source.capture == "always" or self._failure is not None or self._watched(now):
+            return True
+        return self._settings.kind == "auto" and not self._starts  # one look tells if there is a camera
 
     def _watched(self, now: float) -> bool:
         return self.demand.wanted_until(self._config.source.idle_seconds) > now

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.system import machine
 from tests.causes import BAD_NUMPY, EMPTY, IMX708, MISSING
 from tests.harness import RUN, Daemon, running, until
 from tests.systemd import csi
@@ -52,6 +53,7 @@ def test_a_stand_in_is_not_healthy_and_says_what_is_missing(tmp_path: Path, caus
         assert (status, table["ok"], table["cause"]) == (503, False, word)
         assert str(table["detail"]).startswith(f"No camera: {message}")
         assert hint in str(table["hint"])
+        assert str(table["hint"]).startswith(f"For a {'CSI' if machine.model() else 'USB'} camera: ")
         assert table["source"] == {
             "configured": "auto", "kind": "pattern", "reason": "", "stand_in": True, "last": None
         }  # fmt: skip
@@ -73,10 +75,10 @@ def test_its_picture_is_served_all_the_same(tmp_path: Path) -> None:
         viewer.close()
 
 
-def test_it_goes_on_when_nobody_watches_an_on_demand_camera(tmp_path: Path) -> None:
+def test_a_missing_on_demand_camera_is_told_although_nobody_ever_watches(tmp_path: Path) -> None:
     asked = settings(**{"source.capture": "on-demand", "source.idle_seconds": 1.0})
     with running(tmp_path / "daemon", asked, env=env(tmp_path, EMPTY), argv=RUN) as daemon:
-        assert daemon.get("/snapshot")[0] == 200
+        daemon.wait_for_state("no-camera", 30)
         until("no camera for longer than the camera may idle", lambda: daemon.state()["since_seconds"] > 2)
         assert daemon.state()["state"] == "no-camera"
 

@@ -164,7 +164,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     ) -> Rig:
         settings = loading.load(etc=tmp_path)
         # shorter than an owner may set: these tests have no time
-        settings = replace(settings, source=replace(settings.source, **source))
+        settings = replace(settings, source=replace(settings.source, **{"kind": "usb", **source}))
         rigs.append(Rig(settings, program, tmp_path / "diary", popen, argv))
         return rigs[-1]
 
@@ -213,8 +213,8 @@ def test_a_crashed_camera_is_back_at_once(start: Start) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     until("the second start", lambda: rig.status.starts == 2, 2)
-    until("three announcements", lambda: len(rig.history) == 3)
-    crashed, back = rig.history[1:]
+    until("three announcements", lambda: len(rig.states) == 3)
+    crashed, back = (next(status for status in rig.history[1:] if status.state is state) for state in rig.states[1:])
     assert (crashed.state, crashed.cause) == (State.STARTING, Cause.CRASHED)
     assert crashed.failure is not None
     assert "SIGKILL" in crashed.failure.message

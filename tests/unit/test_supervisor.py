@@ -110,9 +110,20 @@ def rig(config: Config) -> Iterator[Rig]:
 
 
 def test_a_sleeping_camera_has_no_deadline(config: Config) -> None:
-    rig = Rig(replace(config, source=replace(config.source, capture="on-demand")))
+    rig = Rig(replace(config, source=replace(config.source, kind="usb", capture="on-demand")))
     assert rig.turn(NOW)
     assert (rig.state, rig.deadline, rig.processes) == (State.IDLE, inf, [])
+
+
+def test_a_camera_to_be_found_is_looked_for_once_before_it_sleeps(config: Config) -> None:
+    rig = Rig(replace(config, source=replace(config.source, kind="auto", capture="on-demand")))
+    process, link = rig.started()
+    link.first_at = link.progressed_at = NOW
+    assert rig.turn(NOW + 1)
+    process.returncode, link.ended = 0, True
+    for later in (2, 3, 1000):
+        assert rig.turn(NOW + later)
+        assert (rig.state, rig.deadline, len(rig.processes)) == (State.IDLE, inf, 1)
 
 
 def test_a_camera_that_starts_has_until_the_start_limit(rig: Rig) -> None:
@@ -275,9 +286,7 @@ def test_a_test_picture_in_place_of_a_camera_is_no_camera(rig: Rig) -> None:
 
 def test_a_test_picture_in_place_of_a_camera_is_shown_even_if_nobody_watches(config: Config) -> None:
     rig = Rig(replace(config, source=replace(config.source, capture="on-demand", idle_seconds=5.0)))
-    rig.supervisor.demand.viewers(1)
     standing_in(rig, SourceError("None is there", Cause.MISSING))
-    rig.supervisor.demand.viewers(0)
     rig.links[-1].progressed_at = NOW + 100
     rig.turn(NOW + 100)
     assert rig.state is State.NO_CAMERA, "idle, it would be reported healthy"
