@@ -308,6 +308,22 @@ def test_an_old_picture_is_repeated_then_the_card_follows_then_pictures(rig: Rig
     assert late.number() == 2
 
 
+def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
+    no_signal = [None, wire.part(CARD, 0.0)]
+    monkeypatch.setattr(rig.streams, "_no_signal", lambda: no_signal[0])
+    rig.frame(picture(1))
+    time.sleep(0.2)
+    client = rig.view()
+    client.open()
+    assert [client.number() for _ in range(6)] == [1] * 6, "also for who comes when it is old"
+    no_signal.pop(0)
+    until("the card", lambda: client.part() == CARD)
+
+
 def test_a_repeated_picture_keeps_its_capture_time(rig: Rig) -> None:
     # that is how a consumer can tell that the picture stands still
     client = rig.view()
