@@ -48,8 +48,12 @@ class Counts:
         if due:
             if left_out:
                 log.warning("%d refusals were not logged, because there were too many; /metrics counts all", left_out)
-            advice = f" If it should, set {refused.setting} {self._where}" if refused.setting else ""
-            log.warning("refused %s: %s%s", client, refused.text.partition("\n")[0], advice)
+            text, key = refused.text.partition("\n")[0], f"http.{refused.reason.key}"
+            if refused.setting:
+                text += f" If it should, set {refused.setting} {self._where}"
+            elif key not in text:
+                text += f" ({key})"
+            log.warning("refused %s: %s", client, text)
 
     def fail(self, thread: str) -> None:
         """Count an unexpected exception in the thread of this name."""

@@ -21,40 +21,45 @@ _WHEN_ONE_LEAVES = "누군가 나가면 다시 열어 주세요."
 
 
 class Reason(enum.Enum):
-    """Reasons for a refusal: label of the metric ("" is not counted), status, Korean title and text of the page.
+    """Reasons for a refusal.
 
-    The English text is that of the exception.
+    Each has the label of the metric ("" is neither counted nor logged), the status, the setting of [http] that governs
+    it, and the Korean title and text of the page. The English text is that of the exception.
     """
 
     # fmt: off
-    NETWORK = ("network", 403, "이 주소에는 카메라 영상을 보내지 않습니다",
+    NETWORK = ("network", 403, "allowed_networks", "이 주소에는 카메라 영상을 보내지 않습니다",
                "카메라와 같은 네트워크에서 열어 주세요. 카메라 주인은 위의 설정으로 이 주소를 허용할 수 있습니다.")
-    PROXY = "proxy", 403, *_PROXY
-    PROXY_HEADER = "proxy", 400, *_PROXY
-    HOST = ("host", 421, "카메라가 이 이름으로는 응답하지 않습니다",
+    PROXY = "proxy", 403, "trusted_proxies", *_PROXY
+    PROXY_HEADER = "proxy", 400, "trusted_proxies", *_PROXY
+    HOST = ("host", 421, "allowed_hosts", "카메라가 이 이름으로는 응답하지 않습니다",
             "IP 주소로 열어 주세요. 이름이 맞다면 카메라 주인이 위의 설정으로 허용할 수 있습니다.")
-    ORIGIN = "origin", 403, *OTHERWISE
-    MAX_CONNECTIONS = "max_connections", 503, "비어 있는 연결이 없습니다", _LATER
-    MAX_CONNECTIONS_PER_ADDRESS = ("max_connections_per_address", 429, "이 기기의 연결이 너무 많습니다",
+    ORIGIN = "origin", 403, "cors_origins", *OTHERWISE
+    MAX_CONNECTIONS = "max_connections", 503, "max_connections", "비어 있는 연결이 없습니다", _LATER
+    MAX_CONNECTIONS_PER_ADDRESS = ("max_connections_per_address", 429, "max_connections_per_address",
+                                   "이 기기의 연결이 너무 많습니다",
                                    "다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_VIEWERS = "max_viewers", 503, "더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
-    MAX_VIEWERS_PER_ADDRESS = ("max_viewers_per_address", 429, "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
+    MAX_VIEWERS = "max_viewers", 503, "max_viewers", "더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
+    MAX_VIEWERS_PER_ADDRESS = ("max_viewers_per_address", 429, "max_viewers_per_address",
+                               "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
                                "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_TLS_VIEWERS = "max_tls_viewers", 503, "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
-    THREADS = "threads", 503, "비어 있는 연결이 없습니다", _LATER
-    PASSWORD = ("password", 401, "이름과 비밀번호가 필요합니다",
+    MAX_TLS_VIEWERS = ("max_tls_viewers", 503, "max_tls_viewers", "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다",
+                       _WHEN_ONE_LEAVES)
+    THREADS = "threads", 503, "max_connections", "비어 있는 연결이 없습니다", _LATER
+    PASSWORD = ("password", 401, "users_file", "이름과 비밀번호가 필요합니다",
                 "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.")
-    LOCKOUT = ("lockout", 429, "틀린 비밀번호가 너무 많았습니다",
+    LOCKOUT = ("lockout", 429, "users_file", "틀린 비밀번호가 너무 많았습니다",
                "그동안은 맞는 비밀번호도 확인하지 않습니다. 잠시 뒤에 다시 시도해 주세요.")
-    ROLE = "role", 403, "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
-    LOGINS = "logins", 503, "지금 로그인하는 사람이 너무 많습니다", _LATER
-    TLS = "tls", 400, *OTHERWISE
-    PICTURE = "", 503, "지금은 영상이 없습니다", '이유는 <a href="/">카메라 페이지</a>에서 볼 수 있습니다.'
+    ROLE = "role", 403, "users_file", "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
+    LOGINS = "logins", 503, "users_file", "지금 로그인하는 사람이 너무 많습니다", _LATER
+    TLS = "tls", 400, "tls_certificate", *OTHERWISE
+    PICTURE = "", 503, "", "지금은 영상이 없습니다", '이유는 <a href="/">카메라 페이지</a>에서 볼 수 있습니다.'
     # fmt: on
 
-    def __init__(self, label: str, status: int, *korean: str) -> None:
+    def __init__(self, label: str, status: int, key: str, *korean: str) -> None:
         self.label = label
         self.status = HTTPStatus(status)
+        self.key = key
         self.korean_title, self.korean = korean
 
 

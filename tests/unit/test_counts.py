@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server import counts
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.refused import Reason, Refused
@@ -22,5 +25,25 @@ def test_one_host_with_many_addresses_gets_few_lines_in_the_log(
     told.deny(Refused(Reason.NETWORK, "No"), "2001:db8::1")
     assert [record.getMessage() for record in caplog.records[20:]] == [
         "4980 refusals were not logged, because there were too many; /metrics counts all",
-        "refused 2001:db8::1: No",
+        "refused 2001:db8::1: No (http.allowed_networks)",
     ]
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.label])
+def test_each_refusal_in_the_log_names_its_setting_once(reason: Reason, caplog: pytest.LogCaptureFixture) -> None:
+    told = Counts("in the file")
+    told.deny(Refused(reason, "No\n\nAsk the owner"), "192.168.1.5")
+    told.deny(Refused(reason, f"No, says http.{reason.key}"), "192.168.1.6")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"refused 192.168.1.5: No (http.{reason.key})",
+        f"refused 192.168.1.6: No, says http.{reason.key}",
+    ]
+    assert reason.key in {field.name for field in dataclasses.fields(HttpConfig)}
+
+
+def test_a_refusal_that_a_setting_prevents_has_the_whole_line(caplog: pytest.LogCaptureFixture) -> None:
+    refused = Refused.unless_set(Reason.HOST, "No.", "Add it", "allowed_hosts", ["local"], "cam.example.org")
+    Counts("in the file").deny(refused, "192.168.1.5")
+    assert caplog.records[0].getMessage() == (
+        'refused 192.168.1.5: No. If it should, set allowed_hosts = ["local", "cam.example.org"] in the file'
+    )
