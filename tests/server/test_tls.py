@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -281,6 +282,32 @@ def test_a_snapshot_over_a_slow_link_is_whole(tmp_path: Path, certificate: Certi
                 time.sleep(0.04)  # the load under test: a slow link
         assert left == 0
         assert time.monotonic() - begun > 2, "it took longer than the timeout"
+
+
+def test_unread_encrypted_pictures_keep_bounded_memory(tmp_path: Path, certificate: Certificate) -> None:
+    settings = {
+        **certificate.settings(request_timeout_seconds=600, max_pending_bytes=1 << 20),
+        "video.width": 1920, "video.height": 1080, "video.quality": 100, "video.framerate": 10,
+    }  # fmt: skip
+    with running(tmp_path / "daemon", settings) as daemon, contextlib.ExitStack() as stack:
+        daemon.wait_for_state("streaming")
+        reading = Reading(watch(daemon, certificate))
+        until("pictures", lambda: len(reading.parts) > 2)
+        threads = Path(f"/proc/{daemon.process.pid}/task")
+        before = len(list(threads.iterdir()))
+        most = (1 << 20) // len(reading.parts[-1].jpeg) + 2  # the newest is not limited, nor the one before it
+        for turn in range(most + 8):  # each is stuck in another picture
+            path = ("/snapshot?max_age_ms=0", "/stream")[turn % 2]
+            sock = stack.enter_context(connect(daemon, certificate, receive_buffer=4096))
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            seen = len(reading.parts)
+            until("new pictures", lambda seen=seen: len(reading.parts) > seen + 1)  # type: ignore[misc]
+        answers, streams = len(list(threads.iterdir())) - before, daemon.state()["viewers"] - 1
+        assert 0 < answers + streams <= most
+        dropped = re.search(rb'slow_clients_dropped_total{reason="max_pending_bytes"} (\d+)', daemon.get("/metrics")[2])
+        assert dropped and int(dropped[1]) >= 8
+        reading.finish()
+        reading.viewer.close()
 
 
 def test_a_viewer_over_a_slow_link_is_not_taken_for_a_stalled_one(tmp_path: Path, certificate: Certificate) -> None:

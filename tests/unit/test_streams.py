@@ -131,14 +131,19 @@ class Rig:
         until(what, one_more)
         return number
 
-    def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
-        self.streams.take_place(Client(address, address), self.limits)
+    def connect(self, receive_buffer: int | None = None) -> tuple[socket.socket, socket.socket]:
+        """Return both ends of a connection, the client's first."""
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         client.connect(self._listener.getsockname())
         accepted, _ = self._listener.accept()
         self._sockets += [client, accepted]
+        return client, accepted
+
+    def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
+        self.streams.take_place(Client(address, address), self.limits)
+        client, accepted = self.connect(receive_buffer)
         self.streams.add(accepted, Client(address, address), OPENING, interval)
         return Watching(client)
 
@@ -482,6 +487,31 @@ def test_slow_viewers_keep_no_more_pictures_than_allowed(rig: Rig, caplog: pytes
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "10.0.0.2 is disconnected: over http.max_pending_bytes wait, and it is the slowest"
     ]
+
+
+def test_unread_stills_keep_no_more_memory_than_allowed(rig: Rig) -> None:
+    rig.configure(max_pending_bytes=25_000_000)
+    answers, ended, threads = rig.streams.answers, [], []
+    clients = [rig.connect(receive_buffer=4096) for _ in range(6)]
+
+    def send(sock: socket.socket, number: int) -> None:
+        try:
+            answers.send(sock, "10.0.0.2", b"head", picture(number, 8_000_000))
+        except OSError as error:
+            ended.append(error)
+
+    for number, (_, accepted) in enumerate(clients):
+        accepted.settimeout(600)
+        threads.append(threading.Thread(target=send, args=(accepted, number)))
+        threads[-1].start()
+    until("three are cut", lambda: len(ended) == 3)
+    assert answers.dropped == {"timeout": 0, "max_pending_bytes": 3}
+    assert len(answers.under_way()) == 3
+    for client, _ in clients:
+        client.close()
+    for thread in threads:
+        thread.join(patience(10))
+    assert len(ended) == 6 and not answers.under_way()
 
 
 def test_the_slowest_viewer_goes_first_and_not_the_oldest(rig: Rig) -> None:
