@@ -10,6 +10,8 @@ import struct
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.harness import Daemon, Reading, Viewer, running, until
 from tests.lateness import patience
 
@@ -166,9 +168,10 @@ def test_a_viewer_over_the_limit_is_refused(tmp_path: Path) -> None:
             viewer.close()
 
 
-def test_viewers_that_load_again_find_their_places_free(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("limit", "status"), [("max_viewers", 503), ("max_viewers_per_address", 429)])
+def test_viewers_that_load_again_find_their_places_free(limit: str, status: int, tmp_path: Path) -> None:
     # a picture a second: the next one is too late to notice who hung up
-    with running(tmp_path / "daemon", {"http.max_viewers": 2, "video.framerate": 1}) as daemon:
+    with running(tmp_path / "daemon", {f"http.{limit}": 2, "video.framerate": 1}) as daemon:
         daemon.wait_for_state("streaming")
         viewers = [daemon.watch() for _ in range(2)]
         for turn in range(30):
@@ -178,7 +181,7 @@ def test_viewers_that_load_again_find_their_places_free(tmp_path: Path) -> None:
                 viewer.close()
             viewers = [daemon.watch() for _ in range(2)]
         begun = time.monotonic()
-        assert daemon.get("/stream")[0] == 503
+        assert daemon.get("/stream")[0] == status
         assert time.monotonic() - begun < patience(0.3), "nobody leaves, so there is nothing to wait for"
         for viewer in viewers:
             viewer.part()
@@ -198,8 +201,9 @@ def test_a_half_closed_viewer_keeps_its_place(tmp_path: Path) -> None:
         viewer.close()
 
 
-def test_connections_that_are_made_again_find_their_places_free(tmp_path: Path) -> None:
-    with running(tmp_path / "daemon", {"http.max_connections": 3}) as daemon:
+@pytest.mark.parametrize(("limit", "status"), [("max_connections", 503), ("max_connections_per_address", 429)])
+def test_connections_that_are_made_again_find_their_places_free(limit: str, status: int, tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {f"http.{limit}": 3}) as daemon:
         daemon.wait_for_state("streaming")
         for _ in range(30):
             idle = [daemon.connect("/livez") for _ in range(3)]
@@ -209,7 +213,7 @@ def test_connections_that_are_made_again_find_their_places_free(tmp_path: Path) 
                 sock.close()
         idle = [daemon.connect("/livez") for _ in range(3)]
         begun = time.monotonic()
-        assert daemon.get("/livez")[0] == 503
+        assert daemon.get("/livez")[0] == status
         assert time.monotonic() - begun < patience(0.3), "nobody leaves, so there is nothing to wait for"
         idle[0].shutdown(socket.SHUT_WR)
         until("served", lambda: daemon.get("/livez")[0] == 200)
