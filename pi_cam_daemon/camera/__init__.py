@@ -14,9 +14,11 @@ csi_controls.py    controls of a CSI camera
 csi_bitrate.py     the bitrate of the hardware encoder, adapted to the size of its pictures
 csi_encoders.py    JPEG encoders for a CSI camera
 csi_picamera2.py   imports picamera2 and explains its exceptions
-upstream.py        source: the MJPEG stream of another server (core/supervisor.py connects again)
-upstream_http.py   HTTP client for that stream
-multipart.py       reads pictures out of multipart/x-mixed-replace
+upstream.py        source: the pictures of another server (core/supervisor.py connects again)
+upstream_http.py   HTTP client for them: redirects, cookies, certificates
+upstream_login.py  answers to that server's demand for a password
+http_response.py   reads an HTTP answer leniently
+jpeg_stream.py     finds the JPEGs in a stream
 pattern.py         source: the test picture
 __main__.py        starts the process: python -m pi_cam_daemon.camera
 """

@@ -6,15 +6,15 @@ The other server is not trusted: every answer has a size limit and every wait a 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
 import threading
 import time
 from urllib.parse import urlsplit
 
-from pi_cam_daemon.camera import multipart
+from pi_cam_daemon.camera import jpeg_stream
+from pi_cam_daemon.camera.http_response import HttpError, Response
 from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
-from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, boundary_of, open_stream, place
+from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, Client, pictures_in, place
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
@@ -32,8 +32,6 @@ _CLOSE_SECONDS = 0.5
 # A server may send nothing for so long before the pace of its pictures is known: the server's default for a start,
 # source.start_timeout_seconds, is a little longer.
 _FIRST_SECONDS = 25.0
-# a usual frame takes one or two reads
-_READ_BYTES = 64 * 1024
 
 
 class UpstreamSource:
@@ -57,6 +55,7 @@ class UpstreamSource:
         known = KnownHeader()
         opened = False
         still = 0  # the number of the still that is wanted
+        reported = ""
         receiver = _Receiver(self._upstream, 1 / self._video.framerate)
         try:
             while not isinstance(command := next_command(commands), Stop):
@@ -81,6 +80,9 @@ class UpstreamSource:
                     except JpegError as error:
                         bad_frames.add(str(error))
                     del picture
+                elif (problem := receiver.problem) and problem != reported:
+                    reported = problem
+                    bad_frames.add(problem)
         finally:
             receiver.close()
 
@@ -93,7 +95,9 @@ class _Receiver:
 
     def __init__(self, upstream: UpstreamConfig, period: float) -> None:
         self._upstream = upstream
+        self._period = period
         self._pace = Pace(period)
+        self._reader = jpeg_stream.Reader()
         self._place = place(urlsplit(upstream.url))
         self._changed = threading.Condition()
         self._newest = (b"", 0)
@@ -117,24 +121,34 @@ class _Receiver:
                 raise self._error
             return newest
 
+    @property
+    def problem(self) -> str:
+        """Why the data that arrives now is no picture, if it says so."""
+        return self._reader.problem
+
     def close(self) -> None:
         """Shut the connection down. A name lookup in progress ends at its own deadline."""
         with self._changed:
             self._closing = True
+            self._changed.notify_all()
             self._shut_down()
         self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
+        client = Client(self._upstream, self._connected)
         try:
-            with open_stream(self._upstream, self._connected) as response:
-                self._receive(response)
+            while not self._closing:
+                due = time.monotonic() + self._period
+                self._receive(client.open())
+                # it was a single picture: ask for the next one
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, due - time.monotonic())
         except Exception as error:  # noqa: BLE001 - the top of the thread: `newest` raises it again
             with self._changed:
                 self._error = error
-                self._changed.notify()
+                self._changed.notify_all()
         finally:
-            if self._socket:
-                self._socket.close()
+            client.close()
 
     def _connected(self, connection: socket.socket) -> None:
         """Replace the socket of the connection before, from a redirect or a login."""
@@ -142,6 +156,7 @@ class _Receiver:
             if self._socket:
                 self._socket.close()
             self._socket = connection
+            self._patience = 0.0
             self._shut_down()
 
     def _shut_down(self) -> None:
@@ -158,27 +173,45 @@ class _Receiver:
                 self._patience = patience
                 self._socket.settimeout(patience)
 
-    def _receive(self, response: http.client.HTTPResponse) -> None:
-        boundary = boundary_of(response, self._place)
+    def _receive(self, response: Response) -> None:
+        """Take the pictures of *response*. Return after a single picture; SourceError at the end of a stream."""
+        count = 0
+        reader = self._reader = jpeg_stream.Reader()
         try:
-            reader = multipart.Reader(boundary)
-            self._be_patient()
-            while data := response.read1(_READ_BYTES):
-                came = False
+            if not response.kind.startswith("text/"):  # most likely no pictures, which is told at once
+                self._be_patient()
+            data = pictures_in(response, self._place)
+            while data := data or response.read() or (b"" if count else response.read_on()):
+                before = count
                 for picture in reader.feed(data):
-                    with self._changed:
-                        self._newest = picture, time.monotonic_ns()
-                        self._changed.notify()
+                    count += 1
+                    self._pass_on(picture)
                     del picture  # it may have megabytes, and the next one may be late
-                    came = True
-                if came:  # several at once are old ones
+                if count > before:  # several at once are old ones
                     self._pace.next(time.monotonic())
                     self._be_patient()
+                data = b""
+            why = f"; what it sent is refused: {reader.problem}" if reader.problem and not count else ""
+            error = SourceError(f"{self._place} has ended the stream{why}", hint=CHECK_SERVER)
         except TimeoutError:
-            seconds = self._patience
-            raise SourceError(f"{self._place} has sent nothing for {seconds:.3g} s", hint=CHECK_SERVER) from None
-        except multipart.MultipartError as error:
-            raise SourceError(f"{self._place} sends no MJPEG stream: {error}", Cause.SETTINGS) from None
-        except (OSError, http.client.HTTPException):
-            raise SourceError(f"The connection to {self._place} broke", hint=CHECK_SERVER) from None
-        raise SourceError(f"{self._place} has ended the stream", hint=CHECK_SERVER)
+            seconds = self._patience or self._upstream.read_timeout_seconds
+            error = SourceError(f"{self._place} has sent nothing for {seconds:.3g} s", hint=CHECK_SERVER)
+        except jpeg_stream.StreamError as problem:
+            error = SourceError(f"{self._place} sends no MJPEG stream: {problem}", Cause.SETTINGS)
+        except SourceError:
+            raise
+        except OSError as problem:
+            why = f": {problem}" if isinstance(problem, HttpError) else ""
+            error = SourceError(f"The connection to {self._place} broke{why}", hint=CHECK_SERVER)
+        if response.kind.startswith("multipart/"):
+            raise error
+        if not count and (rest := reader.rest):
+            self._pass_on(rest)
+            count = 1
+        if count != 1:
+            raise error
+
+    def _pass_on(self, picture: bytes) -> None:
+        with self._changed:
+            self._newest = picture, time.monotonic_ns()
+            self._changed.notify_all()

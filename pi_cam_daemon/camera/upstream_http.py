@@ -1,112 +1,238 @@
-"""HTTP client for the MJPEG stream of another server: redirects, logins, and errors in plain words.
+"""HTTP client for the stream of another server: redirects, cookies, logins, certificates, and errors in plain words.
 
 The password goes only to the server that the configuration names, and into no message.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import hashlib
 import http
-import http.client
 import re
 import socket
 import ssl
 import string
-import urllib.request
 from collections.abc import Callable
-from email.message import Message
+from io import BufferedReader
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from pi_cam_daemon import __version__
+from pi_cam_daemon.camera import upstream_login
+from pi_cam_daemon.camera.http_response import HttpError, Response
+from pi_cam_daemon.camera.jpeg_stream import START
 from pi_cam_daemon.config.schema import UpstreamConfig
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.system.redaction import without_secrets
 
-# a parameter of a challenge; anything else begins the next challenge
-_PARAMETER = re.compile(r"([^\s=]+)\s*=\s*(.*)", re.DOTALL)
+if TYPE_CHECKING:
+    from http.cookiejar import CookieJar
+
 # redirects, and one login; more of them are a loop
 _MOST_REQUESTS = 8
+_PICTURES = (200, 203, 206)
 _REDIRECTS = (301, 302, 303, 307, 308)
-# how much of a web page is read to describe it
-_PAGE_BYTES = 64 * 1024
+_MOST_COOKIES = 100
+# how much of an answer is read to find a picture in it, or to describe it
+_BEGIN_BYTES = 64 * 1024
 # DroidCam serves one viewer; the next one gets this page, with status 200
 _BUSY = re.compile(rb"DroidCam\s+is\s+busy", re.IGNORECASE)
 _TAG = re.compile(rb"<[^<>]*>")
 _TITLE = re.compile(rb"<title[^>]*>\s*([^<]{1,80})", re.IGNORECASE)
+_CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 CHECK_SERVER = "Check that it is switched on, in this network, and that its camera server runs"
 _CHECK_URL = "Check upstream.url"
 
 
-def open_stream(upstream: UpstreamConfig, connected: Callable[[socket.socket], None]) -> http.client.HTTPResponse:
-    """Follow redirects, log in once if asked to, and return the response with status 200; SourceError if there is none.
+class Client:
+    """Gets the stream or the pictures of *upstream*, one request at a time.
 
     *connected* is called with the socket of each connection, so that another thread can shut it down.
     """
-    url = urlsplit(quote(upstream.url, safe=string.punctuation))
-    home = url
-    authorization = ""
-    for _ in range(_MOST_REQUESTS):
-        response = _ask(url, authorization, upstream.read_timeout_seconds, connected)
-        if response.status == 200:
-            return response
-        at_home = _origin(url) == _origin(home)
-        with response:
-            if response.status in _REDIRECTS and "Location" in response.headers:
-                url = _redirected(url, response.headers["Location"])
-                authorization = ""
-            elif response.status == 401 and at_home and home.username and not authorization:
-                authorization = _authorization(home, url, response.headers)
+
+    def __init__(self, upstream: UpstreamConfig, connected: Callable[[socket.socket], None]) -> None:
+        self._home = self._url = urlsplit(quote(upstream.url, safe=string.punctuation))
+        self._timeout = upstream.read_timeout_seconds
+        self._fingerprint = upstream.tls_fingerprint
+        self._connected = connected
+        self._login = upstream_login.Login(unquote(self._home.username or ""), unquote(self._home.password or ""))
+        self._accepted = False  # a new 401 then asks for a new answer, not for another password
+        self._cookies: CookieJar | None = None
+        self._socket: socket.socket | None = None
+        self._file: BufferedReader | None = None
+        self._response: Response | None = None
+
+    def open(self) -> Response:
+        """Follow redirects, log in if asked to, and return the response with pictures; SourceError if there is none.
+
+        A later call asks again for what the last one found, on the same connection if the server keeps it.
+        """
+        for _ in range(_MOST_REQUESTS):
+            url, at_home = self._url, _origin(self._url) == _origin(self._home)
+            authorization = self._login.header(_selector(url)) if at_home else ""
+            response = self._ask(url, authorization)
+            if response.status in _PICTURES:
+                self._accepted = True
+                return response
+            targets = [*filter(None, response.headers.get("location", []))]
+            if response.status in _REDIRECTS and targets:
+                self._url = _redirected(url, targets[0])
+                continue
+            demanded = upstream_login.challenges(response.headers.get("www-authenticate", []))
+            is_stale = any(challenge.parameters.get("stale", "").lower() == "true" for challenge in demanded)
+            may_log_in = is_stale or self._accepted or not authorization
+            if response.status == 401 and at_home and self._home.username is not None and may_log_in:
+                self._accepted = False
+                if not self._login.take(demanded):
+                    raise _unsupported(demanded, place(url))
+                continue
+            raise _refusal(response.status, place(url), bool(authorization), at_home)
+        what = "asks for a login again and again" if response.status == 401 else "redirects in circles"
+        raise SourceError(f"{place(self._home)} {what}", Cause.SETTINGS, _CHECK_URL)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        if self._socket:
+            self._socket.close()
+        self._file = self._socket = self._response = None
+
+    def _ask(self, url: SplitResult, authorization: str) -> Response:
+        """Send GET *url*; return the response as soon as its header is there."""
+        if _CONTROL.search(authorization):  # the server's realm cannot have them
+            message = f"User or password for {place(url)} contain characters that HTTP cannot send"
+            raise SourceError(message, Cause.SETTINGS, _CHECK_URL) from None
+        fields = {
+            "Host": _host_header(url),
+            "User-Agent": f"pi-cam-daemon/{__version__}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "Cookie": self._cookie(url),
+            "Authorization": authorization,
+        }
+        lines = [f"GET {_selector(url)} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items() if value)]
+        request = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        try:
+            response = self._answer(url, request)
+        except HttpError as error:
+            # a server may repeat what it was sent
+            what = "" if authorization else f": {without_secrets(str(error))}"
+            raise SourceError(f"{place(url)} does not speak HTTP{what}", Cause.SETTINGS, _CHECK_URL) from None
+        except (OSError, UnicodeError) as error:
+            raise self._unreachable(error, url) from None
+        self._remember(url, response)
+        self._login.renew(response.headers.get("authentication-info", []))
+        return response
+
+    def _answer(self, url: SplitResult, request: bytes) -> Response:
+        """Return the response to *request*, on the connection of the last one if possible."""
+        if self._response and self._response.reusable and self._socket and self._file:
+            # the server may have closed it meanwhile
+            with contextlib.suppress(ConnectionError):
+                self._socket.sendall(request)
+                self._response = Response(self._file)
+                return self._response
+        self.close()
+        self._connect(url)
+        assert self._socket and self._file
+        self._socket.sendall(request)
+        self._response = Response(self._file)
+        return self._response
+
+    def _connect(self, url: SplitResult) -> None:
+        host = _host(url)
+        self._socket = socket.create_connection((host, _port(url)), self._timeout)
+        self._connected(self._socket)
+        if url.scheme == "https":
+            # the fingerprint is that of the configured server, also where it redirects from http to https
+            pinned = self._fingerprint if url.hostname == self._home.hostname else ""
+            if pinned:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             else:
-                raise _refusal(response.status, place(url), bool(authorization), at_home)
-    raise SourceError(f"{place(home)} redirects in circles", Cause.SETTINGS, _CHECK_URL)
+                context = ssl.create_default_context()
+            encrypted = context.wrap_socket(self._socket, server_hostname=host.partition("%")[0])
+            self._socket = encrypted
+            self._connected(encrypted)
+            if pinned and (found := _fingerprint(encrypted.getpeercert(binary_form=True))) != pinned:
+                message = f"{place(url)}: its certificate has the fingerprint {found}"
+                hint = "upstream.tls_fingerprint is another: if the camera has a new certificate, set it anew"
+                raise SourceError(message, Cause.PERMISSION, hint)
+        self._file = self._socket.makefile("rb")
+
+    def _cookie(self, url: SplitResult) -> str:
+        """Return the header Cookie for *url*."""
+        if self._cookies is None:
+            return ""
+        request = _cookie_request(url)
+        self._cookies.add_cookie_header(request)
+        return request.get_header("Cookie") or ""
+
+    def _remember(self, url: SplitResult, response: Response) -> None:
+        """Keep the cookies of *response*. The modules for it are loaded when the first one arrives."""
+        lines = response.headers.get("set-cookie")
+        if not lines:
+            return
+        from email.message import Message
+        from http.cookiejar import CookieJar
+
+        if self._cookies is None or len(self._cookies) > _MOST_COOKIES:
+            self._cookies = CookieJar()
+        header = Message()
+        for line in lines:
+            header["Set-Cookie"] = line
+        answer: Any = SimpleNamespace(info=lambda: header)
+        self._cookies.extract_cookies(answer, _cookie_request(url))
+
+    def _unreachable(self, error: Exception, url: SplitResult) -> SourceError:
+        """Return the SourceError for a request to *url* that got no response."""
+        if isinstance(error, SourceError):
+            return error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            message = f"{place(url)}: its certificate is not trusted: {error.verify_message}"
+            hint = "Install the certificate of its CA on this machine"
+            with contextlib.suppress(OSError, ValueError):
+                pem = ssl.get_server_certificate((_host(url), _port(url)), timeout=self._timeout)
+                found = _fingerprint(ssl.PEM_cert_to_DER_cert(pem))
+                hint = f"If {found} is the camera's SHA-256 fingerprint, set upstream.tls_fingerprint to it"
+            return SourceError(message, Cause.PERMISSION, hint)
+        return _no_connection(error, place(url), _host(url))
 
 
-def _ask(
-    url: SplitResult, authorization: str, timeout: float, connected: Callable[[socket.socket], None]
-) -> http.client.HTTPResponse:
-    """Send GET *url*; return the response as soon as its header is there."""
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    headers = {"User-Agent": f"pi-cam-daemon/{__version__}", "Connection": "close"}
-    if authorization:
-        headers["Authorization"] = authorization
+def pictures_in(response: Response, place: str) -> bytes:
+    """Return the first data of an answer that holds pictures; SourceError describes any other answer.
+
+    Data counts, not the stated type. A stream of parts may begin with anything, so nothing of it is read yet.
+    """
+    kind = response.kind
+    if kind.startswith("multipart/") and response.is_readable:
+        return b""
+    begin = b""
     try:
-        connection = kind(url.hostname or "", _port(url), timeout=timeout)
-        connection.connect()
-        connected(connection.sock)
-        connection.request("GET", _selector(url), headers=headers)
-        return connection.getresponse()
-    except (OSError, UnicodeError) as error:
-        raise _unreachable(error, place(url), url.hostname or "") from None
-    except http.client.HTTPException:
-        raise SourceError(f"{place(url)} does not speak HTTP", Cause.SETTINGS, _CHECK_URL) from None
-    except ValueError:  # invalid characters in a header; the error would show the password
-        message = f"User or password for {place(url)} contain characters that HTTP cannot send"
-        raise SourceError(message, Cause.SETTINGS, _CHECK_URL) from None
-
-
-def boundary_of(response: http.client.HTTPResponse, place: str) -> str:
-    """Return the boundary of the stream from *place*; SourceError describes a response that is no stream."""
-    headers = response.headers
-    coding = headers.get("Content-Encoding", "identity").strip().lower()
-    kind = headers.get_content_type() if "Content-Type" in headers else "data of no stated type"
-    if kind.startswith("multipart/") and coding == "identity":
-        if boundary := headers.get_boundary(""):
-            return boundary
-        what = "a stream without a boundary"
+        while len(begin) < _BEGIN_BYTES and START not in begin and (data := response.read() or response.read_on()):
+            begin += data
+            if kind == "text/html" and b"</html" in begin.lower():
+                break
+    except OSError:
+        if not begin:
+            raise
+        # what arrived until then tells what it is
+    if START in begin:
+        return begin
+    if not response.is_readable:
+        what = f"compressed data ({response.coding[:40]})"
     elif kind == "text/html":
-        page = _page(response)
-        if _BUSY.search(_TAG.sub(b" ", page)):
+        if _BUSY.search(_TAG.sub(b" ", begin)):
             hint = "Close the page or program that shows it"
             raise SourceError("The phone's camera is in use by another viewer", Cause.BUSY, hint)
-        title = _TITLE.search(page)
+        title = _TITLE.search(begin)
         what = f'a web page, "{" ".join(title[1].decode(errors="replace").split())}"' if title else "a web page"
-    elif coding != "identity":
-        what = f"compressed data ({coding[:40]})"
-    elif kind.startswith("image/"):
-        what = "one picture"
     else:
-        what = kind[:80]
+        what = kind[:80] or "data of no stated type"
+        if "jp" in kind:
+            what += f" that is no JPEG ({begin[:4].hex().upper() or 'empty'})"
     hint = f"{_CHECK_URL}; DroidCam's stream is at /video, other servers' often at /stream"
     raise SourceError(f"{place} sends {what}, not an MJPEG stream", Cause.SETTINGS, hint)
 
@@ -116,8 +242,18 @@ def place(url: SplitResult) -> str:
     return url.netloc.rpartition("@")[2]
 
 
+def _host(url: SplitResult) -> str:
+    """Return the host to connect to. The zone of an IPv6 address may be written %25eth0 (RFC 6874) or %eth0."""
+    host, zone, name = (url.hostname or "").partition("%")
+    return host + zone + name.removeprefix("25") if ":" in host else url.hostname or ""
+
+
+def _host_header(url: SplitResult) -> str:
+    """Return host and port without the zone, which means something on this machine only."""
+    return re.sub(r"%[^\]]*\]", "]", place(url)).removesuffix(":443" if url.scheme == "https" else ":80")
+
+
 def _port(url: SplitResult) -> int:
-    # http.client would take the last group of an IPv6 address for the port
     return url.port or (443 if url.scheme == "https" else 80)
 
 
@@ -127,6 +263,17 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int]:
 
 def _selector(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+def _fingerprint(certificate: bytes | None) -> str:
+    return hashlib.sha256(certificate or b"").hexdigest()
+
+
+def _cookie_request(url: SplitResult) -> Any:
+    """Return *url* in the form that a CookieJar takes."""
+    import urllib.request
+
+    return urllib.request.Request(url._replace(netloc=_host_header(url)).geturl())
 
 
 def _redirected(url: SplitResult, location: str) -> SplitResult:
@@ -141,50 +288,10 @@ def _redirected(url: SplitResult, location: str) -> SplitResult:
     raise SourceError(f"{place(url)} redirects to an address that cannot be used", Cause.SETTINGS, _CHECK_URL)
 
 
-def _authorization(home: SplitResult, url: SplitResult, headers: Message) -> str:
-    """Return the header Authorization for the challenges in *headers*; Digest first: it does not send the password."""
-    user, password = unquote(home.username or ""), unquote(home.password or "")
-    challenges = _challenges(headers)
-    bare = url._replace(netloc=place(url))
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-    passwords.add_password(None, bare.geturl(), user, password)
-    digest = urllib.request.AbstractDigestAuthHandler(passwords)
-    request = urllib.request.Request(bare.geturl())
-    request.selector = _selector(url)  # exactly what the request line will have
-    for scheme, parameters in challenges:
-        if scheme == "digest":
-            # an unknown algorithm, or a character that urllib cannot encode
-            with contextlib.suppress(ValueError, OSError):
-                if answer := digest.get_authorization(request, parameters):
-                    return f"Digest {answer}"
-    if any(scheme == "basic" for scheme, _ in challenges):
-        return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-    schemes = ", ".join(scheme[:20] for scheme, _ in challenges) or "nothing known"
-    message = f"{place(url)} requires a login method that is not supported ({schemes})"
-    raise SourceError(message, Cause.PERMISSION, "Set it to Basic or to Digest with MD5")
-
-
-def _challenges(headers: Message) -> list[tuple[str, dict[str, str]]]:
-    """Parse WWW-Authenticate: return each scheme in lower case, and its parameters in the form that urllib expects.
-
-    Commas separate both challenges and the parameters of one.
-    """
-    challenges: list[tuple[str, dict[str, str]]] = []
-    for line in headers.get_all("WWW-Authenticate", []):
-        for element in filter(None, urllib.request.parse_http_list(line)):
-            parameter = _PARAMETER.fullmatch(element)
-            if not parameter:
-                scheme, *first = element.split(maxsplit=1)
-                challenges.append((scheme.lower(), {}))
-                parameter = _PARAMETER.fullmatch("".join(first))
-            if parameter and challenges:
-                challenges[-1][1][parameter[1].lower()] = parameter[2].removeprefix('"').removesuffix('"')
-    for _, parameters in challenges:
-        if "algorithm" in parameters:
-            parameters["algorithm"] = parameters["algorithm"].upper()
-        if "qop" in parameters:
-            parameters["qop"] = ",".join(parameters["qop"].lower().replace(",", " ").split())
-    return challenges
+def _unsupported(demanded: list[upstream_login.Challenge], place: str) -> SourceError:
+    schemes = ", ".join(challenge.scheme[:20] for challenge in demanded)
+    message = f"{place} requires a login method that is not supported ({schemes})"
+    return SourceError(message, Cause.PERMISSION, "Set it to Basic, or to Digest with MD5 or SHA-256")
 
 
 def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> SourceError:
@@ -212,15 +319,14 @@ def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> Source
     return SourceError(f"{place} answers {named}", cause, hint)
 
 
-def _unreachable(error: Exception, place: str, host: str) -> SourceError:
-    """Return the SourceError for a request to *place* that got no response."""
+def _no_connection(error: Exception, place: str, host: str) -> SourceError:
+    """Return the SourceError for a connection to *host* that failed."""
     if isinstance(error, socket.gaierror | UnicodeError):
+        address, zone, interface = host.partition("%")
         message, hint = f'The name "{host}" is not found', f"{_CHECK_URL}, and the network"
+        if zone:
+            message = f'{place}: this machine has no network interface "{interface}" for {address}'
         return SourceError(message, Cause.MISSING, hint)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        hint = "Install the certificate of its CA on this machine, or use http:// if the server offers it"
-        message = f"{place}: its certificate is not trusted: {error.verify_message}"
-        return SourceError(message, Cause.PERMISSION, hint)
     if isinstance(error, ssl.SSLError):
         why = (error.reason or "").replace("_", " ").lower() or "handshake failed"
         return SourceError(f"{place}: no TLS connection: {why}", Cause.SETTINGS, "Perhaps it speaks http:// only")
@@ -231,13 +337,7 @@ def _unreachable(error: Exception, place: str, host: str) -> SourceError:
     if isinstance(error, TimeoutError):
         return SourceError(f"{place} does not answer", Cause.MISSING, CHECK_SERVER)
     why = error.strerror if isinstance(error, OSError) and error.strerror else "no connection"
-    return SourceError(f"{place} cannot be reached: {why}", Cause.MISSING, CHECK_SERVER)
-
-
-def _page(response: http.client.HTTPResponse) -> bytes:
-    """Read the beginning of a web page, or what arrives of it."""
-    page = b""
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        while len(page) < _PAGE_BYTES and b"</html" not in page.lower() and (data := response.read1(_PAGE_BYTES)):
-            page += data
-    return page
+    hint = CHECK_SERVER
+    if host.lower().startswith("fe80:") and "%" not in host:
+        hint = "A link-local address needs the network interface: http://[fe80::1%eth0]/"
+    return SourceError(f"{place} cannot be reached: {why}", Cause.MISSING, hint)

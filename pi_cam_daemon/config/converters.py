@@ -151,6 +151,15 @@ def url(raw: Any) -> str:
     return address
 
 
+def fingerprint(raw: Any) -> str:
+    """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, spaces or a name."""
+    if isinstance(raw, str):
+        digits = re.sub(r"(?i)^\s*sha-?256(?: ?fingerprint)?\s*[:=]?|[:\s]", "", raw).lower()
+        if not digits or re.fullmatch("[0-9a-f]{64}", digits):
+            return digits
+    raise refused(raw, 'a SHA-256 fingerprint, 64 hexadecimal digits with or without colons, or "" for none')
+
+
 def networks(raw: Any, may_be_local: bool = True) -> Networks:
     accepted = addresses.NETWORKS_ACCEPTED if may_be_local else addresses.ADDRESSES_ACCEPTED
     is_valid = functools.partial(addresses.is_network, may_be_local=may_be_local)

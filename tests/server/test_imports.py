@@ -68,7 +68,7 @@ def test_the_configuration_loads_no_server() -> None:
     assert "http.server" not in loaded("pi_cam_daemon.config.loading")
 
 
-def test_the_multipart_parser_is_cheap_to_import() -> None:
+def test_the_reader_of_other_servers_streams_is_cheap_to_import() -> None:
     assert not {"socket", "ssl", "email", "http"} & {
-        name.partition(".")[0] for name in loaded("pi_cam_daemon.camera.multipart")
+        name.partition(".")[0] for name in loaded("pi_cam_daemon.camera.jpeg_stream")
     }

@@ -7,7 +7,6 @@ import tracemalloc
 
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-
 from pi_cam_daemon.camera.multipart import LONGEST_PICTURE, MultipartError, Reader
 
 # RFC 2046, section 5.1.1, without the space, which some servers cut off

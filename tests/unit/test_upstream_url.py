@@ -31,6 +31,8 @@ def problems(setting: str, file: Path | None = None) -> str:
         "https://camera.local",
         "HTTP://camera/",
         "http://[2001:db8::1]:8080/stream",
+        "http://[fe80::1%25eth0]:8080/video",
+        "http://[fe80::1%eth0]:8080/video",
         "http://me:secret@camera/cam/realmonitor?channel=1&subtype=2",
         "http://m%40e:p%2Fa%3As%23s@camera:80/",
         "http://camera:65535/a:b",
@@ -72,6 +74,31 @@ def test_a_valid_url_is_accepted_unchanged(url: str) -> None:
 )
 def test_an_invalid_url_is_reported(url: str) -> None:
     assert 'an address such as "http://192.168.1.20:4747/video"' in problems(f'upstream.url="{url}"')
+
+
+DIGITS = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        DIGITS,
+        DIGITS.upper(),
+        ":".join(DIGITS[at : at + 2] for at in range(0, 64, 2)).upper(),
+        f"sha256 Fingerprint={DIGITS}",
+        f"SHA-256: {DIGITS}",
+        f" {DIGITS[:32]} {DIGITS[32:]} ",
+    ],
+)
+def test_a_fingerprint_may_be_written_as_programs_show_it(written: str) -> None:
+    assert (
+        loading.load(settings=[f'upstream.tls_fingerprint="{written}"'], etc=NOWHERE).upstream.tls_fingerprint == DIGITS
+    )
+
+
+@pytest.mark.parametrize("written", [DIGITS[:40], DIGITS + "0", "x" * 64, "SHA1: " + DIGITS])
+def test_what_is_no_sha_256_fingerprint_is_reported(written: str) -> None:
+    assert "64 hexadecimal digits" in problems(f'upstream.tls_fingerprint="{written}"')
 
 
 SECRET = "s3cret"

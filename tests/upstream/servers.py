@@ -168,8 +168,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(answer: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Server]:
-    server = Server(answer, socket.create_server(("127.0.0.1", port)), tls)
+def serving(
+    answer: Answer, tls: ssl.SSLContext | None = None, port: int = 0, listener: socket.socket | None = None
+) -> Iterator[Server]:
+    server = Server(answer, listener or socket.create_server(("127.0.0.1", port)), tls)
     threading.Thread(target=server.accept, daemon=True).start()
     try:
         yield server

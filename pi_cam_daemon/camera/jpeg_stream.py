@@ -1,0 +1,153 @@
+"""Finds the JPEGs in another server's stream, whatever stands between them.
+
+Cameras break RFC 2046 in many ways: boundaries are missing or not the announced ones, lines end in LF alone, lengths
+are wrong, bytes stand before a picture. Some send JPEGs with nothing between them. So only the JPEGs are relied on: the
+segments of their headers have lengths, and FFD9 never stands in picture data. Two things of multipart count. A part
+with the header X-No-Picture is skipped: that is how pi_cam_daemon marks its no-signal pictures. A second picture in a
+part is skipped: it is the preview that phones append.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# A picture of 4096x3072 in the best quality has about 6 MiB. The limit is lower than that of ipc/protocol.py, because
+# this sender is not ours.
+LONGEST_PICTURE = 8 * 1024 * 1024
+# what is kept of the data in front of a picture
+LONGEST_HEADER = 64 * 1024
+
+START = b"\xff\xd8\xff"
+_SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
+_SOS = 0xDA
+_FIRST_SEGMENT = 0xC0
+_FILL = 0xFF
+# as in imaging/jpeg.py
+_MOST_SEGMENTS = 256
+# a boundary, or the last line of a header and an empty one: a part begins
+_HEADER = re.compile(rb"(?:\A|[\r\n])--[^\r\n]|^[^\r\n]+\r?\n\r?\n", re.MULTILINE)
+_NO_PICTURE = re.compile(rb"^X-No-Picture[ \t]*:", re.MULTILINE | re.IGNORECASE)
+_TYPE = re.compile(rb"^Content-Type[ \t]*:[ \t]*([\w.+/-]{1,80})", re.MULTILINE | re.IGNORECASE)
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+# so many bytes behind the header of a part show that it is no JPEG
+_LONGEST_JUNK = 8
+# of the header of a part
+_LONGEST_TEXT = 4096
+
+
+class StreamError(ValueError):
+    """The stream exceeds a limit."""
+
+
+class Reader:
+    """Splits a stream into pictures. They begin and end as JPEGs do, which is all that is checked.
+
+    A picture without an end goes up to the next one. At most one picture of LONGEST_PICTURE bytes is held.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._search = 0  # no picture begins before this
+        self._data = 0  # offset of the picture data, 0 if it is not there yet
+        self._scanned = 0  # picture data does not end before this
+        self._has_headers = False  # the stream is multipart
+        self._wanted = True
+        self._is_invalid = False  # the last header of a JPEG
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the pictures that *data* completes; StreamError if one is too large."""
+        self._buffer += data
+        while self._data or self._begin():
+            found = _SOI_OR_EOI.search(self._buffer, self._scanned)
+            if not found:
+                self._scanned = max(self._data, len(self._buffer) - 1)
+                self._check_room()
+                return
+            is_whole = found[0] == b"\xff\xd9"
+            end = found.end() if is_whole else self._text_before(found.start())
+            picture = self._take(end)
+            if self._wanted:
+                # another picture of the same part is wanted only in place of a cut one
+                self._wanted = not (is_whole and self._has_headers)
+                yield picture
+
+    @property
+    def rest(self) -> bytes:
+        """The picture whose end has not arrived; empty if none has begun."""
+        at = self._buffer.find(START)
+        return bytes(self._buffer[at:]) if at >= 0 else b""
+
+    @property
+    def problem(self) -> str:
+        """Why the data that arrives now is no picture, in words about "it"; empty if nothing says so."""
+        if START in self._buffer:
+            return "its header is invalid" if self._is_invalid else ""
+        text = bytes(self._buffer)
+        named = _TYPE.search(text)
+        header = _EMPTY_LINE.search(text, named.end(), named.end() + _LONGEST_TEXT) if named else None
+        if not named or not header or len(text) < header.end() + _LONGEST_JUNK:
+            return ""
+        kind = named[1].decode().lower()
+        return f"it is called {kind}, but is no JPEG" if "jp" in kind else f"it is {kind}"
+
+    def _begin(self) -> bool:
+        """Find the header of the next picture. Return False if it is not there yet."""
+        while (start := self._buffer.find(START, self._search)) >= 0:
+            data = _picture_data(self._buffer, start)
+            if data is None:
+                self._search = start
+                self._check_room()
+                return False
+            if data:
+                before = bytes(self._buffer[max(0, start - LONGEST_HEADER) : start])
+                if _HEADER.search(before):
+                    self._has_headers = True
+                    self._wanted = not _NO_PICTURE.search(before)
+                del self._buffer[:start]
+                self._data = self._scanned = data - start
+                return True
+            self._is_invalid = True
+            self._search = start + 2
+        if len(self._buffer) > 2 * LONGEST_HEADER:
+            del self._buffer[:-LONGEST_HEADER]
+        self._search = max(0, len(self._buffer) - 2)
+        return False
+
+    def _text_before(self, start: int) -> int:
+        """Return where a cut picture ends: at the boundary in front of the next picture at *start*, if there is one."""
+        at = self._buffer.rfind(b"\n--", max(self._data, start - _LONGEST_TEXT), start)
+        return start if at < 0 else at - (self._buffer[at - 1] == ord("\r"))
+
+    def _take(self, end: int) -> bytes:
+        # copied once: a bytearray's slice is a copy too, and a picture may have megabytes
+        with memoryview(self._buffer) as buffer:
+            picture = bytes(buffer[:end])
+        del self._buffer[:end]
+        self._search = self._data = 0
+        self._is_invalid = False
+        return picture
+
+    def _check_room(self) -> None:
+        if len(self._buffer) > LONGEST_PICTURE:
+            raise StreamError(f"a picture is larger than {LONGEST_PICTURE // 1024**2} MiB")
+
+
+def _picture_data(buffer: bytearray, at: int) -> int | None:
+    """Return the offset of the picture data of the JPEG at *at*; 0 if it is none, None if more data has to arrive."""
+    at += 2
+    last = len(buffer) - 4
+    for _ in range(_MOST_SEGMENTS):
+        if at > last:
+            return None
+        marker = buffer[at + 1]
+        if buffer[at] != 0xFF or marker < _FIRST_SEGMENT or 0xD0 <= marker <= 0xD9:
+            return 0
+        if marker == _FILL:
+            at += 1
+            continue
+        end = at + 2 + (buffer[at + 2] << 8 | buffer[at + 3])
+        if marker == _SOS:
+            return end if end <= len(buffer) else None
+        at = end
+    return 0
