@@ -181,13 +181,14 @@ class CameraServer(http.server.ThreadingHTTPServer):
                     return
                 continue  # the peer hung up before
             one = _Arrival(connection, address, time.monotonic() + LEAVING_SECONDS)
-            if not self._admit(one):
+            # behind those who wait, who are admitted in the same turn if they can be
+            if 0 < len(self._waiting) < _MOST_WAITING or self._admit(one):
                 self._waiting.append(one)
 
-    def _admit(self, one: _Arrival) -> bool:
+    def _admit(self, one: _Arrival) -> Reason | None:
         """Check address and limits before reading a byte; then start the thread, or send the refusal.
 
-        Return whether that is done; else the place of a peer that is hanging up may be free in a moment.
+        Return what *one* has to wait for, if the place of a peer that is hanging up may be free in a moment.
         """
         policy, peer = self.app.policy, peer_name(one.address)
         try:
@@ -205,10 +206,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
                 raise Refused(Reason.THREADS, "No more connections can be taken now; try again in a moment") from error
         except Refused as refused:
             if refused.reason in _FULL and self._may_wait(one):
-                return False
+                return refused.reason
             self.app.counts.deny(refused, peer)
             self._rejected.answer(one.connection, refused, policy.tls is not None)
-        return True
+        return None
 
     def _may_wait(self, one: _Arrival) -> bool:
         if time.monotonic() >= one.deadline or (one not in self._waiting and len(self._waiting) >= _MOST_WAITING):
@@ -216,8 +217,19 @@ class CameraServer(http.server.ThreadingHTTPServer):
         return hung_up(list(self._fds))
 
     def _admit_waiting(self) -> None:
-        # the list is replaced in the end: until then the threads that give back a place see that somebody waits
-        self._waiting = [one for one in self._waiting if not self._admit(one)]
+        """Admit those who wait, in the order in which they came."""
+        waiting: list[_Arrival] = []
+        held_up: set[str] = set()  # addresses, and "" for all
+        now = time.monotonic()
+        for one in self._waiting:
+            peer = peer_name(one.address)
+            if now < one.deadline and not held_up.isdisjoint(("", peer)):
+                waiting.append(one)
+            elif reason := self._admit(one):
+                waiting.append(one)
+                held_up.add("" if reason is Reason.MAX_CONNECTIONS else peer)
+        # in the end: until then the threads that give back a place see that somebody waits
+        self._waiting = waiting
 
     def _timeout(self, now: float) -> float:
         """Return the seconds until the next deadline, for epoll; -1 for none."""
