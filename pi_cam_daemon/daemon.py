@@ -20,13 +20,14 @@ from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.last_good import ConfigFiles
 from pi_cam_daemon.config.loading import ETC, Loaded
 from pi_cam_daemon.config.schema import Config
-from pi_cam_daemon.core import frame
+from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.errors import ConfigError, CredentialsError, JpegError
+from pi_cam_daemon.errors import ConfigError, CredentialsError
+from pi_cam_daemon.ipc import parts
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
@@ -86,10 +87,13 @@ def run(
     last = LastCamera(saved.file().with_name("last-camera.json"))
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
-    def card() -> bytes | None:
+    def card() -> Frame | None:
         status = supervisor.status()
         picture = cards.get(status.cause, _size(latest, config))  # drawn meanwhile, for when it is needed
-        return None if status.live else frame.part(picture, time.time(), no_picture=status.cause)
+        if status.live:
+            return None
+        now_us = int(time.time() * 1e6)
+        return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic(), now_us)
 
     live_controls = LiveControls(supervisor, saved.file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)
@@ -218,11 +222,7 @@ def _reload(
 
 def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:
     """Return the size of the last picture, or else the configured one: recorders do not like a change of size."""
-    newest = latest.frame
-    if newest:
-        with contextlib.suppress(JpegError):
-            return newest.size()
-    return config.video.width, config.video.height
+    return latest.size() or (config.video.width, config.video.height)
 
 
 def _report_bug(failure: threading.ExceptHookArgs, events: Events, counts: Counts) -> None:

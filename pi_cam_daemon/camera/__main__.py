@@ -1,4 +1,4 @@
-"""Run the camera process: `python -m pi_cam_daemon.camera FD LOG_LEVEL`."""
+"""Run the camera process: `python -m pi_cam_daemon.camera SOCKET MEMORY LOG_LEVEL`."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class _Lookout:
     def wanted(self) -> bool:
         return self._sink.wanted
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
         self._sink.frame(jpeg, captured_ns)
         self._look()
 

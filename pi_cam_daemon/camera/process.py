@@ -1,8 +1,9 @@
 """Main function of the camera process: runs one source and sends its frames to the server.
 
-    python -m pi_cam_daemon.camera FD LOG_LEVEL
+    python -m pi_cam_daemon.camera SOCKET MEMORY LOG_LEVEL
 
-FD is this process's end of the socketpair (ipc/protocol.py). Unlike a thread, a process that hangs can be killed.
+SOCKET is this process's end of the socketpair (ipc/protocol.py), MEMORY the memory for frames (ipc/slots.py): two file
+descriptors. Unlike a thread, a process that hangs can be killed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.messages import SetControls
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader
+from pi_cam_daemon.ipc.slots import SlotWriter
 from pi_cam_daemon.system import logs
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,6 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _CONFIGURE_SECONDS = 10.0
 # time to close the camera after the server has ended, which then cannot kill this process
 _ORPHAN_SECONDS = 4.0
-# enough for a usual frame, so that one write sends it; the kernel may set a lower limit
-_SEND_BUFFER_BYTES = 512 * 1024
 
 
 def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
@@ -59,13 +59,14 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
 
 def main(argv: list[str], create: Create = choose) -> int:
     """Run the camera that the server configures, with the source that *create* returns; return the exit status."""
-    descriptor, level = argv
+    descriptor, memory, level = argv
     # The kernel kills this process when the server ends, even if a call into the driver hangs.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     logs.setup(level)
     sock = socket.socket(fileno=int(descriptor))
     sock.set_inheritable(False)  # libcamera's helper processes must not keep it open after this process
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    slots = SlotWriter(int(memory))
+    os.close(int(memory))
     commands = Commands()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
     reader = Reader(sock)
@@ -78,7 +79,7 @@ def main(argv: list[str], create: Create = choose) -> int:
     if message is None or message.kind is not Kind.CONFIGURE:
         raise ProtocolError("the first message has to be the configuration")
     config = CameraConfig.from_json(message.payload)
-    sender = FrameSender(sock)
+    sender = FrameSender(sock, slots)
     sender.start()
     threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()
     failure, status = None, os.EX_OK

@@ -9,7 +9,8 @@ import time
 
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, text_payload
-from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, pack
+from pi_cam_daemon.ipc.protocol import COUNT, LONGEST_FRAME, Kind, pack
+from pi_cam_daemon.ipc.slots import SlotWriter
 
 _BEAT_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
@@ -17,20 +18,21 @@ _FIRST_FRAMES = 3  # are sent even if nobody watches: by them the server measure
 
 
 class FrameSender:
-    """Sends the newest frame, and only that one; the caller, often a driver's callback, never waits for the socket.
+    """Writes frames to the slots and announces them; the caller, often a driver's callback, never waits for the socket.
 
-    If the socket has room, a frame is sent at once, which is cheaper than a switch to another thread. A thread of its
-    own sends the rest of a frame, and all other messages.
+    It announces a frame itself, which is cheaper than a switch to another thread. A thread of its own sends all other
+    messages, and announcements that would have to wait for them. While the server is so late that it has all slots,
+    frames are skipped.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, slots: SlotWriter) -> None:
         self.reason = ""  # why this camera was chosen
         self.stands_in_for: SourceError | None = None  # why there is no camera
         self._sock = sock
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._messages: list[bytes] = []  # few: the server waits for the answer to each command
-        self._newest: tuple[bytes, int] | None = None
-        self._rest = b""  # of a message that was sent in part
+        self._slots = slots
         self._sending = False  # the thread is using the socket
         self._quiet_until = 0.0
         self._captured = 0
@@ -62,17 +64,20 @@ class FrameSender:
             self._messages.append(pack(kind, payload, captured_ns))
             self._changed.notify()
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
-        with self._changed:
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
+        if len(jpeg) > LONGEST_FRAME:
+            self.unusable(f"it has {len(jpeg)} bytes; at most {LONGEST_FRAME} are accepted")
+            return
+        with self._lock:  # not the condition, whose methods are no C code
             self._captured += 1
             self._captured_at_ns = time.monotonic_ns()
-            self._newest = (jpeg, captured_ns)
-            if self._sending or self._messages or self._rest:
+            if not self.wanted or not (announcement := self._slots.write(jpeg, captured_ns)):
                 return
-            if self.wanted:
-                self._send_newest()
-                if self._newest or self._rest:
-                    self._changed.notify()
+            if self._captured >= _FIRST_FRAMES:
+                self._quiet_until = captured_ns / 1e9 + _QUIET_SECONDS
+            if self._sending or self._messages or not self._announce(announcement):
+                self._messages.append(announcement)
+                self._changed.notify()
 
     @property
     def wanted(self) -> bool:
@@ -83,7 +88,6 @@ class FrameSender:
         with self._changed:
             self._captured += 1
             self._captured_at_ns = time.monotonic_ns()
-            self._newest = None  # a newer one was skipped
 
     def unusable(self, why: str) -> None:
         with self._changed:
@@ -91,9 +95,7 @@ class FrameSender:
 
     def live(self, wanted: bool) -> None:
         """Send every frame if *wanted*, else one a second."""
-        with self._changed:
-            self._live = wanted
-            self._changed.notify()
+        self._live = wanted
 
     def end(self, error: SourceError | None, timeout: float) -> None:
         """Send *error*, if there is one, and end the thread; wait for that at most *timeout* seconds."""
@@ -103,25 +105,15 @@ class FrameSender:
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _send_newest(self) -> None:
-        """Send as much of the newest frame as the socket has room for. The caller holds the lock."""
-        assert self._newest
-        jpeg, captured_ns = self._newest
-        header = HEADER.pack(Kind.FRAME, len(jpeg), captured_ns)
+    def _announce(self, announcement: bytes) -> bool:
+        """Send *announcement*; False if the socket has no room. A message so short is sent whole or not at all."""
         try:
-            sent = self._sock.sendmsg((header, jpeg), (), socket.MSG_DONTWAIT)
+            self._sock.send(announcement, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return
+            return False
         except ConnectionError:  # the server has ended; the thread that reads from it handles that
-            sent = len(header) + len(jpeg)
-        self._newest = None
-        self._pause(time.monotonic())
-        if sent < len(header) + len(jpeg):
-            self._rest = (header + jpeg)[sent:]
-
-    def _pause(self, now: float) -> None:
-        if self._captured >= _FIRST_FRAMES:
-            self._quiet_until = now + _QUIET_SECONDS
+            pass
+        return True
 
     def _send_all(self) -> None:
         beat_at = time.monotonic()
@@ -130,17 +122,11 @@ class FrameSender:
                 self._sending = False
                 while True:
                     now = time.monotonic()
-                    frame = self._newest if self._live or now >= self._quiet_until else None
-                    if self._rest or self._messages or frame or self._ending or now >= beat_at:
+                    if self._messages or self._ending or now >= beat_at:
                         break
                     self._changed.wait(beat_at - now)
-                messages = [self._rest, *self._messages]
-                self._rest = b""
+                messages = self._messages[:]
                 self._messages.clear()
-                if frame:
-                    messages.append(pack(Kind.FRAME, *frame))
-                    self._newest = None
-                    self._pause(now)
                 if now >= beat_at:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), self._captured_at_ns))
                     beat_at = now + _BEAT_SECONDS

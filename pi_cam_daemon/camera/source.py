@@ -58,8 +58,11 @@ class Sink(Protocol):
     def still(self, still: Still) -> None:
         """Answer a TakeStill."""
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
-        """Take one whole, upright JPEG; *captured_ns* is CLOCK_MONOTONIC in nanoseconds."""
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
+        """Take one whole, upright JPEG; *captured_ns* is CLOCK_MONOTONIC in nanoseconds.
+
+        It is copied, so its memory may be used again after the call.
+        """
 
     @property
     def wanted(self) -> bool:

@@ -146,13 +146,17 @@ class UsbSource:
         """Return the first valid picture after _SETTLE_SECONDS as the still *number*."""
         begun = time.monotonic()
         orientation = Orientation.of(self._video)
-        upright_jpeg = _converter(capture, orientation)
+        upright_jpeg, _ = _converter(capture, orientation)
         why = "none came"
         while (seconds := time.monotonic() - begun) < _STILL_SECONDS:
             picture = capture.newest() if capture.wait(_CHECK_MS) else None
-            if picture and seconds > _SETTLE_SECONDS and not picture.damaged:
+            if not picture:
+                continue
+            data = bytes(picture.memory[: picture.length])
+            capture.give_back()
+            if seconds > _SETTLE_SECONDS and not picture.damaged:
                 try:
-                    upright = upright_jpeg(picture.data)
+                    upright = upright_jpeg(data)
                 except JpegError as error:
                     why = str(error)
                 else:
@@ -165,17 +169,21 @@ class UsbSource:
     ) -> int | None:
         """Deliver frames. Return the number of a still that needs *mode*, or None after a Stop."""
         orientation = Orientation.of(self._video)
-        upright_jpeg = _converter(capture, orientation)
+        upright_jpeg, is_ready = _converter(capture, orientation)
         bad_frames = BadFrameCounter(camera.path, sink)
         captured_ns = time.monotonic_ns()
         still = None
-        while not isinstance(command := next_command(commands), Stop):
-            if isinstance(command, TakeStill):
-                if (capture.width, capture.height) != mode[1:]:
+        while True:
+            if not commands.empty():
+                command = commands.get()
+                if isinstance(command, Stop):
+                    return None
+                if not isinstance(command, TakeStill):
+                    sink.controls(controls.set(command.number, command.values))
+                elif (capture.width, capture.height) != mode[1:]:
                     return command.number
-                still = command.number  # the stream has the full size: its next picture is the still
-            elif command:
-                sink.controls(controls.set(command.number, command.values))
+                else:
+                    still = command.number  # the stream has the full size: its next picture is the still
             if not capture.wait(_CHECK_MS):
                 continue
             if not sink.wanted and still is None:
@@ -185,29 +193,44 @@ class UsbSource:
             picture = capture.newest()
             if not picture:
                 continue
+            memory, length, timestamp_ns, damaged = picture
+            now_ns = time.monotonic_ns()
+            # some drivers give no timestamp, or one of another clock
+            captured_ns = timestamp_ns if captured_ns < timestamp_ns <= now_ns else now_ns
+            if still is None and not damaged and is_ready(memory, length):
+                with memory[:length] as ready:
+                    sink.frame(ready, captured_ns)
+                capture.give_back()
+                continue
+            data = bytes(memory[:length])
+            capture.give_back()
             try:
-                if picture.damaged:
+                if damaged:
                     raise JpegError("the driver reports it as damaged")
-                data = upright_jpeg(picture.data)
+                data = upright_jpeg(data)
             except JpegError as error:
                 bad_frames.add(str(error))
                 continue
-            now_ns = time.monotonic_ns()
-            # some drivers give no timestamp, or one of another clock
-            captured_ns = picture.timestamp_ns if captured_ns < picture.timestamp_ns <= now_ns else now_ns
             if still is not None:
                 sink.still(_still(still, data, orientation, camera, captured_ns))
                 still = None
             sink.frame(data, captured_ns)
-        return None
 
 
 def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera, captured_ns: int) -> Still:
     return Still(number, orientation.described(upright, Photo(captured_ns, camera.name)), captured_ns)
 
 
-def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[bytes], bytes]:
-    """Return a function that converts the camera's data to a whole, upright JPEG, or raises JpegError."""
+_Convert = Callable[[bytes], bytes]
+_IsReady = Callable[[memoryview, int], bool]
+
+
+def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Convert, _IsReady]:
+    """Return two functions for a camera's data.
+
+    The first one converts it to a whole, upright JPEG, or raises JpegError. The second one tells whether the first
+    bytes of a buffer are one already; False says nothing.
+    """
     if capture.pixel_format in JPEGS:
         repairer = _JpegRepairer()
 
@@ -215,10 +238,14 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> Callable[[byt
             picture, mark = repairer.repair(data)
             return orientation.after(mark).jpeg(picture)
 
-        return upright
+        return upright, repairer.known.matches if orientation.identity else _never
 
     to_bgr = raw_pictures.to_bgr(capture.pixel_format, capture.width, capture.height, capture.row_bytes)
-    return lambda data: orientation.encode(to_bgr(data))
+    return lambda data: orientation.encode(to_bgr(data)), _never
+
+
+def _never(_memory: memoryview, _length: int) -> bool:
+    return False
 
 
 class _JpegRepairer:
@@ -228,13 +255,13 @@ class _JpegRepairer:
     """
 
     def __init__(self) -> None:
-        self._known = KnownHeader()
+        self.known = KnownHeader()
         self._missing_ends = 0  # recent pictures without an end marker, minus those with one
 
     def repair(self, data: bytes) -> tuple[bytes, int]:
         """Return the whole JPEG in *data* and the orientation that its Exif asked for; JpegError if there is none."""
         try:
-            picture, mark = self._known.repair(data), self._known.orientation
+            picture, mark = self.known.repair(data), self.known.orientation
         except JpegError:
             picture, mark, _ = jpeg.repaired(data, end_required=False)
             self._missing_ends = min(self._missing_ends + 1, _MISSING_END_LIMIT)

@@ -13,6 +13,8 @@ import mmap
 import os
 import re
 import select
+import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -190,10 +192,35 @@ def set_control(fd: int, control: Control, value: int) -> None:
     fcntl.ioctl(fd, api.VIDIOC_S_CTRL, api.v4l2_control(id=control.id, value=value))
 
 
-class Picture(NamedTuple):
-    """Content of one buffer. *timestamp_ns* is CLOCK_MONOTONIC, or 0; *damaged* is the driver's error flag."""
+def _layout() -> struct.Struct:
+    """Return the layout of index, bytesused, flags, timestamp and sequence in a v4l2_buffer, which varies by machine.
 
-    data: bytes
+    A struct reads them in one step. Each attribute of a ctypes structure takes longer than the ioctl that it is for.
+    """
+    stamp = api.v4l2_buffer.timestamp
+    second = "q" if stamp.size == 16 else "l"
+    fields = [(api.v4l2_buffer.index, "I"), (api.v4l2_buffer.bytesused, "I"), (api.v4l2_buffer.flags, "I")]
+    fields += [(stamp, second * 2), (api.v4l2_buffer.sequence, "I")]
+    codes, at = "=", 0
+    for field, code in fields:
+        codes += f"{field.offset - at}x{code}"
+        at = field.offset + field.size
+    return struct.Struct(codes)
+
+
+_BUFFER = _layout()
+_TIMESTAMP_MASK, _MONOTONIC = api.V4L2_BUF_FLAG_TIMESTAMP_MASK, api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC
+_ERROR = api.V4L2_BUF_FLAG_ERROR
+
+
+class Picture(NamedTuple):
+    """Content of one buffer: the first *length* bytes of *memory*, until `Capture.give_back` is called.
+
+    *timestamp_ns* is CLOCK_MONOTONIC, or 0; *damaged* is the driver's error flag.
+    """
+
+    memory: memoryview
+    length: int
     timestamp_ns: int
     damaged: bool
 
@@ -205,9 +232,9 @@ class Capture:
         self._fd = fd
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
-        self._memory: list[mmap.mmap] = []
+        self._memory: list[memoryview] = []
         # used again for each picture: creating one takes longer than the ioctl that it is for
-        self._dequeued, self._newer = _buffer(), _buffer()
+        self._dequeued, self._newer = bytearray(_buffer()), bytearray(_buffer())
         request = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
         pixels = request.fmt.pix
         pixels.width, pixels.height = width, height
@@ -217,6 +244,7 @@ class Capture:
         self.pixel_format = pixels.pixelformat.to_bytes(4, "little").decode("latin-1")
         self.width, self.height, self.row_bytes = pixels.width, pixels.height, pixels.bytesperline
         self.framerate = self._set_framerate(framerate)
+        self._period_ns = int(1e9 / self.framerate)
 
     @contextlib.contextmanager
     def streaming(self) -> Iterator[None]:
@@ -232,7 +260,8 @@ class Capture:
                 buffer = _buffer(index)
                 fcntl.ioctl(self._fd, api.VIDIOC_QUERYBUF, buffer)
                 memory = mmap.mmap(self._fd, buffer.length, offset=buffer.m.offset)
-                self._memory.append(stack.enter_context(memory))
+                stack.enter_context(memory)
+                self._memory.append(stack.enter_context(memoryview(memory)))
                 fcntl.ioctl(self._fd, api.VIDIOC_QBUF, buffer)
             fcntl.ioctl(self._fd, api.VIDIOC_STREAMON, kind)
             try:
@@ -260,23 +289,28 @@ class Capture:
         return True
 
     def newest(self) -> Picture | None:
-        """Return the newest picture, and skip older ones; None if there is none."""
+        """Return the newest picture, and skip older ones; None if there is none. `give_back` has to follow."""
         if not self._dequeue(self._dequeued):
             return None
-        # poll() first: a failed ioctl takes as long as all the rest here
-        while self._poll.poll(0) and self._dequeue(self._newer):
+        while True:
+            index, length, flags, seconds, microseconds, _ = _BUFFER.unpack_from(self._dequeued)
+            timestamp_ns = 0
+            if flags & _TIMESTAMP_MASK == _MONOTONIC:
+                timestamp_ns = seconds * 1_000_000_000 + microseconds * 1000
+                if time.monotonic_ns() - timestamp_ns < self._period_ns:  # no newer one can be there
+                    break
+            # poll() first: a failed ioctl takes as long as all the rest here
+            if not self._poll.poll(0) or not self._dequeue(self._newer):
+                break
             fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
             self._dequeued, self._newer = self._newer, self._dequeued
-        newest = self._dequeued
-        data = self._memory[newest.index][: newest.bytesused]
-        is_monotonic = newest.flags & api.V4L2_BUF_FLAG_TIMESTAMP_MASK == api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC
-        time = newest.timestamp
-        timestamp_ns = time.tv_sec * 1_000_000_000 + time.tv_usec * 1000 if is_monotonic else 0
-        picture = Picture(data, timestamp_ns, bool(newest.flags & api.V4L2_BUF_FLAG_ERROR))
-        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, newest)
-        return picture
+        return Picture(self._memory[index], length, timestamp_ns, bool(flags & _ERROR))
 
-    def _dequeue(self, buffer: Any) -> bool:
+    def give_back(self) -> None:
+        """Return the buffer of the last picture to the driver."""
+        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
+
+    def _dequeue(self, buffer: bytearray) -> bool:
         try:
             fcntl.ioctl(self._fd, api.VIDIOC_DQBUF, buffer)
         except BlockingIOError:

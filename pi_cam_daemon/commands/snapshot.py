@@ -40,9 +40,13 @@ def take(config: Config) -> bytes:
         while (now := time.monotonic()) < deadline:
             select.select([link], [], [], deadline - now)
             frame = link.read()
-            if frame and newest is None:
+            if frame is None:
+                continue
+            if newest is None:
                 deadline = min(deadline, time.monotonic() + _SETTLE_SECONDS)
-            newest = frame or newest
+            else:
+                newest.free()
+            newest = frame
     except EOFError:
         if newest:
             return bytes(newest.jpeg)

@@ -1,53 +1,55 @@
-"""One frame as a ready-made part of the stream, and the wire format of the stream: multipart/x-mixed-replace.
-
-The boundary goes out AFTER each picture. Browsers, VLC and the JavaScript parsers of Mainsail and Fluidd show a part
-only when what follows it arrives. The boundary is unquoted, because Fluidd takes quotes for part of it. It is
-alphanumeric, and too long to occur inside a JPEG. Header lines stay below the 128 bytes that FFmpeg reads.
-"""
+"""One frame, in the memory that the camera process shares with the server."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.ipc.parts import CLOSING
+from pi_cam_daemon.ipc.slots import SlotReader
 
-BOUNDARY = "picamdaemonboundary7Mq2vX"
-CONTENT_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-
-# The first bytes of a stream, right after the HTTP header. No CRLF before them: FFmpeg's probe, which mpv and pipes
-# depend on, looks for the dashes in the very first byte.
-OPENING = f"--{BOUNDARY}\r\n".encode()
-CLOSING = b"\r\n" + OPENING  # the end of every part, sent in the same write as the picture
+_BLANK_LINE = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One whole JPEG in its part of the stream. *captured* is CLOCK_MONOTONIC, *timestamp* Unix time, in seconds."""
+    """A whole JPEG as a ready part of the stream.
 
-    part: bytes
-    start: int
-    end: int
-    captured: float
-    timestamp: float
+    *part* is valid until `free`, which gives *slot* of *slots* back. *copy*, which `kept` makes, stays valid.
+    *captured* is CLOCK_MONOTONIC in seconds, *timestamp_us* Unix time in microseconds.
+    """
+
+    __slots__ = ("_slot", "_slots", "captured", "copy", "part", "timestamp_us")
+
+    def __init__(
+        self,
+        part: memoryview | bytes,
+        captured: float,
+        timestamp_us: int,
+        slots: SlotReader | None = None,
+        slot: int = 0,
+    ) -> None:
+        self.part = part
+        self.captured = captured
+        self.timestamp_us = timestamp_us
+        self._slots = slots
+        self._slot = slot
+        self.copy: bytes | None = None
+
+    def kept(self) -> bytes:
+        """Return a copy of the part, always the same one. The first call has to come before `free`."""
+        if self.copy is None:
+            self.copy = bytes(self.part)
+        return self.copy
 
     @property
     def jpeg(self) -> memoryview:
-        """Return the JPEG alone, not copied."""
-        return memoryview(self.part)[self.start : self.end]
+        """Return the JPEG alone, from the copy that stays."""
+        part = self.kept()
+        return memoryview(part)[part.index(_BLANK_LINE) + len(_BLANK_LINE) : -len(CLOSING)]
 
     def size(self) -> tuple[int, int]:
         """Return (width, height) in pixels. Raises JpegError."""
         return jpeg.size(self.jpeg)
 
-
-def part_header(length: int, timestamp: float) -> bytes:
-    """Return the header of a part of *length* bytes; *timestamp* is Unix time in seconds."""
-    return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %.6f\r\n\r\n" % (length, timestamp)
-
-
-def part(jpeg: bytes, timestamp: float, no_picture: str = "") -> bytes:
-    """Return one whole part: header, JPEG, boundary. *no_picture* is the cause when *jpeg* is a no-signal picture."""
-    header = part_header(len(jpeg), timestamp)
-    if no_picture:
-        header = b"%sX-No-Picture: %s\r\n\r\n" % (header[:-2], no_picture.encode())
-    return header + jpeg + CLOSING
+    def free(self) -> None:
+        """Let the camera process use the memory of the part again."""
+        if self._slots:
+            self._slots.give_back(self._slot)

@@ -7,38 +7,54 @@ import time
 from collections.abc import Callable
 
 from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.errors import JpegError
 
 
 class LatestFrame:
     """The newest frame, for any number of readers. There is no queue: a slow reader skips frames."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self.frame: Frame | None = None  # may be old
 
     def publish(self, frame: Frame) -> None:
-        """Make *frame* the newest and wake every thread in `wait`."""
-        self.frame = frame
-        # No wake-up is lost: `publish` sets the frame and then reads _waiting, `wait` does both in the other order.
-        if self._waiting:
-            with self._changed:
+        """Make *frame* the newest, free the one before and wake every thread in `wait`."""
+        with self._lock:  # not the condition, whose methods are no C code
+            before, self.frame = self.frame, frame
+            if before is not None:
+                before.free()
+            if self._waiting:
                 self._changed.notify_all()
 
     def wait(self, captured_since: float, timeout: float) -> Frame | None:
-        """Return the newest frame since *captured_since* (CLOCK_MONOTONIC), None if none comes in *timeout* seconds."""
+        """Return the newest frame since *captured_since* (CLOCK_MONOTONIC), None if none comes in *timeout* seconds.
+
+        Its JPEG stays valid.
+        """
 
         def fresh() -> bool:
             return self.frame is not None and self.frame.captured >= captured_since
 
-        if fresh():
-            return self.frame
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
-                return self.frame if self._changed.wait_for(fresh, timeout) else None
+                if not self._changed.wait_for(fresh, timeout):
+                    return None
             finally:
                 self._waiting -= 1
+            assert self.frame is not None
+            self.frame.kept()  # before the next one frees it
+            return self.frame
+
+    def size(self) -> tuple[int, int] | None:
+        """Return the width and height of the newest frame in pixels; None if there is none, or it is damaged."""
+        with self._lock:
+            try:
+                return self.frame.size() if self.frame else None
+            except JpegError:
+                return None
 
 
 class Demand:

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.core.frame import CLOSING, Frame, part_header
+from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still, plain
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
+from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SlotReader
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ Answer = TypeVar("Answer", Report, Still)
 
 # read at a time; a camera process that sends without end must not keep the stream loop from the viewers
 _MESSAGES_PER_TURN = 16
+_RECEIVE_BYTES = 16 * 1024
 # Linux doubles it. The longest command then fits in whole, although the camera process does not read yet.
 _SEND_BUFFER_BYTES = 208 * 1024
 
@@ -41,10 +43,11 @@ class CameraLink:
     but the test picture.
     """
 
-    def __init__(self, sock: socket.socket, framerate: float, changed: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._sock = sock
+        self._slots = slots
         self.pace = Pace(1 / framerate)
         self._changed = changed
         self._reader = Reader(sock)
@@ -113,21 +116,33 @@ class CameraLink:
         """Read what has arrived and return the newest whole frame in it, if any. Raises EOFError at the end."""
         newest = None
         try:
+            if not self._reader.pending:
+                data = self._sock.recv(_RECEIVE_BYTES)
+                if len(data) == FRAME.size and data[0] == Kind.FRAME:  # as nearly always: without an object for it
+                    _, _, captured_ns, slot, header_length, length, timestamp_us = FRAME.unpack(data)
+                    return self._frame(captured_ns, slot, header_length, length, timestamp_us)
+                if not data:
+                    raise EOFError
+                self._reader.feed(data)
             for _ in range(_MESSAGES_PER_TURN):
                 message = self._reader.read()
                 if message is None:
                     break
                 if message.kind is Kind.FRAME:
-                    newest = self._frame(message)
+                    if newest:
+                        newest.free()
+                    newest = self._frame(message.captured_ns, *ANNOUNCEMENT.unpack(message.view))
                 else:
                     self._handle(message)
                 if self._reader.drained:  # another recv() would cost as much as reading a frame
                     break
-        except EOFError:
+        except BlockingIOError:
+            return None
+        except (EOFError, ConnectionError) as error:
             if newest:  # the next call meets the end again
                 return newest
             self._end()
-            raise
+            raise EOFError from error
         except (struct.error, ValueError, TypeError, KeyError, RecursionError) as error:
             self.protocol_error = plain(str(error)) or type(error).__name__
             self._end()
@@ -140,19 +155,16 @@ class CameraLink:
             self._answered.notify_all()
         self._changed()
 
-    def _frame(self, message: Message) -> Frame:
-        jpeg = message.view
-        if bytes(jpeg[:2]) != b"\xff\xd8":
-            raise ProtocolError(f"a frame of {len(jpeg)} bytes that is no JPEG")
-        now = time.monotonic()
+    def _frame(self, captured_ns: int, slot: int, header_length: int, length: int, timestamp_us: int) -> Frame:
+        part = self._slots.take(slot, header_length, length)
+        now = self.progressed_at = time.monotonic()
         self.unusable = ""
-        self._progress(now)
-        self._pace_picture(now)
-        captured = min(message.captured_ns / 1e9, now)
-        timestamp = time.time() - (now - captured)
-        header = part_header(len(jpeg), timestamp)
-        part = b"".join((header, jpeg, CLOSING))
-        return Frame(part, len(header), len(header) + len(jpeg), captured, timestamp)
+        if self.first_at is None:
+            self._progress(now)
+        if self.pace.measured is None:
+            self._pace_picture(now)
+        captured = captured_ns / 1e9
+        return Frame(part, captured if captured < now else now, timestamp_us, self._slots, slot)
 
     def _pace_picture(self, now: float) -> None:
         if self.pace.measured is None:  # afterwards BEAT messages are enough, which come once a second

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -9,7 +11,9 @@ from collections.abc import Callable, Sequence
 
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.core.link import CameraLink
+from pi_cam_daemon.ipc import slots
 from pi_cam_daemon.ipc.protocol import LONGEST_OTHER, Kind
+from pi_cam_daemon.ipc.slots import SlotReader
 from pi_cam_daemon.system import children
 
 CAMERA_ARGV = children.command("camera")
@@ -26,15 +30,21 @@ def start_camera(
     configuration = config.to_json()
     if len(configuration) > LONGEST_OTHER:
         raise OSError(f"its settings take {len(configuration)} bytes; at most {LONGEST_OTHER} are accepted")
-    ours, theirs = socket.socketpair()
-    with theirs:
-        fd = theirs.fileno()
+    with contextlib.ExitStack() as stack:
+        memory = slots.create()
+        stack.callback(os.close, memory)
+        ours, theirs = socket.socketpair()
+        stack.enter_context(theirs)
+        inherited = (theirs.fileno(), memory)
         try:
-            process = popen([*argv, str(fd), log_level], pass_fds=(fd,), stdin=subprocess.DEVNULL, **children.options())
+            reader = SlotReader(memory)
+            numbers = map(str, inherited)
+            options = children.options()
+            process = popen([*argv, *numbers, log_level], pass_fds=inherited, stdin=subprocess.DEVNULL, **options)
         except OSError:
             ours.close()
             raise
-    link = CameraLink(ours, config.video.framerate, changed)
+    link = CameraLink(ours, reader, config.video.framerate, changed)
     link.tell(Kind.CONFIGURE, configuration)
     return process, link
 

@@ -6,7 +6,7 @@ The time is CLOCK_MONOTONIC in nanoseconds: the capture time of a picture, for a
 came, else 0.
 
     camera → server   HELLO        JSON: CameraInfo, the settings that the camera really uses
-                      FRAME        one whole JPEG
+                      FRAME        one whole JPEG, as a part in shared memory: its slot and lengths (ipc/slots.py)
                       BEAT         u64: number of frames captured so far; sent once a second
                       CONTROLS     JSON: Report; sent when the camera opens, and as the answer to each SET
                       STILL        u64: number of the TAKE_STILL, then one whole JPEG or the reason for none
@@ -80,17 +80,22 @@ def pack(kind: Kind, payload: bytes = b"", captured_ns: int = 0) -> bytes:
 
 
 class Reader:
-    """Reads messages from a socket, which may be blocking or not. One recv() usually returns a whole frame."""
+    """Reads messages from a socket, which may be blocking or not. One recv() usually returns all that has arrived."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.drained = False  # every message that had arrived has been returned
+        self.pending = False  # something was received and not returned yet
         self._sock = sock
         self._chunks: list[bytes] = []
         self._at = 0  # offset of the next message in the first chunk
         self._have = 0  # number of bytes from that offset on
         self._needed = HEADER.size
-        self._room = _MIN_RECEIVE
         self._emptied = False  # the last recv() left nothing in the socket
+
+    def feed(self, data: bytes) -> None:
+        """Take *data*, which was received elsewhere while nothing was pending."""
+        self._chunks, self._at, self._have = [data], 0, len(data)
+        self._emptied = self.pending = True
 
     def read(self) -> Message | None:
         """Return the next message, or None if the socket does not block and the message is not complete yet.
@@ -100,8 +105,9 @@ class Reader:
         self.drained = False
         while True:
             while self._have < self._needed:
+                room = max(_MIN_RECEIVE, min(self._needed - self._have, _MAX_RECEIVE))
                 try:
-                    chunk = self._sock.recv(self._room)
+                    chunk = self._sock.recv(room)
                 except BlockingIOError:
                     return None
                 except ConnectionError as error:
@@ -113,7 +119,7 @@ class Reader:
                     self._at = 0
                 self._chunks.append(chunk)
                 self._have += len(chunk)
-                self._emptied = len(chunk) < self._room
+                self.pending, self._emptied = True, len(chunk) < room
             if len(self._chunks) > 1:
                 self._chunks = [b"".join(self._chunks)[self._at :]]
                 self._at = 0
@@ -122,7 +128,7 @@ class Reader:
             kind = _KINDS.get(number)
             if kind is None:
                 raise ProtocolError(f"message of unknown kind {number}")
-            longest = LONGEST_FRAME if kind in (Kind.FRAME, Kind.STILL) else LONGEST_OTHER
+            longest = LONGEST_FRAME if kind is Kind.STILL else LONGEST_OTHER
             if length > longest:
                 raise ProtocolError(f"{kind.name} of {length} bytes; at most {longest} are accepted")
             self._needed = HEADER.size + length
@@ -130,9 +136,6 @@ class Reader:
                 begin, self._at = self._at + HEADER.size, self._at + self._needed
                 self._have -= self._needed
                 self._needed = HEADER.size
-                self.drained = self._emptied and not self._have
+                self.pending = self._have > 0
+                self.drained = self._emptied and not self.pending
                 return Message(kind, captured_ns, memoryview(data)[begin : self._at])
-            if kind is Kind.STILL:
-                continue  # stills are rare, and the messages after one are far smaller
-            # enough for the rest of this frame, and for the next one, which may be somewhat larger
-            self._room = max(self._room, min(self._needed + self._needed // 4, _MAX_RECEIVE))

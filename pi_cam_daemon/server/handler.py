@@ -15,8 +15,8 @@ from dataclasses import replace
 from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from pi_cam_daemon.core.frame import CONTENT_TYPE, OPENING
 from pi_cam_daemon.core.health import State
+from pi_cam_daemon.ipc.parts import CONTENT_TYPE, OPENING
 from pi_cam_daemon.server import answers, live_controls
 from pi_cam_daemon.server.access import Client, is_same_host
 from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
@@ -225,11 +225,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.app.demand.want(patience)
         frame = self.app.latest.wait(now - max_age, patience)
         if frame is None and max_age_ms is None and self.app.observer.camera().live:
-            frame = self.app.latest.frame  # of a camera that is slow
+            frame = self.app.latest.wait(-math.inf, 0.0)  # of a camera that is slow
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
         else:
-            self._answer(HTTPStatus.OK, frame.jpeg, {**_JPEG, "X-Timestamp": f"{frame.timestamp:.6f}"})
+            self._answer(HTTPStatus.OK, frame.jpeg, {**_JPEG, "X-Timestamp": f"{frame.timestamp_us / 1e6:.6f}"})
 
     def still(self) -> None:
         """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""

@@ -67,7 +67,7 @@ class _Camera(Collector):
         if newest:
             age = max(0.0, time.monotonic() - newest.captured)
             yield _gauge("frame_age_seconds", "Age of the newest frame, by the monotonic clock.", age)
-            yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp)
+            yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp_us / 1e6)
         about = "Times that the camera process failed and was started again."
         yield _counter("camera_restarts", about, failures, "reason")
         yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import sys
 import time
@@ -13,7 +12,6 @@ from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
-from pi_cam_daemon.errors import JpegError
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import machine, setup
@@ -86,10 +84,7 @@ class Observer:
 
     def _size(self, info: CameraInfo) -> tuple[int, int]:
         """Return the size of the newest picture; before the first one, what the camera announced. They may differ."""
-        if newest := self.latest.frame:
-            with contextlib.suppress(JpegError):
-                return newest.size()
-        return info.width, info.height
+        return self.latest.size() or (info.width, info.height)
 
     def _described(self, info: CameraInfo) -> dict[str, object]:
         table: dict[str, object] = {key: getattr(info, key) for key in _CAMERA_KEYS}

@@ -43,11 +43,11 @@ _MOST_ARRIVALS = 20
 class Streams:
     """All viewers of the stream.
 
-    *no_signal* returns the part to show after HOLD_SECONDS without a new picture, so that nobody takes an old picture
-    for a live one; None while no other picture is overdue.
+    *no_signal* returns what to show after HOLD_SECONDS without a new picture, so that nobody takes an old picture for a
+    live one; None while no other picture is overdue.
     """
 
-    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], bytes | None]) -> None:
+    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], Frame | None]) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS, self._leaving)
         most = Reason.MAX_TLS_VIEWERS
@@ -68,8 +68,8 @@ class Streams:
         self._closing = False
         self._camera: CameraLink | None = None
         self._camera_fd = -1
-        # the part shown now (None: none yet), when it was sent, and when the last new picture was
-        self._shown: bytes | None = None
+        # the frame shown now (None: none yet), when it was sent, and when the last new picture was
+        self._shown: Frame | None = None
         self._shown_at = 0.0
         self._fresh_at = float("-inf")
         self._stalled_check_at = 0.0
@@ -140,25 +140,30 @@ class Streams:
     # -- the loop
 
     def _run(self) -> None:
+        poll, timeout = self._epoll.poll, -1.0
         while not self._closing:
             fresh = None
-            timeout = max(0.0, self._due() - time.monotonic()) if self._viewers else -1
-            for fd, event in self._epoll.poll(timeout, 64):
-                if fd == self._wake_fd:
+            for fd, event in poll(timeout, 64):
+                if fd == self._camera_fd:
+                    fresh = self._read_camera()
+                elif fd == self._wake_fd:
                     os.eventfd_read(fd)
                     self._handle_wake()
-                elif fd == self._camera_fd:
-                    fresh = self._read_camera() or fresh
+                    self.probe.answer()
                 elif viewer := self._viewers.get(fd):
                     self._serve(viewer, event)
-            self.probe.answer()
             now = time.monotonic()
             if fresh:
                 self._latest.publish(fresh)
                 self._fresh_at = now
-                self._show(fresh.part, now)
-            elif self._viewers and now >= self._due():
-                self._repeat(now)
+                self._show(fresh, now)
+                timeout = REPEAT_SECONDS
+            elif not self._viewers:
+                timeout = -1.0
+            else:
+                if now >= self._due():
+                    self._repeat(now)
+                timeout = max(0.0, self._due() - now)
             if now >= self._stalled_check_at:
                 self._drop_stalled(now)
         for viewer in list(self._viewers.values()):
@@ -185,7 +190,7 @@ class Streams:
         if arrivals and not self._viewers:
             newest = self._latest.frame
             if newest is not None and (now - newest.captured <= HOLD_SECONDS or self._no_signal() is None):
-                self._shown = newest.part
+                self._shown = newest
             else:
                 # Old pictures are not shown. The camera has some time for a new one before the no-signal picture comes.
                 self._shown = None
@@ -233,21 +238,23 @@ class Streams:
             self._camera.close()
             self._camera, self._camera_fd = None, -1
 
-    def _show(self, part: bytes, now: float) -> None:
-        """Send *part* to every viewer that is ready for it. This is the hot path."""
-        self._shown, self._shown_at = part, now
+    def _show(self, frame: Frame, now: float) -> None:
+        """Send *frame* to every viewer that is ready for it. This is the hot path."""
+        before, self._shown, self._shown_at = self._shown, frame, now
         gone = []
         for viewer in self._viewers.values():
             if viewer.part is None and now >= viewer.due:
                 try:
-                    viewer.begin(part, now)
+                    viewer.begin(frame, now)
                 except OSError as error:
                     gone.append((viewer, _reason(error)))
-            elif viewer.last is not part:
+            elif viewer.last is not frame:
                 viewer.last = None  # it would keep an old picture in memory
         for viewer, why in gone:
             self._drop(viewer, why)
-        self._drop_slowest(now)
+        # a copy of the one before counts from now on
+        if frame.copy is not None or (before and before.copy is not None):
+            self._drop_slowest(now)
 
     def _repeat(self, now: float) -> None:
         """Show the last picture again, or the no-signal picture if it is too old."""
@@ -263,7 +270,8 @@ class Streams:
         """Disconnect the slowest clients if too many pictures wait in memory for slow ones."""
         waiting: list[Viewer | Answer] = [viewer for viewer in self._viewers.values() if viewer.part is not None]
         waiting += self.answers.under_way()
-        for slow in too_many(waiting, self._shown, self.answers.most_bytes, now):
+        newest = self._shown.copy if self._shown else None
+        for slow in too_many(waiting, newest, self.answers.most_bytes, now):
             if self._slow_logged.due(str(slow.client), now):
                 log.warning("%s is disconnected: over http.max_pending_bytes wait, and it is the slowest", slow.client)
             self.answers.count_dropped("max_pending_bytes")

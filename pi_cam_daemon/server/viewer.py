@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 
+from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.sending import limit_unsent
 
 
 class Viewer:
-    """One connection that gets the stream: *part* is being sent, from *offset* on, and *last* was begun last.
+    """One connection that gets the stream: *part* is being sent, from *offset* on, and the frame *last* was begun last.
 
-    A negative *offset* means that the end of the opening has to be sent before. The client closed its sending side at
-    *closed_at*: it has hung up, or wants to say no more.
+    *part* is a copy, which all slow viewers of a frame share. A negative *offset* means that the end of the opening has
+    to be sent before. The client closed its sending side at *closed_at*: it has hung up, or wants to say no more.
     """
 
     __slots__ = (
@@ -29,7 +30,7 @@ class Viewer:
         self.interval = interval
         self.opening = opening
         self.part: bytes | None = None
-        self.last: bytes | None = None
+        self.last: Frame | None = None
         self.offset = 0
         self.due = 0.0
         self.closed_at: float | None = None
@@ -37,32 +38,35 @@ class Viewer:
         self.told = True  # its arrival was logged, so its departure will be, too
         self.since = self.moved_at = self.begun_at = now
 
-    def welcome(self, shown: bytes | None, now: float) -> None:
-        """Send the opening and the part *shown* in one write, so that the first picture appears at once."""
+    def welcome(self, shown: Frame | None, now: float) -> None:
+        """Send the opening and the frame *shown* in one write, so that the first picture appears at once."""
         if shown is None:
-            self._write(self.opening, now)
+            self._put_off(self.opening, 0, now)
+            self.push(now)
         else:
             self.begin(shown, now, self.opening)
 
-    def begin(self, part: bytes, now: float, head: bytes = b"") -> None:
-        """Begin to send *head* and *part*. Raises OSError if the connection is lost."""
-        self.last = part
+    def begin(self, frame: Frame, now: float, head: bytes = b"") -> None:
+        """Begin to send *head* and *frame*. Raises OSError if the connection is lost."""
+        self.last = frame
         self.pictures += 1
         if self.interval:
             # counted from the time due, so that the average rate is right for any frame rate of the camera
             self.due += self.interval
             if self.due <= now:
                 self.due = now + self.interval
-        self._write(part, now, head)
-
-    def _write(self, part: bytes, now: float, head: bytes = b"") -> None:
+        part = frame.part
         try:
             # a copy of both would be one more picture in memory
             offset = self.sock.sendmsg((head, part)) - len(head) if head else self.sock.send(part)
         except BlockingIOError:
             offset = -len(head)
         if offset != len(part):
-            self.part, self.offset, self.moved_at, self.begun_at = part, offset, now, now
+            self._put_off(frame.kept(), offset, now)
+
+    def _put_off(self, part: bytes, offset: int, now: float) -> None:
+        """Send *part* from *offset* on when the socket has room."""
+        self.part, self.offset, self.moved_at, self.begun_at = part, offset, now, now
 
     def push(self, now: float) -> None:
         """Send more of the part that was begun. Raises OSError if the connection is lost."""

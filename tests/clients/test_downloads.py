@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.core import frame
+from pi_cam_daemon.ipc import parts as wire
 from tests.clients import picture
 from tests.harness import Daemon, running
 
@@ -29,7 +29,7 @@ def test_curl_records_for_as_long_as_it_is_told(daemon: Daemon, tmp_path: Path) 
     file = tmp_path / "recording.mjpeg"
     done = run(f"curl --silent --max-time 2 --output {file}", daemon, "/stream")
     assert done.returncode == 28  # the time is over
-    before, *parts, unfinished = (b"\r\n" + file.read_bytes()).split(frame.CLOSING)
+    before, *parts, unfinished = (b"\r\n" + file.read_bytes()).split(wire.CLOSING)
     assert before == b"" and len(unfinished) < 100_000
     assert len(parts) > 30
     for part in parts:
@@ -47,7 +47,7 @@ def test_a_snapshot_is_fetched(daemon: Daemon, command: str, path: str, tmp_path
     assert picture.is_upright(file.read_bytes())
 
 
-@pytest.mark.parametrize(("path", "content_type"), [("/stream", frame.CONTENT_TYPE), ("/snapshot", "image/jpeg")])
+@pytest.mark.parametrize(("path", "content_type"), [("/stream", wire.CONTENT_TYPE), ("/snapshot", "image/jpeg")])
 def test_head_reports_whether_there_is_a_camera(daemon: Daemon, path: str, content_type: str) -> None:
     done = run("curl --silent --fail --head", daemon, path)
     assert done.returncode == 0

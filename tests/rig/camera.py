@@ -1,4 +1,4 @@
-"""A camera process whose camera can be given a fault: `camera.py FAULT_FILE FD LEVEL`.
+"""A camera process whose camera can be given a fault: `camera.py FAULT_FILE SOCKET MEMORY LEVEL`.
 
 The first camera process that reads a word in FAULT_FILE removes it and acts on it, so the next process is healthy.
 Without a fault it shows the test picture. If the configuration says "csi", it has the controls of a Camera Module 3.
@@ -85,7 +85,7 @@ class FaultySink:
                 time.sleep(5)
         self._sink.opened(info)
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
         match take_fault():
             case "missing":
                 FAULT_FILE.write_text("missing")  # it is for the next process, however late that comes
@@ -102,12 +102,13 @@ class FaultySink:
             case "nonsense":
                 write(random.Random(1).randbytes(100_000))
             case "no-jpeg":
-                write(protocol.pack(protocol.Kind.FRAME, b"not a picture"))
+                self._sink.frame(b"not a picture", captured_ns)
+                hang()
             case "half-jpeg":
                 self._sink.frame(b"\xff\xd8 and then nothing that a JPEG would have", captured_ns)
                 hang()
             case "too-long":
-                write(protocol.HEADER.pack(protocol.Kind.FRAME, 2**32 - 1, 0))
+                write(protocol.HEADER.pack(protocol.Kind.STILL, 2**32 - 1, 0))
             case "flood":
                 until = time.monotonic() + 3
                 while time.monotonic() < until:
@@ -160,7 +161,7 @@ class Adjustable:
         self._sink.opened(dataclasses.replace(info, kind="csi", name="Camera Module 3"))
         self._sink.controls(report)
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
         match next_command(self._commands):
             case Stop() | TakeStill() as command:
                 self._ending.put(command)

@@ -16,6 +16,7 @@ from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.ipc.parts import part
 from tests.harness import until
 from tests.lateness import patience
 
@@ -127,7 +128,7 @@ def test_closing_leaves_no_process_behind() -> None:
 def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: Path) -> None:
     # the stream loop asks for the card: an exception there ends the daemon
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
-    latest.publish(Frame(broken, 0, len(broken), 0.0, 0.0))
+    latest.publish(Frame(part(broken, 0), 0.0, 0))
     assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,8 +15,10 @@ import pytest
 from pi_cam_daemon.camera.sender import FrameSender
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.imaging import jpeg
-from pi_cam_daemon.ipc.messages import CameraInfo
-from pi_cam_daemon.ipc.protocol import COUNT, HEADER, Kind, Message, Reader, pack
+from pi_cam_daemon.ipc import slots
+from pi_cam_daemon.ipc.messages import CameraInfo, Still
+from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Message, Reader, pack
+from tests.camera_end import CameraEnd
 from tests.lateness import patience
 
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
@@ -27,7 +28,8 @@ import os, queue, subprocess, sys, time
 from pi_cam_daemon.camera import process
 from pi_cam_daemon.camera.choose import Choice
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.ipc.messages import CameraInfo
+from pi_cam_daemon.ipc import slots
+from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
 INFO = CameraInfo("test", "Test camera", 16, 16, 100.0, "none", "by hand")
 
@@ -75,9 +77,12 @@ class Camera:
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(patience(15))
         self.stderr = stderr
+        memory = slots.create()
+        self._slots = slots.SlotReader(memory)
         with theirs, stderr.open("wb") as errors:
-            fd = theirs.fileno()
-            self.process = subprocess.Popen([*argv, str(fd), "info"], pass_fds=(fd,), stderr=errors)
+            fds = theirs.fileno(), memory
+            self.process = subprocess.Popen([*argv, *map(str, fds), "info"], pass_fds=fds, stderr=errors)
+        os.close(memory)
         self._reader = Reader(self.sock)
 
     def tell(self, kind: Kind, payload: bytes = b"") -> None:
@@ -89,9 +94,17 @@ class Camera:
         while time.monotonic() < deadline:
             message = self._reader.read()
             assert message is not None
+            if message.kind is Kind.FRAME:
+                message = message._replace(view=memoryview(self._picture(message)))
             if kind in (None, message.kind):
                 return message
         raise TimeoutError(kind)
+
+    def _picture(self, message: Message) -> bytes:
+        slot, header_length, length, _ = slots.ANNOUNCEMENT.unpack(message.payload)
+        part = bytes(self._slots.take(slot, header_length, length))
+        self._slots.give_back(slot)
+        return part[header_length : header_length + length]
 
     def hear_for(self, seconds: float) -> list[Message]:
         found = []
@@ -222,7 +235,7 @@ Source = Large
     camera.tell(Kind.LIVE)
     camera.hear(Kind.FRAME)
     time.sleep(1.0)  # the server is busy elsewhere; some 100 frames come by
-    for _ in range(5):
+    for _ in range(slots.SLOTS + 1):
         frame = camera.hear(Kind.FRAME)
         if time.monotonic_ns() - frame.captured_ns < 300_000_000:
             break
@@ -257,7 +270,8 @@ LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
     [
         pytest.param(f"class Source:\n def run(self, sink, commands):\n  {LOST}", id="before it was opened"),
         pytest.param(
-            f"class Source:\n def run(self, sink, commands):\n  sink.opened(INFO)\n  sink.frame(b'', 0)\n  {LOST}",
+            "class Source:\n def run(self, sink, commands):\n"
+            f"  sink.opened(INFO)\n  sink.frame(b'\\xff\\xd8', 0)\n  {LOST}",
             id="right after its first frame",
         ),
         pytest.param(f"def create(config):\n  {LOST}", id="while it was chosen"),
@@ -331,8 +345,10 @@ def test_the_first_message_has_to_be_the_configuration(start: Start) -> None:
 def test_the_process_ends_with_the_server_even_if_the_socket_is_held(configuration: bytes) -> None:
     server = (
         "import subprocess, sys, time\n"
-        "fd = int(sys.argv[1])\n"
-        "subprocess.Popen([sys.executable, '-c', sys.argv[2], sys.argv[1], 'info'], pass_fds=(fd,))\n"
+        "from pi_cam_daemon.ipc import slots\n"
+        "fd, memory = int(sys.argv[1]), slots.create()\n"
+        "argv = [sys.executable, '-c', sys.argv[2], sys.argv[1], str(memory), 'info']\n"
+        "subprocess.Popen(argv, pass_fds=(fd, memory))\n"
         "time.sleep(60)\n"
     )
     ours, theirs = socket.socketpair()
@@ -375,27 +391,71 @@ Source = Forking
     assert time.monotonic() - killed_at < patience(2), "a dead camera process looks alive to the server"
 
 
-def test_frames_are_never_interleaved() -> None:
-    ours, theirs = socket.socketpair()
-    theirs.settimeout(patience(15))
-    big, small = b"b" * 5_000_000, b"small"
-    sender = FrameSender(ours)
+def test_an_announcement_waits_for_room_behind_other_messages() -> None:
+    end = CameraEnd()
+    sender = FrameSender(end.sock, end.writer)
     sender.live(True)
+    end.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            end.sock.send(pack(Kind.BEAT, COUNT.pack(0)))
+    end.sock.settimeout(None)
     # its thread does not run yet: as slow to wake as a thread can be
-    sender.frame(big, 1)
-    received = theirs.recv(1 << 20)
-    while received[-1:] == b"b" and select.select([theirs], [], [], 0)[0]:
-        received += theirs.recv(1 << 20)
-    assert 0 < len(received) < len(big), "it found no room for all of it"
-    sender.frame(small, 2)
+    sender.frame(b"\xff\xd8 first", 1)
+    sender.still(Still(7, b"\xff\xd8 a still"))
+    sender.frame(b"\xff\xd8 second", 2)
+    reader = Reader(end.theirs)
+    end.theirs.settimeout(patience(15))
     sender.start()
-    wanted = pack(Kind.FRAME, big, 1) + pack(Kind.FRAME, small, 2)
-    while len(received) < len(wanted):
-        received += theirs.recv(1 << 20)
-    assert received.startswith(wanted)
+    heard = []
+    while len(heard) < 3:
+        message = reader.read()
+        assert message
+        if message.kind is not Kind.BEAT:
+            heard.append((message.kind, message.captured_ns))
+    assert heard == [(Kind.FRAME, 1), (Kind.STILL, 0), (Kind.FRAME, 2)]
     sender.end(None, patience(15))
-    ours.close()
-    theirs.close()
+    end.close()
+    end.theirs.close()
+
+
+def test_frames_are_skipped_while_the_server_has_all_slots_and_count_as_captured() -> None:
+    end = CameraEnd()
+    sender = FrameSender(end.sock, end.writer)
+    sender.live(True)
+    for number in range(slots.SLOTS + 3):
+        sender.frame(b"\xff\xd8 %d" % number, number)
+    sender.start()
+    reader = Reader(end.theirs)
+    end.theirs.settimeout(patience(15))
+    heard = []
+    while not heard or heard[-1].kind is not Kind.BEAT:
+        heard.append(reader.read())
+    assert [message.captured_ns for message in heard[:-1]] == list(range(slots.SLOTS))
+    assert COUNT.unpack(heard[-1].payload) == (slots.SLOTS + 3,)
+    end.reader.give_back(2)
+    sender.frame(b"\xff\xd8 again", 99)
+    while (message := reader.read()) and message.kind is not Kind.FRAME:
+        pass
+    assert message and message.payload[0] == 2
+    sender.end(None, patience(15))
+    end.close()
+    end.theirs.close()
+
+
+def test_a_frame_that_is_too_long_is_told_as_unusable() -> None:
+    end = CameraEnd()
+    sender = FrameSender(end.sock, end.writer)
+    sender.frame(memoryview(bytes(LONGEST_FRAME + 1)), 1)
+    sender.start()
+    reader = Reader(end.theirs)
+    end.theirs.settimeout(patience(15))
+    while (message := reader.read()) and message.kind is not Kind.UNUSABLE:
+        pass
+    assert message and message.payload == b"it has 33554433 bytes; at most 33554432 are accepted"
+    sender.end(None, patience(15))
+    end.close()
+    end.theirs.close()
 
 
 @pytest.mark.parametrize(
@@ -407,10 +467,10 @@ def test_frames_are_never_interleaved() -> None:
     ],
 )
 def test_the_reasons_of_auto_and_of_the_source_are_told_together(of_auto: str, of_source: str, told: str) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    end = CameraEnd()
+    with end.sock, end.theirs as theirs:
         theirs.settimeout(patience(15))
-        sender = FrameSender(ours)
+        sender = FrameSender(end.sock, end.writer)
         sender.reason = of_auto
         sender.opened(CameraInfo("csi", "imx708", 64, 48, 25.0, "YUV420", "none", of_source))
         sender.start()

@@ -16,6 +16,7 @@ import pytest
 
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import Config, HealthConfig
+from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
@@ -29,10 +30,12 @@ PROGRAM = """
 import json, os, select, signal, socket, sys, time
 from pathlib import Path
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader, pack
+from pi_cam_daemon.ipc.slots import SlotWriter
 
-diary, fd, level = sys.argv[1:]
+diary, fd, memory, level = sys.argv[1:]
 sock = socket.socket(fileno=int(fd))
 reader = Reader(sock)
+slots = SlotWriter(int(memory))
 
 def note(text):
     with open(diary, "a") as file:
@@ -46,7 +49,8 @@ def hello():
     sock.sendall(pack(Kind.HELLO, json.dumps(info).encode()))
 
 def frame():
-    sock.sendall(pack(Kind.FRAME, b"\\xff\\xd8 a picture", time.monotonic_ns()))
+    if announcement := slots.write(b"\\xff\\xd8 a picture", time.monotonic_ns()):
+        sock.sendall(announcement)
 
 def freeze():
     hello()
@@ -109,7 +113,7 @@ class Rig:
         self.supervisor = Supervisor(
             settings, settings.camera, LastCamera(Path(os.devnull)), self._changed, argv, self._spawn
         )
-        self.streams = Streams(self.latest, self.supervisor.demand, lambda: b"card")
+        self.streams = Streams(self.latest, self.supervisor.demand, lambda: Frame(b"card", 0.0, 0))
         self.streams.start()
         if settings.source.stall_timeout_seconds < 3:  # an unwatched camera has that long
             self.supervisor.demand.viewers(1)

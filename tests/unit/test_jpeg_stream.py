@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pi_cam_daemon.camera.jpeg_stream import LONGEST_HEADER, LONGEST_PICTURE, Reader, StreamError
-from pi_cam_daemon.core import frame
+from pi_cam_daemon.ipc import parts
 
 
 def shape(data: bytes, exif: bytes = b"") -> bytes:
@@ -43,7 +43,7 @@ PLAIN = b"--b\r\n" + SIZED
 UNSIZED = b"--b\r\nContent-Type: image/jpeg\r\n\r\n{jpeg}\r\n"
 AS_THEY_ARE = {
     "mjpg-streamer and µStreamer": stream(USTREAMER, b"--boundarydonotcross\r\n"),
-    "pi_cam_daemon": frame.OPENING + b"".join(frame.part(p, 1.5) for p in PICTURES),
+    "pi_cam_daemon": parts.OPENING + b"".join(parts.part(p, 1_500_000) for p in PICTURES),
     "picamera2, go2rtc": stream(PLAIN),
     "motion: padded length": stream(PLAIN.replace(b"{n}", b"    {n}")),
     "DroidCam": stream(b"--dcmjpeg\r\nAccess-Control-Allow-Origin: *\r\n" + SIZED),

@@ -1,15 +1,18 @@
 import threading
 import time
+from typing import cast
 
 import pytest
 
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import Demand, LatestFrame
+from pi_cam_daemon.ipc.parts import part
+from pi_cam_daemon.ipc.slots import SlotReader
 from tests.lateness import patience
 
 
 def frame(captured: float) -> Frame:
-    return Frame(b"<jpeg>", 1, 5, captured, 0.0)
+    return Frame(part(b"jpeg", 0), captured, 0)
 
 
 class Counter:
@@ -20,11 +23,43 @@ class Counter:
         self.calls += 1
 
 
-def test_a_frame_gives_its_picture_without_a_copy() -> None:
-    part = b"<jpeg>"
-    picture = Frame(part, 1, 5, 0.0, 0.0).jpeg
-    assert bytes(picture) == b"jpeg"
-    assert picture.obj is part
+class Slots:
+    """Memory with one part; *given_back* counts how often it was given back."""
+
+    def __init__(self, jpeg: bytes) -> None:
+        self.memory = bytearray(part(jpeg, 0))
+        self.given_back = 0
+
+    def give_back(self, _slot: int) -> None:
+        self.given_back += 1
+        self.memory[:] = bytes(len(self.memory))
+
+    def frame(self, captured: float) -> Frame:
+        return Frame(memoryview(self.memory), captured, 0, cast(SlotReader, self), 0)
+
+
+def test_a_picture_stays_when_its_memory_is_used_again() -> None:
+    latest, slots = LatestFrame(), Slots(b"first")
+    latest.publish(slots.frame(1.0))
+    picture = latest.wait(1.0, 0.0)
+    latest.publish(frame(2.0))
+    assert slots.given_back == 1
+    assert picture and picture.jpeg == b"first"
+
+
+def test_a_frame_is_given_back_once_and_only_when_a_newer_one_is_there() -> None:
+    latest, slots = LatestFrame(), [Slots(b"%d" % number) for number in range(3)]
+    for number, one in enumerate(slots):
+        latest.publish(one.frame(float(number)))
+    assert [one.given_back for one in slots] == [1, 1, 0]
+
+
+def test_all_who_wait_for_a_frame_share_one_copy() -> None:
+    latest = LatestFrame()
+    latest.publish(Slots(b"jpeg").frame(1.0))
+    first, second = latest.wait(1.0, 0.0), latest.wait(1.0, 0.0)
+    assert first and second
+    assert first.jpeg.obj is second.jpeg.obj
 
 
 def test_the_newest_frame_is_kept_and_no_other() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ def played(
         patch.setattr(supervisor_module, "time", fake)
         process, link = rig.started()
         link.info, link.pace.announced = NORMAL, 1 / NORMAL.framerate
+        link._slots._view[mmap.PAGESIZE : mmap.PAGESIZE + len(JPEG)] = JPEG  # a picture in the first slot
         count, newest, framed, beat_at, beats = 0, 0.0, -10.0, 0.0, 0
         for tick in range(round(seconds / TICK)):
             at = tick * TICK
@@ -72,7 +74,7 @@ def played(
                 clock.now = NOW + newest
                 if watched or newest >= framed + 1:
                     framed = newest
-                    link._frame(Message(Kind.FRAME, 0, JPEG))
+                    link._frame(0, 0, 0, len(JPEG), 0).free()
             clock.now = NOW + at
             if at >= beat_at:
                 link._handle(Message(Kind.BEAT, round((NOW + newest) * 1e9), memoryview(COUNT.pack(count))))

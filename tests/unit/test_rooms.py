@@ -34,8 +34,8 @@ WINGS: dict[str, set[str]] = {
 FOLDERS = [wing for wing in WINGS if (PACKAGE / wing).is_dir()]
 # A picture goes through these, from the driver to the viewer; README.md lists them.
 FRAME_PATH = (
-    "camera/v4l2", "camera/usb", "camera/source", "imaging/known", "imaging/jpeg", "camera/process", "camera/sender",
-    "ipc/protocol", "core/link", "core/frame", "core/latest", "server/streams", "server/viewer",
+    "camera/v4l2", "camera/usb", "camera/source", "imaging/known", "camera/process", "camera/sender", "ipc/slots",
+    "ipc/parts", "ipc/protocol", "core/link", "core/frame", "core/latest", "server/streams", "server/viewer",
     "core/supervisor", "core/health", "daemon",
 )  # fmt: skip
 
@@ -282,7 +282,7 @@ def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:
     readers = {
         "daemon",  # X-Timestamp of the no-signal picture
         "imaging.exif",  # when a picture was taken
-        "core.link",  # X-Timestamp of a picture
+        "ipc.slots",  # X-Timestamp of a picture
         "imaging.overlay",  # the time in the picture
         "server.metrics",  # when this process began
         "camera.pattern",  # the clock in the test picture

@@ -17,21 +17,24 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.core import frame as wire
+from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
-from pi_cam_daemon.ipc.protocol import Kind, pack
+from pi_cam_daemon.ipc import parts as wire
+from pi_cam_daemon.ipc.protocol import Kind
 from pi_cam_daemon.server import sending, streams
 from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
 from pi_cam_daemon.server.viewer import Viewer
+from tests.camera_end import CameraEnd
 from tests.harness import until
 from tests.lateness import patience
 
 OPENING = b"HTTP/1.1 200 OK\r\n" + wire.OPENING
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
 CARD = b"the card"
+NOW_US = 1_800_000_000_000_000
 
 
 def picture(number: int, length: int = 0) -> bytes:
@@ -91,12 +94,12 @@ class Rig:
     def __init__(self) -> None:
         self.latest = LatestFrame()
         self.demand = Demand(lambda: None)
-        self.streams = Streams(self.latest, self.demand, lambda: wire.part(CARD, 0.0))
+        self.streams = Streams(self.latest, self.demand, lambda: Frame(wire.part(CARD, 0), 0.0, 0))
         self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
-        self.camera: socket.socket
+        self.camera: CameraEnd
         self.new_camera()
 
     def configure(self, may_stay: Callable[[Client], bool] = lambda _: True, **http: Any) -> None:
@@ -105,17 +108,16 @@ class Rig:
         self.streams.configure(self.limits, may_stay)
 
     def new_camera(self, framerate: float = 25.0) -> CameraLink:
-        ours, self.camera = socket.socketpair()
-        self.camera.settimeout(patience(10))
-        self._sockets += [ours, self.camera]
-        link = CameraLink(ours, framerate, lambda: None)
+        self.camera = CameraEnd()
+        self._sockets += [self.camera.theirs, self.camera.sock]
+        link = CameraLink(self.camera.theirs, self.camera.reader, framerate, lambda: None)
         self.streams.watch(link)
         return link
 
     def frame(self, jpeg: bytes) -> None:
         """Send a frame and wait until it is published, so that no two frames merge."""
         captured_ns = time.monotonic_ns()
-        self.camera.sendall(pack(Kind.FRAME, jpeg, captured_ns))
+        self.camera.say(Kind.FRAME, jpeg, captured_ns)
         assert self.latest.wait(captured_ns / 1e9, patience(10))
 
     def frames_until(self, what: str, condition: Callable[[], bool]) -> int:
@@ -185,7 +187,7 @@ def test_a_new_viewer_gets_the_newest_picture_at_once(rig: Rig) -> None:
 
 def test_an_old_picture_is_not_sent(rig: Rig) -> None:
     hour_ago_ns = time.monotonic_ns() - 3_600_000_000_000
-    rig.camera.sendall(pack(Kind.FRAME, picture(1), hour_ago_ns))
+    rig.camera.say(Kind.FRAME, picture(1), hour_ago_ns)
     until("a picture is published", lambda: rig.latest.frame is not None)
     client = rig.view()
     client.open()
@@ -334,7 +336,7 @@ def test_a_repeated_picture_keeps_its_capture_time(rig: Rig) -> None:
     client = rig.view()
     client.open()
     rig.frame(picture(1))
-    length = len(wire.part(picture(1), time.time()))
+    length = len(wire.part(picture(1), NOW_US))
     assert client.take(length) == client.take(length)
 
 
@@ -370,7 +372,7 @@ def test_a_camera_replaces_one_whose_socket_is_still_held(rig: Rig) -> None:
     rig.frame(picture(2))
     assert first.fileno() == -1
     with pytest.raises(BrokenPipeError):
-        held.sendall(pack(Kind.FRAME, picture(3)))
+        held.say(Kind.FRAME, picture(3))
 
 
 def test_an_invalid_message_drops_the_camera_but_not_its_viewers(rig: Rig) -> None:
@@ -378,8 +380,8 @@ def test_an_invalid_message_drops_the_camera_but_not_its_viewers(rig: Rig) -> No
     client.open()
     rig.frame(picture(1))
     assert client.number() == 1
-    rig.camera.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    assert rig.camera.recv(1) == b"", "it is let go"
+    rig.camera.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert rig.camera.sock.recv(1) == b"", "it is let go"
     rig.new_camera()
     rig.frame(picture(2))
     assert client.number() == 2
@@ -526,7 +528,7 @@ def test_the_slowest_viewer_goes_first_and_not_the_oldest(rig: Rig) -> None:
     slow.take(4_000_000)
     rig.frame(picture(3, 8_000_000))
     assert stuck.at_end()
-    slow.take(len(wire.part(picture(1, 8_000_000), time.time())) - 6_000_000)
+    slow.take(len(wire.part(picture(1, 8_000_000), NOW_US)) - 6_000_000)
     assert slow.number() == 3
 
 
@@ -573,7 +575,7 @@ def test_an_opening_that_does_not_fit_is_sent_in_pieces() -> None:
 
     with ours, theirs:
         viewer = Viewer(Narrow(), Client("a", "a"), b"opening", 0.0, 0.0)  # type: ignore[arg-type]
-        viewer.welcome(b"the part", 0.0)
+        viewer.welcome(Frame(b"the part", 0.0, 0), 0.0)
         while viewer.part is not None:
             viewer.push(0.0)
         ours.shutdown(socket.SHUT_WR)

@@ -1,0 +1,98 @@
+"""Slots: memory that both processes share, in which frames go from the camera process to the server.
+
+    byte N          1 while slot N belongs to the server, 0 while it belongs to the camera process
+    byte 4096 on    8 slots, each for one frame as a ready part of the stream (ipc/parts.py)
+
+The camera process writes a part into a slot of its own, sets the slot's byte, and announces the part by a FRAME
+message. The server sends the part from there, and clears the byte when it has a newer one. So no process writes to
+memory that the other one reads. A slot has room for the longest frame, but only pages that were written take memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+
+from pi_cam_daemon.errors import ProtocolError
+from pi_cam_daemon.ipc.parts import CLOSING, part_header
+from pi_cam_daemon.ipc.protocol import HEADER, LONGEST_FRAME, Kind
+
+# the server has one, and some may wait in the socket while it is busy
+SLOTS = 8
+_FIRST = mmap.PAGESIZE
+_SLOT_BYTES = LONGEST_FRAME + mmap.PAGESIZE
+_BYTES = _FIRST + SLOTS * _SLOT_BYTES
+
+# slot, length of the part's header, length of the JPEG, Unix time in microseconds
+ANNOUNCEMENT = struct.Struct("<BxHIq")
+FRAME = struct.Struct(HEADER.format + ANNOUNCEMENT.format[1:])  # the whole message
+
+
+def create() -> int:
+    """Return the file descriptor of new memory for slots. Raises OSError."""
+    fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, _BYTES)
+        # a process that reads memory which the other one has cut off would be killed by SIGBUS
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+class SlotWriter:
+    """The camera process's side of the memory *fd*. For one thread at a time."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, _BYTES)
+
+    def write(self, jpeg: bytes | bytearray | memoryview, captured_ns: int) -> bytes | None:
+        """Write a part with *jpeg*, at most LONGEST_FRAME bytes, and return its announcement; None if no slot is free.
+
+        *captured_ns* is CLOCK_MONOTONIC in nanoseconds.
+        """
+        memory, length = self._memory, len(jpeg)
+        slot = memory.find(b"\0", 0, SLOTS)
+        if slot < 0:
+            return None
+        timestamp_us = int(time.time() * 1e6) - max(0, time.monotonic_ns() - captured_ns) // 1000
+        header = part_header(length, timestamp_us)
+        start = _FIRST + slot * _SLOT_BYTES
+        begin = start + len(header)
+        end = begin + length
+        memory[start:begin] = header
+        memory[begin:end] = jpeg
+        memory[end : end + len(CLOSING)] = CLOSING
+        memory[slot] = 1
+        return FRAME.pack(Kind.FRAME, ANNOUNCEMENT.size, captured_ns, slot, len(header), length, timestamp_us)
+
+
+class SlotReader:
+    """The server's side of the memory *fd*."""
+
+    def __init__(self, fd: int) -> None:
+        self._view = memoryview(mmap.mmap(fd, _BYTES))
+        self._taken = [False] * SLOTS
+
+    def take(self, slot: int, header_length: int, jpeg_length: int) -> memoryview:
+        """Return the part in *slot*, not copied. Raises ProtocolError if it cannot be one."""
+        if slot >= SLOTS or self._taken[slot]:
+            raise ProtocolError(f"a frame in slot {slot}, which is not the camera's")
+        start = _FIRST + slot * _SLOT_BYTES
+        length = header_length + jpeg_length + len(CLOSING)
+        if length > _SLOT_BYTES:
+            raise ProtocolError(f"FRAME of {jpeg_length} bytes; at most {LONGEST_FRAME} are accepted")
+        part = self._view[start : start + length]
+        if part[header_length] != 0xFF or part[header_length + 1] != 0xD8:
+            raise ProtocolError(f"a frame of {jpeg_length} bytes that is no JPEG")
+        self._taken[slot] = True
+        return part
+
+    def give_back(self, slot: int) -> None:
+        """Give *slot* back to the camera process, which may write to it from now on."""
+        self._taken[slot] = False
+        self._view[slot] = 0
