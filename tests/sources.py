@@ -62,14 +62,18 @@ class Run:
             self.stills.append(still)
             self._changed.notify_all()
 
-    def frame(self, data: bytes, captured_ns: int) -> None:
-        self._add((data, captured_ns))
+    def frame(self, data: bytes | memoryview, captured_ns: int) -> None:
+        self._add((bytes(data), captured_ns))
         if len(self.frames) == 1:
             time.sleep(self._dawdle)
 
-    def passed(self) -> None:
+    @property
+    def quiet_seconds(self) -> float:
+        return 0.0 if self.wanted else 0.1
+
+    def passed(self, count: int = 1) -> None:
         with self._changed:
-            self.passed_over += 1
+            self.passed_over += count
             self._changed.notify_all()
 
     def unusable(self, why: str) -> None:

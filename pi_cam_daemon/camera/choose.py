@@ -147,12 +147,16 @@ class _Lookout:
     def wanted(self) -> bool:
         return self._sink.wanted
 
+    @property
+    def quiet_seconds(self) -> float:
+        return self._sink.quiet_seconds
+
     def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
         self._sink.frame(jpeg, captured_ns)
         self._look()
 
-    def passed(self) -> None:
-        self._sink.passed()
+    def passed(self, count: int = 1) -> None:
+        self._sink.passed(count)
         self._look()
 
     def _look(self) -> None:

@@ -6,13 +6,12 @@ Up, down, left and right differ at any size. A mark that crosses the ramp, a clo
 from __future__ import annotations
 
 import dataclasses
-import queue
 import time
 
 import cv2
 import numpy as np
 
-from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill
+from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels, fit, height_of
@@ -54,21 +53,22 @@ class PatternSource:
         slot = number = 0
         while True:
             wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
-            try:
-                match commands.get(timeout=max(0.0, wait_ns / 1e9)):
-                    case Stop():
-                        return
-                    case TakeStill(still):
-                        sink.still(self._still(still, orientation))
-                continue
-            except queue.Empty:
-                pass
-            number += 1
-            slot = next_slot(slot, time.monotonic_ns() - start_ns, period_ns)
-            if number > 1 and not sink.wanted:
-                sink.passed()
-                continue
+            idle = number > 0 and not sink.wanted
+            match next_command(commands, max(0.0, wait_ns / 1e9, sink.quiet_seconds if idle else 0.0)):
+                case Stop():
+                    return
+                case TakeStill(still):
+                    sink.still(self._still(still, orientation))
             captured_ns = time.monotonic_ns()
+            if captured_ns - start_ns < slot * period_ns:  # a command came before
+                continue
+            before, slot = slot, next_slot(slot, captured_ns - start_ns, period_ns)
+            wanted = not number or sink.wanted
+            if idle:
+                sink.passed(slot - before - wanted)
+            if not wanted:
+                continue
+            number += 1
             jpeg = orientation.encode(picture.draw(number, captured_ns))
             if number == 1:
                 size = orientation.size(video.width, video.height)

@@ -51,6 +51,7 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
                 commands.put(TakeStill(*COUNT.unpack(message.view)))
             elif message.kind in (Kind.LIVE, Kind.QUIET):
                 sender.live(message.kind is Kind.LIVE)
+                commands.put(None)
     except (EOFError, ProtocolError):
         commands.put(Stop())
         time.sleep(_ORPHAN_SECONDS)

@@ -84,10 +84,15 @@ class FrameSender:
         # True until a frame was really sent: skipped frames count as captured, although they may be bad.
         return self._live or time.monotonic() >= self._quiet_until
 
-    def passed(self) -> None:
-        with self._changed:
-            self._captured += 1
-            self._captured_at_ns = time.monotonic_ns()
+    @property
+    def quiet_seconds(self) -> float:
+        return 0.0 if self._live else max(0.0, self._quiet_until - time.monotonic())
+
+    def passed(self, count: int = 1) -> None:
+        if count:
+            with self._lock:
+                self._captured += count
+                self._captured_at_ns = time.monotonic_ns()
 
     def unusable(self, why: str) -> None:
         with self._changed:

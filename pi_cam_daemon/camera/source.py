@@ -31,12 +31,17 @@ class TakeStill:
 
 
 Command = Stop | SetControls | TakeStill
-Commands = queue.SimpleQueue[Command]
+Commands = queue.SimpleQueue[Command | None]  # None ends a wait for a command
 
 
-def next_command(commands: Commands) -> Command | None:
-    """Return the next command, or None if there is none. Never waits."""
-    return None if commands.empty() else commands.get()
+def next_command(commands: Commands, seconds: float = 0.0) -> Command | None:
+    """Return the next command; None if none comes within *seconds*, or when somebody begins to watch."""
+    if not seconds:
+        return None if commands.empty() else commands.get()
+    try:
+        return commands.get(timeout=seconds)
+    except queue.Empty:
+        return None
 
 
 def first_of(what: str, setting: str, choices: Sequence[str]) -> str:
@@ -68,8 +73,12 @@ class Sink(Protocol):
     def wanted(self) -> bool:
         """True if the next frame will be sent. If it is False, a source may skip the frame and call `passed`."""
 
-    def passed(self) -> None:
-        """Count one frame that was captured and skipped."""
+    @property
+    def quiet_seconds(self) -> float:
+        """Time until the next frame is wanted if nobody begins to watch; 0 if it is wanted now."""
+
+    def passed(self, count: int = 1) -> None:
+        """Count frames that were captured and skipped."""
 
     def unusable(self, why: str) -> None:
         """Report why a picture of the camera cannot be used. It does not count as captured."""

@@ -30,7 +30,7 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.known import KnownHeader
 from pi_cam_daemon.imaging.orientation import Orientation
-from pi_cam_daemon.ipc.messages import CameraInfo, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, SetControls, Still
 
 log = logging.getLogger(__name__)
 
@@ -174,21 +174,20 @@ class UsbSource:
         captured_ns = time.monotonic_ns()
         still = None
         while True:
-            if not commands.empty():
-                command = commands.get()
-                if isinstance(command, Stop):
-                    return None
-                if not isinstance(command, TakeStill):
-                    sink.controls(controls.set(command.number, command.values))
-                elif (capture.width, capture.height) != mode[1:]:
-                    return command.number
-                else:
-                    still = command.number  # the stream has the full size: its next picture is the still
+            idle = still is None and not sink.wanted
+            if idle or not commands.empty():
+                match next_command(commands, sink.quiet_seconds if idle else 0.0):
+                    case Stop():
+                        return None
+                    case TakeStill(number):
+                        if (capture.width, capture.height) != mode[1:]:
+                            return number
+                        still = number  # the stream has the full size: its next picture is the still
+                    case SetControls(number, values):
+                        sink.controls(controls.set(number, values))
+            if idle:
+                sink.passed(capture.skip())
             if not capture.wait(_CHECK_MS):
-                continue
-            if not sink.wanted and still is None:
-                if capture.skip():
-                    sink.passed()
                 continue
             picture = capture.newest()
             if not picture:

@@ -230,6 +230,7 @@ class Capture:
 
     def __init__(self, fd: int, pixel_format: str, width: int, height: int, framerate: float) -> None:
         self._fd = fd
+        self._sequence = 0  # the driver's number of the last picture
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._memory: list[memoryview] = []
@@ -281,19 +282,25 @@ class Capture:
         """Wait for a picture or an error, which `newest` then returns or raises; False after *milliseconds*."""
         return bool(self._poll.poll(milliseconds))
 
-    def skip(self) -> bool:
-        """Return the oldest picture to the driver unread; False if there is none."""
-        if not self._dequeue(self._dequeued):
-            return False
-        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
-        return True
+    def skip(self) -> int:
+        """Return all pictures to the driver unread. Return how many it took since the last call, those it dropped too.
+
+        A driver drops pictures while all its buffers are full, and counts them.
+        """
+        count, last = 0, self._sequence
+        while count < _BUFFERS and self._dequeue(self._dequeued):
+            *_, self._sequence = _BUFFER.unpack_from(self._dequeued)
+            fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
+            count += 1
+        counted = (self._sequence - last) % 2**32
+        return counted if count < counted < 2**31 else count  # some drivers do not count
 
     def newest(self) -> Picture | None:
         """Return the newest picture, and skip older ones; None if there is none. `give_back` has to follow."""
         if not self._dequeue(self._dequeued):
             return None
         while True:
-            index, length, flags, seconds, microseconds, _ = _BUFFER.unpack_from(self._dequeued)
+            index, length, flags, seconds, microseconds, self._sequence = _BUFFER.unpack_from(self._dequeued)
             timestamp_ns = 0
             if flags & _TIMESTAMP_MASK == _MONOTONIC:
                 timestamp_ns = seconds * 1_000_000_000 + microseconds * 1000

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.errors import JpegError
@@ -58,29 +59,50 @@ class LatestFrame:
 
 
 class Demand:
-    """The demand for frames: viewers of the stream, and for a while everybody who asked for a snapshot.
+    """The demand for frames: by viewers of the stream, and by requests that wait for a frame.
 
-    *changed* is called, from any thread, when somebody asks, the first viewer comes or the last one leaves.
+    *changed* is called, from any thread, when the demand begins and when it ends.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._viewers = 0
-        self._left_at = self._snapshot_until = float("-inf")
+        self._lock = threading.Lock()
+        self._viewers = self._waiting = 0
+        self._left_at = float("-inf")
 
-    def want(self, seconds: float) -> None:
-        """Extend the demand by a request for one picture, which waits for *seconds*."""
+    @property
+    def present(self) -> bool:
+        """Return whether somebody watches or waits now."""
+        return self._viewers > 0 or self._waiting > 0
+
+    def touch(self) -> None:
+        """Prolong the demand by a request that a frame was there for."""
         self._left_at = time.monotonic()
-        self._snapshot_until = max(self._snapshot_until, self._left_at + seconds)
-        self._changed()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Demand frames during the block."""
+        self._count(waiting=1)
+        try:
+            yield
+        finally:
+            self._count(waiting=-1)
 
     def viewers(self, count: int) -> None:
         """Set the number of viewers of the stream."""
-        before, self._viewers = self._viewers, count
-        if bool(before) != bool(count):
-            self._left_at = time.monotonic()
-            self._changed()
+        if count != self._viewers:
+            self._count(viewers=count - self._viewers)
 
     def wanted_until(self, linger_seconds: float) -> float:
-        """Return when the demand ends (CLOCK_MONOTONIC); infinity while there are viewers."""
-        return float("inf") if self._viewers else max(self._left_at + linger_seconds, self._snapshot_until)
+        """Return when the demand ends (CLOCK_MONOTONIC); infinity while somebody watches or waits."""
+        return float("inf") if self.present else self._left_at + linger_seconds
+
+    def _count(self, viewers: int = 0, waiting: int = 0) -> None:
+        with self._lock:
+            before = self.present
+            self._viewers += viewers
+            self._waiting += waiting
+            changed = before != self.present
+            self._left_at = time.monotonic()
+        if changed:
+            self._changed()

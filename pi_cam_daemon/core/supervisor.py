@@ -255,7 +255,7 @@ class Supervisor:
         elif link.progressed_at is not None and self._failure:
             log.info("the camera gives pictures again")
             self._failure = None
-        watched = self._watched(now)
+        watched = self.demand.present
         if watched != camera.live:
             camera.live, camera.live_since = watched, now if watched else math.inf
             link.tell(Kind.LIVE if watched else Kind.QUIET)

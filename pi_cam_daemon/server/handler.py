@@ -222,8 +222,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         # no waiting for a camera that is known to be missing, unless the test picture is shown in its place
         comes = status.state.ok or status.state is State.STARTING or status.stands_in or not status.failure
         patience = _SNAPSHOT_SECONDS if comes else 0.0
-        self.app.demand.want(patience)
-        frame = self.app.latest.wait(now - max_age, patience)
+        self.app.demand.touch()
+        frame = self.app.latest.wait(now - max_age, 0.0)
+        if frame is None and patience:
+            with self.app.demand.waiting():
+                frame = self.app.latest.wait(now - max_age, patience)
         if frame is None and max_age_ms is None and self.app.observer.camera().live:
             frame = self.app.latest.wait(-math.inf, 0.0)  # of a camera that is slow
         if frame is None:
@@ -263,8 +266,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _wake_camera(self) -> None:
         """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
         if self.app.observer.camera().state in (State.IDLE, State.STARTING):
-            self.app.demand.want(_SNAPSHOT_SECONDS)
-            self.app.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
+            with self.app.demand.waiting():
+                self.app.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self) -> None:
         """Send all that is known about the daemon and its camera."""

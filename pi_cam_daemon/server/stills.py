@@ -47,11 +47,9 @@ class Stills:
             if pause > 0:
                 text = f"The stream comes first: the next picture of full size may be taken in {pause} s"
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, text, seconds=pause)
-            self._supervisor.demand.want(_START_SECONDS)
-            self._wake()
-            seconds = min(_TAKE_SECONDS + 3 * self._observer.camera().period, _LONGEST_SECONDS)
-            self._supervisor.demand.want(seconds)
-            return self._ask(seconds)
+            with self._supervisor.demand.waiting():
+                self._wake()
+                return self._ask(min(_TAKE_SECONDS + 3 * self._observer.camera().period, _LONGEST_SECONDS))
 
     def _wake(self) -> None:
         """Wait until a camera that sleeps or starts gives good pictures. Raises Refused if it is missing."""

@@ -94,14 +94,18 @@ class Recorder:
     def still(self, still: Still) -> None:
         self.stills.append(still)
 
-    def passed(self) -> None:
-        self.passed_over += 1
+    @property
+    def quiet_seconds(self) -> float:
+        return 0.0 if self.wanted else 0.1
+
+    def passed(self, count: int = 1) -> None:
+        self.passed_over += count
 
     def unusable(self, why: str) -> None:
         self.bad.append(why)
 
-    def frame(self, jpeg: bytes, captured_ns: int) -> None:
-        self.events.append((jpeg, captured_ns, time.monotonic_ns()))
+    def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
+        self.events.append((bytes(jpeg), captured_ns, time.monotonic_ns()))
 
     @property
     def info(self) -> CameraInfo:

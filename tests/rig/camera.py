@@ -59,8 +59,12 @@ class FaultySink:
     def wanted(self) -> bool:
         return self._sink.wanted
 
-    def passed(self) -> None:
-        self._sink.passed()
+    @property
+    def quiet_seconds(self) -> float:
+        return self._sink.quiet_seconds
+
+    def passed(self, count: int = 1) -> None:
+        self._sink.passed(count)
 
     def controls(self, report: Report) -> None:
         self._sink.controls(report)
@@ -148,6 +152,10 @@ class Adjustable:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
+
+    @property
+    def quiet_seconds(self) -> float:
+        return self._sink.quiet_seconds
 
     def controls(self, _: Report) -> None:
         raise AssertionError("the test picture has none")

@@ -44,8 +44,8 @@ class Source:
         number, slowest = 0, 0.0
         while True:
             try:
-                commands.get(timeout=0.01)
-                break
+                if commands.get(timeout=0.01):
+                    break
             except queue.Empty:
                 number += 1
             jpeg = (b"\\xff\\xd8 %d " % number).ljust(self.size, b".")

@@ -291,7 +291,7 @@ def test_an_unkillable_camera_is_wedged_and_no_second_one_is_started(start: Star
     assert status.cause is Cause.WEDGED
     assert status.failure is not None
     assert status.failure.hint
-    rig.supervisor.demand.want(0)
+    rig.supervisor.demand.viewers(1)
     rig.supervisor.probe.ask()
     until("the probe is answered", lambda: rig.supervisor.probe.answered, 2)
     assert len(rig.spawned) == 1
@@ -318,8 +318,8 @@ def test_on_demand_there_is_no_process_while_nobody_watches(start: Start) -> Non
     rig = start("serve()", capture="on-demand", idle_seconds=0.2)
     rig.wait_for(State.IDLE)
     assert (rig.spawned, rig.status.pid) == ([], None)
-    rig.supervisor.demand.want(0)
-    pid = rig.wait_for(State.STREAMING).pid
+    with rig.supervisor.demand.waiting():
+        pid = rig.wait_for(State.STREAMING).pid
     assert pid is not None
     rig.wait_for(State.IDLE, within=5)
     assert rig.diary()[-1] == "STOP"
@@ -345,8 +345,8 @@ serve()
         idle_seconds=0.2,
     )
     rig.wait_for(State.IDLE)
-    rig.supervisor.demand.want(0)
-    rig.wait_for(State.NO_CAMERA)
+    with rig.supervisor.demand.waiting():
+        rig.wait_for(State.NO_CAMERA)
     until("idle after three starts", lambda: rig.states[-1] is State.IDLE and rig.status.starts == 3)
     assert rig.status.failure is None
     assert [state for state in rig.states if state is State.IDLE] == [State.IDLE] * 2, "asleep it would pass for well"

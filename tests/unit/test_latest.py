@@ -124,11 +124,24 @@ def test_demand_lasts_for_a_while_after_the_last_viewer() -> None:
     assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 
-def test_a_snapshot_makes_demand_for_a_while() -> None:
+def test_a_request_makes_demand_while_it_waits_and_for_a_while_after_it() -> None:
     changed = Counter()
     demand = Demand(changed)
-    demand.want(0)
-    assert changed.calls == 1
+    with demand.waiting(), demand.waiting():
+        assert changed.calls == 1
+        assert demand.present
+        assert demand.wanted_until(0.0) == float("inf")
+    assert changed.calls == 2
+    assert not demand.present
+    assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
+
+
+def test_a_request_that_need_not_wait_prolongs_the_demand_and_wakes_nobody() -> None:
+    changed = Counter()
+    demand = Demand(changed)
+    demand.touch()
+    assert changed.calls == 0
+    assert not demand.present
     assert demand.wanted_until(30.0) == pytest.approx(time.monotonic() + 30, abs=1)
 
 

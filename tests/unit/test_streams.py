@@ -320,7 +320,7 @@ def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
 ) -> None:
     monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.05)
     monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
-    no_signal = [None, wire.part(CARD, 0.0)]
+    no_signal = [None, Frame(wire.part(CARD, 0), 0.0, 0)]
     monkeypatch.setattr(rig.streams, "_no_signal", lambda: no_signal[0])
     rig.frame(picture(1))
     time.sleep(0.2)

@@ -117,7 +117,9 @@ def test_the_camera_stamps_each_picture_with_its_number_and_the_time(machine: Ma
         "  for _ in range(3):\n"
         "   capture.wait(5000)\n"
         "   picture = capture.newest()\n"
-        "   print(picture.data[6:42].decode(), picture.timestamp_ns)\n"
+        "   print(bytes(picture.memory[6:42]).decode(), picture.timestamp_ns)\n"
+        "   capture.give_back()\n"
+        "   del picture\n"
     )
     camera = machine.plug(stamp="1")
     argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in machine.env.items())]

@@ -636,8 +636,10 @@ static int set_control(struct handle *h, struct v4l2_control *wanted)
 	if (index < 0) return -EINVAL;
 	const struct control *control = &controls[index];
 	if (control->flags & V4L2_CTRL_FLAG_READ_ONLY) return -EACCES;
-	if (state_is(h, "stubborn")) return -EIO;
-	if (state_is(h, "stuck")) {
+	char state[sizeof h->state];
+	state_now(h, state, sizeof state); /* not that of the last frame: a control is set as soon as it is sent */
+	if (!strcmp(state, "stubborn")) return -EIO;
+	if (!strcmp(state, "stuck")) {
 		pthread_mutex_unlock(&lock);
 		for (;;) pause();
 	}
