@@ -93,7 +93,7 @@ def run(
         if status.live:
             return None
         now_us = int(time.time() * 1e6)
-        return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic(), now_us)
+        return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
 
     live_controls = LiveControls(supervisor, saved.file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)

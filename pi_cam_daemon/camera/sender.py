@@ -13,7 +13,7 @@ from pi_cam_daemon.ipc.protocol import COUNT, LONGEST_FRAME, Kind, pack
 from pi_cam_daemon.ipc.slots import SlotWriter
 
 _BEAT_SECONDS = 1.0
-_QUIET_SECONDS = 1.0
+_QUIET_NS = 1_000_000_000
 _FIRST_FRAMES = 3  # are sent even if nobody watches: by them the server measures the pace
 
 
@@ -34,7 +34,7 @@ class FrameSender:
         self._messages: list[bytes] = []  # few: the server waits for the answer to each command
         self._slots = slots
         self._sending = False  # the thread is using the socket
-        self._quiet_until = 0.0
+        self._quiet_until_ns = 0
         self._captured = 0
         self._captured_at_ns = 0
         self._unusable = ""  # why the newest picture cannot be used, until that is sent
@@ -71,10 +71,10 @@ class FrameSender:
         with self._lock:  # not the condition, whose methods are no C code
             self._captured += 1
             self._captured_at_ns = time.monotonic_ns()
-            if not self.wanted or not (announcement := self._slots.write(jpeg, captured_ns)):
+            if not (self._live or self.wanted) or not (announcement := self._slots.write(jpeg, captured_ns)):
                 return
-            if self._captured >= _FIRST_FRAMES:
-                self._quiet_until = captured_ns / 1e9 + _QUIET_SECONDS
+            if not self._live and self._captured >= _FIRST_FRAMES:
+                self._quiet_until_ns = captured_ns + _QUIET_NS
             if self._sending or self._messages or not self._announce(announcement):
                 self._messages.append(announcement)
                 self._changed.notify()
@@ -82,11 +82,11 @@ class FrameSender:
     @property
     def wanted(self) -> bool:
         # True until a frame was really sent: skipped frames count as captured, although they may be bad.
-        return self._live or time.monotonic() >= self._quiet_until
+        return self._live or time.monotonic_ns() >= self._quiet_until_ns
 
     @property
     def quiet_seconds(self) -> float:
-        return 0.0 if self._live else max(0.0, self._quiet_until - time.monotonic())
+        return 0.0 if self._live else max(0.0, (self._quiet_until_ns - time.monotonic_ns()) / 1e9)
 
     def passed(self, count: int = 1) -> None:
         if count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -152,9 +153,10 @@ class UsbSource:
             picture = capture.newest() if capture.wait(_CHECK_MS) else None
             if not picture:
                 continue
-            data = bytes(picture.memory[: picture.length])
+            memory, _, length, _, damaged = picture
+            data = memory[:length]
             capture.give_back()
-            if seconds > _SETTLE_SECONDS and not picture.damaged:
+            if seconds > _SETTLE_SECONDS and not damaged:
                 try:
                     upright = upright_jpeg(data)
                 except JpegError as error:
@@ -192,16 +194,15 @@ class UsbSource:
             picture = capture.newest()
             if not picture:
                 continue
-            memory, length, timestamp_ns, damaged = picture
+            memory, view, length, timestamp_ns, damaged = picture
             now_ns = time.monotonic_ns()
             # some drivers give no timestamp, or one of another clock
             captured_ns = timestamp_ns if captured_ns < timestamp_ns <= now_ns else now_ns
             if still is None and not damaged and is_ready(memory, length):
-                with memory[:length] as ready:
-                    sink.frame(ready, captured_ns)
+                sink.frame(view[:length], captured_ns)
                 capture.give_back()
                 continue
-            data = bytes(memory[:length])
+            data = memory[:length]
             capture.give_back()
             try:
                 if damaged:
@@ -221,7 +222,7 @@ def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera
 
 
 _Convert = Callable[[bytes], bytes]
-_IsReady = Callable[[memoryview, int], bool]
+_IsReady = Callable[[mmap.mmap, int], bool]
 
 
 def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Convert, _IsReady]:
@@ -243,7 +244,7 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Conver
     return lambda data: orientation.encode(to_bgr(data)), _never
 
 
-def _never(_memory: memoryview, _length: int) -> bool:
+def _never(_memory: mmap.mmap, _length: int) -> bool:
     return False
 
 

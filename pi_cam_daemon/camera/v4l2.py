@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import videodev2 as api
 
@@ -211,18 +211,12 @@ def _layout() -> struct.Struct:
 _BUFFER = _layout()
 _TIMESTAMP_MASK, _MONOTONIC = api.V4L2_BUF_FLAG_TIMESTAMP_MASK, api.V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC
 _ERROR = api.V4L2_BUF_FLAG_ERROR
+_DQBUF, _QBUF = api.VIDIOC_DQBUF, api.VIDIOC_QBUF
 
 
-class Picture(NamedTuple):
-    """Content of one buffer: the first *length* bytes of *memory*, until `Capture.give_back` is called.
-
-    *timestamp_ns* is CLOCK_MONOTONIC, or 0; *damaged* is the driver's error flag.
-    """
-
-    memory: memoryview
-    length: int
-    timestamp_ns: int
-    damaged: bool
+# Content of one buffer, until `Capture.give_back` is called: its memory, a view of that, the length in bytes, the time
+# of capture in nanoseconds of CLOCK_MONOTONIC (0 if the driver does not say) and the driver's error flag.
+Picture = tuple[mmap.mmap, memoryview, int, int, bool]
 
 
 class Capture:
@@ -233,7 +227,7 @@ class Capture:
         self._sequence = 0  # the driver's number of the last picture
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
-        self._memory: list[memoryview] = []
+        self._memory: list[tuple[mmap.mmap, memoryview]] = []
         # used again for each picture: creating one takes longer than the ioctl that it is for
         self._dequeued, self._newer = bytearray(_buffer()), bytearray(_buffer())
         request = api.v4l2_format(type=api.V4L2_BUF_TYPE_VIDEO_CAPTURE)
@@ -262,7 +256,7 @@ class Capture:
                 fcntl.ioctl(self._fd, api.VIDIOC_QUERYBUF, buffer)
                 memory = mmap.mmap(self._fd, buffer.length, offset=buffer.m.offset)
                 stack.enter_context(memory)
-                self._memory.append(stack.enter_context(memoryview(memory)))
+                self._memory.append((memory, stack.enter_context(memoryview(memory))))
                 fcntl.ioctl(self._fd, api.VIDIOC_QBUF, buffer)
             fcntl.ioctl(self._fd, api.VIDIOC_STREAMON, kind)
             try:
@@ -311,15 +305,16 @@ class Capture:
                 break
             fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
             self._dequeued, self._newer = self._newer, self._dequeued
-        return Picture(self._memory[index], length, timestamp_ns, bool(flags & _ERROR))
+        memory, view = self._memory[index]
+        return memory, view, length, timestamp_ns, flags & _ERROR != 0
 
     def give_back(self) -> None:
         """Return the buffer of the last picture to the driver."""
-        fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
+        fcntl.ioctl(self._fd, _QBUF, self._dequeued)
 
     def _dequeue(self, buffer: bytearray) -> bool:
         try:
-            fcntl.ioctl(self._fd, api.VIDIOC_DQBUF, buffer)
+            fcntl.ioctl(self._fd, _DQBUF, buffer)
         except BlockingIOError:
             return False
         return True

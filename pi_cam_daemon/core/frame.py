@@ -13,21 +13,21 @@ class Frame:
     """A whole JPEG as a ready part of the stream.
 
     *part* is valid until `free`, which gives *slot* of *slots* back. *copy*, which `kept` makes, stays valid.
-    *captured* is CLOCK_MONOTONIC in seconds, *timestamp_us* Unix time in microseconds.
+    *captured_ns* is CLOCK_MONOTONIC, *timestamp_us* Unix time.
     """
 
-    __slots__ = ("_slot", "_slots", "captured", "copy", "part", "timestamp_us")
+    __slots__ = ("_slot", "_slots", "captured_ns", "copy", "part", "timestamp_us")
 
     def __init__(
         self,
         part: memoryview | bytes,
-        captured: float,
+        captured_ns: int,
         timestamp_us: int,
         slots: SlotReader | None = None,
         slot: int = 0,
     ) -> None:
         self.part = part
-        self.captured = captured
+        self.captured_ns = captured_ns
         self.timestamp_us = timestamp_us
         self._slots = slots
         self._slot = slot
@@ -38,6 +38,11 @@ class Frame:
         if self.copy is None:
             self.copy = bytes(self.part)
         return self.copy
+
+    @property
+    def captured(self) -> float:
+        """Return the time of capture in seconds of CLOCK_MONOTONIC."""
+        return self.captured_ns / 1e9
 
     @property
     def jpeg(self) -> memoryview:

@@ -163,8 +163,7 @@ class CameraLink:
             self._progress(now)
         if self.pace.measured is None:
             self._pace_picture(now)
-        captured = captured_ns / 1e9
-        return Frame(part, captured if captured < now else now, timestamp_us, self._slots, slot)
+        return Frame(part, min(captured_ns, int(now * 1e9)), timestamp_us, self._slots, slot)
 
     def _pace_picture(self, now: float) -> None:
         if self.pace.measured is None:  # afterwards BEAT messages are enough, which come once a second

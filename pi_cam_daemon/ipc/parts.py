@@ -18,9 +18,8 @@ CLOSING = b"\r\n" + OPENING  # the end of every part, sent in the same write as 
 
 def part_header(length: int, timestamp_us: int) -> bytes:
     """Return the header of a part of *length* bytes; *timestamp_us* is Unix time in microseconds."""
-    seconds, microseconds = divmod(timestamp_us, 1_000_000)
-    numbers = (length, seconds, microseconds)
-    return b"Content-Type: image/jpeg\r\nContent-Length: %d\r\nX-Timestamp: %d.%06d\r\n\r\n" % numbers
+    us = str(timestamp_us).zfill(7)  # a float takes ten times as long
+    return f"Content-Type: image/jpeg\r\nContent-Length: {length}\r\nX-Timestamp: {us[:-6]}.{us[-6:]}\r\n\r\n".encode()
 
 
 def part(jpeg: bytes, timestamp_us: int, no_picture: str = "") -> bytes:

@@ -128,7 +128,7 @@ def test_closing_leaves_no_process_behind() -> None:
 def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: Path) -> None:
     # the stream loop asks for the card: an exception there ends the daemon
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
-    latest.publish(Frame(part(broken, 0), 0.0, 0))
+    latest.publish(Frame(part(broken, 0), 0, 0))
     assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
 
 

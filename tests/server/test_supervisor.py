@@ -113,7 +113,7 @@ class Rig:
         self.supervisor = Supervisor(
             settings, settings.camera, LastCamera(Path(os.devnull)), self._changed, argv, self._spawn
         )
-        self.streams = Streams(self.latest, self.supervisor.demand, lambda: Frame(b"card", 0.0, 0))
+        self.streams = Streams(self.latest, self.supervisor.demand, lambda: Frame(b"card", 0, 0))
         self.streams.start()
         if settings.source.stall_timeout_seconds < 3:  # an unwatched camera has that long
             self.supervisor.demand.viewers(1)

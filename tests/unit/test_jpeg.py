@@ -1,3 +1,4 @@
+import mmap
 import time
 
 import cv2
@@ -430,22 +431,23 @@ def knowing(picture: bytes) -> KnownHeader:
     return known
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_a_picture_with_the_known_header_is_recognized_in_a_larger_buffer(kind: type) -> None:
+def test_a_picture_with_the_known_header_is_recognized_in_a_larger_buffer() -> None:
     known = knowing(WHOLE)
-    assert known.matches(kind(WHOLE + bytes(1000)), len(WHOLE))
-    assert known.matches(kind(longer(0.1)), len(longer(0.1)))
+    assert known.matches(WHOLE + bytes(1000), len(WHOLE))
+    with mmap.mmap(-1, 100_000) as memory:
+        memory[: len(WHOLE)] = WHOLE
+        assert known.matches(memory, len(WHOLE))
+        memory[: len(longer(0.1))] = longer(0.1)
+        assert known.matches(memory, len(longer(0.1)))
 
 
 def test_a_comment_with_the_time_does_not_make_a_header_unknown() -> None:
     known = knowing(STAMPED)
     later = with_segment(0xFE, b"0000000000000018")
     assert known.matches(later, len(later))
-    for stamp in (b"FFFF", b"\xff\xd8" + bytes(14), b"\xff\xd9" + bytes(14), b"Exif\0" + bytes(11)):
-        other = with_segment(0xFE, stamp)
-        assert not known.matches(other, len(other)), stamp
-    other = with_segment(0xE1, b"0000000000000018")
-    assert not known.matches(other, len(other)), "a segment of another kind"
+    other = with_segment(0xFE, b"FFFF")
+    assert not known.matches(other, len(other)), "a comment of another length"
+    assert not known.matches(b"\xff\xd9" + later[2:], len(later)), "no start"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.lateness import patience
 
 
 def frame(captured: float) -> Frame:
-    return Frame(part(b"jpeg", 0), captured, 0)
+    return Frame(part(b"jpeg", 0), round(captured * 1e9), 0)
 
 
 class Counter:
@@ -35,7 +35,7 @@ class Slots:
         self.memory[:] = bytes(len(self.memory))
 
     def frame(self, captured: float) -> Frame:
-        return Frame(memoryview(self.memory), captured, 0, cast(SlotReader, self), 0)
+        return Frame(memoryview(self.memory), round(captured * 1e9), 0, cast(SlotReader, self), 0)
 
 
 def test_a_picture_stays_when_its_memory_is_used_again() -> None:

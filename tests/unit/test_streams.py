@@ -94,7 +94,7 @@ class Rig:
     def __init__(self) -> None:
         self.latest = LatestFrame()
         self.demand = Demand(lambda: None)
-        self.streams = Streams(self.latest, self.demand, lambda: Frame(wire.part(CARD, 0), 0.0, 0))
+        self.streams = Streams(self.latest, self.demand, lambda: Frame(wire.part(CARD, 0), 0, 0))
         self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -320,7 +320,7 @@ def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
 ) -> None:
     monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.05)
     monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
-    no_signal = [None, Frame(wire.part(CARD, 0), 0.0, 0)]
+    no_signal = [None, Frame(wire.part(CARD, 0), 0, 0)]
     monkeypatch.setattr(rig.streams, "_no_signal", lambda: no_signal[0])
     rig.frame(picture(1))
     time.sleep(0.2)
@@ -575,7 +575,7 @@ def test_an_opening_that_does_not_fit_is_sent_in_pieces() -> None:
 
     with ours, theirs:
         viewer = Viewer(Narrow(), Client("a", "a"), b"opening", 0.0, 0.0)  # type: ignore[arg-type]
-        viewer.welcome(Frame(b"the part", 0.0, 0), 0.0)
+        viewer.welcome(Frame(b"the part", 0, 0), 0.0)
         while viewer.part is not None:
             viewer.push(0.0)
         ours.shutdown(socket.SHUT_WR)

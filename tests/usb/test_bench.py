@@ -117,7 +117,7 @@ def test_the_camera_stamps_each_picture_with_its_number_and_the_time(machine: Ma
         "  for _ in range(3):\n"
         "   capture.wait(5000)\n"
         "   picture = capture.newest()\n"
-        "   print(bytes(picture.memory[6:42]).decode(), picture.timestamp_ns)\n"
+        "   print(picture[0][6:42].decode(), picture[3])\n"
         "   capture.give_back()\n"
         "   del picture\n"
     )
