@@ -35,9 +35,9 @@ FORMATS = ("YUYV", "UYVY", "YVYU", *_PLANAR, "RGB3", "BGR3", "GREY")
 def to_bgr(pixel_format: str, width: int, height: int, row_bytes: int) -> Callable[[bytes], npt.NDArray[np.uint8]]:
     """Return a function that converts a picture of this format and size to pixels (height x width x 3).
 
-    *row_bytes* is the distance of two rows, of luminance if the format has planes; 0 if the driver does not say. Of odd
-    sizes whose last pixels share their colour with missing ones, these are left out. The function raises JpegError for
-    data that is too short.
+    *row_bytes* is the distance of two rows, of luminance if the format has planes; 0 if the driver does not say. Where
+    neighbours share their colour, the last column of an odd width and the last row of an odd height are left out. The
+    function raises JpegError for data that is too short.
     """
     # imported only for raw pictures: they take 30 MB and, on a Zero 2 W, a second
     import cv2

@@ -81,7 +81,7 @@ class CameraStatus:
 
     @property
     def live(self) -> bool:
-        """Return whether the newest picture is the present one: no other is overdue."""
+        """Return whether the newest picture shows what the camera sees now: the next one is not overdue."""
         stands_in = self.state is State.NO_CAMERA and self.stands_in
         return (self.state is State.STREAMING or stands_in) and not self.takes_still
 

@@ -32,7 +32,7 @@ class Pace:
         self._rate = 0.0
 
     def report(self, count: int, at: float) -> bool:
-        """Note that the camera has given *count* pictures, the last one *at* (CLOCK_MONOTONIC). Return if it is new."""
+        """Note that *count* pictures have come, the last one *at* (CLOCK_MONOTONIC). Return whether that is new."""
         before = self._reports[-1] if self._reports else None
         if before and (count <= before[0] or at <= before[1]):
             return False

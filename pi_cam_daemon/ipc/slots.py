@@ -1,7 +1,7 @@
 """Slots: memory that both processes share, in which frames go from the camera process to the server.
 
     byte N          1 while slot N belongs to the server, 0 while it belongs to the camera process
-    byte 4096 on    8 slots, each for one frame as a ready part of the stream (ipc/parts.py)
+    second page on  8 slots, each for one frame as a ready part of the stream (ipc/parts.py)
 
 The camera process writes a part into a slot of its own, sets the slot's byte, and announces the part by a FRAME
 message. The server sends the part from there, and clears the byte when it has a newer one. So no process writes to

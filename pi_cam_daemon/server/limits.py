@@ -38,8 +38,8 @@ def held(lock: threading.Lock | threading.Semaphore, seconds: float, *refusal: A
 class Quota:
     """Counts things of one kind, such as viewers, and refuses too many in total or of one address. Thread-safe.
 
-    The labels of *reason*, for the total, and of *each_reason* are the names of the settings. *leaving* returns whether
-    somebody who has a place is just hanging up; `take` then waits a moment for the place.
+    *reason* is for the total, *each_reason* for one address; their keys are the settings with the limits. *leaving*
+    returns whether somebody who has a place is just hanging up; `take` then waits a moment for the place.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Quota:
             if lack := self._lack(address, most, most_each, exempt):
                 self.rejected += 1
                 reason, taken = lack
-                raise Refused(reason, f"{taken}, and http.{reason.label} allows no more")
+                raise Refused(reason, f"{taken}, and http.{reason.key} allows no more")
             self._by_address[address] += 1
             self.taken += 1
 

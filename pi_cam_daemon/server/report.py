@@ -19,7 +19,7 @@ from pi_cam_daemon.system.systemd import Notifier
 
 _MOST_PROBLEMS = 20  # of the configuration, in /state
 _LATE = "The camera gave no picture in time"
-_SAME_RATE = 0.1  # a share of the announced rate: less is no other rate
+_SAME_RATE = 0.1  # a share of the announced rate; a smaller difference is not shown
 _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder")
 
 

@@ -225,11 +225,10 @@ class Streams:
         camera = self._camera
         assert camera is not None
         try:
-            frame = camera.read()
+            return camera.read()
         except EOFError:
             self._close_camera()
             return None
-        return frame
 
     def _close_camera(self) -> None:
         if self._camera is not None:
