@@ -74,10 +74,10 @@ def sensor_modes() -> str:
     return support.output_of(sys.executable, "-P", "-c", _MODES, seconds=_MODES_SECONDS)
 
 
-def expected_encoder() -> str:
-    """Return the name of the encoder that this board should use; "" if it is not a Raspberry Pi."""
+def expected_encoder(kind: str) -> str:
+    """Return the encoder that this board should use for a camera of *kind*; "" if it is no CSI camera on a Pi."""
     model = machine.model()
-    if "Raspberry Pi" not in model:
+    if kind != "csi" or "Raspberry Pi" not in model:
         return ""
     without = re.search(r"Raspberry Pi (5|Compute Module 5)", model)
     return "software JPEG (simplejpeg)" if without else "hardware MJPEG (V4L2)"

@@ -121,7 +121,7 @@ class Trial:
                 state = daemon.state()
                 if len(starts) == 1:
                     limit = kinds.of(state["source"]["kind"]).stop_seconds
-                    yield from _first_picture(state["camera"], part)
+                    yield from _first_picture(state, part)
                 begun = time.monotonic()
                 daemon.process.send_signal(signal.SIGTERM)
                 process = Path("/proc", str(state["camera_process"]["pid"]))
@@ -335,12 +335,13 @@ def watch_for(viewer: Viewer, seconds: float) -> int:
     return count
 
 
-def _first_picture(camera: Mapping[str, Any], part: Part) -> Results:
+def _first_picture(state: Mapping[str, Any], part: Part) -> Results:
+    camera = state["camera"]
     value = "{name}, {width}x{height} at {framerate:g} frames/s, {pixel_format}".format(**camera)
     yield Result("camera", value, "the camera that is connected")
-    wanted, encoder = machine.expected_encoder(), camera["encoder"]
+    wanted, encoder = machine.expected_encoder(state["source"]["kind"]), camera["encoder"]
     ok = encoder == wanted if wanted else None
-    yield Result("encoder", encoder, wanted or "that of a Pi, but this is none", ok)
+    yield Result("encoder", encoder, wanted or "that of the kind of camera", ok)
     tables = b"\xff\xc4" in part.jpeg
     value = "there" if tables else "missing"
     yield Result("Huffman tables in a picture", value, "there: no browser shows it otherwise", tables)
@@ -357,7 +358,8 @@ def _first_still(daemon: Daemon, viewer: Viewer) -> Results:
     yield Result("size of the first still", value, "that of the largest sensor mode", None if status == 200 else False)
     yield Result("the stream stands meanwhile", f"{longest:.1f} s", "a few seconds")
     there = all(tag in body[:2000] for tag in _EXPOSURE_AND_ISO)
-    ok = there or (None if not machine.expected_encoder() else False)
+    wanted = machine.expected_encoder(daemon.state()["source"]["kind"])
+    ok = there or (False if wanted else None)
     yield Result("exposure time and ISO in its Exif", "there" if there else "missing", "there, of a CSI camera", ok)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon.system import machine
+from tests.hardware.machine import expected_encoder
 from tests.hardware.report import Report, Result, Results
 
 
@@ -70,3 +72,19 @@ def test_addresses_and_passwords_are_left_out_but_versions_stay(path: Path) -> N
     text = path.read_text()
     assert "4.13.0.92" in text and "[address 1]" in text
     assert "192.168" not in text and "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "encoder"),
+    [
+        ("Raspberry Pi 4 Model B Rev 1.5", "csi", "hardware MJPEG (V4L2)"),
+        ("Raspberry Pi 5 Model B Rev 1.0", "csi", "software JPEG (simplejpeg)"),
+        ("Raspberry Pi 4 Model B Rev 1.5", "usb", ""),
+        ("", "csi", ""),
+    ],
+)
+def test_an_encoder_is_expected_of_a_csi_camera_on_a_pi_alone(
+    monkeypatch: pytest.MonkeyPatch, model: str, kind: str, encoder: str
+) -> None:
+    monkeypatch.setattr(machine, "model", lambda: model)
+    assert expected_encoder(kind) == encoder
