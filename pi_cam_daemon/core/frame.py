@@ -48,7 +48,8 @@ class Frame:
     def jpeg(self) -> memoryview:
         """Return the JPEG alone, from the copy that stays."""
         part = self.kept()
-        return memoryview(part)[part.index(_BLANK_LINE) + len(_BLANK_LINE) : -len(CLOSING)]
+        # without a header, from a camera process that is broken, it is no JPEG either
+        return memoryview(part)[part.find(_BLANK_LINE) + len(_BLANK_LINE) : -len(CLOSING)]
 
     def size(self) -> tuple[int, int]:
         """Return (width, height) in pixels. Raises JpegError."""

@@ -54,6 +54,12 @@ def test_a_frame_is_given_back_once_and_only_when_a_newer_one_is_there() -> None
     assert [one.given_back for one in slots] == [1, 1, 0]
 
 
+def test_a_frame_that_a_broken_camera_process_wrote_has_no_size() -> None:
+    latest = LatestFrame()
+    latest.publish(Frame(bytes(200), 0, 0))
+    assert latest.size() is None
+
+
 def test_all_who_wait_for_a_frame_share_one_copy() -> None:
     latest = LatestFrame()
     latest.publish(Slots(b"jpeg").frame(1.0))
