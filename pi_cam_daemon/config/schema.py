@@ -113,7 +113,7 @@ class UpstreamConfig:
 
     url: Annotated[str, converters.url]
     read_timeout_seconds: Annotated[float, converters.number(1, 600)]
-    tls_fingerprint: Annotated[str, converters.fingerprint] = ""
+    tls_fingerprint: Annotated[str, converters.fingerprint]
 
 
 @dataclass(frozen=True)

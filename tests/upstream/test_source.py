@@ -80,7 +80,7 @@ class TestContract(LosableSourceContract):
             yield
 
     def make(self, settings: VideoConfig) -> Source:
-        return UpstreamSource(settings, UpstreamConfig(self.server.url(), 1.0))
+        return UpstreamSource(settings, UpstreamConfig(self.server.url(), 1.0, ""))
 
     def lose(self) -> None:
         self.server.hang_up()
