@@ -29,8 +29,8 @@ from pi_cam_daemon.system.redaction import without_secrets
 _LOOK_SECONDS = 0.2
 # time for the receiving thread to end after its connection was shut down
 _CLOSE_SECONDS = 0.5
-# A server may send nothing for so long before the pace of its pictures is known: the server's default for a start,
-# source.start_timeout_seconds, is a little longer.
+# The other server may send nothing for so long before the pace of its pictures is known. The default of
+# source.start_timeout_seconds is a little longer, so that this error, which says more, comes first.
 _FIRST_SECONDS = 25.0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pi_cam_daemon.server.refused import Reason, Refused
 
-# The place of a peer that closes its side is waited for so long. One that hangs up needs a round trip of the network.
+# A newcomer waits for so long for the place of a peer that is hanging up, which takes a round trip of the network.
 LEAVING_SECONDS = 0.5
 
 
