@@ -9,7 +9,6 @@ import { zoomable } from "./zoom.js";
 const POLL_MS = 1000;
 const STATE_TIMEOUT_MS = 4000;
 const SNAPSHOT_TIMEOUT_MS = 8000; // the server itself gives up after 4 s
-const SLOW_RATE = 0.5; // pictures a second: a new one may then come too late for the server
 const BRIEF_SECONDS = 2; // a start that is over by then moves nothing on the page
 const FULL_SIZE_TIMEOUT_MS = 80000; // and after 75 s, with a camera that sleeps and takes a picture in 20 s
 
@@ -80,10 +79,10 @@ async function takeSnapshot() {
   if (shot.taking) return;
   shot.taking = true;
   render();
-  // one that is taken now: while nobody watches, the newest one may be a second old, and the one that is shown already
-  const slow = state && state.frames.rate > 0 && state.frames.rate < SLOW_RATE;
+  const rate = state?.frames.rate;
+  const age = rate && rate < 0.5 ? "" : "?max_age_ms=0"; // a new one; of a slow camera it may come too late
   try {
-    const jpeg = await request(slow ? "snapshot" : "snapshot?max_age_ms=0", SNAPSHOT_TIMEOUT_MS, (reply) => reply.blob());
+    const jpeg = await request("snapshot" + age, SNAPSHOT_TIMEOUT_MS, (reply) => reply.blob());
     const picture = await createImageBitmap(jpeg);
     if (mode() === "snapshot") {
       paint(picture, picture.width, picture.height);
