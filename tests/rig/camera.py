@@ -29,7 +29,6 @@ from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import protocol
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 from tests.pi_camera import CAMERA_MODULE_3
-from tests.rig.clock import OFFSET_FILE, jumping
 
 FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set
@@ -210,7 +209,5 @@ def create(config: CameraConfig) -> Choice:
 
 
 if __name__ == "__main__":
-    if offset_file := os.environ.get(OFFSET_FILE):
-        time.time = jumping(Path(offset_file), time.time)
     status = process.main(sys.argv[2:], create)
     os._exit(status)

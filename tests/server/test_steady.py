@@ -6,16 +6,15 @@ import itertools
 import os
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.harness import RIG, Daemon, Reading, running, until
+from tests.harness import RIG, ROOT, Daemon, Reading, running, until
 from tests.lateness import patience
 
-CLOCK = RIG.with_name("clock.py")
+CLOCK = RIG.with_name("clock")
 TEN_YEARS = 10 * 365 * 86400.0
 
 
@@ -28,8 +27,8 @@ def test_a_clock_that_jumps_by_years_changes_nothing_but_the_timestamps(tmp_path
         new.rename(offset)
 
     jump(0)
-    argv = [str(CLOCK), str(offset), str(RIG), str(tmp_path / "fault")]
-    with running(tmp_path / "daemon", {"source.stall_timeout_seconds": 2.0}, argv=[sys.executable, *argv]) as daemon:
+    env = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, CLOCK))), "CLOCK_OFFSET_FILE": str(offset)}
+    with running(tmp_path / "daemon", {"source.stall_timeout_seconds": 2.0}, env=env) as daemon:
         viewer = Reading(daemon.watch())
         until("pictures", lambda: len(viewer.parts) > 25)
         log = daemon.log()

@@ -22,7 +22,7 @@ from tests.harness import ROOT, until
 from tests.lateness import patience
 from tests.systemd.conftest import DROP_INS, ETC, STATE, UNIT, Camera
 
-CLOCK = ROOT / "tests/rig/clock.py"
+CLOCK = ROOT / "tests/rig/clock/sitecustomize.py"
 GARDEN, GATE = "pi-cam-daemon@garden.service", "pi-cam-daemon@gate.service"
 
 
@@ -215,9 +215,9 @@ def test_a_clock_that_jumps_by_years_ends_neither_a_stream_nor_the_service(stopp
         stopped.host.run("sh", "-c", f"echo {seconds} >/opt/offset.new; mv /opt/offset.new /opt/offset")
 
     jump(0)
-    stopped.host.write("/opt/clock.py", CLOCK.read_text())
-    python, program = (f"/opt/pi-cam-daemon/current/bin/{name}" for name in ("python", "pi-cam-daemon"))
-    stopped.drop_in(f"WatchdogSec=2\nExecStart=\nExecStart={python} /opt/clock.py /opt/offset {program} run")
+    stopped.host.run("mkdir", "/opt/clock")
+    stopped.host.write("/opt/clock/sitecustomize.py", CLOCK.read_text())
+    stopped.drop_in("WatchdogSec=2\nEnvironment=PYTHONPATH=/opt/clock CLOCK_OFFSET_FILE=/opt/offset")
     stopped.start()
     number = stopped.show("MainPID")
     viewer = stopped.watch()
