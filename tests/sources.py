@@ -40,6 +40,7 @@ class Run:
         self.reports: list[Report] = []
         self.stills: list[Still] = []
         self.wanted = True
+        self.quiet = 0.1  # seconds between two frames while none is wanted
         self.passed_over = 0
         self.complaints: list[str] = []
         self.error: BaseException | None = None
@@ -69,7 +70,7 @@ class Run:
 
     @property
     def quiet_seconds(self) -> float:
-        return 0.0 if self.wanted else 0.1
+        return 0.0 if self.wanted else self.quiet
 
     def passed(self, count: int = 1) -> None:
         with self._changed:

@@ -194,6 +194,8 @@ class UsbSource:
             picture = capture.newest()
             if not picture:
                 continue
+            if idle:
+                sink.passed(capture.dropped())
             memory, view, length, timestamp_ns, damaged = picture
             now_ns = time.monotonic_ns()
             # some drivers give no timestamp, or one of another clock

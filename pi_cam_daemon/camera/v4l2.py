@@ -32,6 +32,8 @@ _BUFFERS = 4
 # More than any camera has. Faulty firmware may list entries without end.
 _MOST_FORMATS = 64
 _MOST_CONTROLS = 256
+# No camera takes so many pictures in a second. The driver does not count them.
+_MOST_DROPPED = 1000
 
 _VIDIOC_ENUM_FRAMESIZES = 0xC02C564A  # videodev2 lacks it
 
@@ -224,7 +226,7 @@ class Capture:
 
     def __init__(self, fd: int, pixel_format: str, width: int, height: int, framerate: float) -> None:
         self._fd = fd
-        self._sequence = 0  # the driver's number of the last picture
+        self._sequence = self._skipped = 0  # the driver's numbers of the last picture, and of the last in `skip`
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._memory: list[tuple[mmap.mmap, memoryview]] = []
@@ -277,17 +279,22 @@ class Capture:
         return bool(self._poll.poll(milliseconds))
 
     def skip(self) -> int:
-        """Return all pictures to the driver unread. Return how many it took since the last call, those it dropped too.
-
-        A driver drops pictures while all its buffers are full, and counts them.
-        """
-        count, last = 0, self._sequence
+        """Return all pictures to the driver unread. Return how many."""
+        count = 0
         while count < _BUFFERS and self._dequeue(self._dequeued):
             *_, self._sequence = _BUFFER.unpack_from(self._dequeued)
             fcntl.ioctl(self._fd, api.VIDIOC_QBUF, self._dequeued)
             count += 1
-        counted = (self._sequence - last) % 2**32
-        return counted if count < counted < 2**31 else count  # some drivers do not count
+        self._skipped = self._sequence
+        return count
+
+    def dropped(self) -> int:
+        """Return how many pictures came between `skip` and the last one of `newest`.
+
+        The driver dropped most of them, because all its buffers were full. It counts them, or else this is 0.
+        """
+        count = (self._sequence - self._skipped - 1) % 2**32
+        return count if count < _MOST_DROPPED else 0
 
     def newest(self) -> Picture | None:
         """Return the newest picture, and skip older ones; None if there is none. `give_back` has to follow."""

@@ -250,6 +250,17 @@ def test_unwanted_pictures_are_left_to_the_driver_and_counted(machine: Machine) 
     assert times == sorted(set(times))
 
 
+def test_pictures_that_the_driver_drops_while_nobody_watches_are_counted(machine: Machine) -> None:
+    machine.plug(size="160x120", fps="100")
+    with running(source(machine)) as run:
+        run.wait_for_frames(2)
+        run.quiet, run.wanted = 0.4, False
+        count = len(run.frames)
+        run.wait_for_frames(count + 3)
+        shown, passed = len(run.frames) - count, run.passed_over
+    assert passed > 8 * shown, "the driver has four buffers"
+
+
 def test_without_driver_timestamps_capture_times_are_still_right(machine: Machine) -> None:
     machine.plug(size="160x120", state="no-clock")
     before = time.monotonic_ns()
