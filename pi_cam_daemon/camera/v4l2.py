@@ -32,7 +32,7 @@ _BUFFERS = 4
 # More than any camera has. Faulty firmware may list entries without end.
 _MOST_FORMATS = 64
 _MOST_CONTROLS = 256
-# No camera takes so many pictures in a second. The driver does not count them.
+# A driver whose numbers differ by more does not count: no camera takes so many pictures in a second.
 _MOST_DROPPED = 1000
 
 _VIDIOC_ENUM_FRAMESIZES = 0xC02C564A  # videodev2 lacks it

@@ -56,6 +56,11 @@ class Frame:
         return jpeg.size(self.jpeg)
 
     def free(self) -> None:
-        """Let the camera process use the memory of the part again."""
+        """Let the camera process use the memory of the part again.
+
+        Without the part this does not keep the memory of a process that has ended, while a slow client gets the copy.
+        """
         if self._slots:
             self._slots.give_back(self._slot)
+            self._slots = None
+            self.part = b""

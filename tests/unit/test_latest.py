@@ -1,13 +1,17 @@
 import threading
 import time
+import weakref
 from typing import cast
 
 import pytest
 
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import Demand, LatestFrame
+from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.parts import part
+from pi_cam_daemon.ipc.protocol import Kind
 from pi_cam_daemon.ipc.slots import SlotReader
+from tests.camera_end import CameraEnd
 from tests.lateness import patience
 
 
@@ -45,6 +49,23 @@ def test_a_picture_stays_when_its_memory_is_used_again() -> None:
     latest.publish(frame(2.0))
     assert slots.given_back == 1
     assert picture and picture.jpeg == b"first"
+
+
+def test_a_picture_does_not_keep_the_memory_of_a_camera_process_that_has_ended() -> None:
+    end, latest = CameraEnd(), LatestFrame()
+    memory, link = weakref.ref(end.reader), CameraLink(end.theirs, end.reader, 15.0, lambda: None)
+    end.say(Kind.FRAME, b"\xff\xd8first")
+    first = link.read()
+    assert first
+    latest.publish(first)
+    picture = latest.wait(0.0, 0.0)
+    link.close()
+    end.close()
+    del end, first, link
+    assert memory(), "the picture is the newest still"
+    latest.publish(frame(2.0))
+    assert picture and picture.jpeg == b"\xff\xd8first"
+    assert memory() is None and picture.part == b""
 
 
 def test_a_frame_is_given_back_once_and_only_when_a_newer_one_is_there() -> None:
