@@ -22,6 +22,10 @@ from pi_cam_daemon.ipc.protocol import HEADER, LONGEST_FRAME, Kind
 
 # the server has one, and some may wait in the socket while it is busy
 SLOTS = 8
+# Memory that was written once stays in use, so large frames take these slots only: one is sent, one waits, one is
+# written.
+LARGE_SLOTS = 3
+_LARGE_BYTES = 4 * 1024 * 1024
 _FIRST = mmap.PAGESIZE
 _SLOT_BYTES = LONGEST_FRAME + mmap.PAGESIZE
 _BYTES = _FIRST + SLOTS * _SLOT_BYTES
@@ -56,7 +60,7 @@ class SlotWriter:
         *captured_ns* is CLOCK_MONOTONIC in nanoseconds.
         """
         memory, length = self._memory, len(jpeg)
-        slot = memory.find(b"\0", 0, SLOTS)
+        slot = memory.find(b"\0", 0, SLOTS if length <= _LARGE_BYTES else LARGE_SLOTS)
         if slot < 0:
             return None
         timestamp_us = int(time.time() * 1e6) - max(0, time.monotonic_ns() - captured_ns) // 1000

@@ -18,7 +18,7 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
-from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, SLOTS
+from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, SLOTS
 from tests.camera_end import CameraEnd
 from tests.lateness import patience
 
@@ -95,6 +95,12 @@ def test_only_the_newest_of_many_frames_is_taken(rig: Rig) -> None:
     assert rig.link.read() is None
     frame.free()
     assert [bool(rig.writer.write(picture(5), 5)) for _ in range(SLOTS + 1)] == [True] * SLOTS + [False]
+
+
+def test_large_frames_do_not_fill_all_slots_while_the_server_is_late(rig: Rig) -> None:
+    large = b"\xff\xd8" + bytes(8_000_000)
+    assert [bool(rig.writer.write(large, 5)) for _ in range(LARGE_SLOTS + 1)] == [True] * LARGE_SLOTS + [False]
+    assert rig.writer.write(picture(1), 5)
 
 
 def test_a_camera_that_sends_without_pause_does_not_block_the_loop(rig: Rig) -> None:
