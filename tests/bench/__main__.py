@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--soak", action="store_true", help="an hour of viewers, faults and reloads instead")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long the soak lasts")
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="folder for bench.json and bench.svg")
+    parser.add_argument("--spyglass", type=Path, help="folder with spyglass; without it, it is left out")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     built = {
@@ -36,6 +37,8 @@ def main() -> int:
         "load": compiled(_HERE / "load.c"),
         "floor": compiled(_HERE / "floor.c"),
     }
+    if options.spyglass:
+        built["spyglass"] = options.spyglass
     # the load opens 1000 connections, and whoever meters must not wait behind it
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(6))

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_COUNT = 30
-_QUALITY = 75
+_COUNT, _QUALITY = 30, 75
+# of the largest pictures, which take a second each to draw
+_FEW, _HIGH_QUALITY = 4, 95
+_LARGE_BYTES = 1_000_000
 # the bytes hang on the noise; each halving of its range is one more bit
 _HALVINGS = 12
 
@@ -28,8 +30,8 @@ def _scene(width: int, height: int, number: int, noise: float) -> npt.NDArray[np
     return np.asarray(np.clip(pixels, 0, 255), np.uint8)
 
 
-def _jpeg(width: int, height: int, number: int, noise: float) -> bytes:
-    encoded, data = cv2.imencode(".jpg", _scene(width, height, number, noise), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+def _jpeg(width: int, height: int, number: int, noise: float, quality: int) -> bytes:
+    encoded, data = cv2.imencode(".jpg", _scene(width, height, number, noise), (cv2.IMWRITE_JPEG_QUALITY, quality))
     assert encoded
     return data.tobytes()
 
@@ -39,12 +41,13 @@ def folder(cache: Path, width: int, height: int, length: int) -> Path:
     there = cache / f"frames-{width}x{height}-{length}"
     if there.exists():
         return there
+    count, quality = (_FEW, _HIGH_QUALITY) if length >= _LARGE_BYTES else (_COUNT, _QUALITY)
     low, high = 0.0, 60.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (low, middle) if len(_jpeg(width, height, 7, middle)) > length else (middle, high)
+        low, high = (low, middle) if len(_jpeg(width, height, 7, middle, quality)) > length else (middle, high)
     new = there.with_suffix(".new")
     new.mkdir(parents=True, exist_ok=True)
-    for number in range(_COUNT):
-        (new / f"{number:03}.jpg").write_bytes(_jpeg(width, height, number, low))
+    for number in range(count):
+        (new / f"{number:03}.jpg").write_bytes(_jpeg(width, height, number, low, quality))
     return new.rename(there)

@@ -8,6 +8,7 @@
  *   -w S, -d S     seconds to settle, then to measure (1, 5)
  *   --stalled K    K more that read one picture and nothing after it
  *   --slow K       K more that read --rate bytes a second (500000)
+ *   --ramp R       connections opened a second (500)
  *   --churn R      R new viewers a second, who leave after 3 pictures
  *   --verify       read the pictures, and check that they are whole and the same for all viewers
  *   --snapshots C  C connections that fetch one picture after the other, with --close a new connection for each
@@ -35,7 +36,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RAMP 500.0           /* connections opened a second */
 #define CHURN_PICTURES 3
 #define STAMP_LENGTH 42      /* with SOI */
 #define SEEN 1024            /* pictures whose hash is remembered; viewers are never so far apart */
@@ -367,7 +367,9 @@ static void let_slow_ones_read(double rate, double seconds)
 		client->budget += rate * seconds;
 		if (client->budget < 1500) continue;
 		uint64_t before = client->bytes;
+		int count = client_count;
 		read_on(client, (size_t)client->budget);
+		if (client_count < count) continue; /* it was disconnected, and is gone */
 		/* what was not there to read is not caught up on: the line is slow, not the reader patient */
 		client->budget = client->bytes - before < client->budget ? client->budget - (double)(client->bytes - before) : 0;
 		if (client->budget > rate * 0.05) client->budget = rate * 0.05;
@@ -415,7 +417,7 @@ static void report(double seconds)
 int main(int argc, char **argv)
 {
 	int viewers = 0, stalled = 0, slow = 0, snapshots = 0, opened = 0;
-	double settle = 1, duration = 5, rate = 500000, churn = 0, churned = 0;
+	double settle = 1, duration = 5, rate = 500000, ramp = 500, churn = 0, churned = 0;
 	const char *port = NULL;
 	for (int i = 1; i < argc; i++) {
 		const char *option = argv[i];
@@ -426,6 +428,7 @@ int main(int argc, char **argv)
 		else if (OPTION("--stalled")) stalled = atoi(argv[++i]);
 		else if (OPTION("--slow")) slow = atoi(argv[++i]);
 		else if (OPTION("--rate")) rate = atof(argv[++i]);
+		else if (OPTION("--ramp")) ramp = atof(argv[++i]);
 		else if (OPTION("--churn")) churn = atof(argv[++i]);
 		else if (OPTION("--snapshots")) snapshots = atoi(argv[++i]);
 		else if (!strcmp(option, "--verify")) verify = 1;
@@ -451,9 +454,9 @@ int main(int argc, char **argv)
 		uint64_t now = now_ns();
 		double elapsed = (double)(now - started) / SECOND;
 		/* the disturbers first: whoever measures the others measures beside them */
-		for (; opened < all && opened <= elapsed * RAMP; opened++)
+		for (; opened < all && opened <= elapsed * ramp; opened++)
 			add_client(opened < stalled ? STALLED : opened < stalled + slow ? SLOW : opened < stalled + slow + viewers ? VIEWER : SNAPSHOT);
-		if (!ready_at && opened == all && (begun == viewers || elapsed > 15 + all / RAMP)) ready_at = now;
+		if (!ready_at && opened == all && (begun == viewers || elapsed > 15 + all / ramp)) ready_at = now;
 		if (ready_at && !measuring && (double)(now - ready_at) / SECOND >= settle) {
 			measuring = 1;
 			puts("begin");

@@ -59,7 +59,7 @@ class Load:
         return [f"{self.seen[kind]} {kind}" for kind in kinds if self.seen[kind]]
 
 
-def run(rig: Rig, server: Server, *options: str, path: str = "stream", seconds: float, settle: float = 0.6) -> Load:
+def run(rig: Rig, server: Server, *options: str, path: str = "stream", seconds: float, settle: float = 0.4) -> Load:
     """Run load.c with *options* against the server, let it settle, and measure."""
     argv = [
         str(rig.built["load"]),

@@ -16,14 +16,19 @@ from pathlib import Path
 from tests.bench import frames, load, meter
 from tests.bench.figures import Figure
 from tests.bench.load import Load
-from tests.bench.servers import FRAMERATE, Pictures, Rig, Server
+from tests.bench.servers import FRAMERATE, ROOT, SERVER_CPU, Pictures, Rig, Server, lift
 
 VIEWERS = (1, 10, 50, 300, 1000)
-DAEMON, USTREAMER, FLOOR = "daemon", "µStreamer", "C floor"
+FEW = (1, 10)
+DAEMON, USTREAMER, FLOOR, SPYGLASS = "daemon", "µStreamer", "C floor", "spyglass"
 # a rate that is held: what the edges of a measurement cost is no missed frame
 HELD_FPS = 29.5
 _WATCHERS = 20
 _OVERLAY = "{time} {host} {rate}"
+_SNAPSHOT_SECONDS = 10.0  # between two, while nobody watches
+# slow viewers of the largest pictures; they come so far apart that each one keeps another picture
+_SLOW, _SLOW_ARRIVALS = 24, 20
+_PENDING_BYTES = 64 << 20  # the default of http.max_pending_bytes
 # a camera's first pictures, and the interpreter's first time through the code, are no steady state
 _WARM_UP_SECONDS = 1.0
 
@@ -38,7 +43,7 @@ class Depth:
     starts: int
 
 
-QUICK = Depth(rounds=2, seconds=2.0, idle_seconds=8.0, starts=5)
+QUICK = Depth(rounds=2, seconds=2.0, idle_seconds=10.0, starts=5)
 FULL = Depth(rounds=5, seconds=4.0, idle_seconds=30.0, starts=15)
 
 Runs = dict[str, dict[int, list[Load]]]
@@ -56,6 +61,7 @@ class Bench:
         self._hd = Pictures(frames.folder(cache, 1280, 720, 60_000), 1280, 720)
         self._hd_at_3_mb = Pictures(frames.folder(cache, 1280, 720, 100_000), 1280, 720)
         self._full_hd = Pictures(frames.folder(cache, 1920, 1080, 150_000), 1920, 1080)
+        self._8_mb = Pictures(frames.folder(cache, 3840, 2160, 8_000_000), 3840, 2160)
         self._no_library = rig.folder / "no-library"
         self._no_library.mkdir()
         (self._no_library / "libturbojpeg.so.0").touch()
@@ -73,21 +79,27 @@ class Bench:
             time.sleep(_WARM_UP_SECONDS)
             yield server
 
-    # -- the three servers side by side
+    # -- the servers side by side
 
     def curves(self) -> Runs:
         """Measure every server with every number of viewers, in turn: changes of the machine then affect all alike."""
         starts: dict[str, Start] = {FLOOR: self._rig.floor, DAEMON: self._rig.daemon, USTREAMER: self._rig.ustreamer}
         runs: Runs = {name: {count: [] for count in VIEWERS} for name in (DAEMON, USTREAMER, FLOOR)}
+        if SPYGLASS in self._rig.built:
+            starts[SPYGLASS] = self._rig.spyglass
+            runs[SPYGLASS] = {count: [] for count in FEW}
+        else:
+            self._say("spyglass is left out, because it could not be downloaded")
         for number in range(self._depth.rounds):
             for name in [*starts][:: -1 if number % 2 else 1]:
                 with starts[name](self._hd) as server:
                     time.sleep(_WARM_UP_SECONDS)
-                    for count in VIEWERS:
-                        result = self._load(server, "-n", str(count))
+                    stamped = name != SPYGLASS  # which puts Exif before the stamp
+                    for count in runs[name]:
+                        result = self._load(server, "-n", str(count), stamped=stamped)
                         runs[name][count].append(result)
                         self._say(f"{name}, {count} viewers: {result.us_per_picture:.1f} µs, {result.fps:.1f} fps")
-                    self._load(server, "-n", "10", "--verify")
+                    self._load(server, "-n", "10", "--verify", "-d", "1", stamped=stamped)
         return runs
 
     def compared(self, runs: Runs) -> list[Figure]:
@@ -102,11 +114,13 @@ class Bench:
         def age(percentile: str) -> Callable[[Load], float]:
             return lambda result: float(result.seen["age"][percentile])
 
-        figures = [Figure("CPU per picture at 1 viewer, of µStreamer's", ratio(USTREAMER, 1, cpu), "x", 1.25, 1.0)]
-        figures.append(Figure("… at 10", ratio(USTREAMER, 10, cpu), "x", 0.65))
-        for count in (50, 300, 1000):
+        figures = [Figure("CPU per picture at 1 viewer, of µStreamer's", ratio(USTREAMER, 1, cpu), "x", 1.0, 0.8)]
+        figures.append(Figure("… at 10", ratio(USTREAMER, 10, cpu), "x", 0.55, 0.45))
+        for count, must, prize in ((50, 1.25, 1.1), (300, 1.12, 1.05), (1000, 1.12, 1.05)):
             figures.append(Figure(f"… at {count}", ratio(USTREAMER, count, cpu), "x", 0.5))
-            figures.append(Figure(f"… at {count}, of the C floor's", ratio(FLOOR, count, cpu), "x", 1.3, 1.1))
+            figures.append(Figure(f"… at {count}, of the C floor's", ratio(FLOOR, count, cpu), "x", must, prize))
+        spyglass = runs.get(SPYGLASS, ())
+        figures += [Figure(f"… at {count}, of spyglass's", ratio(SPYGLASS, count, cpu), "x") for count in spyglass]
         most = runs[DAEMON][1000]
         figures += [
             Figure(
@@ -123,7 +137,7 @@ class Bench:
             ),
             Figure("… p99", ratio(FLOOR, 300, age("p99")), "x", 2.0, 1.1),
             Figure(
-                "memory of the server process, 1 viewer", median(r.resident_mb for r in runs[DAEMON][1]), "MB", 28, 20
+                "memory of the server process, 1 viewer", median(r.resident_mb for r in runs[DAEMON][1]), "MB", 28, 24
             ),
             Figure(
                 "… 1000 viewers more",
@@ -136,17 +150,34 @@ class Bench:
 
     def large_pictures(self) -> list[Figure]:
         """Measure pictures of 1920x1080 and 150 kB."""
-        ratios, fewest = [], []
-        for _ in range(self._depth.rounds):
+        ages, fewest = [], []
+        taken: dict[str, dict[int, list[float]]] = {name: {count: [] for count in FEW} for name in (DAEMON, USTREAMER)}
+        for number in range(self._depth.rounds):
             with self._rig.floor(self._full_hd) as server:
                 floor = self._load(server, "-n", "300")
-            with self._daemon(self._full_hd) as server:
-                ours = self._load(server, "-n", "300")
-            ratios.append(ours.seen["age"]["p50"] / floor.seen["age"]["p50"])
-            fewest.append(ours.fps)
+            starts: list[Start] = [self._rig.daemon, self._rig.ustreamer]
+            for start in starts[:: -1 if number % 2 else 1]:
+                with start(self._full_hd) as server:
+                    time.sleep(_WARM_UP_SECONDS)
+                    for count in FEW:
+                        taken[server.name][count].append(self._load(server, "-n", str(count)).us_per_picture)
+                    if server.name == DAEMON:
+                        many = self._load(server, "-n", "300")
+            ages.append(many.seen["age"]["p50"] / floor.seen["age"]["p50"])
+            fewest.append(many.fps)
+        figures = []
+        for count, must, prize in ((1, 0.85, 0.7), (10, None, None)):
+            ours, theirs = taken[DAEMON][count], taken[USTREAMER][count]
+            ratio = statistics.median(mine / its for mine, its in zip(ours, theirs, strict=True))
+            figures += [
+                Figure(f"150 kB, {count} viewers: CPU per picture, daemon", statistics.median(ours), "µs"),
+                Figure("… µStreamer", statistics.median(theirs), "µs"),
+                Figure("… the daemon's, of µStreamer's", ratio, "x", must, prize),
+            ]
         return [
+            *figures,
             Figure("1080p, 300 viewers: fps", min(fewest), "fps", HELD_FPS, least=True),
-            Figure("1080p, 300 viewers: age p50, of the C floor's", statistics.median(ratios), "x", 1.3),
+            Figure("1080p, 300 viewers: age p50, of the C floor's", statistics.median(ages), "x", 1.3),
         ]
 
     # -- the daemon alone
@@ -165,25 +196,39 @@ class Bench:
             Figure("… memory more", stalled.resident_mb - alone.resident_mb, "MB", 1),
         ]
 
+    def slow_and_large(self) -> list[Figure]:
+        """Measure the server's memory while slow viewers of the largest pictures keep a picture each."""
+        with self._daemon(self._8_mb, http__max_pending_bytes=_PENDING_BYTES) as server:
+            self._load(server, "-n", "1")
+            before = meter.resident_mb(server.pid)
+            self._load(server, "-n", "1", "--slow", str(_SLOW), "--ramp", str(_SLOW_ARRIVALS), "--rate", "500000")
+            more = meter.most_resident_mb(server.pid) - before
+        name = f"pictures of 8 MB, {_SLOW} slow viewers: memory more, at most"
+        return [Figure(name, more, "MB", _PENDING_BYTES / 1e6)]
+
     def idle(self) -> list[Figure]:
-        with self._daemon() as server:
+        with self._daemon() as server, self._daemon(source__capture="on-demand") as asleep:
             time.sleep(2)
-            before = meter.read(server.pid)
+            before, asleep_before = meter.read(server.pid), meter.read(asleep.pid)
             time.sleep(self._depth.idle_seconds)
+            after, asleep_after = meter.read(server.pid), meter.read(asleep.pid)
+            own = _percent(before, after, server.pid)
+            everything = _percent(before, after)
+            before = after
+            for _ in range(max(1, round(self._depth.idle_seconds / _SNAPSHOT_SECONDS))):
+                began = time.monotonic()
+                _snapshot(server)
+                time.sleep(began + _SNAPSHOT_SECONDS - time.monotonic())
             after = meter.read(server.pid)
-            own = meter.cpu_between(before, after, server.pid) / (after.at - before.at) * 100
-            everything = meter.cpu_between(before, after) / (after.at - before.at) * 100
-        with self._daemon(source__capture="on-demand") as server:
-            time.sleep(1)
-            before = meter.read(server.pid)
-            time.sleep(self._depth.idle_seconds)
-            after = meter.read(server.pid)
-            others = len(meter.family(server.pid)) - 1
+            snapshots = _percent(before, after)
+            others = len(meter.family(asleep.pid)) - 1
+        wakeups = (asleep_after.wakeups - asleep_before.wakeups) / (asleep_after.at - asleep_before.at)
         return [
             Figure("nobody watches: server process", own, "% of a core", 0.15),
-            Figure("nobody watches: all processes", everything, "% of a core", prize=0.17),
+            Figure("nobody watches: all processes", everything, "% of a core", 0.2, 0.1),
+            Figure("… a snapshot each 10 s", snapshots, "% of a core", 0.4),
             Figure("on demand, nobody watches: camera processes", others, "", 0),
-            Figure("… wake-ups", (after.wakeups - before.wakeups) / (after.at - before.at), "/s", 2),
+            Figure("… wake-ups", wakeups, "/s", 2),
         ]
 
     def arrivals(self) -> list[Figure]:
@@ -194,7 +239,7 @@ class Bench:
         return [
             Figure("a new viewer's first picture, p50", result.seen["first_picture"]["p50"], "ms", 5, 1),
             Figure("snapshots, 4 connections", kept.snapshots_per_second, "/s", 4000, 4600, least=True),
-            Figure("… a connection each", closed.snapshots_per_second, "/s", 1500, least=True),
+            Figure("… a connection each", closed.snapshots_per_second, "/s", 1500, 3000, least=True),
         ]
 
     def starts(self) -> list[Figure]:
@@ -225,11 +270,14 @@ class Bench:
         """
         with self._daemon(video__rotation=90) as server:
             lossless = self._load(server, "-n", "1", stamped=False)
+            floor = _turning_seconds(self._hd.folder)
         with self._daemon(env={"LD_LIBRARY_PATH": str(self._no_library)}, video__rotation=90) as server:
             anew = self._load(server, "-n", "1", stamped=False)
         return [
             Figure("turned by 90°, 1 viewer: fps", lossless.fps, "fps", HELD_FPS, least=True),
             Figure("… CPU, of decoding and encoding anew", lossless.cpu / anew.cpu, "x", 0.6),
+            Figure("… CPU per picture, all processes", lossless.us_per_picture, "µs"),
+            Figure("… of libjpeg-turbo's own", lossless.us_per_picture / (floor * 1e6), "x", 1.4, 1.2),
         ]
 
     def overlay(self) -> list[Figure]:
@@ -249,6 +297,7 @@ class Bench:
         for measure in (
             self.large_pictures,
             self.disturbed,
+            self.slow_and_large,
             self.idle,
             self.arrivals,
             self.starts,
@@ -264,17 +313,35 @@ def median(values: Iterator[float]) -> float:
     return statistics.median(values)
 
 
-def _first_picture_at(server: Server) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        connection.request("GET", "/snapshot")
+def _percent(before: meter.Reading, after: meter.Reading, pid: int | None = None) -> float:
+    """Return the processor time between two readings in percent of one core, of all processes or of one."""
+    return meter.cpu_between(before, after, pid) / (after.at - before.at) * 100
+
+
+def _snapshot(server: Server) -> bool:
+    """Fetch a snapshot over a new connection; return whether there was one."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("GET", server.paths["snapshot"])
         answer = connection.getresponse()
         answer.read()
-        if answer.status == 200:
-            connection.close()
+        return answer.status == 200
+
+
+def _first_picture_at(server: Server) -> float:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if _snapshot(server):
             return time.monotonic()
     raise RuntimeError("there is no first picture")
+
+
+def _turning_seconds(folder: Path) -> float:
+    """Return the processor time that libjpeg-turbo takes to turn one of the pictures in *folder*."""
+    argv = [sys.executable, "-m", "tests.bench.turn", str(folder)]
+    run = subprocess.run(
+        argv, check=True, capture_output=True, text=True, cwd=ROOT, preexec_fn=lambda: lift(SERVER_CPU)
+    )
+    return float(run.stdout)
 
 
 def _overlay_seconds(width: int, height: int) -> float:
@@ -307,7 +374,9 @@ def _import_seconds(module: str, count: int) -> float:
 
 
 def summary(runs: Runs) -> dict[str, list[dict[str, float]]]:
-    """Return the medians of all rounds for texts and charts."""
+    """Return the medians of all rounds for texts and charts, of the servers with all numbers of viewers."""
+
+    whole = {name: by_count for name, by_count in runs.items() if len(by_count) == len(VIEWERS)}
 
     def point(count: int, results: Sequence[Load]) -> dict[str, float]:
         return {
@@ -323,7 +392,7 @@ def summary(runs: Runs) -> dict[str, list[dict[str, float]]]:
             "resident_mb": median(r.resident_mb for r in results),
         }
 
-    return {name: [point(count, by_count[count]) for count in VIEWERS] for name, by_count in runs.items()}
+    return {name: [point(count, by_count[count]) for count in VIEWERS] for name, by_count in whole.items()}
 
 
 def curve_table(points: dict[str, list[dict[str, float]]]) -> str:

@@ -78,6 +78,11 @@ def resident_mb(pid: int) -> float:
     return _status_number(_PROC / str(pid) / "status", "VmRSS") * 1024 / 1e6
 
 
+def most_resident_mb(pid: int) -> float:
+    """Return the most resident memory that one process has had, in MB (10^6 bytes)."""
+    return _status_number(_PROC / str(pid) / "status", "VmHWM") * 1024 / 1e6
+
+
 def threads(pid: int) -> int:
     return _status_number(_PROC / str(pid) / "status", "Threads")
 

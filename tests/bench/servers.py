@@ -99,6 +99,19 @@ class Rig:
                 yield server
 
     @contextlib.contextmanager
+    def spyglass(self, pictures: Pictures) -> Iterator[Server]:
+        """Run spyglass; RuntimeError if `spyglass` is not among *built*."""
+        if "spyglass" not in self.built:
+            raise RuntimeError("spyglass is not there")
+        with self._machine(pictures) as (machine, camera):
+            port = _free_port()
+            argv = [sys.executable, "-m", "tests.bench.spyglass", str(self.built["spyglass"]), str(camera), str(port)]
+            argv += [str(pictures.width), str(pictures.height), str(FRAMERATE)]
+            paths = {"stream": "/stream", "snapshot": "/snapshot"}
+            with self._running("spyglass", argv, machine.env, port, paths) as server:
+                yield server
+
+    @contextlib.contextmanager
     def floor(self, pictures: Pictures) -> Iterator[Server]:
         port = _free_port()
         argv = [str(self.built["floor"]), str(port), str(pictures.folder), str(FRAMERATE)]

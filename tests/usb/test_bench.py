@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def unstamped(number: int, viewer: int) -> bytes:  # noqa: ARG001
     return b"\xff\xd8 a picture of another camera, longer than a stamp \xff\xd9"
 
 
+def for_the_last_two(number: int, viewer: int) -> bytes:
+    if viewer < 3:
+        raise ConnectionError("the test hangs up")
+    return same(number, viewer)
+
+
 @contextlib.contextmanager
 def serving(picture: Picture) -> Iterator[int]:
     """Serve the test's own pictures; return the port."""
@@ -78,10 +85,13 @@ def serving(picture: Picture) -> Iterator[int]:
 
 
 def seen(picture: Picture, *options: str) -> dict[str, Any]:
-    load = compiled(ROOT / "tests" / "bench" / "load.c")
+    load = compiled(ROOT / "tests" / "bench" / "load.c", "-fsanitize=address")
     with serving(picture) as port:
         argv = [str(load), "-n", "2", "-w", "0.1", "-d", "0.6", *options, str(port), "/"]
-        lines = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+        env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=30, env=env)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
     assert lines[:2] == ["begin", "end"]
     found: dict[str, Any] = json.loads(lines[2])
     return found
@@ -97,6 +107,13 @@ def test_good_pictures_are_counted_and_no_flaw_is_found() -> None:
 @pytest.mark.parametrize("picture", [unequal, cut_short, going_back])
 def test_unequal_and_damaged_pictures_are_corrupt(picture: Picture) -> None:
     assert seen(picture, "--verify")["corrupt"] > 5
+
+
+def test_disconnected_slow_readers_do_not_disturb_the_others() -> None:
+    found = seen(for_the_last_two, "--slow", "3", "--ramp", "100")
+    assert found["viewers"] == 2
+    assert found["pictures"] > 10
+    assert found["ended"] == 0
 
 
 def test_missing_frames_count_as_dropped() -> None:
