@@ -50,7 +50,7 @@ T = TypeVar("T", bound=Transfer)
 def too_many(transfers: Iterable[T], newest: bytes | None, most: int, now: float) -> list[T]:
     """Return the slowest *transfers*, without which the others keep at most *most* bytes.
 
-    A part counts once, and *newest* does not count, because it is in memory anyway. One other part is always allowed. A
+    A part counts once, and *newest* does not count, because it stays in any case. One other part is always allowed. A
     part goes with all its transfers, and the part whose fastest transfer is the slowest goes first.
     """
     by_part: dict[int, list[T]] = {}

@@ -240,6 +240,9 @@ class Streams:
     def _show(self, frame: Frame, now: float) -> None:
         """Send *frame* to every viewer that is ready for it. This is the hot path."""
         before, self._shown, self._shown_at = self._shown, frame, now
+        if before and before.copy is not None:  # it counts from now on
+            self._drop_slowest(now)
+        del before  # its copy, if nobody needs it, makes room for the new one
         gone = []
         for viewer in self._viewers.values():
             if viewer.part is None and now >= viewer.due:
@@ -251,9 +254,6 @@ class Streams:
                 viewer.last = None  # it would keep an old picture in memory
         for viewer, why in gone:
             self._drop(viewer, why)
-        # a copy of the one before counts from now on
-        if frame.copy is not None or (before and before.copy is not None):
-            self._drop_slowest(now)
 
     def _repeat(self, now: float) -> None:
         """Show the last picture again, or the no-signal picture if it is too old."""
@@ -266,11 +266,14 @@ class Streams:
             self._shown_at = now
 
     def _drop_slowest(self, now: float) -> None:
-        """Disconnect the slowest clients if too many pictures wait in memory for slow ones."""
+        """Disconnect the slowest clients if too many pictures wait in memory for slow ones.
+
+        There has to be room for a copy of the picture that is shown now, too.
+        """
         waiting: list[Viewer | Answer] = [viewer for viewer in self._viewers.values() if viewer.part is not None]
         waiting += self.answers.under_way()
-        newest = self._shown.copy if self._shown else None
-        for slow in too_many(waiting, newest, self.answers.most_bytes, now):
+        newest, room = (self._shown.copy, len(self._shown.part)) if self._shown else (None, 0)
+        for slow in too_many(waiting, newest, self.answers.most_bytes - room, now):
             if self._slow_logged.due(str(slow.client), now):
                 log.warning("%s is disconnected: over http.max_pending_bytes wait, and it is the slowest", slow.client)
             self.answers.count_dropped("max_pending_bytes")
