@@ -25,7 +25,7 @@ from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.messages import SetControls
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Reader
 from pi_cam_daemon.ipc.slots import SlotWriter
-from pi_cam_daemon.system import logs
+from pi_cam_daemon.system import logs, memory
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
 
 def main(argv: list[str], create: Create = choose) -> int:
     """Run the camera that the server configures, with the source that *create* returns; return the exit status."""
-    descriptor, memory, level = argv
+    descriptor, frames, level = argv
     # The kernel kills this process when the server ends, even if a call into the driver hangs.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     logs.setup(level)
     sock = socket.socket(fileno=int(descriptor))
     sock.set_inheritable(False)  # libcamera's helper processes must not keep it open after this process
-    slots = SlotWriter(int(memory))
-    os.close(int(memory))
+    slots = SlotWriter(int(frames))
+    os.close(int(frames))
     commands = Commands()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
     reader = Reader(sock)
@@ -80,6 +80,7 @@ def main(argv: list[str], create: Create = choose) -> int:
     if message is None or message.kind is not Kind.CONFIGURE:
         raise ProtocolError("the first message has to be the configuration")
     config = CameraConfig.from_json(message.payload)
+    memory.keep_free_blocks(config.video.width * config.video.height)
     sender = FrameSender(sock, slots)
     sender.start()
     threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()

@@ -8,7 +8,7 @@ events.py      the queue of signals and events that the main thread reads
 children.py    command line and options of child processes
 network.py     addresses of this machine, of the page and of peers
 avahi.py       the announcement by mDNS
-memory.py      the allocator gives back the memory of large pictures
+memory.py      what the allocator gives back, and what it keeps for the next picture
 machine.py     board, temperature, power, clock, device nodes without permission
 setup.py       paths of the installer, progress of the first boot
 redaction.py   removes passwords and addresses from texts

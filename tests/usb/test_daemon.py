@@ -279,6 +279,19 @@ def test_a_picture_turned_by_a_quarter_is_announced_in_its_final_size(machine: M
     assert pixels[20, 200].max() + 60 < pixels[300, 200].min(), "what was brighter to the right is below"
 
 
+def test_turning_pictures_takes_no_new_memory_for_each(machine: Machine, start: Start, tmp_path: Path) -> None:
+    def page_faults() -> int:
+        return int(Path(f"/proc/{daemon.camera_pid()}/stat").read_text().rpartition(")")[2].split()[7])
+
+    camera = machine.plug(frames=str(draw_frames(tmp_path / "large", 1280, 720, 4)), size="1280x720")
+    settings = {"video.width": 1280, "video.height": 720, "video.rotation": 90}
+    with start(camera, settings) as daemon, closing(daemon.watch()) as viewer:
+        viewer.parts(5)
+        before = page_faults()
+        viewer.parts(20)
+        assert page_faults() - before < 20 * 100
+
+
 def test_frames_of_another_size_than_announced_are_served_unchanged_and_told(
     machine: Machine, start: Start, tmp_path: Path
 ) -> None:
