@@ -157,7 +157,7 @@ class Streams:
                 self._latest.publish(fresh)
                 self._fresh_at = now
                 self._show(fresh, now)
-                timeout = REPEAT_SECONDS
+                timeout = REPEAT_SECONDS if self._viewers else -1.0
             elif not self._viewers:
                 timeout = -1.0
             else:
