@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import functools
 import http.server
@@ -130,9 +131,15 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self._closing = True
         self._wake()
 
+    def process_request(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
+        """Serve a connection in a thread of its own. Raises RuntimeError if the system starts no more threads.
+
+        The library's version makes a Thread object and waits until it runs, which takes a sixth of a snapshot's time.
+        """
+        _thread.start_new_thread(self.process_request_thread, (request, client_address))
+
     def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
         """Serve one connection. An exception is logged and counted, and ends only this thread."""
-        threading.current_thread().name = "request"
         peer = peer_name(client_address)
         connection: socket.socket | None = request
         fd = request.fileno()  # an encrypted one keeps it in another socket object

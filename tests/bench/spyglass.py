@@ -25,7 +25,7 @@ class _FileOutput:
 
 
 class _Camera:
-    """What spyglass uses of picamera2.Picamera2."""
+    """Stand in for picamera2.Picamera2, as far as spyglass uses it."""
 
     device = Path()
     framerate = 0.0
