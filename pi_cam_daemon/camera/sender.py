@@ -135,6 +135,7 @@ class FrameSender:
                 if now >= beat_at:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), self._captured_at_ns))
                     beat_at = now + _BEAT_SECONDS
+                    self._slots.trim()
                     if self._unusable:
                         messages.append(pack(Kind.UNUSABLE, text_payload(self._unusable)))
                         self._unusable = ""

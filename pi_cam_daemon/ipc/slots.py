@@ -20,12 +20,16 @@ from pi_cam_daemon.errors import ProtocolError
 from pi_cam_daemon.ipc.parts import CLOSING, part_header
 from pi_cam_daemon.ipc.protocol import HEADER, LONGEST_FRAME, Kind
 
+# The memory holds no program. The os module lacks the flag, and a kernel can be told to demand it (vm.memfd_noexec).
+_MFD_NOEXEC_SEAL = 8
 # the server has one, and some may wait in the socket while it is busy
 SLOTS = 8
-# Memory that was written once stays in use, so large frames take these slots only: one is sent, one waits, one is
-# written.
+# Memory that was written stays in use until `SlotWriter.trim`, so large frames take these slots only: one is sent, one
+# waits, one is written.
 LARGE_SLOTS = 3
 _LARGE_BYTES = 4 * 1024 * 1024
+# so much more than twice the longest frame stays in a slot
+_KEPT_BYTES = 1024 * 1024
 _FIRST = mmap.PAGESIZE
 _SLOT_BYTES = LONGEST_FRAME + mmap.PAGESIZE
 _BYTES = _FIRST + SLOTS * _SLOT_BYTES
@@ -37,7 +41,11 @@ FRAME = struct.Struct(HEADER.format + ANNOUNCEMENT.format[1:])  # the whole mess
 
 def create() -> int:
     """Return the file descriptor of new memory for slots. Raises OSError."""
-    fd = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create("frames", flags | _MFD_NOEXEC_SEAL)
+    except OSError:  # Linux before 6.3
+        fd = os.memfd_create("frames", flags)
     try:
         os.ftruncate(fd, _BYTES)
         # a process that reads memory which the other one has cut off would be killed by SIGBUS
@@ -53,6 +61,8 @@ class SlotWriter:
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _BYTES)
+        self._reach = [0] * SLOTS  # length of the longest frame that each slot had since its memory was given back
+        self._longest = 0  # of the frames since the last `trim`
 
     def write(self, jpeg: bytes | bytearray | memoryview, captured_ns: int) -> bytes | None:
         """Write a part with *jpeg*, at most LONGEST_FRAME bytes, and return its announcement; None if no slot is free.
@@ -72,7 +82,21 @@ class SlotWriter:
         memory[begin:end] = jpeg
         memory[end : end + len(CLOSING)] = CLOSING
         memory[slot] = 1
+        if length > self._longest:
+            self._longest = length
+        if length > self._reach[slot]:
+            self._reach[slot] = length
         return FRAME.pack(Kind.FRAME, ANNOUNCEMENT.size, captured_ns, slot, len(header), length, timestamp_us)
+
+    def trim(self) -> None:
+        """Give memory back that only frames took which were far larger than those since the last call."""
+        if not self._longest:
+            return
+        for slot, reach in enumerate(self._reach):
+            if reach > 2 * self._longest + _KEPT_BYTES and not self._memory[slot]:
+                self._memory.madvise(mmap.MADV_REMOVE, _FIRST + slot * _SLOT_BYTES, _SLOT_BYTES)
+                self._reach[slot] = 0
+        self._longest = 0
 
 
 class SlotReader:

@@ -443,6 +443,42 @@ def test_frames_are_skipped_while_the_server_has_all_slots_and_count_as_captured
     end.theirs.close()
 
 
+def test_memory_that_only_larger_frames_took_is_given_back() -> None:
+    fd = slots.create()
+    reader, writer = slots.SlotReader(fd), slots.SlotWriter(fd)
+
+    def send(jpeg: bytes) -> int:
+        announcement = writer.write(jpeg, 1)
+        assert announcement
+        *_, slot, header_length, length, _ = slots.FRAME.unpack(announcement)
+        part = reader.take(slot, header_length, length)
+        assert bytes(part[header_length : header_length + length]) == jpeg
+        return int(slot)
+
+    large, small = b"\xff\xd8".ljust(7_000_000, b"x"), b"\xff\xd8".ljust(60_000, b"y")
+    first, second = send(large), send(large)
+    reader.give_back(first)
+    writer.trim()
+    assert os.fstat(fd).st_blocks * 512 >= 14_000_000, "large ones may go on"
+    assert send(small) == first
+    writer.trim()
+    assert os.fstat(fd).st_blocks * 512 >= 14_000_000, "both are the server's"
+    reader.give_back(first)
+    reader.give_back(second)
+    writer.trim()
+    assert os.fstat(fd).st_blocks * 512 >= 14_000_000, "no frame came: nobody knows what the next one needs"
+    send(small)
+    writer.trim()
+    assert os.fstat(fd).st_blocks * 512 < 7_500_000
+    reader.give_back(first)
+    send(small)
+    reader.give_back(first)
+    writer.trim()
+    assert os.fstat(fd).st_blocks * 512 < 100_000
+    assert send(small) == first
+    os.close(fd)
+
+
 def test_a_frame_that_is_too_long_is_told_as_unusable() -> None:
     end = CameraEnd()
     sender = FrameSender(end.sock, end.writer)
