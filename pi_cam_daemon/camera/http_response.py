@@ -14,8 +14,11 @@ _LONGEST_LINE = 64 * 1024
 _LONGEST_HEADER = 64 * 1024
 # Servers write another protocol ("ICY"), no version, no reason, or a byte order mark in front. Browsers take a line
 # without a status for 200. RTSP is named instead.
-_STATUS = re.compile(rb"(?!RTSP)\S{1,20}[ \t]+(\d{3})(?!\d)|\W{0,4}HTTP(?:/[\d.]*)?[ \t]*\r?\n", re.IGNORECASE)
-_CHUNK = re.compile(rb"[ \t]*([0-9a-f]{1,16})[ \t]*(?:;|\r?\n)", re.IGNORECASE)
+_STATUS = re.compile(rb"(?!RTSP)\s{0,4}\S{1,20}[ \t]+0*(\d{3})(?!\d)|\W{0,4}HTTP", re.IGNORECASE)
+# a header without a status line, as of CGI programs
+_FIELD = re.compile(rb"Content-[\w-]{1,40}[ \t]*:", re.IGNORECASE)
+_CHUNK = re.compile(rb"[ \t]*(?:0x)?([0-9a-f]{1,16})[ \t]*(?:;|\r?\n)", re.IGNORECASE)
+_MOST_EMPTY_LINES = 8
 _LENGTH = re.compile(r"^\d{1,15}\b", re.MULTILINE)
 _CONTROL = re.compile(rb"[\0-\x1f\x7f]+")
 _TOKEN = re.compile(r"[^\s,]+")
@@ -42,6 +45,7 @@ class Response:
         self.coding = self.header("content-encoding").lower() or "identity"
         self.is_readable = self.coding in ("identity", *_CODINGS)
         self._decoder = zlib.decompressobj(47) if self.coding in _CODINGS else None
+        self._may_be_raw = self.coding == "deflate"
         self._chunked = "chunked" in _TOKEN.findall(self.header("transfer-encoding").lower())
         self._began = self._ended = False  # the chunks
         # A stream has no length. Cameras that state one mean a part, or nothing.
@@ -58,6 +62,9 @@ class Response:
         if self._decoder is None:
             return self._read()
         while data := self._decoder.unconsumed_tail or self._read():
+            if self._may_be_raw and data[0] & 0x0F != zlib.DEFLATED:  # zlib's own header is missing
+                self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._may_be_raw = False
             try:
                 if plain := self._decoder.decompress(data, READ_BYTES):
                     return plain
@@ -90,9 +97,10 @@ class Response:
 
     def _next_chunk(self) -> bool:
         """Read the line in front of a chunk. Return False at the end, or if the body is not chunked after all."""
-        line = self._stream.readline(_LONGEST_LINE)
-        if not line.strip():  # the end of the chunk before
+        for _ in range(_MOST_EMPTY_LINES):
             line = self._stream.readline(_LONGEST_LINE)
+            if line.strip():  # else the end of the chunk before
+                break
         size = _CHUNK.match(line)
         if not size:
             if not self._began and line.startswith((b"--", START)):
@@ -120,13 +128,16 @@ class Response:
             return
         if not line:
             raise ConnectionResetError("no answer")
-        if not (status := _STATUS.match(line)):
+        if status := _STATUS.match(line):
+            self.status, line = int(status[1] or 200) or 200, b""
+        elif _FIELD.match(line):
+            self.status = 200
+        else:
             raise HttpError(_CONTROL.sub(b" ", line[:40]).decode("ascii", "replace").strip())
-        self.status = int(status[1] or 200)
         self.headers = {}
         length = 0
         values: list[str] = []
-        while (line := self._stream.readline(_LONGEST_LINE)).strip(b"\r\n"):
+        while (line := line or self._stream.readline(_LONGEST_LINE)).strip(b"\r\n"):
             length += len(line)
             if length > _LONGEST_HEADER:
                 raise HttpError(f"its header is longer than {_LONGEST_HEADER // 1024} KiB")
@@ -140,6 +151,7 @@ class Response:
             elif colon:
                 values = self.headers.setdefault(name.decode("latin-1").strip().lower(), [])
                 values.append(text)
+            line = b""
 
     def _kind(self) -> str:
         """Return the type without parameters in lower case, of several the one that is a stream; empty if none."""

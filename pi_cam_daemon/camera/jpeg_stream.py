@@ -19,10 +19,13 @@ LONGEST_PICTURE = 8 * 1024 * 1024
 LONGEST_HEADER = 64 * 1024
 
 START = b"\xff\xd8\xff"
+# with a marker that a header can begin with
+_BEGIN = re.compile(rb"\xff\xd8\xff(?![\0-\xbf\xd0-\xd9])")
 _SOI_OR_EOI = re.compile(rb"\xff[\xd8\xd9]")
 _SOS = 0xDA
 _FIRST_SEGMENT = 0xC0
 _FILL = 0xFF
+_NO_LENGTH = 0xFFD8  # it is the start of another picture
 # as in imaging/jpeg.py
 _MOST_SEGMENTS = 256
 # a boundary, or the last line of a header and an empty one: a part begins
@@ -54,6 +57,8 @@ class Reader:
         self._has_headers = False  # the stream is multipart
         self._wanted = True
         self._is_invalid = False  # the last header of a JPEG
+        self._dead = set[int]()  # offsets of segments that lead to no picture data
+        self._looked = 0  # no next part begins before this
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the pictures that *data* completes; StreamError if one is too large."""
@@ -93,8 +98,9 @@ class Reader:
 
     def _begin(self) -> bool:
         """Find the header of the next picture. Return False if it is not there yet."""
-        while (start := self._buffer.find(START, self._search)) >= 0:
-            data = _picture_data(self._buffer, start)
+        while found := _BEGIN.search(self._buffer, self._search):
+            start = found.start()
+            data = self._picture_data(start)
             if data is None:
                 self._search = start
                 self._check_room()
@@ -104,14 +110,53 @@ class Reader:
                 if _HEADER.search(before):
                     self._has_headers = True
                     self._wanted = not _NO_PICTURE.search(before)
-                del self._buffer[:start]
+                self._drop(start)
                 self._data = self._scanned = data - start
                 return True
             self._is_invalid = True
-            self._search = start + 2
+            self._search = max(self._search, start + 2)
         if len(self._buffer) > 2 * LONGEST_HEADER:
-            del self._buffer[:-LONGEST_HEADER]
+            self._drop(len(self._buffer) - LONGEST_HEADER)
         self._search = max(0, len(self._buffer) - 2)
+        return False
+
+    def _picture_data(self, start: int) -> int | None:
+        """Return the offset of the picture data of the JPEG at *start*; 0 if it is none, None if data has to arrive.
+
+        No segment is examined twice in vain, so that data made of starts takes no longer than other data.
+        """
+        buffer = self._buffer
+        seen: list[int] = []
+        at = start + 2
+        last = len(buffer) - 4
+        while len(seen) < _MOST_SEGMENTS and at not in self._dead:
+            if at > last:
+                return 0 if self._next_part(start, len(buffer)) else None
+            marker, length = buffer[at + 1], buffer[at + 2] << 8 | buffer[at + 3]
+            if buffer[at] != 0xFF or marker < _FIRST_SEGMENT or 0xD0 <= marker <= 0xD9 or length == _NO_LENGTH:
+                break
+            seen.append(at)
+            if marker == _FILL:
+                at += 1
+                continue
+            end = at + 2 + length
+            if marker == _SOS and end <= len(buffer):
+                return 0 if self._next_part(start, at) else end
+            at = end
+        self._dead.update(seen)
+        self._next_part(start, at)
+        return 0
+
+    def _next_part(self, start: int, end: int) -> bool:
+        """Continue with the part that begins in the cut header from *start* to *end*. Return False if none does."""
+        buffer = self._buffer
+        while (line_end := buffer.find(b"\n" + START, max(start, self._looked), end)) >= 0:
+            self._looked = line_end + 1
+            is_empty_line = buffer[line_end - 1 - (buffer[line_end - 1] == ord("\r"))] == ord("\n")
+            if is_empty_line and buffer.rfind(b"\n--", max(start, line_end - _LONGEST_TEXT), line_end) >= 0:
+                self._search = line_end + 1
+                return True
+        self._looked = max(self._looked, end - len(START))
         return False
 
     def _text_before(self, start: int) -> int:
@@ -123,31 +168,16 @@ class Reader:
         # copied once: a bytearray's slice is a copy too, and a picture may have megabytes
         with memoryview(self._buffer) as buffer:
             picture = bytes(buffer[:end])
-        del self._buffer[:end]
+        self._drop(end)
         self._search = self._data = 0
         self._is_invalid = False
         return picture
 
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._looked = 0
+        self._dead.clear()
+
     def _check_room(self) -> None:
         if len(self._buffer) > LONGEST_PICTURE:
             raise StreamError(f"a picture is larger than {LONGEST_PICTURE // 1024**2} MiB")
-
-
-def _picture_data(buffer: bytearray, at: int) -> int | None:
-    """Return the offset of the picture data of the JPEG at *at*; 0 if it is none, None if more data has to arrive."""
-    at += 2
-    last = len(buffer) - 4
-    for _ in range(_MOST_SEGMENTS):
-        if at > last:
-            return None
-        marker = buffer[at + 1]
-        if buffer[at] != 0xFF or marker < _FIRST_SEGMENT or 0xD0 <= marker <= 0xD9:
-            return 0
-        if marker == _FILL:
-            at += 1
-            continue
-        end = at + 2 + (buffer[at + 2] << 8 | buffer[at + 3])
-        if marker == _SOS:
-            return end if end <= len(buffer) else None
-        at = end
-    return 0

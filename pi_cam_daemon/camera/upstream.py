@@ -181,7 +181,8 @@ class _Receiver:
             if not response.kind.startswith("text/"):  # most likely no pictures, which is told at once
                 self._be_patient()
             data = pictures_in(response, self._place)
-            while data := data or response.read() or (b"" if count else response.read_on()):
+            # a connection that was shut down still delivers what the server goes on to send
+            while not self._closing and (data := data or response.read() or (b"" if count else response.read_on())):
                 before = count
                 for picture in reader.feed(data):
                     count += 1

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # redirects, and one login; more of them are a loop
 _MOST_REQUESTS = 8
-_PICTURES = (200, 203, 206)
+_PICTURES = (200, 201, 202, 203, 206)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_COOKIES = 100
 # how much of an answer is read to find a picture in it, or to describe it

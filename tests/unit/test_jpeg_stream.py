@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import pytest
@@ -189,6 +190,15 @@ def test_memory_stays_bounded_with_endless_garbage(kind: str, filler: bytes) -> 
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 2.5 * LONGEST_PICTURE
+
+
+@pytest.mark.parametrize(
+    "chain", [b"\xff\xe0\0\4\xff\xd8", b"\xff\xe0\0\6\xff\xd8\xff\xe0", b"\xff\xd8\xff" + b"\xff" * 200]
+)
+def test_data_made_of_starts_takes_no_longer_than_other_data(chain: bytes) -> None:
+    begun = time.process_time()
+    assert read(b"\xff\xd8" + chain * (2**20 // len(chain)), 1460) == []
+    assert time.process_time() - begun < 2  # 0.3 s; it would be 6 s if every start were followed to its end
 
 
 # --- whatever comes

@@ -41,6 +41,11 @@ def chunks(body: bytes, form: bytes = b"%x\r\n%s\r\n", size: int = 100) -> bytes
     return b"".join(form % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size))
 
 
+def deflated(body: bytes) -> bytes:
+    """Return *body* without the header and the sum that "deflate" should have (RFC 9110, section 8.4.1.2)."""
+    return zlib.compress(body)[2:-4]
+
+
 def raw(*lines: str, end: str = "\r\n") -> bytes:
     return end.join([*lines, "", ""]).encode("latin-1")
 
@@ -54,6 +59,7 @@ CHUNKED = header()[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 # as cameras write them: a thumbnail in the Exif, which the daemon removes
 THUMBNAILED = [ONE[:2] + segment(0xE1, b"Exif\0\0" + b"thumbnail" * 9 + PICTURES[1]) + ONE[2:]]
 TWICE_THUMBNAILED = THUMBNAILED[0][:2] + segment(0xE1, b"http://ns.adobe.com\0" + PICTURES[2]) + THUMBNAILED[0][2:]
+CUT_EXIF = ONE[:2] + segment(0xE1, b"Exif\0\0" + PICTURES[1] + bytes(60000))[:2000]
 FILLED = ONE[:20] + b"\xff" * 5 + ONE[20:]
 COMMENTED = ONE[:20] + segment(0xFE, b"x\r\n--frame\r\nContent-Type: text/plain\r\n\r\n") + ONE[20:]
 RESTARTED = encoded(cv2.IMWRITE_JPEG_RST_INTERVAL, 1)
@@ -77,6 +83,13 @@ TABLE = [
     Oddity("another name", raw("XYZ/3.0 200 OK", MJPEG) + PARTS),
     Oddity("a byte order mark first", b"\xef\xbb\xbf" + header() + PARTS),
     Oddity("no status", raw("HTTP/1.1", MJPEG) + PARTS),
+    Oddity("a status of nought", raw("HTTP/1.1 000 OK", MJPEG) + PARTS),
+    Oddity("a status with zeros", raw("HTTP/1.1 0200 OK", MJPEG) + PARTS),
+    Oddity("another success", raw("HTTP/1.1 201 Created", MJPEG) + PARTS),
+    Oddity("a space first", raw(" HTTP/1.1 200 OK", MJPEG) + PARTS),
+    Oddity("spaces in the version", raw("HTTP / 1.1 200 OK", MJPEG) + PARTS),
+    Oddity("no space before the status", raw("HTTP/1.1200 OK", MJPEG) + PARTS),
+    Oddity("a header without a status line", raw(MJPEG, "Server: x") + PARTS),
     Oddity("two spaces", raw("HTTP/1.1  200  OK", MJPEG) + PARTS),
     Oddity("empty lines first", b"\r\n\r\n" + header() + PARTS),
     Oddity("no status line, parts", PARTS),
@@ -155,6 +168,8 @@ TABLE = [
     Oddity("chunks with trailers", CHUNKED + chunks(PARTS) + b"0\r\nX: y\r\nDigest: z\r\n\r\n"),
     Oddity("chunks with leading zeros and spaces", CHUNKED + chunks(PARTS, b"000%X  \r\n%s\r\n")),
     Oddity("chunks with LF alone", CHUNKED + chunks(PARTS, b"%x\n%s\n")),
+    Oddity("chunks with 0x", CHUNKED + chunks(PARTS, b"0x%x\r\n%s\r\n")),
+    Oddity("chunks with empty lines", CHUNKED + chunks(PARTS, b"%x\r\n%s\r\n\r\n\n")),
     Oddity("chunks without a last one", CHUNKED + chunks(PARTS)),
     Oddity("chunks that are none", CHUNKED + PARTS),
     Oddity("a part in each chunk", CHUNKED + b"".join(chunks(part(jpeg), size=9999) for jpeg in PICTURES)),
@@ -163,6 +178,7 @@ TABLE = [
     Oddity("broken chunks", CHUNKED + b"no length\r\n", "broke: it sends broken chunks"),
     Oddity("gzip", header()[:-2] + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(each(PART, [ONE])), [ONE]),
     Oddity("deflate", header()[:-2] + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(each(PART, [ONE])), [ONE]),
+    Oddity("deflate alone", header()[:-2] + b"Content-Encoding: deflate\r\n\r\n" + deflated(each(PART, [ONE])), [ONE]),
     Oddity("identity", header()[:-2] + b"Content-Encoding: identity\r\n\r\n" + PARTS),
     Oddity("gzip that is none", header()[:-2] + b"Content-Encoding: gzip\r\n\r\n" + PARTS, "compressed data is broken"),
     Oddity("brotli that is none", header()[:-2] + b"Content-Encoding: br\r\n\r\n" + PARTS),
@@ -233,6 +249,10 @@ TABLE = [
     Oddity("zeros in the length", header() + b"".join(part(jpeg + bytes(9)) for jpeg in PICTURES)),
     Oddity("a start marker twice", header() + b"".join(part(b"\xff\xd8" + jpeg) for jpeg in PICTURES)),
     Oddity("the first bytes of another", header() + b"".join(part(ONE[:50] + jpeg) for jpeg in PICTURES)),
+    Oddity("the first four bytes of another", header() + b"".join(part(ONE[:4] + jpeg) for jpeg in PICTURES)),
+    Oddity("the same, no length", header() + each(UNSIZED.replace(b"{}", ONE[:4] + b"{}"))),
+    Oddity("the same, JPEGs", header("video/x-jpeg") + each(ONE[:4] + b"{}")),
+    Oddity("a start behind the picture", header() + each(UNSIZED.replace(b"{}", b"{}" + ONE[:30]))),
     Oddity("every second cut", header() + b"".join(part(jpeg[:-9]) + part(jpeg) for jpeg in PICTURES)),
     Oddity("every second cut in its header", header() + b"".join(part(jpeg[:90]) + part(jpeg) for jpeg in PICTURES)),
     Oddity("a preview behind the picture", header() + b"".join(part(jpeg + ONE) for jpeg in PICTURES)),
@@ -245,6 +265,8 @@ TABLE = [
     Oddity("restart markers", header() + each(PART, [RESTARTED]), [RESTARTED]),
     Oddity("progressive", header() + each(PART, [PROGRESSIVE]), [PROGRESSIVE]),
     Oddity("the end of another", header() + each(PART.replace(b"{}", ONE[-40:] + b"{}"))),
+    Oddity("every second cut in long Exif", header() + b"".join(part(CUT_EXIF) + part(jpeg) for jpeg in PICTURES)),
+    Oddity("sounds", header() + each(b"--frame\r\nContent-Type: a/b\r\n\r\n\xff\xd8\xff\xe0\xff\xff\r\n" + PART)),
     Oddity("other data between", header() + each(b"--frame\r\nContent-Type: a/b\r\n\r\n" + bytes(99) + PART)),
 ]  # fmt: skip
 # pictures that ffmpeg 5.1 decodes (it needs more data than these small ones to recognize JPEGs), and whether Chromium
@@ -410,6 +432,22 @@ SEEN = {
     "a comment with line ends and a boundary": ("0", "not shown"),
     "restart markers": ("1", "shown"),
     "progressive": ("1", "shown"),
+    "a header without a status line": ("3", "not shown"),
+    "chunks with 0x": ("3", "not shown"),
+    "chunks with empty lines": ("3", "not shown"),
+    "deflate alone": ("0", "shown"),
+    "the first four bytes of another": ("3", "not shown"),
+    "the same, no length": ("2", "not shown"),
+    "the same, JPEGs": ("0", "not shown"),
+    "a start behind the picture": ("2", "shown"),
+    "every second cut in long Exif": ("6", "not shown"),
+    "sounds": ("0", "not shown"),
+    "a status of nought": ("3", "shown"),
+    "a status with zeros": ("3", "shown"),
+    "another success": ("3", "shown"),
+    "a space first": ("3", "shown"),
+    "spaces in the version": ("3", "shown"),
+    "no space before the status": ("3", "shown"),
     "the end of another": ("1", "not shown"),
     "other data between": ("0", "not shown"),
     "another name": ("3", "not shown"),

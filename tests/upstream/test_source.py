@@ -309,8 +309,9 @@ def test_cards_between_the_pictures_are_left_out() -> None:
         then_silence(header()),
         then_silence(header("text/html") + b"<html>"),
         paced(header() + b"--frame\r\nContent-Type: text/plain\r\n\r\n", b"\0" * 4096, pause=0.001),
+        paced(header() + b"\xff\xd8", b"\xff\xe0\0\4\xff\xd8" * 9999, pause=0),
     ],
-    ids=["silence", "half a header", "no part", "half a page", "rubbish"],
+    ids=["silence", "half a header", "no part", "half a page", "rubbish", "a chain of starts"],
 )
 def test_a_stop_is_obeyed_within_a_second_whatever_the_server_does(answer: Answer) -> None:
     with serving(answer) as server, running(server.url(), timeout=30) as source:
