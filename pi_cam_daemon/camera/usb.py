@@ -41,8 +41,6 @@ _CHECK_MS = 200
 _SETTLE_SECONDS = 1.0
 # the server's deadline is a little longer (stills.py)
 _STILL_SECONDS = 8.0
-# after this many more pictures without an end marker than with one, the camera is assumed to omit it always
-_MISSING_END_LIMIT = 10
 
 _Mode = tuple[str, int, int]  # pixel format, width, height
 
@@ -234,13 +232,13 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Conver
     bytes of a buffer are one already; False says nothing.
     """
     if capture.pixel_format in JPEGS:
-        repairer = _JpegRepairer()
+        known = KnownHeader()
 
         def upright(data: bytes) -> bytes:
-            picture, mark = repairer.repair(data)
-            return orientation.after(mark).jpeg(picture)
+            picture = known.repair(data)
+            return orientation.after(known.orientation).jpeg(picture)
 
-        return upright, repairer.known.matches if orientation.identity else _never
+        return upright, known.matches if orientation.identity else _never
 
     to_bgr = raw_pictures.to_bgr(capture.pixel_format, capture.width, capture.height, capture.row_bytes)
     return lambda data: orientation.encode(to_bgr(data)), _never
@@ -248,28 +246,3 @@ def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Conver
 
 def _never(_memory: mmap.mmap, _length: int) -> bool:
     return False
-
-
-class _JpegRepairer:
-    """Repairs a camera's JPEGs. One without an end marker was cut short, unless the camera usually omits the marker.
-
-    A C920 on a Pi 5 does (µStreamer's issue 313).
-    """
-
-    def __init__(self) -> None:
-        self.known = KnownHeader()
-        self._missing_ends = 0  # recent pictures without an end marker, minus those with one
-
-    def repair(self, data: bytes) -> tuple[bytes, int]:
-        """Return the whole JPEG in *data* and the orientation that its Exif asked for; JpegError if there is none."""
-        try:
-            picture, mark = self.known.repair(data), self.known.orientation
-        except JpegError:
-            picture, mark, _ = jpeg.repaired(data, end_required=False)
-            self._missing_ends = min(self._missing_ends + 1, _MISSING_END_LIMIT)
-            if self._missing_ends < _MISSING_END_LIMIT:
-                raise
-            return picture, mark
-        if self._missing_ends:
-            self._missing_ends -= 1
-        return picture, mark

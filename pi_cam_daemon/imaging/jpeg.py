@@ -33,6 +33,8 @@ _MIN_LENGTH = 125
 MOST_PIXELS = 1 << 24
 # Picture data has at least one bit per block of 8x8 pixels.
 _MAX_PIXELS_PER_BYTE = 8 * 64
+# zeros behind a picture without an end marker; fewer may be its data
+_PADDING = bytes(16)
 # how many pictures, or starts of pictures, of one buffer are examined
 _MAX_PICTURES = 8
 
@@ -219,7 +221,10 @@ def _first(jpeg: bytes, end_required: bool, *, late_start: bool = False) -> tupl
     if stop is None:
         if end_required:
             raise JpegError("it is cut short: no end marker (FFD9)")
-        kept.append(jpeg[at:].rstrip(b"\0").rstrip(b"\xff") + b"\xff\xd9")
+        body = jpeg[at:]
+        if body.endswith(_PADDING):
+            body = body.rstrip(b"\0")
+        kept.append(body.rstrip(b"\xff") + b"\xff\xd9")
         rest = b""
     elif jpeg[stop.end() - 1] == _SOI:
         return None, jpeg[stop.start() :]

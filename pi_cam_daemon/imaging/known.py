@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
+from functools import cached_property
 
 from pi_cam_daemon.errors import JpegError
 from pi_cam_daemon.imaging import jpeg
+from pi_cam_daemon.imaging.turbojpeg import Lossless, checker
+
+log = logging.getLogger(__name__)
 
 _EOI = b"\xff\xd9"
 # Old or foreign bytes behind the end marker show as an end marker within this many bytes before the last one.
@@ -16,6 +21,8 @@ _LONGER = 8
 _FULL_EVERY = 31
 # so many pictures get the full check after a bad one
 _DISTRUST = 300
+# so many pictures without an end marker are taken for whole behind one that is
+_TRUST = 10
 
 
 class KnownHeader:
@@ -32,6 +39,7 @@ class KnownHeader:
         self._longest = 0  # in bytes, without the tail: a longer picture gets the full check
         self.orientation = 1
         self._until_full = 0  # so many pictures may be recognized until one gets the full check
+        self._until_decoded = 0  # so many pictures without an end marker are taken for whole
 
     def matches(self, data: bytes | mmap.mmap, length: int) -> bool:
         """Return True if the first *length* bytes of *data* are one whole JPEG that needs no repair.
@@ -55,7 +63,11 @@ class KnownHeader:
         return True
 
     def repair(self, data: bytes) -> bytes:
-        """Return `jpeg.repair` of *data*, which is *data* itself for a picture that `matches`; JpegError as there."""
+        """Return `jpeg.repair` of *data*, which is *data* itself for a picture that `matches`; JpegError as there.
+
+        Some cameras never send an end marker, such as a C920 on a Pi 5 (µStreamer's issue 313). A picture without one
+        was cut short, unless it decodes down to its last block.
+        """
         if self.matches(data, len(data)):
             self.orientation = 1
             return data
@@ -63,7 +75,8 @@ class KnownHeader:
             picture, self.orientation, header = jpeg.repaired(data)
         except JpegError:
             self._until_full = -_DISTRUST
-            raise
+            return self._without_end(data)
+        self._until_decoded = 0
         if picture is not data:
             self._until_full = -_DISTRUST
         elif self._until_full < 0:
@@ -75,3 +88,26 @@ class KnownHeader:
             self._longest = len(data) - _TAIL_BYTES + len(data) // _LONGER
             self._until_full = _FULL_EVERY - 1
         return picture
+
+    def _without_end(self, data: bytes) -> bytes:
+        """Return the picture in *data*, which has no end marker, with one; JpegError if that is not all it lacks."""
+        picture, self.orientation, _ = jpeg.repaired(data, end_required=False)
+        if self._until_decoded:
+            self._until_decoded -= 1
+        elif self._checker and self._checker.is_whole(picture):
+            self._until_decoded = _TRUST
+        else:
+            raise JpegError("it is cut short: no end marker (FFD9)")
+        return picture
+
+    @cached_property
+    def _checker(self) -> Lossless | None:
+        try:
+            return checker()
+        except OSError as error:
+            log.warning(
+                "Pictures without an end marker are refused, as nothing shows which are whole: %s. To change that, run "
+                "sudo apt install libturbojpeg0",
+                error,
+            )
+            return None

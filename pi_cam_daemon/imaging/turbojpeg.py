@@ -1,4 +1,7 @@
-"""Calls libjpeg-turbo's lossless transform through ctypes; names and numbers are those of turbojpeg.h."""
+"""Calls libjpeg-turbo's lossless transform through ctypes, to turn JPEGs and to check them.
+
+Names and numbers are those of turbojpeg.h.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ _PERFECT = 1 << 0
 _COPY_NO_MARKERS = 1 << 6
 _LIMIT_SCANS = 1 << 15
 _WARNING = 0
+_NOTHING = 0  # the operation TJXOP_NONE
 
 
 class _TjTransform(ctypes.Structure):
@@ -33,6 +37,8 @@ class Lossless:
         self._error_code.argtypes = self._free.argtypes = library.tjDestroy.argtypes = (ctypes.c_void_p,)
         self._free.restype = None
         library.tjInitTransform.restype = ctypes.c_void_p
+        self._error_text = library.tjGetErrorStr2
+        self._error_text.argtypes, self._error_text.restype = (ctypes.c_void_p,), ctypes.c_char_p
         self._handle = library.tjInitTransform()
         if not self._handle:
             raise OSError("libturbojpeg has no memory")
@@ -41,12 +47,26 @@ class Lossless:
 
     def __call__(self, jpeg: bytes) -> bytes | None:
         """Return *jpeg* turned, or None if its size is no multiple of the block size at an edge that would move."""
+        turned, error = self._run(jpeg)
+        # a warning is about a flaw of the picture itself, which any decoder shows
+        return turned if error in (None, _WARNING) else None
+
+    def is_whole(self, jpeg: bytes) -> bool:
+        """Return True if the picture data of *jpeg*, which has an end marker, goes down to its last block."""
+        _, error = self._run(jpeg)
+        return error is None or (error == _WARNING and b"premature end" not in self._error_text(self._handle))
+
+    def _run(self, jpeg: bytes) -> tuple[bytes | None, int | None]:
+        """Return the result, if there is one, and the code of the error, if there was one."""
         buffer, length = ctypes.c_void_p(), ctypes.c_ulong()
         try:
             failed = self._transform(self._handle, jpeg, len(jpeg), 1, buffer, length, self._operation, _LIMIT_SCANS)
-            # a warning is about a flaw of the picture itself, which any decoder shows
-            if failed and (self._error_code(self._handle) != _WARNING or not buffer):
-                return None
-            return ctypes.string_at(buffer, length.value)
+            turned = ctypes.string_at(buffer, length.value) if buffer else None
+            return turned, self._error_code(self._handle) if failed else None
         finally:
             self._free(buffer)
+
+
+def checker() -> Lossless:
+    """Return an object for `is_whole`; OSError if the library is not installed."""
+    return Lossless(_NOTHING)

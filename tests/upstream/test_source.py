@@ -119,6 +119,10 @@ def test_the_size_may_change_in_a_stream() -> None:
     assert pictures_of(paced(header(), *map(part, sizes))) == sizes
 
 
+def test_pictures_that_lack_only_their_end_marker_get_one() -> None:
+    assert pictures_of(paced(header(), *(part(jpeg[:-2]) for jpeg in PICTURES)), 9) == PICTURES * 3
+
+
 def test_the_newest_of_pictures_that_come_too_fast_is_passed_on() -> None:
     burst = b"".join(part(picture(number)) for number in range(200))
     with serving(then_silence(header() + burst)) as server, running(server.url()) as source:
