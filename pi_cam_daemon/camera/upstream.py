@@ -27,6 +27,8 @@ from pi_cam_daemon.system.redaction import without_secrets
 
 # interval of the check for commands and deadlines while no picture arrives
 _LOOK_SECONDS = 0.2
+# least time between a request that failed and the next one
+_RETRY_SECONDS = 0.5
 # time for the receiving thread to end after its connection was shut down
 _CLOSE_SECONDS = 0.5
 # The other server may send nothing for so long before the pace of its pictures is known. The default of
@@ -136,10 +138,20 @@ class _Receiver:
 
     def _run(self) -> None:
         client = Client(self._upstream, self._connected)
+        given_up = 0.0
         try:
             while not self._closing:
                 due = time.monotonic() + self._period
-                self._receive(client.open())
+                try:
+                    self._receive(client.open())
+                except SourceError as error:
+                    # a server of single pictures may be busy for one of them
+                    client.close()
+                    if error.cause is Cause.PERMISSION or time.monotonic() > given_up:
+                        raise
+                    due += _RETRY_SECONDS
+                else:
+                    given_up = time.monotonic() + self._upstream.read_timeout_seconds
                 # it was a single picture: ask for the next one
                 with self._changed:
                     self._changed.wait_for(lambda: self._closing, due - time.monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import re
 import socket
@@ -180,6 +181,26 @@ def test_single_pictures_on_connections_that_close_come_one_after_the_other(sent
         assert server.most_open == 1
 
 
+@pytest.mark.parametrize(
+    "failed",
+    [
+        b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"",
+        header("text/html") + b"<title>Busy</title>",
+        header("image/jpeg", "Content-Length: 0"),
+    ],
+    ids=["503", "304", "hangs up", "page", "empty"],
+)
+def test_one_failure_among_single_pictures_is_passed_over(failed: bytes) -> None:
+    def answer(sock: socket.socket, _: Request) -> None:
+        sock.sendall(failed if len(server.requests) == 3 else one_picture())
+
+    with serving(answer) as server, running(server.url()) as source:
+        assert len(source.pictures(4)) == 4
+        assert server.requests[3].arrived - server.requests[2].arrived > 0.4
+
+
 def test_a_slow_picture_delays_the_next_request() -> None:
     def answer(sock: socket.socket, _: Request) -> None:
         time.sleep(0.2)
@@ -191,7 +212,7 @@ def test_a_slow_picture_delays_the_next_request() -> None:
 
 
 def test_single_pictures_that_cease_are_reported() -> None:
-    answers = iter([once(one_picture()), once(one_picture()), status(503)])
+    answers = itertools.chain([once(one_picture())] * 2, itertools.repeat(status(503)))
     with serving(lambda sock, request: next(answers)(sock, request)) as server:
         source = Upstream(server.url())
         assert source.failure().message == f"{server.place} answers 503 Service Unavailable"
