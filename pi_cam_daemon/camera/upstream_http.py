@@ -148,12 +148,7 @@ class Client:
         if url.scheme == "https":
             # the fingerprint is that of the configured server, also where it redirects from http to https
             pinned = self._fingerprint if url.hostname == self._home.hostname else ""
-            if pinned:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            else:
-                context = ssl.create_default_context()
-            encrypted = context.wrap_socket(self._socket, server_hostname=host.partition("%")[0])
+            encrypted = _encrypted(self._socket, host, verified=not pinned)
             self._socket = encrypted
             self._connected(encrypted)
             if pinned and (found := _fingerprint(encrypted.getpeercert(binary_form=True))) != pinned:
@@ -194,8 +189,9 @@ class Client:
             message = f"{place(url)}: its certificate is not trusted: {error.verify_message}"
             hint = "Install the certificate of its CA on this machine"
             with contextlib.suppress(OSError, ValueError):
-                pem = ssl.get_server_certificate((_host(url), _port(url)), timeout=self._timeout)
-                found = _fingerprint(ssl.PEM_cert_to_DER_cert(pem))
+                plain = socket.create_connection((_host(url), _port(url)), self._timeout)
+                with plain, _encrypted(plain, _host(url), verified=False) as encrypted:
+                    found = _fingerprint(encrypted.getpeercert(binary_form=True))
                 hint = f"If {found} is the camera's SHA-256 fingerprint, set upstream.tls_fingerprint to it"
             return SourceError(message, Cause.PERMISSION, hint)
         return _no_connection(error, place(url), _host(url))
@@ -265,6 +261,15 @@ def _selector(url: SplitResult) -> str:
     return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
+def _encrypted(plain: socket.socket, host: str, verified: bool) -> ssl.SSLSocket:
+    """Return *plain* with TLS. Old cameras know only OpenSSL's ciphers that Python leaves out by default."""
+    context = ssl.create_default_context()
+    context.set_ciphers("DEFAULT")
+    if not verified:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(plain, server_hostname=host.partition("%")[0])
+
+
 def _fingerprint(certificate: bytes | None) -> str:
     return hashlib.sha256(certificate or b"").hexdigest()
 
@@ -329,7 +334,8 @@ def _no_connection(error: Exception, place: str, host: str) -> SourceError:
         return SourceError(message, Cause.MISSING, hint)
     if isinstance(error, ssl.SSLError):
         why = (error.reason or "").replace("_", " ").lower() or "handshake failed"
-        return SourceError(f"{place}: no TLS connection: {why}", Cause.SETTINGS, "Perhaps it speaks http:// only")
+        hint = "It may need an older TLS than 1.2" if "alert" in why else "Perhaps it speaks http:// only"
+        return SourceError(f"{place}: no TLS connection: {why}", Cause.SETTINGS, hint)
     if isinstance(error, ConnectionRefusedError):
         return SourceError(f"{place} refuses the connection", Cause.MISSING, CHECK_SERVER)
     if isinstance(error, ConnectionError):

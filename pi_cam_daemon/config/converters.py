@@ -152,9 +152,9 @@ def url(raw: Any) -> str:
 
 
 def fingerprint(raw: Any) -> str:
-    """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, spaces or a name."""
+    """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, dashes, spaces or a name."""
     if isinstance(raw, str):
-        digits = re.sub(r"(?i)^\s*sha-?256(?: ?fingerprint)?\s*[:=]?|[:\s]", "", raw).lower()
+        digits = re.sub(r"(?i)^\s*sha-?256(?: ?fingerprint)?\s*[:=/]?|[:\s-]", "", raw).lower()
         if not digits or re.fullmatch("[0-9a-f]{64}", digits):
             return digits
     raise refused(raw, 'a SHA-256 fingerprint, 64 hexadecimal digits with or without colons, or "" for none')

@@ -88,6 +88,7 @@ DIGITS = "0123456789abcdef" * 4
         f"sha256 Fingerprint={DIGITS}",
         f"SHA-256: {DIGITS}",
         f" {DIGITS[:32]} {DIGITS[32:]} ",
+        "sha256/" + "-".join(DIGITS[at : at + 2] for at in range(0, 64, 2)),
     ],
 )
 def test_a_fingerprint_may_be_written_as_programs_show_it(written: str) -> None:

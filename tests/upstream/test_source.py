@@ -887,6 +887,26 @@ def test_a_certificate_with_the_configured_fingerprint_is_accepted(
         source.pictures(1)
 
 
+def test_an_old_camera_with_ciphers_of_its_time_is_read(tls: ssl.SSLContext, certificate: Path) -> None:
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("ECDHE-ECDSA-AES128-SHA")
+    with serving(STREAM, tls) as server:
+        assert fingerprint(certificate) in Upstream(server.url()).failure().hint
+        with running(server.url(), fingerprint=fingerprint(certificate)) as source:
+            source.pictures(1)
+
+
+def test_a_tls_that_is_too_old_is_named(tls: ssl.SSLContext) -> None:
+    tls.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.deprecated_call():
+        tls.maximum_version = ssl.TLSVersion.TLSv1
+        tls.minimum_version = ssl.TLSVersion.TLSv1
+    with serving(STREAM, tls) as server:
+        error = Upstream(server.url()).failure()
+        assert error.message.startswith(f"{server.place}: no TLS connection: ")
+        assert error.hint == "It may need an older TLS than 1.2"
+
+
 def test_a_trusted_certificate_with_another_fingerprint_is_refused(
     tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
