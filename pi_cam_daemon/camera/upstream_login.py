@@ -11,7 +11,14 @@ from typing import NamedTuple
 _TOKEN = r"[\w!#$%&'*+.^`|~-]+"
 # a parameter, or a word that begins the next challenge
 _ELEMENT = re.compile(rf'({_TOKEN})\s*=\s*("(?:\\.|[^"\\])*"?|[^\s,"]*)|({_TOKEN})')
-_ALGORITHMS = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+# the names of RFC 7616, and others that servers use
+_ALGORITHMS = {
+    "MD5": "md5",
+    "SHA-256": "sha256",
+    "SHA256": "sha256",
+    "SHA-512-256": "sha512_256",
+    "SHA-512/256": "sha512_256",
+}
 _DEFAULT = "MD5"
 
 

@@ -667,9 +667,11 @@ def test_a_password_in_the_url_logs_in(challenge: str, user: str, quoted: str) -
 
 
 @pytest.mark.parametrize("qop", ['qop="auth"', 'qop="auth,auth-int"', "qop=auth-int", ""])
-@pytest.mark.parametrize("algorithm", ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess", "SHA-512-256"])
+@pytest.mark.parametrize(
+    "algorithm", ["MD5", "MD5-sess", "SHA-256", "SHA-256-sess", "sha256", "SHA-512-256", "SHA-512/256"]
+)
 def test_every_algorithm_of_digest_logs_in(algorithm: str, qop: str) -> None:
-    hashed = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}[algorithm.removesuffix("-sess")]
+    hashed = {"md5": "md5", "sha256": "sha256"}.get(re.sub("-(sess)?", "", algorithm.lower()), "sha512_256")
     challenge = f'Digest realm="cam", nonce="abc", algorithm={algorithm}, opaque="x" {qop and ", " + qop}'
 
     def answer(sock: socket.socket, request: Request) -> None:
