@@ -121,7 +121,8 @@ def test_the_size_may_change_in_a_stream() -> None:
 
 
 def test_pictures_that_lack_only_their_end_marker_get_one() -> None:
-    assert pictures_of(paced(header(), *(part(jpeg[:-2]) for jpeg in PICTURES)), 9) == PICTURES * 3
+    # a busy machine may take two at once, and then only the newer one is delivered
+    assert set(pictures_of(paced(header(), *(part(jpeg[:-2]) for jpeg in PICTURES)), 12)) == set(PICTURES)
 
 
 def test_the_newest_of_pictures_that_come_too_fast_is_passed_on() -> None:
