@@ -161,13 +161,9 @@ class CameraLink:
         self.unusable = ""
         if self.first_at is None:
             self._progress(now)
-        if self.pace.measured is None:
-            self._pace_picture(now)
-        return Frame(part, min(captured_ns, int(now * 1e9)), timestamp_us, self._slots, slot)
-
-    def _pace_picture(self, now: float) -> None:
         if self.pace.measured is None:  # afterwards BEAT messages are enough, which come once a second
             self.pace.next(now)
+        return Frame(part, min(captured_ns, int(now * 1e9)), timestamp_us, self._slots, slot)
 
     def _progress(self, now: float) -> None:
         self.progressed_at = max(now, self.progressed_at or 0.0)
@@ -203,7 +199,8 @@ class CameraLink:
                 self._answered.notify_all()
         elif message.kind is Kind.UNUSABLE:
             self.unusable = plain(str(message.view, "utf-8", "replace"))
-            self._pace_picture(time.monotonic())  # bad pictures tell how often pictures come, too
+            if self.pace.measured is None:
+                self.pace.next(time.monotonic())  # bad pictures tell how often pictures come, too
         elif message.kind is Kind.STAND_IN:
             self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:
