@@ -94,7 +94,8 @@ class Rig:
     def __init__(self) -> None:
         self.latest = LatestFrame()
         self.demand = Demand(lambda: None)
-        self.streams = Streams(self.latest, self.demand, lambda: Frame(wire.part(CARD, 0), 0, 0))
+        self.no_signal: Frame | None = Frame(wire.part(CARD, 0), 0, 0)  # None while no picture is overdue
+        self.streams = Streams(self.latest, self.demand, lambda: self.no_signal)
         self.configure()
         self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -320,14 +321,13 @@ def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
 ) -> None:
     monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.05)
     monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
-    no_signal = [None, Frame(wire.part(CARD, 0), 0, 0)]
-    monkeypatch.setattr(rig.streams, "_no_signal", lambda: no_signal[0])
+    card, rig.no_signal = rig.no_signal, None
     rig.frame(picture(1))
     time.sleep(0.2)
     client = rig.view()
     client.open()
     assert [client.number() for _ in range(6)] == [1] * 6, "also for who comes when it is old"
-    no_signal.pop(0)
+    rig.no_signal = card
     until("the card", lambda: client.part() == CARD)
 
 
