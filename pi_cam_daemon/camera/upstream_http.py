@@ -265,6 +265,7 @@ def _encrypted(plain: socket.socket, host: str, verified: bool) -> ssl.SSLSocket
     """Return *plain* with TLS. Old cameras know only OpenSSL's ciphers that Python leaves out by default."""
     context = ssl.create_default_context()
     context.set_ciphers("DEFAULT")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to a file that DEFAULT overrides
     if not verified:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(plain, server_hostname=host.partition("%")[0])
