@@ -108,6 +108,12 @@ def text(raw: Any) -> str:
     raise refused(raw, "text in quotes, without control characters")
 
 
+def name(raw: Any) -> str:
+    if isinstance(raw, str) and raw.isprintable() and len(raw) <= 60:
+        return raw.strip()
+    raise refused(raw, 'text in quotes, up to 60 visible characters, or "" for the machine\'s name')
+
+
 def overlay(raw: Any) -> str:
     if isinstance(raw, str) and len(raw) <= 100 and _OVERLAY.fullmatch(raw):
         return raw

@@ -154,6 +154,14 @@ class HttpConfig:
 
 
 @dataclass(frozen=True)
+class PageConfig:
+    """[page]: the camera's name and the language, for people."""
+
+    name: Annotated[str, converters.name]
+    language: Annotated[str, converters.choice("auto", "en", "ko")]
+
+
+@dataclass(frozen=True)
 class WallConfig:
     """[wall]: the cameras that are shown together."""
 
@@ -222,6 +230,7 @@ class Config:
     usb: UsbConfig
     upstream: UpstreamConfig
     http: HttpConfig
+    page: PageConfig
     wall: WallConfig
     health: HealthConfig
     log: LogConfig

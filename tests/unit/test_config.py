@@ -80,6 +80,8 @@ def etc(tmp_path: Path) -> Path:
             'wall.cameras=["http://picam-2.local:8000", "https://cam.example.org/"]',
             ("http://picam-2.local:8000", "https://cam.example.org"),
         ),
+        ('page.name=" 마당 2 "', "마당 2"),
+        ('page.language="ko"', "ko"),
         ('log.level="debug"', "debug"),
     ],
 )
@@ -150,6 +152,10 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("http.max_connections=1001", "an integer from 1 to 1000"),
         ("http.request_timeout_seconds=0.5", "a number from 1 to 600"),
         ("http.viewer_timeout_seconds=3601", "a number from 1 to 3600"),
+        ("page.name=5", "text in quotes, up to 60 visible characters"),
+        (r'page.name="a\nb"', "text in quotes, up to 60 visible characters"),
+        pytest.param(f'page.name="{"x" * 61}"', "text in quotes, up to 60 visible characters", id="long name"),
+        ('page.language="de"', '"auto" or "en" or "ko"'),
         ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
     ],
 )
@@ -303,7 +309,7 @@ def test_all_problems_of_all_layers_are_reported_at_once(etc: Path) -> None:
         ("section.video.width=640", "section: unknown section; did you mean video?"),
         ("section={width = 640}", "section: unknown section; did you mean video?"),
         ("log.x=1", "unknown key; accepted: level"),
-        ("zzz.x=1", "unknown section; accepted: source, video, csi, controls, usb, upstream, http, wall, health, log"),
+        ("zzz.x=1", "unknown section; accepted: source, video, csi, controls, usb, upstream, http, page, wall, "),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),
