@@ -55,6 +55,22 @@ def content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[st
     return f"default-src 'self'{loads}; {rest}"
 
 
+def language(setting: str) -> dict[str, str]:
+    """Return what to insert into a page, by its place, for the *setting* page.language; nothing for "auto"."""
+    return {} if setting == "auto" else {'<html lang="en"': f' data-language="{setting}"'}
+
+
+def home(target: str) -> str:
+    """Return the relative address of the camera's page for a browser that asked for *target*.
+
+    A proxy may serve the camera below a path of its own, so an absolute one would lead to another page.
+    """
+    path = target.partition("?")[0]
+    if not path.startswith("/"):  # absolute form, which proxies send
+        path = path.partition("://")[2]
+    return "../" * (path.count("/") - 1) or "./"
+
+
 def read_pages() -> dict[str, tuple[str, bytes]]:
     """Return the files of web/ by name, each as (content type, content)."""
     return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in _FILES}
@@ -74,11 +90,15 @@ class RefusalPage:
             "Content-Security-Policy": f"default-src 'self'; style-src 'sha256-{digest}'; frame-ancestors 'self'",
         }
 
-    def body(self, text: str, reason: Reason | None) -> bytes:
-        """Return the page for *text*, a title and paragraphs separated by empty lines, and for *reason*."""
+    def body(self, text: str, reason: Reason | None, home: str = "./") -> bytes:
+        """Return the page for *text*, a title and paragraphs separated by empty lines, and for *reason*.
+
+        *home* is the relative address of the camera's page.
+        """
         title, *paragraphs = html.escape(text, quote=False).split("\n\n")
         # lines of the configuration file keep their line breaks
         more = [f"<pre>{one}</pre>" if one.startswith("[") else f"<p>{one}</p>" for one in paragraphs]
         korean_title, korean = (reason.korean_title, reason.korean) if reason else OTHERWISE
+        korean = Template(korean).substitute(home=home)
         page = self._template.substitute(title=title, more="\n".join(more), korean_title=korean_title, korean=korean)
         return page.encode()

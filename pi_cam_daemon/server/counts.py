@@ -26,7 +26,7 @@ class Counts:
     def __init__(self, where: str) -> None:
         self._where = where
         self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
-        self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.label), 0))
+        self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.key), 0))
         self.failed = Counter({"request": 0, "card": 0, "other": 0})  # by thread; only these may fail and go on
         self._lock = threading.Lock()
         self._logged = LogThrottle(_REFUSAL_SECONDS, _MOST_REFUSALS)
@@ -37,8 +37,8 @@ class Counts:
             self.answered[endpoint, status] += 1
 
     def deny(self, refused: Refused, client: str) -> None:
-        """Count and log a refusal of *client*, if its reason has a label."""
-        if not (refused.reason and refused.reason.label):
+        """Count and log a refusal of *client*, if a setting governs it."""
+        if not (refused.reason and refused.reason.key):
             return
         client = refused.client or client
         with self._lock:

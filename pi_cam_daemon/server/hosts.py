@@ -100,7 +100,10 @@ class HostPolicy:
             return {}
         allowed = {}
         if self._is_allowed(request.header("origin")):
-            allowed = {"Access-Control-Allow-Origin": request.header("origin")}
+            allowed = {
+                "Access-Control-Allow-Origin": request.header("origin"),
+                "Access-Control-Expose-Headers": "X-Refused, Retry-After, X-Timestamp",
+            }
             if request.method == "OPTIONS":
                 allowed |= {
                     "Access-Control-Allow-Methods": "GET, HEAD, POST",

@@ -10,12 +10,14 @@ from pi_cam_daemon.config.addresses import LOCAL
 from pi_cam_daemon.config.text import toml
 
 _RETRY_SECONDS = 2
+_NO_REASON = "other"  # X-Refused where the request itself is wrong, or the camera cannot do it now
 
-OTHERWISE = "요청을 처리할 수 없습니다", '영상은 <a href="/">카메라 페이지</a>에 있습니다.'
+OTHERWISE = "요청을 처리할 수 없습니다", '영상은 <a href="$home">카메라 페이지</a>에 있습니다.'
 _PROXY = (
     "프록시가 누구를 대신하는지 알 수 없습니다",
     "카메라 주인이 위의 설명대로 trusted_proxies나 프록시의 헤더를 고쳐야 합니다.",
 )
+_WHY = '이유는 <a href="$home">카메라 페이지</a>에서 볼 수 있습니다.'
 _LATER = "잠시 뒤에 다시 열어 주세요."
 _WHEN_ONE_LEAVES = "누군가 나가면 다시 열어 주세요."
 
@@ -23,8 +25,9 @@ _WHEN_ONE_LEAVES = "누군가 나가면 다시 열어 주세요."
 class Reason(enum.Enum):
     """Reasons for a refusal.
 
-    Each has the label of the metric ("" is neither counted nor logged), the status, the setting of [http] that governs
-    it, and the Korean title and text of the page. The English text is that of the exception.
+    Each has the label of the metric and of X-Refused, the status, the setting of [http] that governs it ("": none, and
+    neither a count nor a line in the log), and the Korean title and text of the page. $home in a text is the address of
+    the page. The English text is that of the exception.
     """
 
     # fmt: off
@@ -53,7 +56,7 @@ class Reason(enum.Enum):
     ROLE = "role", 403, "users_file", "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
     LOGINS = "logins", 503, "users_file", "지금 로그인하는 사람이 너무 많습니다", _LATER
     TLS = "tls", 400, "tls_certificate", *OTHERWISE
-    PICTURE = "", 503, "", "지금은 영상이 없습니다", '이유는 <a href="/">카메라 페이지</a>에서 볼 수 있습니다.'
+    PICTURE = "picture", 503, "", "지금은 영상이 없습니다", _WHY
     # fmt: on
 
     def __init__(self, label: str, status: int, key: str, *korean: str) -> None:
@@ -102,8 +105,11 @@ class Refused(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the header fields that say when to try again, or how to log in; X-Refused is for the page."""
-        fields = {"X-Refused": self.reason.label} if self.reason and self.reason.label else {}
+        """Return the header fields that say when to try again, or how to log in.
+
+        X-Refused is for the page. It also tells a refusal of the camera from one of a proxy before it.
+        """
+        fields = {"X-Refused": self.reason.label if self.reason else _NO_REASON}
         if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             fields["Retry-After"] = str(self._seconds)
         elif self.status is HTTPStatus.UNAUTHORIZED:

@@ -29,7 +29,7 @@ def test_one_host_with_many_addresses_gets_few_lines_in_the_log(
     ]
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.label])
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.key])
 def test_each_refusal_in_the_log_names_its_setting_once(reason: Reason, caplog: pytest.LogCaptureFixture) -> None:
     told = Counts("in the file")
     told.deny(Refused(reason, "No\n\nAsk the owner"), "192.168.1.5")

@@ -387,6 +387,7 @@ def test_any_page_may_ask_but_only_listed_origins_may_read(method: str) -> None:
         headers = policy.cors_headers(request)
         assert headers["Vary"] == "Origin"
         assert headers.get("Access-Control-Allow-Origin") == (origin if readable else None)
+        assert ("X-Refused" in headers.get("Access-Control-Expose-Headers", "")) == readable
         assert ("Access-Control-Allow-Methods" in headers) == (readable and method == "OPTIONS")
 
 
