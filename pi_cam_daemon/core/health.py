@@ -55,7 +55,8 @@ class Failure:
 class CameraStatus:
     """A snapshot of the camera. *info* is the camera's own report, None before it was opened.
 
-    *rate* is measured in frames a second, 0 while it is unknown. *period* is the time between two frames in seconds.
+    *rate* is measured in frames a second, 0 while it is unknown. *period* is the time between two frames in seconds:
+    the announced one, or *measured* if that is longer. *measured* is None while it is unknown.
     *captured* counts the frames and *starts* the starts of all its processes, *restarts* the restarts by cause. *since*
     is when *state* began (CLOCK_MONOTONIC). *needs_reboot*: restarts have not helped for the configured time.
     *stands_in*: the test picture is shown in place of a camera. *last* is the kind that gave pictures last, except for
@@ -69,6 +70,7 @@ class CameraStatus:
     captured: int
     rate: float
     period: float
+    measured: float | None
     pid: int | None
     starts: int
     restarts: Mapping[Cause, int]

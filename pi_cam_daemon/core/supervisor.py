@@ -156,6 +156,7 @@ class Supervisor:
             captured=captured + (camera.link.captured if camera else 0),
             rate=camera.link.pace.rate(now) if camera else 0.0,
             period=camera.link.pace.period if camera else 1.0,
+            measured=camera.link.pace.measured if camera else None,
             pid=camera.process.pid if camera else None,
             starts=self._starts,
             restarts=dict(self._restarts),

@@ -107,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.asked.path in _CHANGES:
             self._refuse_method()
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is at /")
+            self.send_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is on the first page")
 
     do_HEAD = do_GET
 
@@ -149,6 +149,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.client = client
         return True
 
+    def _role(self) -> str:
+        """Return "admin" if this client may change something, else "viewer"."""
+        if self.policy.logins is None:
+            return "admin"
+        return self.client.user.role if self.client.user else "viewer"
+
     def _allow(self) -> dict[str, str]:
         route, change = self.asked.path in _ROUTES, self.asked.path in _CHANGES
         methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
@@ -183,25 +189,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def tutorial_page(self) -> None:
         """Serve /mjpeg/: the same page with links that lead one level up."""
-        self._page("index.html", ("<head>", '<base href="../">'))
+        self._page("index.html", {"<head>": '<base href="../">'})
 
     def wall(self) -> None:
         """Serve /wall, the only page that may load from other cameras."""
         cameras = self.policy.wall.cameras
         links = "".join(f'<li><a href="{camera}/">{camera}</a></li>' for camera in cameras)
-        self._page("wall.html", ('<ul id="wall" class="wall">', links), cameras)
+        self._page("wall.html", {'<ul id="wall" class="wall">': links}, cameras)
 
     def page_file(self) -> None:
         """Send a file that the pages load."""
         self._page(self.asked.path[1:])
 
     def stream(self) -> None:
-        """Send the stream; `?fps=N` limits it to N pictures per second."""
+        """Send the stream; `?fps=N` limits it to N pictures per second, `?raw=1` is for scripts.
+
+        WebKit's fetch() takes no answer of the type multipart/x-mixed-replace. The bytes are the same.
+        """
         fps = self._number("fps", 0.05, 1000.0)
+        content_type = "application/octet-stream" if self._number("raw", 0.0, 1.0) else CONTENT_TYPE
         self.close_connection = True
         streams = self.app.streams
         streams.take_place(self.client, self.policy.http)
-        head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": CONTENT_TYPE})
+        head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": content_type})
         if self.command == "HEAD":
             streams.give_back_place(self.client)
             self.request.sendall(head)
@@ -271,7 +281,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def state(self) -> None:
         """Send all that is known about the daemon and its camera."""
-        self._answer_json(HTTPStatus.OK, self.app.observer.table())
+        self._answer_json(HTTPStatus.OK, {**self.app.observer.table(), "role": self._role()})
 
     def healthz(self) -> None:
         """Answer 200 while there are pictures or the camera sleeps because nobody watches, else 503."""
@@ -294,15 +304,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # -- answers
 
-    def _page(self, name: str, more: tuple[str, str] = ("", ""), origins: Sequence[str] = ()) -> None:
-        """Send the file *name*. Inserts the second text of *more* after the first; *origins* go into the CSP."""
+    def _page(self, name: str, more: Mapping[str, str] | None = None, origins: Sequence[str] = ()) -> None:
+        """Send the file *name*. Inserts each value of *more* after its key; *origins* go into the CSP."""
         content_type, content = self.app.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
         rules = ""
         if name.endswith(".html"):
             rules = answers.content_security_policy(self.policy.http.frame_ancestors, origins)
             headers["Content-Security-Policy"] = rules
-            content = content.replace(more[0].encode(), "".join(more).encode(), 1)
+            more = {**(more or {}), **answers.language(self.app.observer.config.page.language)}
+            for place, text in more.items():
+                content = content.replace(place.encode(), f"{place}{text}".encode(), 1)
         headers["ETag"] = answers.entity_tag(content, rules.encode())
         if answers.is_unchanged(headers["ETag"], self.asked.headers.get("if-none-match", ())):
             self.wfile.write(self._head(HTTPStatus.NOT_MODIFIED, headers))
@@ -318,7 +330,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body, kind = refused.text.encode() + b"\n", _TEXT
         if "text/html" in self.asked.header("accept").lower():
             page = self.app.refusal_page
-            body, kind = page.body(refused.text, refused.reason), page.headers
+            body, kind = page.body(refused.text, refused.reason, answers.home(self.asked.target)), page.headers
         self._answer(refused.status, body, {**NO_STORE, **kind, "Vary": "Accept", **refused.headers, **(more or {})})
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:

@@ -62,6 +62,11 @@ class Observer:
             shown = [*shown, f"and {more} more"]
         return {"since_seconds": round(time.monotonic() - since, 3), "problems": shown}
 
+    @property
+    def name(self) -> str:
+        """Return the camera's name for people: page.name, or else the machine's name."""
+        return self.config.page.name or platform.node()
+
     def camera(self) -> CameraStatus:
         return self._supervisor.status()
 
@@ -120,7 +125,8 @@ class Observer:
             "release": _release(),
             "config_sha256": self._config_sha256,
             "config_refused": self.config_refused,
-            "name": platform.node(),
+            "time": round(time.time(), 3),
+            "name": self.name,
             "state": status.state,
             "ok": status.state.ok,
             "detail": self.sentence(status),
@@ -136,7 +142,12 @@ class Observer:
                 "last": status.last or None,
             },
             "camera": self._described(info) if info else None,
-            "frames": {"captured": status.captured, "rate": round(status.rate, 2), "age_seconds": age},
+            "frames": {
+                "captured": status.captured,
+                "rate": round(status.rate, 2),
+                "period_seconds": round(status.measured or 1 / (info or config.video).framerate, 3),
+                "age_seconds": age,
+            },
             "viewers": self.streams.quota.taken,
             "wall_cameras": len(config.wall.cameras),
             "max_viewers": config.http.max_viewers,

@@ -83,7 +83,12 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
     ("path", "status", "headline", "korean"),
     [
         ("stream", 503, "There is 1 viewer already, and http.max_viewers allows no more", "더 이상 시청자를"),
-        ("nowhere", 404, "There is no such page here. The picture is at /", "요청을 처리할 수 없습니다"),
+        (
+            "nowhere",
+            404,
+            "There is no such page here. The picture is on the first page",
+            "요청을 처리할 수 없습니다",
+        ),
     ],
 )
 def test_an_address_that_cannot_be_served_says_so_in_both_languages(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import email.utils
 import itertools
 import json
+import platform
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon.ipc.parts import OPENING
 from tests.harness import Daemon, Reading, running, until
 from tests.lateness import patience
 
@@ -73,6 +76,17 @@ def test_every_part_has_its_length_its_time_and_the_boundary_behind_it(daemon: D
     assert all(len(line) < 127 for part in parts for line in part.header.split(b"\r\n"))
     assert {part.size for part in parts} == {(320, 240)}
     viewer.close()
+
+
+@pytest.mark.parametrize(
+    "target", ["/stream?raw=1", "/video?fps=5&raw=1", "/mjpeg/stream/?raw=1", "/?action=stream&raw=1"]
+)
+def test_a_script_gets_the_same_bytes_as_another_type(daemon: Daemon, target: str) -> None:
+    with daemon.connect(target) as sock, sock.makefile("rb") as file:
+        head = b"".join(iter(file.readline, b"\r\n"))
+        assert b"\r\nContent-Type: application/octet-stream\r\n" in head
+        opening = OPENING + b"Content-Type: image/jpeg\r\nContent-Length: "
+        assert file.read(len(opening)) == opening
 
 
 def test_the_first_boundary_comes_before_any_frame(tmp_path: Path) -> None:
@@ -154,8 +168,25 @@ def test_pages_that_differ_have_different_tags(daemon: Daemon) -> None:
     assert "etag" not in daemon.get("/state")[1] and "etag" not in daemon.get("/snapshot")[1]
 
 
+def test_the_page_has_the_configured_name_and_language(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"page.name": "마당", "page.language": "ko"}) as daemon:
+        assert daemon.state()["name"] == "마당"
+        for target in ("/", "/mjpeg/", "/wall"):
+            assert b'<html lang="en" data-language="ko">' in daemon.get(target)[2]
+        daemon.write_config({})
+        daemon.process.send_signal(signal.SIGHUP)
+        until("the browser's language", lambda: b'<html lang="en">' in daemon.get("/")[2])
+        assert daemon.state()["name"] == platform.node()
+
+
 def test_a_refusal_depends_on_accept(daemon: Daemon) -> None:
     assert daemon.get("/nowhere")[1]["vary"] == "Accept"
+
+
+def test_a_refusal_leads_to_the_page_below_any_path(daemon: Daemon) -> None:
+    for target, home in {"/x": "./", "/x/": "../", "/mjpeg/x?a=/b": "../", "http://localhost/a/b/c": "../../"}.items():
+        answer = request(daemon, f"GET {target} HTTP/1.1\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
+        assert f'<a href="{home}">'.encode() in answer, target
 
 
 def test_one_connection_serves_many_snapshots(daemon: Daemon) -> None:
@@ -199,7 +230,8 @@ def test_an_invalid_rate_is_refused_with_the_reason(daemon: Daemon, target: str)
 def test_an_unknown_path_is_404_with_the_reason(daemon: Daemon, target: str) -> None:
     answer = request(daemon, f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
-    assert answer.endswith(b"The picture is at /\n")
+    assert answer.endswith(b"The picture is on the first page\n")
+    assert b"\r\nX-Refused: other\r\n" in answer
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
@@ -217,6 +249,9 @@ def test_state_healthz_and_livez_are_answered(daemon: Daemon) -> None:
     assert table["state"] == "streaming" and table["ok"] is True and table["cause"] is None
     assert table["detail"] == "Streaming 320x240 at 25 frames/s from Test picture"
     assert table["camera"]["width"] == 320 and table["camera"]["height"] == 240
+    assert (table["name"], table["role"]) == (platform.node(), "admin")
+    assert abs(table["time"] - time.time()) < patience(5)
+    assert 1 / 30 <= table["frames"]["period_seconds"] <= patience(1.25) / 25
     assert 25 / patience(1.25) <= table["frames"]["rate"] <= 30
     source = {"configured": "pattern", "kind": "pattern", "reason": "a test of the daemon"}
     assert table["source"] == {**source, "stand_in": False, "last": "pattern"}

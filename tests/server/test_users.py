@@ -111,6 +111,13 @@ def test_all_but_health_needs_a_user_and_every_change_an_admin(daemon: Daemon) -
         assert ask(daemon, path, VIEWER)[0] == 200
 
 
+def test_the_state_tells_what_the_asker_may_do_and_each_refusal_its_reason(daemon: Daemon) -> None:
+    for who, role in ((None, "viewer"), (VIEWER, "viewer"), (ADMIN, "admin")):
+        assert json.loads(ask(daemon, "/state", who)[2])["role"] == role
+    assert "\r\nX-Refused: password\r\n" in ask(daemon, "/snapshot")[1]
+    assert "\r\nX-Refused: role\r\n" in ask(daemon, "/controls", VIEWER, "POST", b"{}")[1]
+
+
 def test_a_body_is_asked_for_only_after_the_password(daemon: Daemon) -> None:
     head = "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
     head += "Content-Type: application/json\r\n"

@@ -12,8 +12,8 @@ from pi_cam_daemon.ipc.messages import CameraInfo
 
 INFO = CameraInfo("csi", "imx708", 640, 480, 25.0, "YUV420", "hardware")
 STREAMING = CameraStatus(
-    state=State.STREAMING, failure=None, info=INFO, captured=1, rate=25.0, period=0.04, pid=1, starts=1, restarts={},
-    since=0.0, needs_reboot=False, takes_still=False, stands_in=False, unusable="", last="",
+    state=State.STREAMING, failure=None, info=INFO, captured=1, rate=25.0, period=0.04, measured=0.04, pid=1,
+    starts=1, restarts={}, since=0.0, needs_reboot=False, takes_still=False, stands_in=False, unusable="", last="",
 )  # fmt: skip
 
 
