@@ -16,7 +16,14 @@ from pi_cam_daemon.server.refused import OTHERWISE, Reason
 
 _WEB = Path(__file__).with_name("web")
 NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
-_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
 _FILES = sorted(file for file in _WEB.iterdir() if file.suffix in _TYPES)
 PAGE_FILES = tuple(file.name for file in _FILES if file.suffix != ".html")
 

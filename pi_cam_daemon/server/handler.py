@@ -197,6 +197,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         links = "".join(f'<li><a href="{camera}/">{camera}</a></li>' for camera in cameras)
         self._page("wall.html", {'<ul id="wall" class="wall">': links}, cameras)
 
+    def manifest(self) -> None:
+        """Send what a browser needs to install the page as an app, with the camera's name."""
+        name = json.dumps(self.app.observer.name)[1:-1]
+        self._page(self.asked.path[1:], {'"name": "': name})
+
     def page_file(self) -> None:
         """Send a file that the pages load."""
         self._page(self.asked.path[1:])
@@ -308,13 +313,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send the file *name*. Inserts each value of *more* after its key; *origins* go into the CSP."""
         content_type, content = self.app.pages[name]
         headers = {"Content-Type": content_type, "Cache-Control": "no-cache"}
-        rules = ""
+        rules, more = "", more or {}
         if name.endswith(".html"):
             rules = answers.content_security_policy(self.policy.http.frame_ancestors, origins)
             headers["Content-Security-Policy"] = rules
-            more = {**(more or {}), **answers.language(self.app.observer.config.page.language)}
-            for place, text in more.items():
-                content = content.replace(place.encode(), f"{place}{text}".encode(), 1)
+            more = {**more, **answers.language(self.app.observer.config.page.language)}
+        for place, text in more.items():
+            content = content.replace(place.encode(), f"{place}{text}".encode(), 1)
         headers["ETag"] = answers.entity_tag(content, rules.encode())
         if answers.is_unchanged(headers["ETag"], self.asked.headers.get("if-none-match", ())):
             self.wfile.write(self._head(HTTPStatus.NOT_MODIFIED, headers))
@@ -353,6 +358,7 @@ _ROUTES: dict[str, Callable[[Handler], None]] = {
     "/": Handler.page_or_action,
     "/wall": Handler.wall,
     **dict.fromkeys((f"/{name}" for name in PAGE_FILES), Handler.page_file),
+    "/manifest.webmanifest": Handler.manifest,
     # /mjpeg has the addresses of the tutorial that this project grew from
     "/mjpeg": Handler.tutorial_page,
     **dict.fromkeys(("/stream", "/stream.mjpg", "/video", "/mjpeg/stream"), Handler.stream),

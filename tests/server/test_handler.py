@@ -179,6 +179,17 @@ def test_the_page_has_the_configured_name_and_language(tmp_path: Path) -> None:
         assert daemon.state()["name"] == platform.node()
 
 
+def test_the_page_can_be_installed_as_an_app(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"page.name": 'Hof "2" \\'}) as daemon:
+        status, headers, body = daemon.get("/manifest.webmanifest")
+        assert (status, headers["content-type"]) == (200, "application/manifest+json")
+        manifest = json.loads(body)
+        assert (manifest["name"], manifest["start_url"], manifest["display"]) == ('Hof "2" \\', ".", "standalone")
+        for icon in [*(icon["src"] for icon in manifest["icons"]), "apple-touch-icon.png"]:
+            status, headers, body = daemon.get(f"/{icon}")
+            assert (status, headers["content-type"], body[:4]) == (200, "image/png", b"\x89PNG")
+
+
 def test_a_refusal_depends_on_accept(daemon: Daemon) -> None:
     assert daemon.get("/nowhere")[1]["vary"] == "Accept"
 
