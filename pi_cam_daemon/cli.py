@@ -30,7 +30,8 @@ files; later ones win, key by key:
   {loading.DEFAULTS}  every setting, explained
   {loading.ETC}/config.toml
   {loading.ETC}/conf.d/*.toml
-  {saved.file()}  the saved controls
+  {saved.settings_file()}  the settings that were saved on the page
+  {saved.controls_file()}  the saved controls
 
 exit status:
   {OK:3}  done

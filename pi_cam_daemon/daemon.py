@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pi_cam_daemon import __version__
@@ -33,6 +32,7 @@ from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
 from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.report import Observer
+from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import logs, machine, memory, network
@@ -84,27 +84,28 @@ def run(
 
     latest = LatestFrame()
     cards = Cards()
-    last = LastCamera(saved.file().with_name("last-camera.json"))
+    last = LastCamera(saved.folder() / "last-camera.json")
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> Frame | None:
         status = supervisor.status()
-        picture = cards.get(status.cause, _size(latest, config))  # drawn meanwhile, for when it is needed
+        picture = cards.get(status.cause, _size(latest, observer.config))  # drawn meanwhile, for when it is needed
         if status.live:
             return None
         now_us = int(time.time() * 1e6)
         return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
 
-    live_controls = LiveControls(supervisor, saved.file(), loaded.camera, config.camera)
+    live_controls = LiveControls(supervisor, saved.controls_file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)
-    observer = Observer(supervisor, latest, streams, notifier, config)
+    observer = Observer(supervisor, latest, streams, notifier, loaded)
     if refused:
         observer.refuse(refused)
+    settings = Settings(saved.settings_file(), loaded, observer, live_controls, supervisor)
     stills = Stills(supervisor, latest, observer)
     in_etc = f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
     place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
-    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, stills, counts)
+    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, settings, stills, counts)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     activated = listening_socket()
     try:
@@ -146,7 +147,7 @@ def run(
             notifier.status(observer.status_line())
         elif event == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(files, config, listening, app, supervisor)
+            config = _reload(files, listening, app, supervisor)
             notifier.ready(observer.status_line())
         else:
             break
@@ -194,28 +195,29 @@ def _log_problems(problems: Sequence[str]) -> None:
         log.error("%s", problem)
 
 
-def _reload(
-    files: ConfigFiles, old: Config, listening: tuple[str, int] | None, app: App, supervisor: Supervisor
-) -> Config:
-    """Apply a new configuration without disconnecting viewers, and return it; return *old* if the new one is wrong."""
-    try:
-        loaded = files.load()
-        new, camera = loaded.config, loaded.camera
-        policy = Policy.make(new.http, new.wall)
-    except ConfigError as error:
-        _log_problems(error.problems)
-        log.error("the configuration was not reloaded; the old one stays")
-        app.observer.refuse(error.problems)
-        return old
-    files.keep(loaded)
-    if listening and (new.http.listen_address, new.http.port) != listening:
-        log.warning("the new http.listen_address and http.port need a restart")
-        # /state and the hash show the values in force: a comparison with the files tells that a restart is due
-        new = replace(new, http=replace(new.http, listen_address=listening[0], port=listening[1]))
-    logs.setup(new.log.level)
-    app.configure(policy)
-    app.observer.configure(new)
-    supervisor.configure(new, app.live_controls.configure(camera, new.camera))
+def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, supervisor: Supervisor) -> Config:
+    """Apply the files without disconnecting viewers; if they are wrong, change nothing. Return what is in force."""
+    with app.settings.turn:  # what is saved meanwhile would be lost
+        try:
+            loaded = files.load()
+            policy = Policy.make(loaded.config.http, loaded.config.wall)
+        except ConfigError as error:
+            _log_problems(error.problems)
+            log.error("the configuration was not reloaded; the old one stays")
+            app.observer.refuse(error.problems)
+            return app.observer.config
+        files.keep(loaded)
+        http = loaded.config.http
+        if listening and (http.listen_address, http.port) != listening:
+            log.warning("the new http.listen_address and http.port need a restart")
+            # /state and the hash show the values in force: a comparison with the files tells that a restart is due
+            loaded = loaded.with_values({"http.listen_address": listening[0], "http.port": listening[1]})
+        new = loaded.config
+        logs.setup(new.log.level)
+        app.configure(policy)
+        app.observer.configure(loaded)
+        app.settings.configure(loaded)
+        supervisor.configure(new, app.live_controls.configure(loaded.camera, new.camera))
     log.info("configuration reloaded")
     return new
 

@@ -29,7 +29,7 @@ def show(options: argparse.Namespace) -> int:
 def settings(options: argparse.Namespace, with_origin: bool) -> str:
     """Return the configuration in use as TOML, if *with_origin* each line with its layer. Raises ConfigError."""
     lines: list[str] = []
-    for name, (value, layer) in loading.origins(options.config, options.settings, saved=saved.file()).items():
+    for name, (value, layer) in loading.origins(options.config, options.settings, saved=saved.both_files()).items():
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]

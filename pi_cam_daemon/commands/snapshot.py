@@ -22,7 +22,7 @@ _CLOSE_SECONDS = 2.0
 
 def run(options: argparse.Namespace) -> int:
     """Take one picture, write it to a file and return the exit status."""
-    config = loading.load(options.config, options.settings, saved=saved.file())
+    config = loading.load(options.config, options.settings, saved=saved.both_files())
     return save(options.out, lambda: take(config))
 
 

@@ -9,7 +9,7 @@ guessing.py     the section or key that somebody meant
 converters.py   checks a value and converts it
 addresses.py    grammar of networks, host names and origins
 kinds.py        the kinds of cameras
-saved.py        the controls that were saved on request
+saved.py        the settings and controls that were saved on request
 users.py        the users of http.users_file
 text.py         the type Value; values as TOML, or as short text
 """

@@ -15,6 +15,7 @@ from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.text import DEFAULT, short, shown, toml
 
 _ZERO = "0 or "
+LONGEST_NAME = 60  # characters
 _MOST_SHOWN = 10  # wrong entries of a list
 _OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")  # OpenCV's font is ASCII
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
@@ -109,9 +110,9 @@ def text(raw: Any) -> str:
 
 
 def name(raw: Any) -> str:
-    if isinstance(raw, str) and raw.isprintable() and len(raw) <= 60:
+    if isinstance(raw, str) and raw.isprintable() and len(raw) <= LONGEST_NAME:
         return raw.strip()
-    raise refused(raw, 'text in quotes, up to 60 visible characters, or "" for the machine\'s name')
+    raise refused(raw, f'text in quotes, up to {LONGEST_NAME} visible characters, or "" for the machine\'s name')
 
 
 def overlay(raw: Any) -> str:

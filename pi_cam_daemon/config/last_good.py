@@ -47,13 +47,13 @@ class ConfigFiles:
 
     def load(self) -> Loaded:
         """Return the configuration in the files. Raises ConfigError."""
-        return loading.load_all(self.file, self._settings, saved.file())
+        return loading.load_all(self.file, self._settings, *saved.both_files())
 
     def load_last_good(self) -> Loaded:
         """Return the configuration in the copy. Raises ConfigError if it is missing, of other files, or wrong."""
         if self._copy is None:
             raise ConfigError(["there is no copy without STATE_DIRECTORY"])
-        return loading.load_all(_checked(self._copy, self.file or ETC), self._settings, saved.file())
+        return loading.load_all(_checked(self._copy, self.file or ETC), self._settings, *saved.both_files())
 
     def keep(self, loaded: Loaded) -> None:
         """Keep *loaded*, which is in force, as the last good configuration. Writes only what has changed."""

@@ -1,7 +1,8 @@
 """Read the configuration from its layers, and report every problem in all of them at once.
 
 Later layers win, key by key: default.toml, /etc/pi-cam-daemon/config.toml, /etc/pi-cam-daemon/conf.d/*.toml by name,
-the saved controls, `--set section.key=value`. Every value of every layer is checked, even if a later one replaces it.
+the saved settings and controls, `--set section.key=value`. Every value of every layer is checked, even if a later one
+replaces it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import contextlib
 import functools
 import logging
 import shlex
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -39,32 +40,51 @@ _Layer = tuple[str, dict[str, Any]]  # its name, and its valid values by `sectio
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration as it was read. *files* are the values of the files alone, by `section.key`, without defaults.
+    """A configuration as it was read. Values are by `section.key`.
 
-    *config* is without the saved controls, *camera* is the camera's part with them.
+    *config* is with the saved settings, but without the saved controls; *camera* is the camera's part with both, and
+    *configured* is without either. *files* are the values of the files alone, without defaults. *saved* are the saved
+    settings, and *fixed* the keys of `--set`, which stands above them.
     """
 
     config: Config
     camera: CameraConfig
+    configured: Config
     files: dict[str, Any]
+    saved: dict[str, Any]
+    fixed: frozenset[str]
+
+    def with_values(self, values: Mapping[str, Any]) -> Loaded:
+        """Return a copy in which *values* replace settings of [http] or of another section that is not the camera's."""
+        return replace(self, config=self.config.with_values(values), configured=self.configured.with_values(values))
 
 
-def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None) -> Config:
+def load(file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Sequence[Path] = ()) -> Config:
     """Return the configuration in force: default.toml, *file* or the files in *etc*, *saved*, *settings*; later wins.
 
-    *settings* are of the form `section.key=value`, the value in TOML. *saved* is the daemon's own file of controls;
-    wrong values in it are ignored with a warning. Files in *etc* may be missing, *file* may not. Raises ConfigError
+    *settings* are of the form `section.key=value`, the value in TOML. *saved* are the daemon's own files; wrong
+    values in them are ignored with a warning. Files in *etc* may be missing, *file* may not. Raises ConfigError
     with every problem in every other layer.
     """
     return _config(_layers(file, settings, etc, saved))
 
 
-def load_all(file: Path | None, settings: Sequence[str], saved: Path) -> Loaded:
+def load_all(file: Path | None, settings: Sequence[str], saved_settings: Path, saved_controls: Path) -> Loaded:
     """Return the configuration of all layers, as `load` reads them. Raises ConfigError."""
-    layers = _layers(file, settings, ETC, saved)
-    without_saved = [layer for layer in layers if layer[0] != str(saved)]
-    of_files = [layer for layer in without_saved[1:] if layer[0] != "--set"]  # the first are the defaults
-    return Loaded(_config(without_saved), _config(layers).camera, _values(of_files))
+    layers = _layers(file, settings, ETC, (saved_settings, saved_controls))
+
+    def without(*names: str | Path) -> list[_Layer]:
+        return [layer for layer in layers if layer[0] not in map(str, names)]
+
+    configured = without(saved_settings, saved_controls)
+    return Loaded(
+        config=_config(without(saved_controls)),
+        camera=_config(layers).camera,
+        configured=_config(configured),
+        files=_values([layer for layer in configured[1:] if layer[0] != "--set"]),  # the first are the defaults
+        saved=_values([layer for layer in layers if layer[0] == str(saved_settings)]),
+        fixed=frozenset(_values([layer for layer in layers if layer[0] == "--set"])),
+    )
 
 
 def _values(layers: list[_Layer]) -> dict[str, Any]:
@@ -89,13 +109,13 @@ def _value(kept: dict[str, Any], key: str) -> Any:
 
 
 def origins(
-    file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Path | None = None
+    file: Path | None = None, settings: Sequence[str] = (), etc: Path = ETC, saved: Sequence[Path] = ()
 ) -> dict[str, tuple[Any, str]]:
     """Return for each `section.key` the value in force, and its layer: a path, "default" or "--set". Else as `load`."""
     return _merged(_layers(file, settings, etc, saved))
 
 
-def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path | None) -> list[_Layer]:
+def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Sequence[Path]) -> list[_Layer]:
     """Read and check all layers, in their order."""
     problems: list[str] = []
     readers = [("default", partial(_read, DEFAULTS))]
@@ -103,8 +123,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path |
         readers += [(str(path), partial(_read, path)) for path in ([file] if file else _files(etc))]
     except OSError as error:
         problems.append(f"{error.filename}: {files.explain(error, Path(error.filename))}")
-    if saved and saved.exists():
-        readers.append((str(saved), partial(_read, saved)))
+    readers += [(str(path), partial(_read, path)) for path in saved if path.exists()]
     readers += [("--set", partial(_setting, setting)) for setting in settings]
     layers: list[_Layer] = []
     for layer, read in readers:
@@ -114,7 +133,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Path |
             accepted, wrong = {}, [str(error)]
         layers.append((layer, accepted))
         for problem in wrong:
-            if saved and layer == str(saved):  # the daemon wrote it: the camera must start all the same
+            if layer in map(str, saved):  # the daemon wrote it: the camera must start all the same
                 log.warning("%s: %s; ignored", layer, problem)
             else:
                 problems.append(f"{layer}: {problem}")
@@ -192,6 +211,12 @@ def _advice(key: str, value: str) -> str:
             if not problems(parsing.parse(meant)):
                 return f"did you mean {shlex.quote(meant)}?"
     return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
+
+
+def converted(key: str, raw: Any) -> Any:
+    """Return the value *raw* of *key*, a known `section.key`, as the configuration keeps it. Raises ValueError."""
+    section, _, name = key.partition(".")
+    return _converters()[section][name](raw)
 
 
 def problems(tables: dict[str, Any], others: Collection[str] = ()) -> list[str]:

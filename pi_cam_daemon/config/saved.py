@@ -1,4 +1,7 @@
-"""The controls that were saved on request: a file in the state directory, one of the layers of the configuration."""
+"""Settings and controls that were saved on request: two files in the state directory, layers of the configuration.
+
+One has the controls, for each kind of camera; the other one settings of all kinds, which an admin sets on the page.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,36 @@ from pi_cam_daemon.config import kinds, loading
 from pi_cam_daemon.config.text import Value, toml
 from pi_cam_daemon.system import files
 
+_SETTINGS_HEAD = "# Saved settings. pi-cam-daemon writes this file whenever an admin sets some on the page.\n"
 _HEAD = '# Saved controls. pi-cam-daemon writes this file whenever controls are saved, and removes it on "forget".\n'
 _KINDS = [name for name, kind in kinds.KINDS.items() if kind.controls]
 
 
-def file() -> Path:
-    """Return the path of the file: in the StateDirectory of the unit, or in its usual place."""
-    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/pi-cam-daemon", "controls.toml")
+def folder() -> Path:
+    """Return the StateDirectory of the unit, or its usual place."""
+    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/pi-cam-daemon")
+
+
+def settings_file() -> Path:
+    return folder() / "settings.toml"
+
+
+def controls_file() -> Path:
+    return folder() / "controls.toml"
+
+
+def both_files() -> tuple[Path, Path]:
+    """Return the paths of both files, in the order of the layers."""
+    return settings_file(), controls_file()
+
+
+def write_settings(path: Path, settings: Mapping[str, Value]) -> None:
+    """Save *settings*, by `section.key`, in place of those before. Raises OSError."""
+    if settings:
+        text = _SETTINGS_HEAD + "".join(f"{key} = {toml(value)}\n" for key, value in settings.items())
+        files.replace(path, text.encode())
+    else:
+        files.remove(path)
 
 
 def read(path: Path, kind: str) -> dict[str, Value]:

@@ -12,6 +12,11 @@ from pi_cam_daemon.config import converters, kinds
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.system.redaction import without_secrets
 
+# Even, because JPEG halves the colour resolution (4:2:0); its blocks are 16 pixels. Nobody streams more than 8192, and
+# a typing error such as 64000 would end in a camera without memory.
+SIDES = range(16, 8192 + 1, 2)
+ROTATIONS = 0, 90, 180, 270
+
 
 def _word(*words: str) -> converters.Converter:
     return converters.or_default(converters.choice(*words))
@@ -36,13 +41,11 @@ class SourceConfig:
 class VideoConfig:
     """[video]: the picture, for every kind of camera."""
 
-    # Even, because JPEG halves the colour resolution (4:2:0); its blocks are 16 pixels. Nobody streams more than 8192,
-    # and a typing error such as 64000 would end in a camera without memory.
-    width: Annotated[int, converters.integer(16, 8192, step=2)]
-    height: Annotated[int, converters.integer(16, 8192, step=2)]
+    width: Annotated[int, converters.integer(SIDES[0], SIDES[-1], SIDES.step)]
+    height: Annotated[int, converters.integer(SIDES[0], SIDES[-1], SIDES.step)]
     # astronomers expose for up to 100 s; 0 would make a frame endless
     framerate: Annotated[float, converters.number(0.01, 240)]
-    rotation: Annotated[int, converters.choice(0, 90, 180, 270)]
+    rotation: Annotated[int, converters.choice(*ROTATIONS)]
     rotation_method: Annotated[str, converters.choice("pixels", "exif")]
     hflip: bool
     vflip: bool
@@ -238,6 +241,19 @@ class Config:
     @property
     def camera(self) -> CameraConfig:
         return CameraConfig(self.source.kind, self.video, self.csi, self.controls, self.usb, self.upstream)
+
+    def value(self, key: str) -> Any:
+        """Return the value of *key*, a `section.key`."""
+        section, _, name = key.partition(".")
+        return getattr(getattr(self, section), name)
+
+    def with_values(self, values: Mapping[str, Any]) -> Config:
+        """Return a copy in which *values*, by `section.key`, replace settings. They are not checked."""
+        changed = self
+        for key, value in values.items():
+            section, _, name = key.partition(".")
+            changed = replace(changed, **{section: replace(getattr(changed, section), **{name: value})})
+        return changed
 
     @property
     def sha256(self) -> str:

@@ -21,4 +21,5 @@ viewer.py          one connection that gets the stream
 sending.py         sending of answers, and the clients to drop when slow ones keep too many pictures
 stills.py          /still.jpg
 live_controls.py   /controls: settings changed while the camera runs
+settings.py        /settings: settings of the configuration that an admin saves on the page
 """

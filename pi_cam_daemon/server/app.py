@@ -15,6 +15,7 @@ from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.report import Observer
+from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import network
@@ -60,6 +61,7 @@ class App:
     demand: Demand
     observer: Observer
     live_controls: LiveControls
+    settings: Settings
     stills: Stills
     counts: Counts
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)

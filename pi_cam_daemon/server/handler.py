@@ -6,7 +6,6 @@ import http.server
 import json
 import logging
 import math
-import re
 import socket
 import ssl
 import time
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
-# float() accepts more, such as 1_0, spaces and digits of all scripts
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 # label for all unknown paths; keeps the number of labels bounded
@@ -165,16 +162,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_IMPLEMENTED
         self._refuse(Refused(status, f"{self.command[:40]} is not served here"), self._allow())
 
-    def _number(self, name: str, least: float, most: float) -> float | None:
-        """Return the argument *name* of the query; None if it is missing. Raises Refused."""
-        text = self.asked.arguments.get(name)
-        if text is None:
-            return None
-        number = float(text) if _NUMBER.fullmatch(text) else math.nan
-        if not least <= number <= most:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
-        return number
-
     # -- routes
 
     def page_or_action(self) -> None:
@@ -211,8 +198,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
         WebKit's fetch() takes no answer of the type multipart/x-mixed-replace. The bytes are the same.
         """
-        fps = self._number("fps", 0.05, 1000.0)
-        content_type = "application/octet-stream" if self._number("raw", 0.0, 1.0) else CONTENT_TYPE
+        fps = self.asked.number("fps", 0.05, 1000.0)
+        content_type = "application/octet-stream" if self.asked.number("raw", 0.0, 1.0) else CONTENT_TYPE
         self.close_connection = True
         streams = self.app.streams
         streams.take_place(self.client, self.policy.http)
@@ -230,7 +217,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def snapshot(self) -> None:
         """Send the newest picture; `?max_age_ms=N` limits its age in milliseconds."""
-        max_age_ms = self._number("max_age_ms", 0.0, 3_600_000.0)
+        max_age_ms = self.asked.number("max_age_ms", 0.0, 3_600_000.0)
         status = self.app.observer.camera()
         max_age = max(1.0, 2 * status.period) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
@@ -263,8 +250,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def set_controls(self) -> None:
         """Set the controls that the JSON object in the body names."""
-        if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
-            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
+        self._need_json()
         wanted = live_controls.parse(self.asked.body)
         self._wake_camera()
         self._answer_json(*self.app.live_controls.set(wanted))
@@ -277,6 +263,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Undo what was set and saved."""
         self._wake_camera()
         self._answer_json(HTTPStatus.OK, self.app.live_controls.forget())
+
+    def settings(self) -> None:
+        """Send the settings that can be saved, with their values."""
+        self._answer_json(HTTPStatus.OK, self.app.settings.table())
+
+    def set_settings(self) -> None:
+        """Save the settings that the JSON object in the body names, and put them into force."""
+        self._need_json()
+        wanted = live_controls.parse(self.asked.body, '{"video.rotation": 90}')
+        self._answer_json(*self.app.settings.set(wanted, str(self.client)))
+
+    def _need_json(self) -> None:
+        """Raise Refused if the body is not JSON; no form of another site's page can send that."""
+        if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
 
     def _wake_camera(self) -> None:
         """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
@@ -368,6 +369,7 @@ _ROUTES: dict[str, Callable[[Handler], None]] = {
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,
     "/controls": Handler.controls,
+    "/settings": Handler.settings,
     "/metrics": Handler.metrics,
 }
 # POST only
@@ -375,4 +377,5 @@ _CHANGES: dict[str, Callable[[Handler], None]] = {
     "/controls": Handler.set_controls,
     "/controls/save": Handler.save_controls,
     "/controls/forget": Handler.forget_controls,
+    "/settings": Handler.set_settings,
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
 from pi_cam_daemon.config import saved
-from pi_cam_daemon.config.schema import CameraConfig
+from pi_cam_daemon.config.schema import CameraConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.controls import MOST_NAMES, Control, Kind, check
@@ -24,17 +25,27 @@ _ANSWER_SECONDS = 3.0
 _NOT_RUNNING = "The camera is not running; /state tells why"
 
 
-def parse(body: bytes) -> dict[str, object]:
-    """Return the JSON object in *body*, names and values of controls. Raises Refused."""
+def parse(body: bytes, example: str = '{"brightness": 0.2}') -> dict[str, object]:
+    """Return the JSON object in *body*, names and values. Raises Refused, with *example* of an object."""
     try:
         wanted = json.loads(body)
     except (ValueError, RecursionError):
         wanted = None
     if not isinstance(wanted, dict):
-        raise Refused(HTTPStatus.BAD_REQUEST, 'The body has to be a JSON object, such as {"brightness": 0.2}')
+        raise Refused(HTTPStatus.BAD_REQUEST, f"The body has to be a JSON object, such as {example}")
     if len(wanted) > MOST_NAMES:
         raise Refused(HTTPStatus.BAD_REQUEST, f"The JSON object may have {MOST_NAMES} names at most")
     return wanted
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Raise Refused if the file *path* cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{path} cannot be written: {error.strerror}"
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, text) from error
 
 
 class LiveControls:
@@ -63,6 +74,13 @@ class LiveControls:
             before, self._configured, self._unsaved = self._configured, configured, unsaved
             if (configured.controls, configured.usb.controls) != (before.controls, before.usb.controls):
                 self._live.clear()
+            return self._adjusted()
+
+    def film(self, video: VideoConfig) -> CameraConfig:
+        """Take over another size and orientation, and return the settings that the camera needs now."""
+        with self._lock:
+            self._configured = dataclasses.replace(self._configured, video=video)
+            self._unsaved = dataclasses.replace(self._unsaved, video=video)
             return self._adjusted()
 
     def table(self) -> dict[str, object]:
@@ -151,11 +169,8 @@ class LiveControls:
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING) from None
 
     def _change_file(self, change: Callable[..., object], *arguments: object) -> None:
-        try:
+        with written(self._path):
             change(self._path, *arguments)
-        except OSError as error:
-            text = f"{self._path} cannot be written: {error.strerror}"
-            raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, text) from error
 
 
 def _answer(report: Report) -> dict[str, object]:

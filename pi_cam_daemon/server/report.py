@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from pi_cam_daemon import __version__
-from pi_cam_daemon.config.schema import Config
+from pi_cam_daemon.config.loading import Loaded
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
@@ -26,23 +26,24 @@ _CAMERA_KEYS = ("name", "width", "height", "framerate", "pixel_format", "encoder
 class Observer:
     """Reports the state of the other parts, and changes nothing.
 
-    *config* is in force since *configured_at* (Unix time). *config_refused* says that the files on disk are not.
+    *config* is in force, and was read at *configured_at* (Unix time). *config_refused* says that the files on disk are
+    not in force.
     """
 
     def __init__(
-        self, supervisor: Supervisor, latest: LatestFrame, streams: Streams, notifier: Notifier, config: Config
+        self, supervisor: Supervisor, latest: LatestFrame, streams: Streams, notifier: Notifier, loaded: Loaded
     ) -> None:
         self.latest = latest
         self.streams = streams
         self.notifier = notifier
         self._supervisor = supervisor
         self._started_at = time.monotonic()
-        self.configure(config)
+        self.configure(loaded)
 
-    def configure(self, config: Config) -> None:
-        """Report *config* as the one in force."""
-        self.config = config
-        self._config_sha256 = config.sha256
+    def configure(self, loaded: Loaded) -> None:
+        """Report *loaded* as the configuration in force. Its hash is without what was saved, which is no drift."""
+        self.config = loaded.config
+        self._config_sha256 = loaded.configured.sha256
         self.configured_at = time.time()
         self._refused: tuple[float, list[str]] | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import socket
 import time
@@ -29,6 +30,8 @@ _AUTHORITY = re.compile(r"[^/?#]*")
 # length of a chunk, and extensions, which are ignored (section 7.1); strict, because a proxy may read it in another way
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _LONGEST_CHUNK_LINE = 256
+# float() accepts more, such as 1_0, spaces and digits of all scripts
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 # each takes time to read, however short it is
 _MOST_CHUNKS = 1000
 CHUNKED = -1  # in place of the length of a body
@@ -56,6 +59,16 @@ class Request:
     def header(self, name: str) -> str:
         """Return the last value of the field *name*, or an empty string."""
         return self.headers.get(name, ("",))[-1]
+
+    def number(self, name: str, least: float, most: float) -> float | None:
+        """Return the argument *name* of the query; None if it is missing. Raises Refused."""
+        text = self.arguments.get(name)
+        if text is None:
+            return None
+        number = float(text) if _NUMBER.fullmatch(text) else math.nan
+        if not least <= number <= most:
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
+        return number
 
     @property
     def keeps_alive(self) -> bool:

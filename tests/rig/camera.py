@@ -34,6 +34,7 @@ FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set
 STILL_FAULT_FILE = FAULT_FILE.with_name("still-fault")  # the same for whoever takes a still next
 DESCRIPTOR = int(sys.argv[2])
+WIDEST = 4608  # pixels of a Camera Module 3
 LARGE = 7_000_000  # bytes of each fifth picture after the word "large", as from a sensor of 12 megapixels
 
 
@@ -204,6 +205,8 @@ def create(config: CameraConfig) -> Choice:
     if fault:
         FAULT_FILE.write_text(fault)
     if config.kind == "csi":
+        if config.video.width > WIDEST:
+            raise SourceError(f"The camera has no picture {config.video.width} pixels wide", Cause.SETTINGS)
         return Choice(AdjustableSource(config), "a test of controls")
     return Choice(FaultySource(PatternSource(config.video)), "a test of the daemon")
 

@@ -36,10 +36,10 @@ def test_saved_values_override_files_but_not_the_command_line(file: Path, tmp_pa
     saved.write(file, "csi", {"contrast": 2.0, "sharpness": 4.0})
     saved.write(file, "usb", {"contrast": 7})
     settings = ["controls.sharpness=1.0", "usb.controls.hue=1"]
-    loaded = loading.load(config, settings, NOWHERE, file)
+    loaded = loading.load(config, settings, NOWHERE, [file])
     assert loaded.camera.settings("csi") == {"ev": 1.0, "contrast": 2.0, "sharpness": 1.0}
     assert loaded.camera.settings("usb") == {"brightness": 5, "contrast": 7, "hue": 1}
-    found = loading.origins(config, settings, NOWHERE, file)
+    found = loading.origins(config, settings, NOWHERE, [file])
     keys = (
         "controls.ev",
         "controls.contrast",
@@ -49,17 +49,35 @@ def test_saved_values_override_files_but_not_the_command_line(file: Path, tmp_pa
     )
     assert [found[key][1] for key in keys] == [str(config), str(file), "--set", str(config), str(file)]
     assert loading.load(config, settings, NOWHERE).camera.settings("csi")["contrast"] == 3.0
-    both = loading.load_all(config, settings, file)
+    both = loading.load_all(config, settings, file.with_name("settings.toml"), file)
     assert (both.config, both.camera) == (loading.load(config, settings, NOWHERE), loaded.camera)
+
+
+def test_saved_settings_are_in_force_but_not_configured(file: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[video]\nrotation = 180\n[page]\nname = "Yard"\n')
+    settings = file.with_name("settings.toml")
+    saved.write_settings(settings, {"video.rotation": 90, "video.hflip": True, "page.name": 'Hof "2"'})
+    saved.write(file, "csi", {"contrast": 2.0})
+    loaded = loading.load_all(config, ["video.hflip=false"], settings, file)
+    for one in (loaded.config.video, loaded.camera.video):
+        assert (one.rotation, one.hflip) == (90, False)
+    assert (loaded.configured.video.rotation, loaded.configured.page.name) == (180, "Yard")
+    assert (loaded.config.controls.contrast, loaded.camera.controls.contrast) == (None, 2.0)
+    assert (loaded.config.page.name, loaded.fixed) == ('Hof "2"', {"video.hflip"})
+    assert loaded.files == {"video.rotation": 180, "page.name": "Yard"}
+    assert loaded.saved == {"video.rotation": 90, "video.hflip": True, "page.name": 'Hof "2"'}
+    saved.write_settings(settings, {})
+    assert not settings.exists()
 
 
 def test_wrong_saved_values_are_left_out_and_reported(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.parent.mkdir()
     file.write_text('controls.awb = "pink"\ncontrols.ev = 1.0\nfuture.key = 1\n')
-    assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {"ev": 1.0}
+    assert loading.load(None, [], NOWHERE, [file]).camera.settings("csi") == {"ev": 1.0}
     assert '"pink" cannot be used' in caplog.text and "future" in caplog.text
     file.write_bytes(b"\xff\x00")
-    assert loading.load(None, [], NOWHERE, file).camera.settings("csi") == {}
+    assert loading.load(None, [], NOWHERE, [file]).camera.settings("csi") == {}
     saved.write(file, "csi", {"ev": 2.0})
     assert saved.read(file, "csi") == {"ev": 2.0}
 
