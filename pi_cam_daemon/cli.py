@@ -117,7 +117,7 @@ def _parser() -> _Parser:
     support.add_argument("out", metavar="OUT.tar.gz", nargs="?", default="pi-cam-daemon-support.tar.gz")
     add_user = add("add-user", "add or change a user", configured=True)
     add_user.add_argument("name", metavar="NAME", help="the password is asked for, or read from standard input")
-    add_user.add_argument("--admin", action="store_true", help="the user may also change controls")
+    add_user.add_argument("--admin", action="store_true", help="the user may also change controls and settings")
     remove_user = add("remove-user", "remove a user", configured=True)
     remove_user.add_argument("name", metavar="NAME")
     update = add("update", "install a release with a trusted signature", configured=False)

@@ -1,6 +1,6 @@
 """The last good configuration: a copy in the state directory. The daemon starts with it when the files are wrong.
 
-The copy has the values of the files alone. Defaults may change with a release, and the saved controls and `--set` are
+The copy has the values of the files alone. Defaults may change with a release, and what was saved and `--set` are
 layers above the files. It is a file of the configuration like any other, but for its first line, which names the files
 that it was made from.
 """

@@ -37,7 +37,7 @@ _MOST_BYTES = 256 * 1024
 
 
 class Role(enum.StrEnum):
-    """The role of a user: an admin may also change controls."""
+    """The role of a user: an admin may also change controls and settings."""
 
     VIEWER = "viewer"
     ADMIN = "admin"
