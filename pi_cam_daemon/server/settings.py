@@ -80,8 +80,8 @@ class Settings:
             with written(self._path):
                 saved.write_settings(self._path, settings)
             self._saved = settings
-            if values:
-                log.info("%s saved %s", client, ", ".join(f"{key} = {toml(value)}" for key, value in values.items()))
+            for key, value in values.items():
+                log.info("%s set %s %s", client, key, "back" if value is None else f"to {toml(value)}")
             self._apply()
             return HTTPStatus.OK, self.table()
 
