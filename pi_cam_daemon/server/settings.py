@@ -56,6 +56,10 @@ class Settings:
         """Take over a new configuration. The caller holds *turn*, and puts it into force."""
         self._loaded = loaded
         self._saved: Mapping[str, Value] = {key: loaded.saved[key] for key in _OFFERED if key in loaded.saved}
+        for key, value in self._saved.items():
+            if loaded.config.value(key) != loaded.configured.value(key):  # else somebody looks for it in the files
+                told = toml(value), toml(loaded.configured.value(key))
+                log.info("%s is %s, as saved on the page, and not %s", key, *told)
 
     def table(self) -> dict[str, object]:
         """Return the answer of GET /settings: what is in force, and what would be if nothing were saved."""

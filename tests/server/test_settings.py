@@ -103,6 +103,7 @@ def test_only_another_picture_restarts_the_camera(daemon: Daemon) -> None:
 def test_what_is_saved_stands_above_later_changes_of_the_files(daemon: Daemon) -> None:
     save(daemon, video_rotation=90)
     reload(daemon, video_rotation=180, video_hflip=True)
+    assert "video.rotation is 90, as saved on the page, and not 180" in daemon.log()
     assert settings(daemon) == {
         "video.width": 320, "video.height": 240, "video.rotation": 90, "video.hflip": True, "video.vflip": False,
         "page.name": "",
