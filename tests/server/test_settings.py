@@ -140,20 +140,16 @@ def test_every_wrong_setting_is_named_and_nothing_is_saved(daemon: Daemon) -> No
     assert not settings(daemon)["video.vflip"] and not (daemon.state_folder / "settings.toml").exists()
 
 
-@pytest.mark.parametrize(
-    ("body", "headers", "status"),
-    [
-        (b"[]", {}, 400),
-        (b'{"page.name": "x"}', {"Content-Type": "text/plain"}, 415),
-        (b'{"page.name": "x"}', {"Origin": "http://attacker.example"}, 403),
-        (b'{"page.name": "x"}', {"Sec-Fetch-Site": "cross-site"}, 403),
-    ],
-)
-def test_only_json_of_the_own_page_saves_anything(
-    daemon: Daemon, body: bytes, headers: dict[str, str], status: int
-) -> None:
-    answer = daemon.post("/settings", body, headers)
-    assert answer[0] == status and answer[1]["x-refused"] == ("origin" if status == 403 else "other")
+def test_only_json_of_the_own_page_saves_anything(daemon: Daemon) -> None:
+    wanted = b'{"page.name": "x"}'
+    for body, headers, status, reason in (
+        (b"[]", {}, 400, "other"),
+        (wanted, {"Content-Type": "text/plain"}, 415, "other"),
+        (wanted, {"Origin": "http://attacker.example"}, 403, "origin"),
+        (wanted, {"Sec-Fetch-Site": "cross-site"}, 403, "origin"),
+    ):
+        answer = daemon.post("/settings", body, headers)
+        assert (answer[0], answer[1]["x-refused"]) == (status, reason)
     assert settings(daemon)["page.name"] == ""
 
 
