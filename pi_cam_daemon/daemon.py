@@ -83,7 +83,7 @@ def run(
         log.warning("no permission to open %s", machine.needed_groups(nodes))
 
     latest = LatestFrame()
-    cards = Cards()
+    cards = Cards(_language(config))
     last = LastCamera(saved.folder() / "last-camera.json")
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
@@ -148,6 +148,7 @@ def run(
         elif event == signal.SIGHUP:
             notifier.reloading()
             config = _reload(files, listening, app, supervisor)
+            cards.configure(_language(config))
             notifier.ready(observer.status_line())
         else:
             break
@@ -220,6 +221,13 @@ def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, sup
         supervisor.configure(new, app.live_controls.configure(loaded.camera, new.camera))
     log.info("configuration reloaded")
     return new
+
+
+def _language(config: Config) -> str:
+    """Return the language of the no-signal pictures: "en" or "ko"."""
+    if config.page.language != "auto":
+        return config.page.language
+    return "ko" if machine.language() == "ko" else "en"
 
 
 def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:

@@ -89,7 +89,8 @@ class Daemon:
             self.process = subprocess.Popen(
                 [*argv, self.config_file],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.state_folder), **(env or {})},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(self.state_folder)}
+                | {"LC_ALL": "C.UTF-8", **(env or {})},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import threading
 import time
@@ -18,17 +19,25 @@ _DRAWING_SECONDS = 30.0  # OpenCV alone takes seconds to import on a Zero
 _RETRY_SECONDS = 60.0  # after a failure, such as on a busy machine
 _MOST_CARDS = 24  # a camera that keeps changing its size must not fill the memory
 
-_Key = tuple[Cause, tuple[int, int]]
+_ENGLISH = "en"
+_NO_LETTERS = (
+    'the "no signal" picture is English, because no font with Korean letters is installed: '
+    "run sudo apt install fonts-nanum python3-pil, then reload pi-cam-daemon"
+)
+
+_Key = tuple[Cause, tuple[int, int], str]
 
 
 class Cards:
-    """Cards by cause and size, each drawn once by a short-lived process: the server itself never loads OpenCV.
+    """Cards by cause, size and *language*, which is "en" or "ko".
+
+    Each is drawn once by a short-lived process: the server itself loads neither OpenCV nor Pillow.
 
     Until a card is drawn, the last one of the same size is shown, or else the packaged one. A change of size would make
     recorders lose pictures: ffmpeg builds its filters anew and drops what they held.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, language: str = _ENGLISH) -> None:
         self._packaged = Path(__file__).with_name("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
         self._cards: dict[_Key, tuple[bytes, float]] = {}  # the JPEG, and until when it is valid
@@ -36,11 +45,21 @@ class Cards:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._language = language
+        self._told: set[str] = set()  # why there are English cards in place of others
+
+    def configure(self, language: str) -> None:
+        """Show cards in *language* from now on. Those that had to be English are drawn anew."""
+        with self._lock:
+            self._language = language
+            if self._told:
+                self._told.clear()
+                self._cards.clear()
 
     def get(self, cause: Cause, size: tuple[int, int]) -> bytes:
         """Return the JPEG for *cause*, in *size* (width, height) once it is drawn. Never waits."""
-        key = (cause, size)
         with self._lock:
+            key = (cause, size, self._language)
             last_size, last = self._last_drawn
             card, valid_until = self._cards.get(key, (last if last_size == size else self._packaged, 0.0))
             if time.monotonic() >= valid_until and self._thread is None and not self._closed:
@@ -62,11 +81,28 @@ class Cards:
         if thread is not None:
             thread.join(timeout)
 
-    def _draw(self, cause: Cause, size: tuple[int, int]) -> None:
+    def _draw(self, cause: Cause, size: tuple[int, int], language: str) -> None:
+        key = cause, size, language
         card, failure = b"", "the thread has a bug"
         try:
-            argv = [*children.command("imaging.no_signal"), cause, *map(str, size)]
-            options = {**children.options(), "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+            card, failure = self._drawn(*key)
+            if failure and language != _ENGLISH and not self._closed:  # perhaps due to a font
+                self._tell(f'the "no signal" picture is English, because drawing the other one failed: {failure}')
+                card, failure = self._drawn(cause, size, _ENGLISH)
+        finally:  # after a bug, too: another thread tries again later
+            with self._lock:
+                self._process = self._thread = None
+                if failure:
+                    self._put_off(key, failure)
+                else:
+                    self._keep(key, card, float("inf"))
+                    self._last_drawn = size, card
+
+    def _drawn(self, cause: Cause, size: tuple[int, int], language: str) -> tuple[bytes, str]:
+        """Return the card that a process draws, and why it failed, "" if it did not."""
+        argv = [*children.command("imaging.no_signal"), cause, language, *map(str, size)]
+        options = {**children.options(), "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+        try:
             with subprocess.Popen(argv, **options) as process:
                 with self._lock:
                     self._process = process
@@ -74,20 +110,23 @@ class Cards:
                         process.kill()
                 try:
                     card, _ = process.communicate(timeout=_DRAWING_SECONDS)
-                    failure = manner(process.returncode) if process.returncode else ""
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    failure = f"it took over {_DRAWING_SECONDS:g} s"
+                    return b"", f"it took over {_DRAWING_SECONDS:g} s"
         except OSError as error:
-            failure = error.strerror or str(error)
-        finally:  # after a bug, too: another thread tries again later
-            with self._lock:
-                self._process = self._thread = None
-                if failure:
-                    self._put_off((cause, size), failure)
-                else:
-                    self._keep((cause, size), card, float("inf"))
-                    self._last_drawn = size, card
+            return b"", error.strerror or str(error)
+        if card and process.returncode == os.EX_UNAVAILABLE:
+            self._tell(_NO_LETTERS)
+            return card, ""
+        return card, manner(process.returncode) if process.returncode else ""
+
+    def _tell(self, warning: str) -> None:
+        """Log *warning*, once until the next `configure`."""
+        with self._lock:
+            is_new = warning not in self._told and not self._closed
+            self._told.add(warning)
+        if is_new:
+            log.warning("%s", warning)
 
     def _put_off(self, key: _Key, why: str) -> None:
         if not self._closed:

@@ -8,5 +8,6 @@ exif.py          writes Exif segments
 overlay.py       draws a line of text into each picture
 local_time.py    local time, in the zone that this machine has now
 no_signal.py     draws the picture shown while the camera delivers none
-lettering.py     measures and draws text with OpenCV
+lettering.py     measures, wraps and draws text with OpenCV
+hangul.py        draws Korean letters with an installed font
 """

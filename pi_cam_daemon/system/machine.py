@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pi_cam_daemon.system import files
@@ -20,6 +20,12 @@ _HIDDEN_GROUP = 65534  # linux/highuid.h: shown for a group that the user namesp
 def model(root: Path = Path("/")) -> str:
     """Return the name of the board, such as "Raspberry Pi 4 Model B Rev 1.5"."""
     return files.text(root / "sys/firmware/devicetree/base/model").rstrip("\0")
+
+
+def language(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the language of the machine's locale, such as "ko", which systemd gives to services; "" for none."""
+    locale = next(filter(None, map(environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return locale.partition("_")[0].partition(".")[0].lower()
 
 
 def libcamera(root: Path = Path("/")) -> str:

@@ -9,10 +9,11 @@ import sys
 import pi_cam_daemon
 from tests.harness import ROOT
 
-HEAVY = {"numpy", "cv2", "picamera2", "libcamera", "prometheus_client"}
+HEAVY = {"numpy", "cv2", "PIL", "picamera2", "libcamera", "prometheus_client"}
 DRAWING = (
     "pi_cam_daemon.imaging.no_signal",
     "pi_cam_daemon.imaging.lettering",
+    "pi_cam_daemon.imaging.hangul",
     "pi_cam_daemon.imaging.overlay",
     "pi_cam_daemon.server.metrics",
     "pi_cam_daemon.camera.",

@@ -112,6 +112,38 @@ def test_a_card_that_cannot_be_drawn_is_not_tried_again(cards: Cards, caplog: py
     until("another is drawn", lambda: cards.get(Cause.LOST, SIZE) != PACKAGED)
 
 
+# $1 is the cause, $2 the language; it draws nothing
+NO_LETTERS = 'echo "$1"; [ "$2" = en ] || exit 69'
+CRASH = 'echo "$1"; [ "$2" = en ] || kill -SEGV $$'
+
+
+@pytest.mark.parametrize(("program", "says"), [(NO_LETTERS, "apt install fonts-nanum"), (CRASH, "failed: SIGSEGV")])
+def test_a_card_that_cannot_be_korean_is_english_and_the_log_says_once_why(
+    program: str, says: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pi_cam_daemon.system.children.command", lambda _: ("/bin/sh", "-c", program, "sh"))
+    cards = Cards("ko")
+    for cause in (Cause.MISSING, Cause.LOST):
+        until("it is drawn", lambda cause=cause: cards.get(cause, SIZE) == f"{cause}\n".encode())
+    assert [says in record.getMessage() for record in caplog.records] == [True]
+    until("no process is left", lambda: not children())
+    cards.configure("ko")  # after a font was installed, say
+    caplog.clear()
+    until("it is drawn anew", lambda: cards.get(Cause.MISSING, SIZE) == b"missing\n" and caplog.records)
+    assert len(caplog.records) == 1
+    cards.close(patience(20))
+
+
+def test_a_reload_in_the_same_language_draws_nothing_anew(cards: Cards) -> None:
+    cards.get(Cause.BUSY, SIZE)
+    until("it is drawn", lambda: cards.get(Cause.BUSY, SIZE) != PACKAGED)
+    first = cards.get(Cause.BUSY, SIZE)
+    until("no process is left", lambda: not children())
+    cards.configure("en")
+    assert cards.get(Cause.BUSY, SIZE) is first
+    assert not children()
+
+
 def test_closing_leaves_no_process_behind() -> None:
     cards = Cards()
     cards.get(Cause.LOST, (4000, 3000))

@@ -76,3 +76,21 @@ def test_each_forbidden_node_is_named_with_its_group(tmp_path: Path) -> None:
 
 def test_a_node_that_has_vanished_is_no_error(tmp_path: Path) -> None:
     assert machine.needed_groups([tmp_path / "video0"]) == f"{tmp_path / 'video0'} (no such file or directory)"
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({}, ""),
+        ({"LANG": "C.UTF-8"}, "c"),
+        ({"LANG": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko"}, "ko"),
+        ({"LANG": "ko.UTF-8"}, "ko"),
+        ({"LANG": "en_GB.UTF-8", "LC_MESSAGES": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko_KR.UTF-8", "LC_MESSAGES": "ko_KR.UTF-8", "LC_ALL": "en_GB.UTF-8"}, "en"),
+        ({"LANG": "ko_KR.UTF-8", "LC_ALL": ""}, "ko"),
+        ({"LANG": "kok_IN"}, "kok"),
+    ],
+)
+def test_the_language_is_that_of_the_locale(environ: dict[str, str], language: str) -> None:
+    assert machine.language(environ) == language

@@ -1,5 +1,7 @@
 import importlib.resources
 import itertools
+import os
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -8,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.imaging import jpeg, no_signal
+from pi_cam_daemon.imaging import hangul, jpeg, lettering, no_signal
 
 CAUSES = [None, *Cause]
 SIZES = [(64, 48), (160, 120), (640, 480), (1280, 720), (1920, 1080), (480, 640), (640, 120), (333, 251)]
@@ -64,7 +66,7 @@ def test_a_starting_camera_is_not_crossed_out() -> None:
 def test_one_jpeg_of_exactly_this_size_is_written(
     cause: str, width: int, height: int, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    assert no_signal.main([cause, str(width), str(height)]) == 0
+    assert no_signal.main([cause, "en", str(width), str(height)]) == 0
     data, errors = capfdbinary.readouterr()
     assert errors == b""
     jpeg.check(data)
@@ -78,15 +80,16 @@ def test_one_jpeg_of_exactly_this_size_is_written(
     [
         (),
         ("missing",),
-        ("missing", "640"),
-        ("missing", "640", "480", "1"),
-        ("hungry", "640", "480"),
-        ("missing", "640", "tall"),
-        ("missing", "0", "480"),
-        ("missing", "640", "-1"),
-        ("missing", "1e3", "480"),
-        ("missing", "65535", "65535"),
-        ("missing", "65535", "16"),
+        ("missing", "en", "640"),
+        ("missing", "en", "640", "480", "1"),
+        ("hungry", "en", "640", "480"),
+        ("missing", "auto", "640", "480"),
+        ("missing", "en", "640", "tall"),
+        ("missing", "en", "0", "480"),
+        ("missing", "en", "640", "-1"),
+        ("missing", "en", "1e3", "480"),
+        ("missing", "en", "65535", "65535"),
+        ("missing", "en", "65535", "16"),
     ],
     ids=" ".join,
 )
@@ -109,3 +112,85 @@ def test_the_packaged_card_is_640x480_and_readable() -> None:
     assert np.abs(margins(pixels) - no_signal.draw(None, 640, 480)[0, 0]).max() < 8, (
         "its ground is not that of the others"
     )
+
+
+@pytest.fixture
+def korean() -> lettering.Typeface:
+    found = hangul.typeface()
+    if found is None:
+        pytest.skip("no font here has Korean letters")
+    return found
+
+
+@pytest.mark.parametrize(("cause", "size"), [*itertools.product(CAUSES, [(160, 120), (480, 640)]), (None, (64, 48))])
+def test_every_cause_has_a_korean_card(cause: Cause | None, size: tuple[int, int], korean: lettering.Typeface) -> None:
+    pixels = no_signal.draw(cause, *size, korean)
+    assert (margins(pixels) == pixels[0, 0]).all(), "something is cut off"
+    if min(size) > 64:
+        assert pixels.min(axis=2).max() > 200, "there is no title"
+        assert (pixels != no_signal.draw(cause, *size)).any(), "it is English"
+
+
+def test_korean_letters_are_not_drawn_too_small_to_read(korean: lettering.Typeface) -> None:
+    english, in_korean = (no_signal.draw(Cause.LOST, 64, 48, letters) for letters in (None, korean))
+    assert english.min(axis=2).max() > 200
+    assert in_korean.min(axis=2).max() < 200
+
+
+BROKEN = {
+    "empty.ttf": b"",
+    "text.ttf": b"no font\n" * 1000,
+    "NanumGothic.ttf": b"\0\1\0\0" + b"\xff" * 5000,
+    "collection.ttc": b"ttcf" + b"\xff" * 100,
+}
+
+
+def without_built_in_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw as OpenCV 4 does, whose own letters are ASCII only."""
+    draw = lettering.Letters.draw
+
+    def ascii_only(self: lettering.Letters, pixels: Any, text: str, *rest: Any) -> None:
+        draw(self, pixels, text.encode("ascii", "replace").decode(), *rest)
+
+    monkeypatch.setattr(lettering.Letters, "draw", ascii_only)
+
+
+def test_broken_font_files_cost_no_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    without_built_in_letters(monkeypatch)
+    for name, content in BROKEN.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.ttf").mkdir()
+    (tmp_path / "nowhere.otf").symlink_to("nowhere")
+    assert hangul.typeface([tmp_path, tmp_path / "none"]) is None
+    monkeypatch.setattr(hangul, "typeface", lambda: None)
+    assert no_signal.main(["missing", "ko", "320", "240"]) == os.EX_UNAVAILABLE
+    data, errors = capfdbinary.readouterr()
+    assert errors == b""
+    assert no_signal.main(["missing", "en", "320", "240"]) == 0
+    assert data == capfdbinary.readouterr().out
+
+
+def test_a_font_that_breaks_at_some_letter_costs_no_card(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def broken(_: float) -> lettering.Face:
+        raise OSError("invalid outline")
+
+    monkeypatch.setattr(hangul, "typeface", lambda: broken)
+    assert no_signal.main(["missing", "ko", "320", "240"]) == os.EX_UNAVAILABLE
+    jpeg.check(capfdbinary.readouterr().out)
+
+
+def test_a_font_without_korean_letters_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_built_in_letters(monkeypatch)
+    latin = next(Path("/usr/share/fonts").rglob("DejaVuSans.ttf"), None)
+    korean = next(Path("/usr/share/fonts").rglob("NotoSansCJK-Regular.ttc"), None)
+    if not latin or not korean:
+        pytest.skip("the fonts for the comparison are not installed")
+    (tmp_path / "NanumGothic.ttf").symlink_to(latin)
+    assert hangul.typeface([tmp_path]) is None
+    (tmp_path / "unknown.ttc").symlink_to(korean)
+    found: Any = hangul.typeface([tmp_path])
+    assert found(1.0).file == tmp_path / "unknown.ttc"

@@ -265,8 +265,8 @@ def test_only_the_csi_modules_import_the_camera_stack() -> None:
 
 
 def test_only_the_camera_and_what_draws_use_pixels() -> None:
-    drawing = {"imaging.no_signal", "imaging.lettering", "imaging.orientation", "imaging.overlay"}
-    assert {module for module in users("cv2", "numpy") if wing(module) != "camera"} <= drawing
+    drawing = {f"imaging.{name}" for name in ("no_signal", "lettering", "hangul", "orientation", "overlay")}
+    assert {module for module in users("cv2", "numpy", "PIL") if wing(module) != "camera"} <= drawing
 
 
 def test_only_the_server_knows_http_requests() -> None:
