@@ -4,8 +4,9 @@ app.py             App, which every request uses, and Policy, the rules in force
 listener.py        accept loop: checks address and limits, starts one thread per connection
 handler.py         requests of one connection: reads, checks, routes and answers them
 request.py         parser for requests, with limits of bytes and time
-answers.py         parts of answers: header bytes, Content-Security-Policy, files of the page, page for a refusal
+answers.py         parts of answers: header bytes, Content-Security-Policy, files of the page
 refused.py         Refused, the exception for a request that is not served; its reasons, with their Korean texts
+refusal_page.py    page for a refusal, in the visitor's language
 lingering.py       lingering close: refused clients get their answer before the connection ends
 access.py          access by network, and trusted proxies
 hosts.py           check of Host and Origin, CORS

@@ -1,18 +1,12 @@
-"""Parts of answers: header bytes, the Content-Security-Policy, the files of the page, and the page for a refusal."""
+"""Parts of answers: header bytes, the Content-Security-Policy and the files of the page."""
 
 from __future__ import annotations
 
-import base64
 import email.utils
 import hashlib
-import html
-import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from string import Template
-
-from pi_cam_daemon.server.refused import OTHERWISE, Reason
 
 _WEB = Path(__file__).with_name("web")
 NO_STORE = {"Cache-Control": "no-store, no-cache, must-revalidate, max-age=0", "Pragma": "no-cache"}
@@ -81,31 +75,3 @@ def home(target: str) -> str:
 def read_pages() -> dict[str, tuple[str, bytes]]:
     """Return the files of web/ by name, each as (content type, content)."""
     return {file.name: (_TYPES[file.suffix], file.read_bytes()) for file in _FILES}
-
-
-class RefusalPage:
-    """Fills in `web/refused.html`. The page loads no other files, because they would be refused, too."""
-
-    def __init__(self) -> None:
-        text = (_WEB / "refused.html").read_text("utf-8")
-        self._template = Template(text)
-        style = re.search("<style>(.*?)</style>", text, re.DOTALL)
-        assert style
-        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-        self.headers = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": f"default-src 'self'; style-src 'sha256-{digest}'; frame-ancestors 'self'",
-        }
-
-    def body(self, text: str, reason: Reason | None, home: str = "./") -> bytes:
-        """Return the page for *text*, a title and paragraphs separated by empty lines, and for *reason*.
-
-        *home* is the relative address of the camera's page.
-        """
-        title, *paragraphs = html.escape(text, quote=False).split("\n\n")
-        # lines of the configuration file keep their line breaks
-        more = [f"<pre>{one}</pre>" if one.startswith("[") else f"<p>{one}</p>" for one in paragraphs]
-        korean_title, korean = (reason.korean_title, reason.korean) if reason else OTHERWISE
-        korean = Template(korean).substitute(home=home)
-        page = self._template.substitute(title=title, more="\n".join(more), korean_title=korean_title, korean=korean)
-        return page.encode()

@@ -10,10 +10,11 @@ from pi_cam_daemon.config.schema import HttpConfig, WallConfig
 from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client, own_networks
-from pi_cam_daemon.server.answers import RefusalPage, read_pages
+from pi_cam_daemon.server.answers import read_pages
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
+from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills

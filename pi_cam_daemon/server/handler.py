@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.ipc.parts import CONTENT_TYPE, OPENING
-from pi_cam_daemon.server import answers, live_controls
+from pi_cam_daemon.server import answers, live_controls, refusal_page
 from pi_cam_daemon.server.access import Client, is_same_host
 from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
 from pi_cam_daemon.server.app import App
@@ -335,9 +335,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer a refusal: as a page if the client accepts HTML, else as text."""
         body, kind = refused.text.encode() + b"\n", _TEXT
         if "text/html" in self.asked.header("accept").lower():
-            page = self.app.refusal_page
-            body, kind = page.body(refused.text, refused.reason, answers.home(self.asked.target)), page.headers
-        self._answer(refused.status, body, {**NO_STORE, **kind, "Vary": "Accept", **refused.headers, **(more or {})})
+            page, asked = self.app.refusal_page, self.asked
+            accepted, wish = asked.headers.get("accept-language", ()), asked.arguments.get("lang", "")
+            language = refusal_page.language(self.app.observer.config.page.language, accepted, wish)
+            body, kind = page.body(refused, language, answers.home(asked.target)), page.headers
+        headers = {**NO_STORE, **kind, "Vary": "Accept, Accept-Language", **refused.headers, **(more or {})}
+        self._answer(refused.status, body, headers)
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:
         head = self._head(status, {**headers, "Content-Length": str(len(body))})

@@ -11,7 +11,7 @@ import socket
 import time
 
 from pi_cam_daemon.server import answers
-from pi_cam_daemon.server.answers import RefusalPage
+from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.refused import Refused
 
 _SECONDS = 2.0
@@ -58,11 +58,14 @@ class RejectedPeers:
         self._closing: dict[int, _Lingering] = {}
         self._buffer = bytearray(1 << 16)  # for all of them: a new one for each chunk would grow the heap
 
-    def answer(self, connection: socket.socket, refused: Refused, tls: bool) -> None:
-        """Send the answer, and close *connection* later. With *tls* it is an alert: a page would need a handshake."""
+    def answer(self, connection: socket.socket, refused: Refused, language: str, tls: bool) -> None:
+        """Send the answer, and close *connection* later. With *tls* it is an alert: a page would need a handshake.
+
+        *language* is the page's first one; that of the browser is in the request, which is not read.
+        """
         try:
             connection.setblocking(False)
-            connection.send(_ALERT if tls else self._page_answer(refused))
+            connection.send(_ALERT if tls else self._page_answer(refused, language))
             lingering = _Lingering(connection, self._buffer)
         except OSError:
             connection.close()
@@ -72,8 +75,8 @@ class RejectedPeers:
         self._closing[connection.fileno()] = lingering
         self._epoll.register(connection.fileno(), select.EPOLLIN)
 
-    def _page_answer(self, refused: Refused) -> bytes:
-        body = self._page.body(refused.text, refused.reason)
+    def _page_answer(self, refused: Refused, language: str) -> bytes:
+        body = self._page.body(refused, language)
         headers = {**answers.NO_STORE, **self._page.headers, **refused.headers, "Content-Length": str(len(body))}
         return answers.head(refused.status, headers) + body
 

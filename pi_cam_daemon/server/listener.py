@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 
 from pi_cam_daemon.config.schema import HttpConfig
+from pi_cam_daemon.server import refusal_page
 from pi_cam_daemon.server.app import App, Policy
 from pi_cam_daemon.server.handler import Handler
 from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
@@ -215,7 +216,8 @@ class CameraServer(http.server.ThreadingHTTPServer):
             if refused.reason in _FULL and self._may_wait(one):
                 return refused.reason
             self.app.counts.deny(refused, peer)
-            self._rejected.answer(one.connection, refused, policy.tls is not None)
+            language = refusal_page.language(self.app.observer.config.page.language)
+            self._rejected.answer(one.connection, refused, language, policy.tls is not None)
         return None
 
     def _may_wait(self, one: _Arrival) -> bool:

@@ -12,51 +12,52 @@ from pi_cam_daemon.config.text import toml
 _RETRY_SECONDS = 2
 _NO_REASON = "other"  # X-Refused where the request itself is wrong, or the camera cannot do it now
 
-OTHERWISE = "요청을 처리할 수 없습니다", '영상은 <a href="$home">카메라 페이지</a>에 있습니다.'
+OTHERWISE = "요청을 처리할 수 없습니다", "영상은 카메라 페이지에 있습니다."
 _PROXY = (
     "프록시가 누구를 대신하는지 알 수 없습니다",
-    "카메라 주인이 위의 설명대로 trusted_proxies나 프록시의 헤더를 고쳐야 합니다.",
+    "카메라 주인이 영어 설명대로 trusted_proxies나 프록시의 헤더를 고쳐야 합니다.",
 )
-_WHY = '이유는 <a href="$home">카메라 페이지</a>에서 볼 수 있습니다.'
-_LATER = "잠시 뒤에 다시 열어 주세요."
-_WHEN_ONE_LEAVES = "누군가 나가면 다시 열어 주세요."
+_FULL = "접속이 가득 찼습니다", "잠시 뒤에 다시 시도하세요."
 
 
 class Reason(enum.Enum):
     """Reasons for a refusal.
 
     Each has the label of the metric and of X-Refused, the status, the setting of [http] that governs it ("": none, and
-    neither a count nor a line in the log), and the Korean title and text of the page. $home in a text is the address of
-    the page. The English text is that of the exception.
+    neither a count nor a line in the log), and the Korean title and text of the page. {seconds} in a text is the time
+    until the next attempt. The English text is that of the exception.
     """
 
     # fmt: off
-    NETWORK = ("network", 403, "allowed_networks", "이 주소에는 카메라 영상을 보내지 않습니다",
-               "카메라와 같은 네트워크에서 열어 주세요. 카메라 주인은 위의 설정으로 이 주소를 허용할 수 있습니다.")
+    NETWORK = ("network", 403, "allowed_networks", "허용되지 않은 기기입니다",
+               "카메라와 같은 네트워크에서 여세요. 다른 곳에서 보려면 카메라 주인에게 문의하세요. "
+               "주인이 바꿀 설정은 영어 설명에 있습니다.")
     PROXY = "proxy", 403, "trusted_proxies", *_PROXY
     PROXY_HEADER = "proxy", 400, "trusted_proxies", *_PROXY
     HOST = ("host", 421, "allowed_hosts", "카메라가 이 이름으로는 응답하지 않습니다",
-            "IP 주소로 열어 주세요. 이름이 맞다면 카메라 주인이 위의 설정으로 허용할 수 있습니다.")
-    ORIGIN = "origin", 403, "cors_origins", *OTHERWISE
-    MAX_CONNECTIONS = "max_connections", 503, "max_connections", "비어 있는 연결이 없습니다", _LATER
+            "IP 주소로 여세요. 이름이 맞다면 카메라 주인에게 문의하세요. 주인이 바꿀 설정은 영어 설명에 있습니다.")
+    ORIGIN = ("origin", 403, "cors_origins", "다른 사이트가 보낸 요청은 받지 않습니다",
+              "카메라 주인이 그 사이트를 cors_origins에 넣어야 합니다.")
+    MAX_CONNECTIONS = "max_connections", 503, "max_connections", *_FULL
     MAX_CONNECTIONS_PER_ADDRESS = ("max_connections_per_address", 429, "max_connections_per_address",
-                                   "이 기기의 연결이 너무 많습니다",
-                                   "다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_VIEWERS = "max_viewers", 503, "max_viewers", "더 이상 시청자를 받을 수 없습니다", _WHEN_ONE_LEAVES
+                                   "이 기기의 접속이 가득 찼습니다",
+                                   "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 시도하세요.")
+    MAX_VIEWERS = "max_viewers", 503, "max_viewers", "자리가 없습니다", "누군가 나간 뒤에 다시 시도하세요."
     MAX_VIEWERS_PER_ADDRESS = ("max_viewers_per_address", 429, "max_viewers_per_address",
                                "이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다",
-                               "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 열어 주세요.")
-    MAX_TLS_VIEWERS = ("max_tls_viewers", 503, "max_tls_viewers", "암호화된 연결로는 더 이상 시청자를 받을 수 없습니다",
-                       _WHEN_ONE_LEAVES)
-    THREADS = "threads", 503, "max_connections", "비어 있는 연결이 없습니다", _LATER
-    PASSWORD = ("password", 401, "users_file", "이름과 비밀번호가 필요합니다",
-                "이 카메라를 보려면 로그인해야 합니다. 계정은 카메라 주인이 만듭니다.")
+                               "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 시도하세요.")
+    MAX_TLS_VIEWERS = ("max_tls_viewers", 503, "max_tls_viewers", "암호화된 접속에는 자리가 없습니다",
+                       "누군가 나간 뒤에 다시 시도하세요.")
+    THREADS = "threads", 503, "max_connections", *_FULL
+    PASSWORD = ("password", 401, "users_file", "로그인이 필요합니다",
+                "이름과 비밀번호는 카메라 주인에게 받으세요.")
     LOCKOUT = ("lockout", 429, "users_file", "틀린 비밀번호가 너무 많았습니다",
-               "그동안은 맞는 비밀번호도 확인하지 않습니다. 잠시 뒤에 다시 시도해 주세요.")
-    ROLE = "role", 403, "users_file", "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인해야 합니다."
-    LOGINS = "logins", 503, "users_file", "지금 로그인하는 사람이 너무 많습니다", _LATER
-    TLS = "tls", 400, "tls_certificate", *OTHERWISE
-    PICTURE = "picture", 503, "", "지금은 영상이 없습니다", _WHY
+               "{seconds}초 뒤에 다시 시도하세요. 그동안은 맞는 비밀번호도 확인하지 않습니다.")
+    ROLE = "role", 403, "users_file", "이 계정으로는 바꿀 수 없습니다", "관리자 계정으로 로그인하세요."
+    LOGINS = ("logins", 503, "users_file", "지금 로그인하는 사람이 너무 많습니다", "잠시 뒤에 다시 시도하세요.")
+    TLS = ("tls", 400, "tls_certificate", "이 주소는 https로 열어야 합니다",
+           "주소 앞의 http를 https로 바꾸세요.")
+    PICTURE = "picture", 503, "", "지금은 영상이 없습니다", "이유는 카메라 페이지에 있습니다."
     # fmt: on
 
     def __init__(self, label: str, status: int, key: str, *korean: str) -> None:
@@ -82,7 +83,7 @@ class Refused(Exception):
         self.status = why.status if isinstance(why, Reason) else why
         self.text = text
         self.client = client
-        self._seconds = seconds
+        self.seconds = seconds
 
     @classmethod
     def unless_set(
@@ -111,7 +112,7 @@ class Refused(Exception):
         """
         fields = {"X-Refused": self.reason.label if self.reason else _NO_REASON}
         if self.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-            fields["Retry-After"] = str(self._seconds)
+            fields["Retry-After"] = str(self.seconds)
         elif self.status is HTTPStatus.UNAUTHORIZED:
             fields["WWW-Authenticate"] = 'Basic realm="pi-cam-daemon", charset="UTF-8"'
         return fields

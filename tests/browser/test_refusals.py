@@ -57,7 +57,7 @@ def test_a_network_that_is_not_served_is_told_how_its_owner_can_change_that(
     assert answer and answer.status == 403
     expect(page.get_by_role("heading", name="This camera does not serve 203.0.113.5.")).to_be_visible()
     expect(page.locator("pre")).to_have_text('[http]\nallowed_networks = ["local", "203.0.113.5"]')
-    expect(page.get_by_role("heading", name="이 주소에는 카메라 영상을 보내지 않습니다")).to_be_visible()
+    expect(page.get_by_role("heading", name="허용되지 않은 기기입니다")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.querySelector('pre')).borderRadius") != "0px"
     assert not [text for text in said if "Content Security Policy" in text and "favicon" not in text]
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -82,7 +82,7 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "headline", "korean"),
     [
-        ("stream", 503, "There is 1 viewer already, and http.max_viewers allows no more", "더 이상 시청자를"),
+        ("stream", 503, "There is 1 viewer already, and http.max_viewers allows no more", "자리가 없습니다"),
         (
             "nowhere",
             404,
@@ -126,8 +126,32 @@ def test_a_visitor_without_a_free_connection_reads_the_reason(
         answer = page.goto(daemon.address)
         assert answer and answer.status == 503
         expect(page.get_by_role("heading", name="There is 1 connection already")).to_be_visible()
-        expect(page.get_by_role("heading", name="비어 있는 연결이 없습니다")).to_be_visible()
+        expect(page.get_by_role("heading", name="접속이 가득 찼습니다")).to_be_visible()
         keep_screenshot(page, "door-busy-desktop-light")
+    page.get_by_role("link", name="Try again").click()
+    expect(page.locator("#badge")).to_be_attached()
+
+
+def test_a_korean_visitor_reads_korean_first_and_the_links_lead_on(
+    start_daemon: Any, new_page: Callable[..., Page], keep_screenshot: Any
+) -> None:
+    daemon = start_daemon(http__max_viewers=1)
+    page = new_page(**PHONE, locale="ko-KR")
+    address = daemon.address + "mjpeg/stream?fps=2"
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=5) as viewer:
+        viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until("the stream begins", lambda: b"200 OK" in viewer.recv(4096))
+        page.goto(address)
+        expect(page.get_by_role("heading", level=1)).to_have_text("자리가 없습니다")
+        expect(page.locator("section[lang=en] h2")).to_contain_text("There is 1 viewer already")
+        assert_accessible(page)
+        keep_screenshot(page, "door-full-phone-ko")
+        with page.expect_response(address) as answer:
+            page.get_by_role("link", name="다시 시도").click()
+        assert answer.value.status == 503
+    page.get_by_role("link", name="카메라 페이지").click()
+    page.wait_for_url(daemon.address)
+    expect(page.locator("#badge")).to_be_attached()
 
 
 def test_a_page_that_finds_no_connection_any_more_says_so_and_comes_back(

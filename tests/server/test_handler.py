@@ -191,7 +191,23 @@ def test_the_page_can_be_installed_as_an_app(tmp_path: Path) -> None:
 
 
 def test_a_refusal_depends_on_accept(daemon: Daemon) -> None:
-    assert daemon.get("/nowhere")[1]["vary"] == "Accept"
+    assert daemon.get("/nowhere")[1]["vary"] == "Accept, Accept-Language"
+
+
+def test_a_refusal_is_in_the_language_of_the_address_the_setting_or_the_browser(tmp_path: Path) -> None:
+    def first(target: str = "/nowhere", accepted: str = "de,ko;q=0.5") -> str:
+        fields = f"Accept: text/html\r\nAccept-Language: {accepted}\r\nConnection: close"
+        answer = request(daemon, f"GET {target} HTTP/1.1\r\n{fields}\r\n\r\n")
+        return answer.decode().partition('<html lang="')[2][:2]
+
+    limit = {"http.max_connections": 1}
+    with running(tmp_path / "daemon", limit) as daemon:
+        assert (first(), first(accepted="en"), first("/nowhere?lang=en")) == ("ko", "en", "en")
+        daemon.write_config({**limit, "page.language": "ko"})
+        daemon.process.send_signal(signal.SIGHUP)
+        until("the setting is in force", lambda: first(accepted="en") == "ko")
+        with daemon.connect("/stream"), daemon.connect("") as refused:  # without a word from the browser
+            assert b'<html lang="ko">' in refused.recv(65536)
 
 
 def test_a_refusal_leads_to_the_page_below_any_path(daemon: Daemon) -> None:

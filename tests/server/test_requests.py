@@ -219,7 +219,7 @@ def test_only_listed_origins_may_read(daemon: Daemon, target: str) -> None:
 
 def test_what_depends_on_the_request_is_named_in_vary(daemon: Daemon) -> None:
     # the settings of this daemon allow another site
-    assert daemon.get("/nowhere")[1]["vary"] == "Accept, Origin"
+    assert daemon.get("/nowhere")[1]["vary"] == "Accept, Accept-Language, Origin"
     assert daemon.get("/livez")[1]["vary"] == "Origin"
 
 

@@ -142,7 +142,7 @@ def test_the_401_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
     with sock:
         while chunk := sock.recv(65536):
             page += chunk
-    assert "이름과 비밀번호가 필요합니다".encode() in page
+    assert "로그인이 필요합니다".encode() in page
 
 
 def test_a_client_logs_in_on_the_same_connection(daemon: Daemon) -> None:
