@@ -34,13 +34,18 @@ class CredentialsError(ConfigError):
 
 
 class SourceError(OSError):
-    """A camera is missing, lost or refuses its settings. *message* says so to a person, *hint* what to do, if known."""
+    """A camera is missing, lost or refuses its settings. *message* says so to a person, *hint* what to do, if known.
 
-    def __init__(self, message: str, cause: Cause = Cause.LOST, hint: str = "") -> None:
+    *values* are the names, numbers and commands in both texts. With them and the cause, the page says the same in
+    another language. docs/integrations.md lists their names.
+    """
+
+    def __init__(self, message: str, cause: Cause = Cause.LOST, hint: str = "", **values: str) -> None:
         super().__init__(message)
         self.message = message
         self.cause = cause
         self.hint = hint
+        self.values = values
 
 
 class ProtocolError(ValueError):

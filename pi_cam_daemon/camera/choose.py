@@ -112,10 +112,14 @@ def _together(errors: dict[str, SourceError]) -> SourceError:
     """Return one error for the *errors* of several kinds, with the cause that says most about what has to be done."""
     message = ". ".join(error.message for error in errors.values())
     cause = min((error.cause for error in errors.values()), key=_TELLING.index)
-    hints = [f"For a {kind} camera: {error.hint}" for kind, error in errors.items()]
+    told = list(errors.items())
     if not machine.model():  # only a Pi has the connector of a CSI camera
-        hints.reverse()
-    return SourceError(message, cause, ". ".join(hints))
+        told.reverse()
+    values: dict[str, str] = {}
+    for _, error in reversed(told):  # of two values with the same name that of the first hint stays
+        values |= error.values if error.cause is cause else {}
+    hints = [f"For a {kind} camera: {error.hint}" for kind, error in told]
+    return SourceError(message, cause, ". ".join(hints), **values)
 
 
 class _Stopgap:
@@ -129,7 +133,7 @@ class _Stopgap:
         lookout = _Lookout(sink, commands, self._find)
         self._picture.run(lookout, commands)
         if lookout.found:
-            raise SourceError(f"{lookout.found} is there now", Cause.STARTING)
+            raise SourceError(f"{lookout.found} is there now", Cause.STARTING, camera=lookout.found)
 
 
 class _Lookout:

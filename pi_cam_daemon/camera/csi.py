@@ -54,7 +54,8 @@ def cameras() -> list[Camera]:
         Picamera2._cm.reset()
         found = Picamera2.global_camera_info()
     if not found and (nodes := machine.forbidden_nodes(Path("/dev"))):
-        raise SourceError(f"No permission to open {nodes[0]}", Cause.PERMISSION, VIDEO_GROUP_HINT)
+        message = f"No permission to open {nodes[0]}"
+        raise SourceError(message, Cause.PERMISSION, VIDEO_GROUP_HINT, device=str(nodes[0]), group="video")
     # USB cameras come last in the list, so omitting them changes no index
     return [Camera(i, info["Model"], info["Id"]) for i, info in enumerate(found) if "/usb" not in info["Id"]]
 
@@ -66,9 +67,11 @@ def choose_camera(found: list[Camera], wanted: str) -> Camera:
             return camera
     if not found:
         hint = "Check the ribbon cable, and `rpicam-hello --list-cameras`; a third-party camera needs its dtoverlay"
-        raise SourceError("picamera2 finds no CSI camera", Cause.MISSING, hint)
-    hint = f"Set csi.camera to one of these: {'; '.join(_choices(found))}"
-    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, hint)
+        raise SourceError("picamera2 finds no CSI camera", Cause.MISSING, hint, command="rpicam-hello --list-cameras")
+    offers = "; ".join(_choices(found))
+    hint = f"Set csi.camera to one of these: {offers}"
+    values = {"camera": wanted, "setting": "csi.camera", "offers": offers}
+    raise SourceError(f'There is no CSI camera "{wanted}"', Cause.MISSING, hint, **values)
 
 
 def unchosen(found: list[Camera], wanted: str) -> str:
@@ -310,4 +313,4 @@ def find_tuning_file(name: str, platform: str, folders: Sequence[Path]) -> Path:
         if candidate.is_file():
             return candidate
     hint = f"Looked for {' and '.join(map(str, candidates))}"
-    raise SourceError(f"There is no tuning file {name}", Cause.SETTINGS, hint)
+    raise SourceError(f"There is no tuning file {name}", Cause.SETTINGS, hint, setting="csi.tuning_file", wanted=name)

@@ -24,6 +24,7 @@ from pi_cam_daemon.system import machine, setup
 log = logging.getLogger(__name__)
 
 _AGAIN = "then start pi-cam-daemon again; a virtual environment needs --system-site-packages, and no numpy of its own"
+_UPGRADE = "sudo apt update && sudo apt full-upgrade"
 # JpegEncoder takes YUV420 since then
 _OLDEST_PICAMERA2 = "0.3.26"
 # its MappedArray leaves the processor's cache as it is
@@ -43,19 +44,26 @@ def import_picamera2() -> Any:
 
 def _not_importable(error: Exception) -> SourceError:
     """Return the SourceError for an *error* of `import picamera2`."""
-    if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
-        hint = setup.progress() or f"Run sudo apt install python3-picamera2 --no-install-recommends, {_AGAIN}"
-        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
-        return SourceError("picamera2 is not installed", cause, hint)
-    hint = f"Run sudo apt install --reinstall python3-picamera2 python3-libcamera, {_AGAIN}"
+    missing = isinstance(error, ModuleNotFoundError) and error.name == "picamera2"
+    progress, then = setup.progress(), _AGAIN
+    if missing:
+        command = "sudo apt install python3-picamera2 --no-install-recommends"
+    else:
+        command = "sudo apt install --reinstall python3-picamera2 python3-libcamera"
     if "numpy" in str(error):  # "numpy.dtype size changed": pip's numpy does not fit apt's simplejpeg
         numpy = importlib.util.find_spec("numpy")
         own = bool(numpy and numpy.origin and sys.prefix != sys.base_prefix and numpy.origin.startswith(sys.prefix))
         apt = "sudo apt install --reinstall python3-numpy python3-simplejpeg"
-        hint = f"Run {f'{sys.prefix}/bin/pip uninstall numpy' if own else apt}, {_AGAIN}"
+        command = f"{sys.prefix}/bin/pip uninstall numpy" if own else apt
     elif "undefined symbol" in str(error):  # packages of different dates
-        hint = "Run sudo apt update && sudo apt full-upgrade, and restart the Pi"
-    return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, setup.progress() or hint)
+        command, then = _UPGRADE, "and restart the Pi"
+    # while the first boot installs it, there is nothing to run
+    values = {"module": "picamera2", **({"installing": "picamera2"} if progress else {"command": command})}
+    hint = progress or f"Run {command}, {then}"
+    if missing:
+        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
+        return SourceError("picamera2 is not installed", cause, hint, **values)
+    return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, hint, **values, error=str(error))
 
 
 @functools.cache
@@ -68,7 +76,8 @@ def check_version(version: str) -> None:
     hint = "Run sudo apt update, then sudo apt full-upgrade"
     if numbers(version) < numbers(_OLDEST_PICAMERA2):
         message = f"picamera2 {version} is too old: {_OLDEST_PICAMERA2} or later is needed"
-        raise SourceError(message, Cause.BROKEN, hint)
+        values = {"module": "picamera2", "version": version, "wanted": _OLDEST_PICAMERA2, "command": _UPGRADE}
+        raise SourceError(message, Cause.BROKEN, hint, **values)
     if numbers(version) == numbers(_STALE_PICAMERA2):
         log.warning("picamera2 %s mixes parts of older pictures into stills and software JPEGs. %s", version, hint)
 
@@ -92,7 +101,8 @@ def explain(error: BaseException) -> SourceError:
     texts = ": ".join(dict.fromkeys(str(link).rstrip(".") for link in chain))
     for link in chain:
         if isinstance(link, PermissionError):
-            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT)
+            values = {"group": "video", "error": str(link)}
+            return SourceError(f"No permission for the camera: {link}", Cause.PERMISSION, VIDEO_GROUP_HINT, **values)
         # libcamera's binding has the number in the words only
         if getattr(link, "errno", None) == errno.ENOMEM or str(link).endswith(os.strerror(errno.ENOMEM)):
             hint = (
@@ -100,10 +110,13 @@ def explain(error: BaseException) -> SourceError:
                 "If CmaTotal in /proc/meminfo is below 256 MB, dtoverlay=vc4-kms-v3d,cma-256 in config.txt gives more; "
                 "a Pi 4 has twice as much without it"
             )
-            return SourceError(f"No memory for the camera's buffers: {link}", Cause.LOST, hint)
+            setting = "video.width, video.height, csi.buffer_count"
+            message = f"No memory for the camera's buffers: {link}"
+            return SourceError(message, Cause.LOST, hint, setting=setting, error=str(link))
     if any(busy in texts for busy in ("resource busy", "in use by another process", "did not complete")):
-        hint = "Another program may use it; `sudo fuser /dev/media*` tells which"
-        return SourceError(f"The camera does not open: {texts}", Cause.BUSY, hint)
+        command = "sudo fuser /dev/media*"
+        hint = f"Another program may use it; `{command}` tells which"
+        return SourceError(f"The camera does not open: {texts}", Cause.BUSY, hint, command=command, error=texts)
     if any(refused in texts for refused in ("Invalid camera configuration", "Configuration failed")):
-        return SourceError(f"The camera refuses its settings: {texts}", Cause.SETTINGS)
-    return SourceError(f"The camera failed: {texts}")
+        return SourceError(f"The camera refuses its settings: {texts}", Cause.SETTINGS, error=texts)
+    return SourceError(f"The camera failed: {texts}", error=texts)

@@ -93,6 +93,7 @@ def main(argv: list[str], create: Create = choose) -> int:
         failure, status = error, os.EX_TEMPFAIL
     except Exception as error:  # the top of this process: reported to the server, with the traceback in the log
         log.exception("the camera process has a bug")
-        failure, status = SourceError(f"{type(error).__name__}: {error}", Cause.CRASHED), os.EX_SOFTWARE
+        text = f"{type(error).__name__}: {error}"
+        failure, status = SourceError(text, Cause.CRASHED, error=text), os.EX_SOFTWARE
     sender.end(failure, timeout=1.0)
     return status

@@ -50,7 +50,8 @@ class UpstreamSource:
         Data without whole pictures does not end it: the server judges pictures.
         """
         if not self._upstream.url:
-            raise SourceError("No upstream is set", Cause.SETTINGS, "upstream.url takes the address of an MJPEG stream")
+            hint = "upstream.url takes the address of an MJPEG stream"
+            raise SourceError("No upstream is set", Cause.SETTINGS, hint, setting="upstream.url")
         url = urlsplit(self._upstream.url)
         name = without_secrets(f"{place(url)}{url.path}")
         bad_frames = BadFrameCounter(name, sink)
@@ -185,6 +186,10 @@ class _Receiver:
                 self._patience = patience
                 self._socket.settimeout(patience)
 
+    def _lost(self, what: str, **values: str) -> SourceError:
+        """Return the SourceError for a server that has done *what* to its stream."""
+        return SourceError(f"{self._place} {what}", Cause.LOST, CHECK_SERVER, address=self._place, **values)
+
     def _receive(self, response: Response) -> None:
         """Take the pictures of *response*. Return after a single picture; SourceError at the end of a stream."""
         count = 0
@@ -205,17 +210,18 @@ class _Receiver:
                     self._be_patient()
                 data = b""
             why = f"; what it sent is refused: {reader.problem}" if reader.problem and not count else ""
-            error = SourceError(f"{self._place} has ended the stream{why}", hint=CHECK_SERVER)
+            error = self._lost(f"has ended the stream{why}")
         except TimeoutError:
             seconds = self._patience or self._upstream.read_timeout_seconds
-            error = SourceError(f"{self._place} has sent nothing for {seconds:.3g} s", hint=CHECK_SERVER)
+            error = self._lost(f"has sent nothing for {seconds:.3g} s", seconds=f"{seconds:.3g}")
         except jpeg_stream.StreamError as problem:
-            error = SourceError(f"{self._place} sends no MJPEG stream: {problem}", Cause.SETTINGS)
+            values = {"setting": "upstream.url", "address": self._place, "error": str(problem)}
+            error = SourceError(f"{self._place} sends no MJPEG stream: {problem}", Cause.SETTINGS, **values)
         except SourceError:
             raise
         except OSError as problem:
             why = f": {problem}" if isinstance(problem, HttpError) else ""
-            error = SourceError(f"The connection to {self._place} broke{why}", hint=CHECK_SERVER)
+            error = SourceError(f"The connection to {self._place} broke{why}", hint=CHECK_SERVER, address=self._place)
         if response.kind.startswith("multipart/"):
             raise error
         if not count and (rest := reader.rest):

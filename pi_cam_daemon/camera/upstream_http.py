@@ -6,6 +6,7 @@ The password goes only to the server that the configuration names, and into no m
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http
 import re
@@ -44,6 +45,7 @@ _CONTROL = re.compile(r"[\0-\x1f\x7f]")
 
 CHECK_SERVER = "Check that it is switched on, in this network, and that its camera server runs"
 _CHECK_URL = "Check upstream.url"
+_CHECK_NETWORK = f"{_CHECK_URL}, and the network"
 
 
 class Client:
@@ -90,7 +92,7 @@ class Client:
                 continue
             raise _refusal(response.status, place(url), bool(authorization), at_home)
         what = "asks for a login again and again" if response.status == 401 else "redirects in circles"
-        raise SourceError(f"{place(self._home)} {what}", Cause.SETTINGS, _CHECK_URL)
+        raise _settings_error(place(self._home), what)
 
     def close(self) -> None:
         if self._file:
@@ -103,7 +105,7 @@ class Client:
         """Send GET *url*; return the response as soon as its header is there."""
         if _CONTROL.search(authorization):  # the server's realm cannot have them
             message = f"User or password for {place(url)} contain characters that HTTP cannot send"
-            raise SourceError(message, Cause.SETTINGS, _CHECK_URL) from None
+            raise SourceError(message, Cause.SETTINGS, _CHECK_URL, setting="upstream.url", address=place(url)) from None
         fields = {
             "Host": _host_header(url),
             "User-Agent": f"pi-cam-daemon/{__version__}",
@@ -119,7 +121,7 @@ class Client:
         except HttpError as error:
             # a server may repeat what it was sent
             what = "" if authorization else f": {without_secrets(str(error))}"
-            raise SourceError(f"{place(url)} does not speak HTTP{what}", Cause.SETTINGS, _CHECK_URL) from None
+            raise _settings_error(place(url), f"does not speak HTTP{what}") from None
         except (OSError, UnicodeError) as error:
             raise self._unreachable(error, url) from None
         self._remember(url, response)
@@ -154,7 +156,8 @@ class Client:
             if pinned and (found := _fingerprint(encrypted.getpeercert(binary_form=True))) != pinned:
                 message = f"{place(url)}: its certificate has the fingerprint {found}"
                 hint = "upstream.tls_fingerprint is another: if the camera has a new certificate, set it anew"
-                raise SourceError(message, Cause.PERMISSION, hint)
+                values = {"address": place(url), "setting": "upstream.tls_fingerprint", "fingerprint": found}
+                raise SourceError(message, Cause.PERMISSION, hint, **values)
         self._file = self._socket.makefile("rb")
 
     def _cookie(self, url: SplitResult) -> str:
@@ -188,12 +191,14 @@ class Client:
         if isinstance(error, ssl.SSLCertVerificationError):
             message = f"{place(url)}: its certificate is not trusted: {error.verify_message}"
             hint = "Install the certificate of its CA on this machine"
+            values = {"address": place(url), "error": error.verify_message}
             with contextlib.suppress(OSError, ValueError):
                 plain = socket.create_connection((_host(url), _port(url)), self._timeout)
                 with plain, _encrypted(plain, _host(url), verified=False) as encrypted:
                     found = _fingerprint(encrypted.getpeercert(binary_form=True))
                 hint = f"If {found} is the camera's SHA-256 fingerprint, set upstream.tls_fingerprint to it"
-            return SourceError(message, Cause.PERMISSION, hint)
+                values |= {"setting": "upstream.tls_fingerprint", "fingerprint": found}
+            return SourceError(message, Cause.PERMISSION, hint, **values)
         return _no_connection(error, place(url), _host(url))
 
 
@@ -217,20 +222,24 @@ def pictures_in(response: Response, place: str) -> bytes:
         # what arrived until then tells what it is
     if START in begin:
         return begin
+    values = {"setting": "upstream.url", "address": place, "type": kind[:80]}
     if not response.is_readable:
         what = f"compressed data ({response.coding[:40]})"
+        values["type"] = response.coding[:40]
     elif kind == "text/html":
         if _BUSY.search(_TAG.sub(b" ", begin)):
             hint = "Close the page or program that shows it"
-            raise SourceError("The phone's camera is in use by another viewer", Cause.BUSY, hint)
+            raise SourceError("The phone's camera is in use by another viewer", Cause.BUSY, hint, address=place)
         title = _TITLE.search(begin)
-        what = f'a web page, "{" ".join(title[1].decode(errors="replace").split())}"' if title else "a web page"
+        name = " ".join(title[1].decode(errors="replace").split()) if title else ""
+        what = f'a web page, "{name}"' if title else "a web page"
+        values["title"] = name
     else:
         what = kind[:80] or "data of no stated type"
         if "jp" in kind:
             what += f" that is no JPEG ({begin[:4].hex().upper() or 'empty'})"
     hint = f"{_CHECK_URL}; DroidCam's stream is at /video, other servers' often at /stream"
-    raise SourceError(f"{place} sends {what}, not an MJPEG stream", Cause.SETTINGS, hint)
+    raise SourceError(f"{place} sends {what}, not an MJPEG stream", Cause.SETTINGS, hint, **values)
 
 
 def place(url: SplitResult) -> str:
@@ -291,13 +300,19 @@ def _redirected(url: SplitResult, location: str) -> SplitResult:
             return target
     except ValueError:
         pass
-    raise SourceError(f"{place(url)} redirects to an address that cannot be used", Cause.SETTINGS, _CHECK_URL)
+    raise _settings_error(place(url), "redirects to an address that cannot be used")
+
+
+def _settings_error(place: str, does: str) -> SourceError:
+    """Return the SourceError for a server at *place* that *does* what upstream.url did not lead one to expect."""
+    return SourceError(f"{place} {does}", Cause.SETTINGS, _CHECK_URL, setting="upstream.url", address=place, error=does)
 
 
 def _unsupported(demanded: list[upstream_login.Challenge], place: str) -> SourceError:
     schemes = ", ".join(challenge.scheme[:20] for challenge in demanded)
     message = f"{place} requires a login method that is not supported ({schemes})"
-    return SourceError(message, Cause.PERMISSION, "Set it to Basic, or to Digest with MD5 or SHA-256")
+    hint = "Set it to Basic, or to Digest with MD5 or SHA-256"
+    return SourceError(message, Cause.PERMISSION, hint, address=place, offers=schemes, wanted="Basic, Digest")
 
 
 def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> SourceError:
@@ -306,45 +321,53 @@ def _refusal(status: int, place: str, authorized: bool, at_home: bool) -> Source
         named = f"{status} {http.HTTPStatus(status).phrase}"
     except ValueError:
         named = str(status)
+    values = {"address": place, "status": str(status)}
     match status:
         case 401 | 403 | 407:
             cause = Cause.PERMISSION
+            values |= {"setting": "upstream.url", "login": "wrong" if authorized else "missing"}
             if authorized:
                 hint = "Check user and password in upstream.url"
             elif at_home:
                 hint = "Write user and password into upstream.url: http://user:password@host/path"
             else:
                 hint = "The server in upstream.url redirected there, where its password is not sent: set this address"
+                values["login"] = "elsewhere"
         case 404 | 410:
             cause = Cause.MISSING
+            values["setting"] = "upstream.url"
             hint = "Check the path in upstream.url; DroidCam's is /video, other servers' often /stream"
         case 429 | 503:
             cause, hint = Cause.BUSY, "It may have reached its limit of viewers"
         case _:
             cause, hint = Cause.LOST, _CHECK_URL
-    return SourceError(f"{place} answers {named}", cause, hint)
+    return SourceError(f"{place} answers {named}", cause, hint, **values)
 
 
 def _no_connection(error: Exception, place: str, host: str) -> SourceError:
     """Return the SourceError for a connection to *host* that failed."""
     if isinstance(error, socket.gaierror | UnicodeError):
         address, zone, interface = host.partition("%")
-        message, hint = f'The name "{host}" is not found', f"{_CHECK_URL}, and the network"
         if zone:
             message = f'{place}: this machine has no network interface "{interface}" for {address}'
-        return SourceError(message, Cause.MISSING, hint)
+            return SourceError(message, Cause.MISSING, _CHECK_NETWORK, address=place, interface=interface)
+        return SourceError(f'The name "{host}" is not found', Cause.MISSING, _CHECK_NETWORK, address=place, host=host)
     if isinstance(error, ssl.SSLError):
         why = (error.reason or "").replace("_", " ").lower() or "handshake failed"
         hint = "It may need an older TLS than 1.2" if "alert" in why else "Perhaps it speaks http:// only"
-        return SourceError(f"{place}: no TLS connection: {why}", Cause.SETTINGS, hint)
+        values = {"address": place, "setting": "upstream.url", "error": why}
+        return SourceError(f"{place}: no TLS connection: {why}", Cause.SETTINGS, hint, **values)
     if isinstance(error, ConnectionRefusedError):
-        return SourceError(f"{place} refuses the connection", Cause.MISSING, CHECK_SERVER)
+        message = f"{place} refuses the connection"
+        return SourceError(message, Cause.MISSING, CHECK_SERVER, address=place, error="ECONNREFUSED")
     if isinstance(error, ConnectionError):
-        return SourceError(f"{place} closes the connection without an answer", Cause.LOST, CHECK_SERVER)
+        return SourceError(f"{place} closes the connection without an answer", Cause.LOST, CHECK_SERVER, address=place)
     if isinstance(error, TimeoutError):
-        return SourceError(f"{place} does not answer", Cause.MISSING, CHECK_SERVER)
+        message = f"{place} does not answer"
+        return SourceError(message, Cause.MISSING, CHECK_SERVER, address=place, error="ETIMEDOUT")
     why = error.strerror if isinstance(error, OSError) and error.strerror else "no connection"
+    name = errno.errorcode.get(error.errno or 0, why) if isinstance(error, OSError) else why
     hint = CHECK_SERVER
     if host.lower().startswith("fe80:") and "%" not in host:
         hint = "A link-local address needs the network interface: http://[fe80::1%eth0]/"
-    return SourceError(f"{place} cannot be reached: {why}", Cause.MISSING, hint)
+    return SourceError(f"{place} cannot be reached: {why}", Cause.MISSING, hint, address=place, error=name)

@@ -22,7 +22,8 @@ SYSFS = Path("/sys/class/video4linux")
 JPEGS = ("MJPG", "JPEG")
 FORMATS = {"MJPG": JPEGS, "YUYV": ("YUYV",), "auto": (*JPEGS, *raw_pictures.FORMATS)}
 
-_LIST_HINT = "`pi-cam-daemon list-cameras` shows those that can be used"
+_LIST = "pi-cam-daemon list-cameras"
+_LIST_HINT = f"`{_LIST}` shows those that can be used"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
     if not wanted:
         if found := cameras(dev, sysfs):
             return found[0]
-        raise SourceError("There is no USB camera", Cause.MISSING, "Plug one in; `lsusb` shows what the Pi sees")
+        hint = "Plug one in; `lsusb` shows what the Pi sees"
+        raise SourceError("There is no USB camera", Cause.MISSING, hint, command="lsusb")
     path = Path(wanted)
     try:
         device = v4l2.device(path)
@@ -84,7 +86,8 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
     if not device.captures:
         if device.planes:
             raise useless(Camera(path, path, device.name), device)
-        raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT)
+        values = {"setting": "usb.device", "device": str(path), "command": _LIST}
+        raise SourceError(f"{path} ({device.name}) is no camera", Cause.SETTINGS, _LIST_HINT, **values)
     node = path.resolve()
     if not path.is_symlink():
         with contextlib.suppress(SourceError):
@@ -96,15 +99,18 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
 
 def useless(camera: Camera, device: v4l2.Device, wanted: str = "auto") -> SourceError:
     """Return the SourceError for a *camera* that offers none of the formats that are *wanted*."""
+    values = {"camera": camera.name, "device": str(camera.path)}
     if device.planes:
-        return SourceError(
-            f"{camera} has only V4L2's multi-planar API, which is not supported", Cause.SETTINGS, _LIST_HINT
-        )
-    has = ", ".join(name.strip() for name in device.pixel_formats) or "nothing"
+        message = f"{camera} has only V4L2's multi-planar API, which is not supported"
+        return SourceError(message, Cause.SETTINGS, _LIST_HINT, **values, command=_LIST)
+    offers = ", ".join(name.strip() for name in device.pixel_formats)
+    has = offers or "nothing"
+    values |= {"setting": "usb.pixel_format", "offers": offers}
     if wanted != "auto":
-        return SourceError(f"{camera} has no {wanted}", Cause.SETTINGS, f"It has {has}")
-    hint = f"It has {has}; usable are {', '.join(FORMATS['auto'])}"
-    return SourceError(f"{camera} has no pictures in a format that can be used", Cause.SETTINGS, hint)
+        return SourceError(f"{camera} has no {wanted}", Cause.SETTINGS, f"It has {has}", **values, wanted=wanted)
+    usable = ", ".join(FORMATS["auto"])
+    message = f"{camera} has no pictures in a format that can be used"
+    return SourceError(message, Cause.SETTINGS, f"It has {has}; usable are {usable}", **values, wanted=usable)
 
 
 def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2.Device]) -> Path:
@@ -124,18 +130,27 @@ def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2.Device]) -> 
 
 def explain(error: OSError, path: Path) -> SourceError:
     """Return the SourceError for the kernel's *error* about the camera at *path*."""
+    device = str(path)
     match error.errno:
         case errno.EACCES | errno.EPERM:
-            return SourceError(f"No permission to open {path}", Cause.PERMISSION, VIDEO_GROUP_HINT)
+            message = f"No permission to open {path}"
+            return SourceError(message, Cause.PERMISSION, VIDEO_GROUP_HINT, device=device, group="video")
         case errno.EBUSY:
-            return SourceError(f"Another program uses {path}", Cause.BUSY, f"`sudo fuser {path}` tells which")
+            command = f"sudo fuser {path}"
+            hint = f"`{command}` tells which"
+            return SourceError(f"Another program uses {path}", Cause.BUSY, hint, device=device, command=command)
         case errno.ENOENT | errno.ENOTDIR | errno.ENXIO:
-            return SourceError(f"There is no camera at {path}", Cause.MISSING, f"Plug it in. {_LIST_HINT}")
+            hint = f"Plug it in. {_LIST_HINT}"
+            return SourceError(f"There is no camera at {path}", Cause.MISSING, hint, device=device, command=_LIST)
         case errno.ENODEV:
-            return SourceError(f"The camera was unplugged ({path})", Cause.LOST, "Plug it in again")
+            return SourceError(f"The camera was unplugged ({path})", Cause.LOST, "Plug it in again", device=device)
         case errno.ENOTTY | errno.EISDIR:
-            return SourceError(f"{path} is no camera", Cause.SETTINGS, _LIST_HINT)
+            values = {"setting": "usb.device", "device": device, "command": _LIST}
+            return SourceError(f"{path} is no camera", Cause.SETTINGS, _LIST_HINT, **values)
         case errno.ENOSPC:
             hint = "Lower video.width, video.height or video.framerate, or use another USB bus than the other cameras"
-            return SourceError(f"The USB bus has no bandwidth left for {path}", Cause.SETTINGS, hint)
-    return SourceError(f"The camera failed: {error.strerror} ({path})", Cause.LOST, "Check its cable and its power")
+            values = {"setting": "video.width, video.height, video.framerate", "device": device}
+            return SourceError(f"The USB bus has no bandwidth left for {path}", Cause.SETTINGS, hint, **values)
+    values = {"device": device, "error": errno.errorcode.get(error.errno or 0, str(error.strerror))}
+    message = f"The camera failed: {error.strerror} ({path})"
+    return SourceError(message, Cause.LOST, "Check its cable and its power", **values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pi_cam_daemon.config import kinds
@@ -38,17 +38,21 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why the last camera process ended or is being ended; dropped at the next frame."""
+    """The reason why the last camera process ended or is being ended; dropped at the next frame.
+
+    *values* are those of a SourceError.
+    """
 
     state: State
     cause: Cause
     message: str
     hint: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, error: SourceError, before: str = "") -> Failure:
         """Return the failure for an *error* of the camera process; *before* begins its message."""
-        return cls(State.NO_CAMERA, error.cause, before + error.message, error.hint)
+        return cls(State.NO_CAMERA, error.cause, before + error.message, error.hint, error.values)
 
 
 @dataclass(frozen=True)

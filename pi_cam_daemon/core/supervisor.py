@@ -237,7 +237,8 @@ class Supervisor:
         try:
             process, link = start_camera(settings, level, self.wake, self._argv, self._popen)
         except OSError as error:
-            self._fail(Failure(State.NO_CAMERA, Cause.CRASHED, f"The camera process cannot be started: {error}"))
+            message = f"The camera process cannot be started: {error}"
+            self._fail(Failure(State.NO_CAMERA, Cause.CRASHED, message, values={"error": str(error)}))
             self._back_off(now)
             return
         self._camera = _Camera(process, link, now)
@@ -272,9 +273,11 @@ class Supervisor:
             camera.stalled = True
             silence = now - (link.progressed_at or camera.started_at)
             message = f"The camera has given no picture for {silence:.0f} s and is started again"
+            values = {"seconds": f"{silence:.0f}"}
             if link.unusable:
                 message = f"The camera has given no usable picture for {silence:.0f} s: {link.unusable}"
-            self._fail(Failure(State.STALLED, Cause.STALLED, message))
+                values["error"] = link.unusable
+            self._fail(Failure(State.STALLED, Cause.STALLED, message, values=values))
             camera.process.terminate()
             seconds = _STOP_SECONDS
         else:
@@ -308,8 +311,11 @@ class Supervisor:
         elif not camera.stalled or camera.unkillable:
             # after the first failure it may be back before a viewer notices
             state = State.NO_CAMERA if self._failures else State.STARTING
-            what = f"sent an invalid message ({error})" if (error := link.protocol_error) else f"died ({manner(code)})"
-            self._fail(Failure(state, Cause.CRASHED, f"The camera process {what} and is started again"))
+            what, values = f"died ({manner(code)})", {"ended": manner(code)}
+            if link.protocol_error:
+                what, values = f"sent an invalid message ({link.protocol_error})", {"error": link.protocol_error}
+            message = f"The camera process {what} and is started again"
+            self._fail(Failure(state, Cause.CRASHED, message, values=values))
         if link.first_at and link.progressed_at and link.progressed_at - link.first_at >= _LASTED_SECONDS:
             self._failures = 0
         self._back_off(now)
@@ -327,7 +333,9 @@ class Supervisor:
         if not self._last.real:
             return Failure.of(error, "No camera: ")
         failure = Failure.of(error, f"The camera {self._last.name} ({self._last.kind}) is gone: ")
-        return dataclasses.replace(failure, cause=Cause.LOST) if error.cause is Cause.MISSING else failure
+        values = {**error.values, "camera": self._last.name}
+        cause = Cause.LOST if error.cause is Cause.MISSING else error.cause
+        return dataclasses.replace(failure, cause=cause, values=values)
 
     def _fail(self, failure: Failure) -> None:
         if failure != self._failure:

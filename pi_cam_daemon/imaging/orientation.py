@@ -110,7 +110,8 @@ class Orientation:
         encoded, data = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, self.quality))
         if not encoded:
             height, width = bgr.shape[:2]
-            raise SourceError(f"OpenCV cannot make a JPEG of {width}x{height}", Cause.SETTINGS)
+            message = f"OpenCV cannot make a JPEG of {width}x{height}"
+            raise SourceError(message, Cause.SETTINGS, setting="video.width, video.height", wanted=f"{width}x{height}")
         jpeg = data.tobytes()
         return self._tagged(jpeg) if self.method == "exif" else jpeg
 

@@ -17,6 +17,7 @@ from pi_cam_daemon.ipc.protocol import COUNT, Message
 
 # limit of a text in characters: an error message of a camera library may hold a whole dump
 _LONGEST = 2000
+_LONGEST_VALUE = 500  # of an error; /state has all of them
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,18 @@ class ErrorMessage:
 
     def to_json(self) -> bytes:
         error = self.error
-        return _json({"cause": error.cause, "message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]})
+        values = {name: value[:_LONGEST_VALUE] for name, value in error.values.items()}
+        texts = {"message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST]}
+        return _json({"cause": error.cause, **texts, "values": values})
 
     @classmethod
     def from_json(cls, text: bytes) -> ErrorMessage:
         try:
             fields = json.loads(text)
-            return cls(SourceError(plain(str(fields["message"])), Cause(fields["cause"]), plain(str(fields["hint"]))))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            error = SourceError(plain(str(fields["message"])), Cause(fields["cause"]), plain(str(fields["hint"])))
+            error.values = {plain(name): plain(str(value)) for name, value in fields["values"].items()}
+            return cls(error)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ProtocolError(f"not an error message of the camera process: {error!r}") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from pi_cam_daemon import __version__
@@ -113,6 +114,14 @@ class Observer:
         hint = status.failure.hint if status.failure else ""
         return "\n\n".join(filter(None, (self.sentence(status), hint)))
 
+    def _values(self, status: CameraStatus) -> Mapping[str, str]:
+        """Return the names and numbers in detail and hint, for a page in another language; {} for a healthy camera."""
+        if status.state.ok:
+            return {}
+        if status.failure:
+            return status.failure.values
+        return {"error": status.unusable} if status.unusable else {}
+
     def table(self) -> dict[str, object]:
         """Return the answer of /state. All *_seconds are durations, not timestamps."""
         now = time.monotonic()
@@ -133,6 +142,7 @@ class Observer:
             "detail": self.sentence(status),
             "cause": None if status.state.ok else status.cause,
             "hint": failure.hint if failure else "",
+            "values": self._values(status),
             "since_seconds": round(now - status.since, 3),
             "reboot_requested": self.notifier.reboot_requested,
             "source": {

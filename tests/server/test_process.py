@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,10 +121,10 @@ class Camera:
                 found.append(self.hear())
         return found
 
-    def error(self) -> dict[str, str]:
+    def error(self) -> dict[str, Any]:
         last = self.last_words()[-1]
         assert last.kind is Kind.ERROR
-        said: dict[str, str] = json.loads(last.payload)
+        said: dict[str, Any] = json.loads(last.payload)
         return said
 
     def status(self) -> int:
@@ -262,7 +263,7 @@ def test_sigterm_closes_the_camera_in_order(start: Start) -> None:
     assert camera.status() == 0
 
 
-LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
+LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program", device="/dev/video0")'
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,8 @@ LOST = 'raise SourceError("It is taken", Cause.BUSY, "Close the other program")'
 )
 def test_a_lost_camera_reports_the_reason(source: str, start: Start) -> None:
     camera = start(source)
-    assert camera.error() == {"cause": "busy", "message": "It is taken", "hint": "Close the other program"}
+    texts = {"message": "It is taken", "hint": "Close the other program"}
+    assert camera.error() == {"cause": "busy", **texts, "values": {"device": "/dev/video0"}}
     assert camera.status() == os.EX_TEMPFAIL
     assert camera.stderr.read_text() == "", "an expected failure has no traceback"
 

@@ -54,6 +54,10 @@ def test_a_stand_in_is_not_healthy_and_says_what_is_missing(tmp_path: Path, caus
         assert str(table["detail"]).startswith(f"No camera: {message}")
         assert hint in str(table["hint"])
         assert str(table["hint"]).startswith(f"For a {'CSI' if machine.model() else 'USB'} camera: ")
+        state = daemon.state()
+        told = f"{state['detail']} {state['hint']}"
+        assert [name for name, value in state["values"].items() if name != "group" and value not in told] == []
+        assert state["values"].keys() & {"device", "command", "group"}
         assert table["source"] == {
             "configured": "auto", "kind": "pattern", "reason": "", "stand_in": True, "last": None
         }  # fmt: skip

@@ -60,7 +60,8 @@ def freeze():
     hang()
 
 def fail(cause):
-    sock.sendall(pack(Kind.ERROR, json.dumps(dict(cause=cause, message="It is gone", hint="Plug it in")).encode()))
+    error = dict(cause=cause, message="It is gone", hint="Plug it in", values={})
+    sock.sendall(pack(Kind.ERROR, json.dumps(error).encode()))
     sys.exit(75)
 
 def serve():

@@ -45,6 +45,8 @@ def test_an_unknown_camera_is_missing_and_the_hint_names_those_that_are_there(wa
     assert refused.value.cause is Cause.MISSING
     assert wanted in refused.value.message
     assert all(camera.id in refused.value.hint for camera in CAMERAS)
+    values = refused.value.values
+    assert (values["camera"], values["setting"]) == (wanted, "csi.camera") and values["offers"] in refused.value.hint
 
 
 def test_no_camera_at_all_is_missing() -> None:
@@ -81,6 +83,8 @@ def test_a_broken_picamera2_gets_the_command_that_repairs_it(
     assert refused.value.cause is Cause.BROKEN
     assert refused.value.message.startswith("picamera2 cannot be loaded: ")
     assert command in refused.value.hint
+    assert refused.value.hint.startswith(f"Run {refused.value.values['command']}, ")
+    assert refused.value.message.endswith(refused.value.values["error"])
 
 
 @pytest.mark.usefixtures("without_picamera2")
@@ -155,7 +159,7 @@ def test_a_camera_that_does_not_open_reports_the_reason(error: Exception, cause:
     explained = csi_picamera2.explain(wrapped)
     assert explained.cause is cause
     assert str(error) in explained.message
-    assert ("`video`" in explained.hint) is (cause is Cause.PERMISSION)
+    assert ("`video`" in explained.hint) is (cause is Cause.PERMISSION) is (explained.values.get("group") == "video")
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.spawn import start_camera
-from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.ipc.messages import CameraInfo, Still
+from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Still
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, SLOTS
@@ -178,7 +178,9 @@ def test_any_times_of_heartbeats_give_a_rate(moments: tuple[float, float], rig: 
 
 
 def test_the_last_messages_of_a_camera_are_read(rig: Rig) -> None:
-    rig.say(Kind.ERROR, json.dumps({"cause": "busy", "message": "It is taken", "hint": "Close it"}).encode())
+    rig.say(
+        Kind.ERROR, ErrorMessage(SourceError("It is taken", Cause.BUSY, "Close it", device="/dev/video0")).to_json()
+    )
     rig.camera.close()
     with pytest.raises(EOFError):
         for _ in range(2):
@@ -186,6 +188,7 @@ def test_the_last_messages_of_a_camera_are_read(rig: Rig) -> None:
     error = rig.link.error
     assert error is not None
     assert (error.cause, error.message, error.hint) == (Cause.BUSY, "It is taken", "Close it")
+    assert error.values == {"device": "/dev/video0"}
     assert (rig.link.ended, rig.link.protocol_error) == (True, "")
     assert rig.changes == 2
 
@@ -224,6 +227,12 @@ def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig)
         pytest.param(pack(Kind.STAND_IN, b"{}"), id="stand-in, without a cause"),
         pytest.param(pack(Kind.ERROR, b'{"cause": "gremlins", "message": "", "hint": ""}'), id="error, unknown cause"),
         pytest.param(pack(Kind.ERROR, b'{"cause": [], "message": "", "hint": ""}'), id="error, cause no word"),
+        *(
+            pytest.param(
+                pack(Kind.ERROR, f'{{"cause": "lost", "message": "", "hint": ""{more}}}'.encode()), id=f"error{more}"
+            )
+            for more in ("", ', "values": null', ', "values": []', ', "values": "device"')
+        ),
     ],
 )
 def test_an_invalid_message_ends_the_link_and_is_reported(data: bytes, rig: Rig) -> None:
@@ -418,17 +427,18 @@ def test_a_large_still_does_not_raise_the_memory_taken_for_frames(rig: Rig) -> N
 
 
 def test_the_reason_for_a_test_picture_in_place_of_a_camera_is_received(rig: Rig) -> None:
-    rig.say(Kind.STAND_IN, json.dumps({"cause": "missing", "message": "None", "hint": "Plug one in"}).encode())
+    rig.say(Kind.STAND_IN, ErrorMessage(SourceError("None", Cause.MISSING, "Plug one in", command="lsusb")).to_json())
     rig.say(Kind.HELLO, json.dumps(HELLO).encode())
     rig.link.read()
     error = rig.link.stands_in_for
     assert error
     assert (error.cause, error.message, error.hint) == (Cause.MISSING, "None", "Plug one in")
+    assert error.values == {"command": "lsusb"}
 
 
 @pytest.mark.parametrize("trick", ["\x1b]0;owned\x07", "\x1b[2J", "\n", "\r", "\u202e", "\x9b31m", "\0"])
 def test_no_text_of_the_camera_process_controls_a_terminal(trick: str, rig: Rig) -> None:
-    error = json.dumps({"cause": "lost", "message": f"a{trick}b", "hint": f"c{trick}d"}).encode()
+    error = ErrorMessage(SourceError(f"a{trick}b", Cause.LOST, f"c{trick}d", **{f"e{trick}": trick})).to_json()
     rig.say(Kind.STAND_IN, error)
     rig.say(Kind.HELLO, json.dumps({**HELLO, "name": f"e{trick}f", "reason": trick}).encode())
     rig.say(Kind.UNUSABLE, f"g{trick}h".encode())
@@ -437,7 +447,7 @@ def test_no_text_of_the_camera_process_controls_a_terminal(trick: str, rig: Rig)
     assert rig.link.stands_in_for and rig.link.error and rig.link.info
     texts = [rig.link.unusable, rig.link.info.name, rig.link.info.reason]
     for failure in (rig.link.stands_in_for, rig.link.error):
-        texts += [failure.message, failure.hint]
+        texts += [failure.message, failure.hint, *failure.values, *failure.values.values()]
     assert [text for text in texts if not text.isprintable()] == []
     assert rig.link.info.name[0] + rig.link.info.name[-1] == "ef"
 

@@ -320,3 +320,17 @@ def test_a_docstring_says_what_a_thing_does() -> None:
 def test_the_name_of_a_test_has_at_most_80_characters() -> None:
     name = re.compile(r"def (test_\w{76,})")
     assert [found for path in (ROOT / "tests").rglob("*.py") for found in name.findall(path.read_text())] == []
+
+
+def test_every_failure_of_a_camera_has_the_values_that_another_language_needs() -> None:
+    """The page knows cause and values only; an error with neither a value nor a mapping of them has just English."""
+    documented = set(
+        re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "integrations.md").read_text("utf-8"), re.MULTILINE)
+    )
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "SourceError":
+                names = {keyword.arg for keyword in node.keywords} - {"hint", "cause"}
+                if wing(module) == "camera":
+                    assert names, f"{module}:{node.lineno}"
+                assert names - {None} <= documented, f"{module}:{node.lineno}"

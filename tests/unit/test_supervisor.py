@@ -299,8 +299,10 @@ def test_a_test_picture_in_place_of_a_camera_is_shown_even_if_nobody_watches(con
 def test_a_camera_that_served_before_is_missed(config: Config, tmp_path: Path, cause: Cause, told: Cause) -> None:
     (tmp_path / "last").write_text('{"kind": "csi", "name": "imx708"}')
     rig = Rig(config, LastCamera(tmp_path / "last"))
-    failure = standing_in(rig, SourceError("None is there", cause, "Plug one in"))
-    assert failure == Failure(State.NO_CAMERA, told, "The camera imx708 (csi) is gone: None is there", "Plug one in")
+    failure = standing_in(rig, SourceError("None is there", cause, "Plug one in", command="lsusb"))
+    values = {"camera": "imx708", "command": "lsusb"}
+    message = "The camera imx708 (csi) is gone: None is there"
+    assert failure == Failure(State.NO_CAMERA, told, message, "Plug one in", values)
     assert rig.supervisor.status().last == "csi"
 
 

@@ -96,6 +96,7 @@ def failure_of(answer: Answer, timeout: float = 1.0, seconds: float = 10.0) -> S
     with serving(answer) as server:
         error = Upstream(server.url(), timeout).failure(seconds)
         assert server.place in error.message or error.cause is Cause.BUSY
+        assert error.values["address"] == server.place
         return error
 
 
