@@ -140,8 +140,9 @@ def test_a_log_that_nobody_reads_blocks_nobody_and_tells_what_it_dropped() -> No
             process.kill()
     told = [line.partition(" INFO ")[2] for line in log.splitlines() if " INFO " in line]
     dropped = re.findall(r" WARNING (\d+) lines of the log were dropped, because its reader was too slow$", log, re.M)
-    assert told == [*(f"{number:064}" for number in range(len(told) - 1)), "the last"]
-    assert len(told) - 1 + sum(map(int, dropped)) == 20_000 and len(dropped) == 1
+    # the pipe may take some more after the first dropped line
+    assert told[0] == f"{0:064}" and told == sorted(set(told)) and told[-1] == "the last"
+    assert dropped and len(told) - 1 + sum(map(int, dropped)) == 20_000
 
 
 def test_a_log_that_nobody_reads_delays_the_end_only_briefly() -> None:
