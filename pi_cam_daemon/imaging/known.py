@@ -29,13 +29,14 @@ class KnownHeader:
     """Remembers the header of the last picture of ONE stream that passed the full check. Not thread-safe.
 
     A picture with the same tables at the same place, an end marker as its last bytes and no unusual length is sound.
-    Comments and application data before the tables may differ, as cameras put the time there. *orientation* is
+    What comments and application data before the tables hold may differ: cameras put the time there. *orientation* is
     what the Exif of the picture asked for (1 to 8; 1 is upright) that `repair` returned last; it has none any more.
     """
 
     def __init__(self) -> None:
         self._tables = b""  # from the last comment or application data to the end of the header of SOS
         self._at = 0  # where they begin
+        self._markers = b""  # of the segments before them
         self._longest = 0  # in bytes, without the tail: a longer picture gets the full check
         self.orientation = 1
         self._until_full = 0  # so many pictures may be recognized until one gets the full check
@@ -56,6 +57,7 @@ class KnownHeader:
             or data.find(_EOI, start, length) != length - 2  # it is the end, and not there twice
             or data[0] != 0xFF
             or data[1] != 0xD8
+            or _markers(data, at) != self._markers
         ):
             return False
         self._until_full -= 1
@@ -84,6 +86,7 @@ class KnownHeader:
         else:
             *_, metadata, _, end = header
             self._at = metadata[-1][1] if metadata else 2
+            self._markers = _markers(data, self._at)
             self._tables = data[self._at : end]
             self._longest = len(data) - _TAIL_BYTES + len(data) // _LONGER
             self._until_full = _FULL_EVERY - 1
@@ -111,3 +114,15 @@ class KnownHeader:
                 error,
             )
             return None
+
+
+def _markers(data: bytes | mmap.mmap, end: int) -> bytes:
+    """Return the markers of the segments between SOI and *end*; empty if they do not end there."""
+    markers = bytearray()
+    at = 2
+    while at < end:
+        if data[at] != 0xFF:
+            return b""
+        markers.append(data[at + 1])
+        at += 2 + (data[at + 2] << 8 | data[at + 3])
+    return bytes(markers) if at == end else b""
