@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.controls import Control, Group, Kind, check
 from pi_cam_daemon.ipc.messages import Report
 
 Limits = Mapping[str, tuple[Any, Any, Any]]
@@ -42,6 +42,17 @@ _CHOICES = {
 _DEFAULTS = {"autofocus_mode": "continuous", "denoise": "cdn_fast"}
 # the limits of ScalerCrop in a camera that lacks it
 _NO_CROP = (None, (0, 0, 0, 0), None)
+_GROUPS = {
+    Group.EXPOSURE: ("shutter", "gain", "ev", "exposure", "metering", "flicker_period", "hdr"),
+    Group.COLOUR: ("awb", "saturation"),
+    Group.IMAGE: ("brightness", "contrast", "sharpness", "denoise"),
+    Group.FOCUS: (
+        "autofocus_mode", "autofocus_trigger", "autofocus_window", "autofocus_range", "autofocus_speed", "lens_position"
+    ),
+    Group.FRAMING: ("roi",),
+}  # fmt: skip
+_FOCUSED_BY_ITSELF = {"autofocus_range", "autofocus_speed", "autofocus_window"}
+_EXPOSED_BY_ITSELF = {"ev", "exposure", "metering", "flicker_period"}
 # 0 makes exposure or gain automatic; newer versions of libcamera have a mode for that (0 automatic, 1 manual)
 _AUTOMATIC = {"shutter": ("ExposureTime", "ExposureTimeMode"), "gain": ("AnalogueGain", "AnalogueGainMode")}
 
@@ -56,12 +67,31 @@ class CsiControls:
         self._limits = limits
         self._whole: Rectangle = limits.get("ScalerCrop", _NO_CROP)[1]
         self._apply = apply
-        self._controls = {control.name: control for control in _offered(limits, frame_us)}
+        offered = {control.name: control for control in _offered(limits, frame_us)}
+        self._controls = {
+            name: dataclasses.replace(offered[name], group=group, under=_under(name, offered))
+            for group, names in _GROUPS.items()
+            for name in names
+            if name in offered
+        }
         self._touched: set[str] = set()  # names of controls that were set since the start
 
     @property
     def controls(self) -> tuple[Control, ...]:
-        return tuple(self._controls.values())
+        """Return the controls; those without effect at present are inactive. Setting these counts later."""
+        idle = self._without_effect()
+        return tuple(dataclasses.replace(one, inactive=name in idle) for name, one in self._controls.items())
+
+    def _without_effect(self) -> set[str]:
+        idle: set[str] = set()
+        mode = self._value("autofocus_mode")
+        if mode == "manual":
+            idle |= _FOCUSED_BY_ITSELF
+        if mode != "auto":
+            idle.add("autofocus_trigger")
+        if self._value("shutter") and self._value("gain"):
+            idle |= _EXPOSED_BY_ITSELF
+        return idle
 
     def start(self, wanted: Mapping[str, object]) -> Report:
         """Set the values *wanted*, and those of our defaults that differ from libcamera's."""
@@ -225,6 +255,11 @@ def _offered(limits: Limits, frame_us: int) -> Iterator[Control]:
         yield Control("lens_position", Kind.NUMBER, None, None, float(least), float(most), unit="dioptres")
     if "AfMode" in limits and "AfTrigger" in limits:
         yield Control("autofocus_trigger", Kind.ACTION)
+
+
+def _under(name: str, offered: Mapping[str, Control]) -> str:
+    focus = name in (*_FOCUSED_BY_ITSELF, "autofocus_trigger", "lens_position")
+    return "autofocus_mode" if focus and "autofocus_mode" in offered else ""
 
 
 def _zero(name: str, kind: Kind, minimum: float, maximum: float, zero: str, unit: str = "") -> Control:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import re
@@ -11,9 +12,10 @@ import videodev2 as api
 
 from pi_cam_daemon.camera import v4l2
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.ipc.controls import Control, Kind, check
+from pi_cam_daemon.ipc.controls import Control, Group, Kind, check
 from pi_cam_daemon.ipc.messages import Report
 
+_CLASS, _OWN = 0x0FFF0000, 0x1000  # parts of an id: the class, and the mark of a driver's own control
 _KINDS = {
     api.V4L2_CTRL_TYPE_INTEGER: Kind.INTEGER,
     api.V4L2_CTRL_TYPE_BOOLEAN: Kind.BOOLEAN,
@@ -24,6 +26,44 @@ _KINDS = {
 _UNUSABLE = api.V4L2_CTRL_FLAG_DISABLED | api.V4L2_CTRL_FLAG_READ_ONLY | api.V4L2_CTRL_FLAG_WRITE_ONLY
 _UNUSABLE_BUTTON = api.V4L2_CTRL_FLAG_DISABLED  # buttons are always write-only
 _LOCKED = api.V4L2_CTRL_FLAG_INACTIVE | api.V4L2_CTRL_FLAG_GRABBED
+_EXPOSURE = {
+    api.V4L2_CID_EXPOSURE, api.V4L2_CID_AUTOGAIN, api.V4L2_CID_GAIN, api.V4L2_CID_POWER_LINE_FREQUENCY,
+    api.V4L2_CID_BACKLIGHT_COMPENSATION, api.V4L2_CID_BAND_STOP_FILTER, api.V4L2_CID_ANALOGUE_GAIN,
+}  # fmt: skip
+_COLOUR = {
+    api.V4L2_CID_SATURATION, api.V4L2_CID_HUE, api.V4L2_CID_HUE_AUTO, api.V4L2_CID_AUTO_WHITE_BALANCE,
+    api.V4L2_CID_DO_WHITE_BALANCE, api.V4L2_CID_RED_BALANCE, api.V4L2_CID_BLUE_BALANCE,
+    api.V4L2_CID_WHITE_BALANCE_TEMPERATURE, api.V4L2_CID_AUTO_N_PRESET_WHITE_BALANCE, api.V4L2_CID_CHROMA_AGC,
+    api.V4L2_CID_CHROMA_GAIN, api.V4L2_CID_COLOR_KILLER, api.V4L2_CID_COLORFX, api.V4L2_CID_COLORFX_CBCR,
+    api.V4L2_CID_COLORFX_RGB,
+}  # fmt: skip
+_FOCUS = {
+    api.V4L2_CID_FOCUS_AUTO, api.V4L2_CID_FOCUS_ABSOLUTE, api.V4L2_CID_FOCUS_RELATIVE, api.V4L2_CID_AUTO_FOCUS_START,
+    api.V4L2_CID_AUTO_FOCUS_STOP, api.V4L2_CID_AUTO_FOCUS_RANGE,
+}  # fmt: skip
+_FRAMING = {
+    api.V4L2_CID_HFLIP, api.V4L2_CID_VFLIP, api.V4L2_CID_ROTATE, api.V4L2_CID_PAN_RELATIVE, api.V4L2_CID_TILT_RELATIVE,
+    api.V4L2_CID_PAN_RESET, api.V4L2_CID_TILT_RESET, api.V4L2_CID_PAN_ABSOLUTE, api.V4L2_CID_TILT_ABSOLUTE,
+    api.V4L2_CID_PAN_SPEED, api.V4L2_CID_TILT_SPEED, api.V4L2_CID_ZOOM_ABSOLUTE, api.V4L2_CID_ZOOM_RELATIVE,
+    api.V4L2_CID_ZOOM_CONTINUOUS, api.V4L2_CID_PRIVACY,
+}  # fmt: skip
+# of the camera class; the rest of it is about exposure
+_CAMERA_IMAGE = {api.V4L2_CID_IMAGE_STABILIZATION}
+# The kernel tells that an automatic control makes others inactive, but not which one does.
+_UNDER = {
+    api.V4L2_CID_EXPOSURE_ABSOLUTE: api.V4L2_CID_EXPOSURE_AUTO,
+    api.V4L2_CID_EXPOSURE_AUTO_PRIORITY: api.V4L2_CID_EXPOSURE_AUTO,
+    api.V4L2_CID_AUTO_EXPOSURE_BIAS: api.V4L2_CID_EXPOSURE_AUTO,
+    api.V4L2_CID_GAIN: api.V4L2_CID_AUTOGAIN,
+    api.V4L2_CID_ISO_SENSITIVITY: api.V4L2_CID_ISO_SENSITIVITY_AUTO,
+    api.V4L2_CID_WHITE_BALANCE_TEMPERATURE: api.V4L2_CID_AUTO_WHITE_BALANCE,
+    api.V4L2_CID_RED_BALANCE: api.V4L2_CID_AUTO_WHITE_BALANCE,
+    api.V4L2_CID_BLUE_BALANCE: api.V4L2_CID_AUTO_WHITE_BALANCE,
+    api.V4L2_CID_HUE: api.V4L2_CID_HUE_AUTO,
+    api.V4L2_CID_BRIGHTNESS: api.V4L2_CID_AUTOBRIGHTNESS,
+    api.V4L2_CID_FOCUS_ABSOLUTE: api.V4L2_CID_FOCUS_AUTO,
+    api.V4L2_CID_FOCUS_RELATIVE: api.V4L2_CID_FOCUS_AUTO,
+}
 # More than any camera has. All of them have to fit into one message.
 _MOST_CONTROLS = 48
 _MOST_CHOICES = 24
@@ -76,6 +116,7 @@ class UsbControls:
 
     def _controls(self, listed: Mapping[str, v4l2.Control]) -> tuple[Control, ...]:
         found = []
+        names = {control.id: name for name, control in listed.items()}
         for name, control in listed.items():
             kind = _KINDS[control.type]
             try:
@@ -84,8 +125,21 @@ class UsbControls:
                 if error.errno == errno.ENODEV:
                     raise
                 continue  # some firmware lists controls that cannot be read
-            found.append(_described(name, kind, control, now))
+            shown = _described(name, kind, control, now)
+            under = names.get(_UNDER.get(control.id, 0), "")
+            found.append(dataclasses.replace(shown, group=group(control.id), under=under))
         return tuple(found)
+
+
+def group(number: int) -> Group:
+    """Return the group of the V4L2 control with the id *number*: by the id, or else by its class."""
+    for one, numbers in (
+        (Group.EXPOSURE, _EXPOSURE), (Group.COLOUR, _COLOUR), (Group.IMAGE, _CAMERA_IMAGE), (Group.FOCUS, _FOCUS),
+        (Group.FRAMING, _FRAMING),
+    ):  # fmt: skip
+        if number in numbers:
+            return one
+    return Group.EXPOSURE if number & _CLASS == api.V4L2_CTRL_CLASS_CAMERA and number & _OWN == 0 else Group.IMAGE
 
 
 def _name(control: v4l2.Control) -> str:

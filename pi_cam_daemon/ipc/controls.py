@@ -28,12 +28,23 @@ class Kind(enum.StrEnum):
     ACTION = "action"
 
 
+class Group(enum.StrEnum):
+    """Part of the page's panel in which a control is shown."""
+
+    EXPOSURE = "exposure"
+    COLOUR = "colour"
+    IMAGE = "image"
+    FOCUS = "focus"
+    FRAMING = "framing"
+
+
 @dataclass(frozen=True)
 class Control:
     """One setting of a camera that can be changed while it runs.
 
     *value* is the last one that was set; None, in *default* too, means that the camera decides. If *zero* is given, 0
     is accepted outside the limits too, and that is its meaning. Another control makes an *inactive* one ineffective.
+    *under* is the name of the control that decides whether this one has an effect, most often an automatic one.
     """
 
     name: str
@@ -47,6 +58,8 @@ class Control:
     zero: str = ""
     unit: str = ""
     inactive: bool = False
+    group: Group = Group.IMAGE
+    under: str = ""
 
     @property
     def accepted(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
-from pi_cam_daemon.ipc.controls import Control, Kind
+from pi_cam_daemon.ipc.controls import Control, Group, Kind
 from pi_cam_daemon.ipc.protocol import COUNT, Message
 
 # limit of a text in characters: an error message of a camera library may hold a whole dump
@@ -77,7 +77,14 @@ class Report:
         try:
             fields = json.loads(text)
             controls = tuple(
-                Control(**{**entry, "kind": Kind(entry["kind"]), "choices": tuple(entry["choices"])})
+                Control(
+                    **{
+                        **entry,
+                        "kind": Kind(entry["kind"]),
+                        "choices": tuple(entry["choices"]),
+                        "group": Group(entry["group"]),
+                    }
+                )
                 for entry in fields["controls"]
             )
             return cls(int(fields["number"]), dict(fields["applied"]), dict(fields["refused"]), controls)

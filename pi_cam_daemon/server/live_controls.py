@@ -84,11 +84,19 @@ class LiveControls:
             return self._adjusted()
 
     def table(self) -> dict[str, object]:
-        """Return the answer of GET /controls."""
+        """Return the answer of GET /controls. Its "unsaved" has the values to which the next start would go back."""
         kind, controls = self._supervisor.controls()
         info = self._supervisor.status().info
         camera = info.name if info else None
-        return {"camera": camera, "controls": _described(controls), "saved": saved.read(self._path, kind)}
+        with self._lock:
+            kept, live = self._kept(kind), self._live.get(kind, {})
+        unsaved = {control.name: kept.get(control.name) for control in controls if control.name in live}
+        return {
+            "camera": camera,
+            "controls": _described(controls),
+            "saved": saved.read(self._path, kind),
+            "unsaved": unsaved,
+        }
 
     def set(self, wanted: Mapping[str, object]) -> tuple[HTTPStatus, dict[str, object]]:
         """Set the controls in *wanted*, or none if one is invalid; return status and answer.
@@ -100,12 +108,17 @@ class LiveControls:
         if wrong:
             return HTTPStatus.BAD_REQUEST, {"errors": wrong}
         report = self._ask(values, controls)
-        actions = {control.name for control in controls if control.kind is Kind.ACTION}
+        defaults = {control.name: control.default for control in controls if control.kind is not Kind.ACTION}
         with self._lock:
-            live = self._live.setdefault(kind, {})
+            live, kept = self._live.setdefault(kind, {}), self._kept(kind)
             for name, value in report.applied.items():
-                if name not in actions:  # null stays null: another camera may have a different default
-                    live[name] = None if values.get(name, 0) is None else value
+                if name not in defaults:
+                    continue
+                asked = values.get(name, value)
+                if asked == kept.get(name) or (kept.get(name) is None and value == defaults[name]):
+                    live.pop(name, None)
+                else:  # null stays null: another camera may have a different default
+                    live[name] = None if asked is None else value
             self._supervisor.adopt(self._adjusted())
         return HTTPStatus.CONFLICT if report.refused else HTTPStatus.OK, _answer(report)
 
@@ -116,6 +129,8 @@ class LiveControls:
             settings = {**saved.read(self._path, kind), **self._live.get(kind, {})}
             if settings:
                 self._change_file(saved.write, kind, settings)
+                self._configured = self._configured.with_settings(kind, settings)
+                self._live.pop(kind, None)
         return {"saved": settings}
 
     def forget(self) -> dict[str, object]:
@@ -146,6 +161,13 @@ class LiveControls:
         if not kind:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _NOT_RUNNING)
         return kind, controls
+
+    def _kept(self, kind: str) -> dict[str, Value]:
+        """Return what a *kind* of camera starts with, as configured and saved. The caller holds the lock."""
+        kept = self._configured.settings(kind)
+        if kept.get("lens_position") is not None:
+            kept.setdefault("autofocus_mode", "manual")  # it follows from the position
+        return kept
 
     def _adjusted(self) -> CameraConfig:
         """Return the configuration with all live settings. The caller holds the lock."""

@@ -54,13 +54,17 @@ def test_controls_are_listed_with_limits_defaults_and_values(daemon: Daemon) -> 
     table = controls(daemon)
     assert table["camera"] == "Camera Module 3" and table["saved"] == {}
     offered = table["controls"]
-    assert offered["brightness"] == {"kind": "number", "minimum": -1.0, "maximum": 1.0, "default": 0.0, "value": 0.0}
+    assert offered["brightness"] == {
+        "kind": "number", "minimum": -1.0, "maximum": 1.0, "default": 0.0, "value": 0.0, "group": "image"
+    }  # fmt: skip
     assert offered["shutter"] == {
-        "kind": "integer", "minimum": 26, "maximum": 40_000, "zero": "automatic", "unit": "µs", "default": 0, "value": 0
+        "kind": "integer", "minimum": 26, "maximum": 40_000, "zero": "automatic", "unit": "µs", "default": 0,
+        "value": 0, "group": "exposure",
     }  # fmt: skip
     assert offered["denoise"]["choices"] == ["off", "cdn_off", "cdn_fast", "cdn_hq"]
-    assert offered["autofocus_trigger"] == {"kind": "action"}
-    assert offered["autofocus_window"] == {"kind": "rectangle", "default": None, "value": None}
+    focus = {"group": "focus", "under": "autofocus_mode"}
+    assert offered["autofocus_trigger"] == {"kind": "action", "inactive": True, **focus}
+    assert offered["autofocus_window"] == {"kind": "rectangle", "default": None, "value": None, **focus}
 
 
 def test_a_value_is_set_live_and_the_answer_reports_it(daemon: Daemon) -> None:
@@ -220,6 +224,26 @@ def test_set_values_outlive_a_camera_process_and_other_reloads(daemon: Daemon) -
     until("another camera process", lambda: daemon.state()["camera_process"]["pid"] not in (pid, None))
     daemon.wait_for_state("streaming")
     assert value(daemon, "brightness") == 0.5 and value(daemon, "contrast") == 1.0
+
+
+def test_values_that_would_not_outlive_a_restart_are_listed_as_unsaved(tmp_path: Path) -> None:
+    configured = {"controls.contrast": 3.0, "controls.roi": [0.1, 0.1, 0.333, 0.333], "controls.lens_position": 2.0}
+    with running(tmp_path / "daemon", {**SETTINGS, **configured}) as daemon:
+        daemon.wait_for_state("streaming")
+        assert controls(daemon)["unsaved"] == {}
+        set_controls(daemon, brightness=0.5, contrast=None, roi=[0, 0, 1, 1], autofocus_mode="auto", saturation=1)
+        kept = {"brightness": None, "contrast": 3.0, "roi": [0.1, 0.1, 0.333, 0.333], "lens_position": 2.0}
+        unsaved = controls(daemon)["unsaved"]
+        assert unsaved == {**kept, "autofocus_mode": "manual"}
+        set_controls(daemon, **unsaved)
+        assert controls(daemon)["unsaved"] == {} and value(daemon, "contrast") == 3.0
+        set_controls(daemon, brightness=0.5)
+        daemon.post("/controls/save")
+        assert controls(daemon)["unsaved"] == {}
+        set_controls(daemon, brightness=0.25)
+        assert controls(daemon)["unsaved"] == {"brightness": 0.5}
+        daemon.post("/controls/forget")
+        assert controls(daemon)["unsaved"] == {}
 
 
 def test_a_reload_with_other_controls_overrides_set_values(daemon: Daemon) -> None:

@@ -155,8 +155,33 @@ def test_the_longest_report_that_a_camera_can_give_fits_into_a_message() -> None
     from pi_cam_daemon.ipc.protocol import LONGEST_OTHER
 
     choices = tuple("\ufffd" * 31 for _ in range(usb_controls._MOST_CHOICES))
-    control = Control("x" * 40, Kind.CHOICE, choices[0], choices[0], -(2**31), 2**31, 2**31, choices, inactive=True)
+    control = Control(
+        "x" * 40, Kind.CHOICE, choices[0], choices[0], -(2**31), 2**31, 2**31, choices, inactive=True, under="x" * 40
+    )
     names = [f"{number:040}" for number in range(usb_controls._MOST_CONTROLS)]
     report = Report(2**31, dict.fromkeys(names, choices[0]), {}, (control,) * len(names))
     assert len(report.to_json()) < LONGEST_OTHER
     assert json.loads(report.to_json())
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [
+        ("V4L2_CID_BRIGHTNESS", "image"),
+        ("V4L2_CID_HUE", "colour"),
+        ("V4L2_CID_GAIN", "exposure"),
+        ("V4L2_CID_EXPOSURE_AUTO", "exposure"),
+        ("V4L2_CID_3A_LOCK", "exposure"),
+        ("V4L2_CID_FOCUS_AUTO", "focus"),
+        ("V4L2_CID_ZOOM_ABSOLUTE", "framing"),
+        ("V4L2_CID_IMAGE_STABILIZATION", "image"),
+        ("V4L2_CID_TEST_PATTERN", "image"),
+    ],
+)
+def test_a_v4l2_control_is_grouped_by_its_id_or_its_class(number: str, group: str) -> None:
+    import videodev2
+
+    from pi_cam_daemon.camera import usb_controls
+
+    assert usb_controls.group(getattr(videodev2, number)) == group
+    assert usb_controls.group(0x9A1901) == "image", "a driver's own"

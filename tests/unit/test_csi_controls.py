@@ -152,6 +152,19 @@ def test_a_lens_is_moved_by_hand_or_by_the_autofocus(camera: Camera) -> None:
     assert report.applied == {"autofocus_mode": "continuous", "ev": 1.0}
 
 
+def test_a_control_without_effect_is_inactive(camera: Camera) -> None:
+    def inactive() -> set[str]:
+        return {control.name for control in camera.controls.controls if control.inactive}
+
+    assert inactive() == {"autofocus_trigger"}
+    camera.set(autofocus_mode="auto", shutter=5000)
+    assert inactive() == set()
+    camera.set(gain=2)
+    assert inactive() == {"ev", "exposure", "metering", "flicker_period"}
+    camera.set(lens_position=2, gain=0)
+    assert inactive() == {"autofocus_trigger", "autofocus_range", "autofocus_speed", "autofocus_window"}
+
+
 def test_a_trigger_without_effect_is_refused(camera: Camera) -> None:
     report = camera.controls.set(1, {"autofocus_trigger": True})
     assert 'that is "continuous"' in report.refused["autofocus_trigger"]

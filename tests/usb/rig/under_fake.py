@@ -19,7 +19,7 @@ from pi_cam_daemon.camera.usb_cameras import cameras, find_camera
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging import jpeg
-from pi_cam_daemon.ipc.controls import Control, Kind
+from pi_cam_daemon.ipc.controls import Control, Group, Kind
 from pi_cam_daemon.ipc.messages import Report, SetControls
 from tests.harness import until
 from tests.lateness import patience
@@ -446,20 +446,50 @@ def test_controls_are_listed_under_their_v4l2_names(machine: Machine) -> None:
     assert described(report) == {
         control.name: control
         for control in (
-            Control("brightness", Kind.INTEGER, 0, 0, -64, 64, 1),
+            Control("brightness", Kind.INTEGER, 0, 0, -64, 64, 1, group=Group.IMAGE),
             Control("contrast", Kind.INTEGER, 50, 50, 0, 95, 5),
-            Control("white_balance_automatic", Kind.BOOLEAN, True, True),
-            Control("power_line_frequency", Kind.CHOICE, "50 Hz", "50 Hz", choices=("Disabled", "50 Hz", "60 Hz")),
-            Control("white_balance_temperature", Kind.INTEGER, 4600, 4600, 2800, 6500, 10, inactive=True),
+            Control("white_balance_automatic", Kind.BOOLEAN, True, True, group=Group.COLOUR),
+            Control(
+                "power_line_frequency",
+                Kind.CHOICE,
+                "50 Hz",
+                "50 Hz",
+                choices=("Disabled", "50 Hz", "60 Hz"),
+                group=Group.EXPOSURE,
+            ),
+            Control(
+                "white_balance_temperature",
+                Kind.INTEGER,
+                4600,
+                4600,
+                2800,
+                6500,
+                10,
+                inactive=True,
+                group=Group.COLOUR,
+                under="white_balance_automatic",
+            ),
             Control(
                 "auto_exposure",
                 Kind.CHOICE,
                 "Aperture Priority Mode",
                 "Aperture Priority Mode",
                 choices=("Manual Mode", "Aperture Priority Mode"),
+                group=Group.EXPOSURE,
             ),
-            Control("exposure_time_absolute", Kind.INTEGER, 250, 250, 3, 2047, 1, inactive=True),
-            Control("pan_reset", Kind.ACTION),
+            Control(
+                "exposure_time_absolute",
+                Kind.INTEGER,
+                250,
+                250,
+                3,
+                2047,
+                1,
+                inactive=True,
+                group=Group.EXPOSURE,
+                under="auto_exposure",
+            ),
+            Control("pan_reset", Kind.ACTION, group=Group.FRAMING),
         )
     }, "disabled ones, read-only ones and headings are not for people to set"
 
