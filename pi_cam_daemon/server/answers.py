@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import email.utils
+import functools
+import gzip
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +21,7 @@ _TYPES = {
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }
+_REFUSED = re.compile(r"q=0(\.0*)?", re.IGNORECASE)  # a weight in Accept-Encoding
 _FILES = sorted(file for file in _WEB.iterdir() if file.suffix in _TYPES)
 PAGE_FILES = tuple(file.name for file in _FILES if file.suffix != ".html")
 
@@ -43,6 +47,21 @@ def is_unchanged(tag: str, wanted: Sequence[str]) -> bool:
     """Return whether *tag* is among the values of If-None-Match (RFC 9110, section 13.1.2)."""
     tags = {entry.strip().removeprefix("W/") for entry in ",".join(wanted).split(",")}
     return tag in tags or "*" in tags
+
+
+def takes_gzip(accepted: Sequence[str]) -> bool:
+    """Return whether a client takes gzip, by its values of Accept-Encoding (RFC 9110, section 12.5.3)."""
+    for entry in ",".join(accepted).split(","):
+        coding, _, weight = entry.partition(";")
+        if coding.strip().lower() == "gzip":
+            return not _REFUSED.fullmatch(weight.strip())
+    return False
+
+
+@functools.lru_cache(maxsize=64)
+def compressed(content: bytes) -> bytes:
+    """Return *content* by gzip; remember it, as the files of the page are sent again and again."""
+    return gzip.compress(content, mtime=0)
 
 
 def content_security_policy(frame_ancestors: Sequence[str], origins: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+_COMPRESSED = "text/"  # types of the page's files that gzip makes much smaller
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 # label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
@@ -321,6 +322,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             more = {**more, **answers.language(self.app.observer.config.page.language)}
         for place, text in more.items():
             content = content.replace(place.encode(), f"{place}{text}".encode(), 1)
+        if content_type.startswith(_COMPRESSED):
+            headers["Vary"] = "Accept-Encoding"
+            if answers.takes_gzip(self.asked.headers.get("accept-encoding", ())):
+                headers["Content-Encoding"] = "gzip"
+                content = answers.compressed(content)
         headers["ETag"] = answers.entity_tag(content, rules.encode())
         if answers.is_unchanged(headers["ETag"], self.asked.headers.get("if-none-match", ())):
             self.wfile.write(self._head(HTTPStatus.NOT_MODIFIED, headers))
@@ -340,6 +346,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             language = refusal_page.language(self.app.observer.config.page.language, accepted, wish)
             body, kind = page.body(refused, language, answers.home(asked.target)), page.headers
         headers = {**NO_STORE, **kind, "Vary": "Accept, Accept-Language", **refused.headers, **(more or {})}
+        if self.asked.header("x-requested-with"):  # a browser would open its dialog for each request of a script
+            headers.pop("WWW-Authenticate", None)
         self._answer(refused.status, body, headers)
 
     def _answer(self, status: int, body: bytes | memoryview, headers: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import itertools
 import json
 import platform
@@ -160,6 +161,35 @@ def test_a_page_file_that_the_client_has_is_not_sent_again(daemon: Daemon, targe
         assert f"\r\nETag: {tag}\r\n".encode() in head and b"Content-Length" not in head
     asked = f'{method} {target} HTTP/1.1\r\nConnection: close\r\nIf-None-Match: "x", {tag[:-1]}\r\n\r\n'
     assert request(daemon, asked).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "taken"),
+    [
+        ("gzip, deflate, br", True),
+        ("br;q=1, GZIP;q=0.5", True),
+        ("br\r\nAccept-Encoding: gzip", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("br", False),
+        ("x-gzip", False),
+        ("", False),
+    ],
+)
+def test_a_page_file_is_compressed_for_clients_that_take_gzip(daemon: Daemon, accepted: str, taken: bool) -> None:
+    plain = daemon.get("/style.css")
+    asked = f"GET /style.css HTTP/1.1\r\nConnection: close\r\nAccept-Encoding: {accepted}\r\n\r\n"
+    head, _, body = request(daemon, asked).partition(b"\r\n\r\n")
+    assert (b"\r\nContent-Encoding: gzip\r\n" in head) == taken
+    assert b"\r\nVary: Accept-Encoding\r\n" in head and plain[1]["vary"] == "Accept-Encoding"
+    assert (gzip.decompress(body) if taken else body) == plain[2]
+    assert (plain[1]["etag"].encode() in head) != taken
+
+
+def test_a_picture_of_the_page_is_not_compressed_again(daemon: Daemon) -> None:
+    asked = "GET /icon-192.png HTTP/1.1\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\r\n"
+    head, _, body = request(daemon, asked).partition(b"\r\n\r\n")
+    assert b"Content-Encoding" not in head and body.startswith(b"\x89PNG")
 
 
 def test_pages_that_differ_have_different_tags(daemon: Daemon) -> None:
