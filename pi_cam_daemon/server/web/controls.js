@@ -1,203 +1,219 @@
-// The panel of controls: it shows what the server says is set, and sends what a person changes.
+// The panel of controls: it shows what the camera says is set, and sends what a person changes.
 
+import { ask, button, field, foot, forAdmins, make } from "./panel.js";
 import { language } from "./text.js";
 
-const ANSWER_MS = 15000; // a camera that is asleep is woken first
-
-const WORDS = {
-  en: {
-    title: "Camera controls", save: "Save", forget: "Forget", reset: (name) => `Reset: ${name}`,
-    automatic: "Automatic", off: "Off",
-    sides: ["Left", "Top", "Width", "Height"],
-    hint: "Save keeps changes over restarts, Forget takes all of them back.",
-    set: "Set", saved: "Saved", forgotten: "Forgotten", failed: "That was not set",
-    names: {
-      awb: "White balance", ev: "Exposure compensation", exposure: "Exposure profile", shutter: "Exposure time",
-      roi: "Part of the picture", hdr: "High dynamic range", lens_position: "Lens position", denoise: "Noise reduction",
-      autofocus_trigger: "Focus once", flicker_period: "Flicker period",
-    },
+const FRESH_MS = 3000; // others change something, too
+const GROUPS = ["exposure", "colour", "image", "focus", "framing"];
+const english = {
+  names: {
+    awb: "White balance", ev: "Exposure compensation", exposure: "Exposure profile", shutter: "Exposure time",
+    roi: "Part of the picture", hdr: "High dynamic range", denoise: "Noise reduction", autofocus_trigger: "Focus once",
   },
-  ko: {
-    title: "카메라 조절", save: "저장", forget: "지우기", reset: (name) => `기본값으로: ${name}`,
-    automatic: "자동", off: "끔",
-    sides: ["왼쪽", "위", "너비", "높이"],
-    hint: "‘저장’하면 다시 시작해도 유지되고, ‘지우기’는 모두 되돌립니다.",
-    set: "적용됨", saved: "저장됨", forgotten: "지웠습니다", failed: "적용하지 못했습니다",
-    names: {
-      awb: "화이트 밸런스", ev: "노출 보정", exposure: "노출 방식", shutter: "노출 시간", gain: "게인", metering: "측광",
-      brightness: "밝기", contrast: "대비", saturation: "채도", sharpness: "선명도", denoise: "노이즈 감소",
-      autofocus_mode: "자동 초점", autofocus_range: "초점 범위", autofocus_speed: "초점 속도", autofocus_window: "초점 영역",
-      autofocus_trigger: "초점 한 번 맞추기", lens_position: "렌즈 위치", roi: "화면 영역", flicker_period: "깜빡임 주기", hdr: "HDR",
-      white_balance_automatic: "자동 화이트 밸런스", white_balance_temperature: "색온도", power_line_frequency: "전원 주파수",
-      auto_exposure: "자동 노출", exposure_time_absolute: "노출 시간",
-    },
-    choices: {
-      auto: "자동", off: "끔", manual: "수동", continuous: "연속", normal: "보통", macro: "근접", full: "전체", fast: "빠르게",
-      incandescent: "백열등", tungsten: "텅스텐", fluorescent: "형광등", indoor: "실내", daylight: "햇빛", cloudy: "흐림",
-      centre: "중앙", spot: "한 점", average: "평균", sport: "빠른 움직임", long: "긴 노출",
-    },
-  },
+  choices: {}, units: {}, groups: ["Exposure", "Colour", "Image", "Focus", "Framing"],
+  sides: ["Left", "Top", "Width", "Height"], draw: "Draw on the picture", automatic: "Automatic", off: "Off", reset: "Reset",
+  unsaved: "Not saved", keep: "Keep", undo: "Undo", kept: "Saved", undone: "Undone",
+  resetAll: "Reset all…", sure: "Reset all controls?", yes: "Reset all", no: "Cancel", wasReset: "All controls were reset",
+  warning: "What was set and saved here is lost; the values of the configuration files count again.",
+  failed: "That was not set.", unread: "The controls cannot be read.", none: "This camera has no controls.",
+  range: (low, high) => `from ${low} to ${high}`,
 };
-const words = WORDS[language];
-const $ = (id) => document.getElementById(id);
-const panel = $("controls");
-
-let rows = {}; // by name: what shows a control's new state
-let shape = ""; // of the panel as it was built
-let startsSeen = null;
-let waiting = {}; // what was changed while an answer is awaited
-let sending = false;
+const words = language === "ko" ? (await import("./controls-ko.js")).words : english;
 
 const label = (name) => words.names[name] || name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 
-function make(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
+export function mount(node, page) {
+  let table = { controls: {} }; // the newest answer
+  let rows = {}; // by name: what shows a control's new state
+  let shape = ""; // of the panel as it was built
+  let waiting = {}; // what was changed while an answer is awaited
+  let sending = false;
+  let dragging = false;
+  let unread = false;
+  let viewer = false;
+  let askedAt = -Infinity;
 
-function say(what, detail = "") {
-  $("controls-said").textContent = what;
-  $("controls-detail").textContent = detail;
-}
-
-// What the server says: a table, or why there is none.
-async function ask(path, body) {
-  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body };
-  const reply = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS), ...(body && post) });
-  const told = await reply.text();
-  return { ok: reply.ok, told, table: told.startsWith("{") ? JSON.parse(told) : null };
-}
-
-// One request at a time, with all that was changed meanwhile.
-async function send(name, value) {
-  waiting[name] = value;
-  if (sending) return;
-  sending = true;
-  while (Object.keys(waiting).length) {
-    const wanted = waiting;
-    waiting = {};
-    await change("controls", wanted, words.set);
-  }
-  sending = false;
-}
-
-async function change(path, wanted, done) {
-  try {
-    const { ok, told, table } = await ask(path, JSON.stringify(wanted));
-    const errors = Object.entries(table?.errors || {}).map(([name, why]) => `${label(name)}: ${why}`);
-    say(ok ? done : words.failed, table ? errors.join("\n") : told);
-    if (table?.controls) show(table.controls);
-    else if (!ok) await load();
-  } catch {
-    say(words.failed);
-  }
-}
-
-async function load() {
-  const { ok, table } = await ask("controls");
-  if (ok) show(table.controls);
-}
-
-// ---- makers of a control's inputs, and of what shows its value in them
-
-function slider(name, control) {
-  const integer = control.kind === "integer";
-  // 1, where most defaults are, is a step of 0.05 from any limit that cameras have
-  const limits = { min: control.minimum, max: control.maximum };
-  const range = make("input", { type: "range", ...limits, step: control.step || (integer ? 1 : 0.05), id: `control-${name}` });
-  const exact = make("input", { type: "number", ...limits, step: integer ? 1 : "any" });
-  exact.setAttribute("aria-label", label(name));
-  range.addEventListener("input", () => { exact.value = range.value; send(name, Number(range.value)); });
-  exact.addEventListener("change", () => send(name, exact.value === "" ? null : Number(exact.value)));
-  const idle = control.zero || (control.default === null ? "automatic" : "");
-  if (!idle) return { inputs: [range, exact], put: (value) => { range.value = exact.value = value; } };
-  const none = control.zero ? 0 : null;
-  const box = make("input", { type: "checkbox" });
-  box.addEventListener("change", () => send(name, box.checked ? none : Number(range.value)));
-  const put = (value) => {
-    box.checked = value === none;
-    exact.value = value === none ? "" : value;
-    range.value = value === none ? range.min : value;
+  const only = forAdmins();
+  const none = make("p", { className: "muted", hidden: true, textContent: words.none });
+  const list = make("div");
+  const keep = button(words.keep, () => act("controls/save", words.kept), "", "primary");
+  const undo = button(words.undo, () => act("controls", words.undone, table.unsaved));
+  const { node: end, say, rest, complain } = foot(label, keep, undo);
+  const resetAll = button(words.resetAll, () => dialog.showModal());
+  const close = (sure) => {
+    dialog.close();
+    if (sure) act("controls/forget", words.wasReset);
   };
-  return { inputs: [range, exact], extra: make("label", { className: "check" }, box, words[idle]), put };
-}
+  const dialog = make("dialog", { ariaLabel: words.sure }, make("h2", { textContent: words.sure }), make("p", { textContent: words.warning }),
+    button(words.yes, () => close(true), "", "primary"), button(words.no, () => close(false)));
+  dialog.addEventListener("keydown", (event) => event.stopPropagation()); // Escape closes it, and no more
+  node.append(only, none, list, resetAll, end, dialog);
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { dragging = false; });
 
-function toggle(name) {
-  const box = make("input", { type: "checkbox", id: `control-${name}` });
-  box.addEventListener("change", () => send(name, box.checked));
-  return { inputs: [box], put: (value) => { box.checked = value; } };
-}
+  // One request at a time, with all that was changed meanwhile.
+  async function send(name, value) {
+    waiting[name] = value;
+    if (sending) return;
+    sending = true;
+    say("");
+    let reply;
+    while (Object.keys(waiting).length) {
+      const wanted = waiting;
+      waiting = {};
+      reply = await ask("controls", wanted);
+      if (reply.table?.controls) show({ ...table, ...reply.table });
+    }
+    sending = false;
+    await load();
+    if (!reply.ok) complain(words.failed, reply);
+  }
 
-function choice(name, control) {
-  const options = control.choices.map((word) => make("option", { value: word, textContent: (words.choices || {})[word] || word }));
-  const select = make("select", { id: `control-${name}` }, ...options);
-  select.addEventListener("change", () => send(name, select.value));
-  return { inputs: [select], put: (value) => { select.value = value; } };
-}
+  async function act(path, done, body = {}) {
+    const reply = await ask(path, body);
+    await load();
+    if (reply.ok) say(done);
+    else complain(words.failed, reply);
+  }
 
-function rectangle(name) {
-  const inputs = words.sides.map((side, number) => {
-    const input = make("input", { type: "number", min: 0, max: 1, step: "any", placeholder: side });
-    if (!number) input.id = `control-${name}`;
-    input.setAttribute("aria-label", `${label(name)}: ${side}`);
-    input.addEventListener("change", () => {
-      if (inputs.every(({ value }) => value !== "")) send(name, inputs.map(({ value }) => Number(value)));
+  async function load() {
+    askedAt = performance.now();
+    const reply = await ask("controls");
+    if (sending) return;
+    if (reply.ok) show(reply.table);
+    if (!reply.ok) complain(words.unread, reply);
+    else if (unread) say("");
+    unread = !reply.ok;
+  }
+
+  // ---- makers of a control's inputs: one beside its name, others below, and what shows its value in them
+
+  function input(name, control) {
+    const { node: beside, read, show } = field(`control-${name}`, control, (choice) => words.choices[choice] || choice);
+    beside.addEventListener("change", () => {
+      const value = read();
+      const low = value < control.minimum && value !== null && !(control.zero && value === 0);
+      if (!low && !(value > control.maximum) && !beside.validity.badInput) return send(name, value);
+      rows[name](table.controls[name]);
+      return say(`${words.failed} ${label(name)}: ${words.range(control.minimum, control.maximum)}`);
     });
-    return input;
-  });
-  return { inputs, put: (value) => inputs.forEach((input, number) => { input.value = value ? value[number] : ""; }) };
-}
-
-function action(name) {
-  const button = make("button", { type: "button", textContent: label(name), id: `control-${name}` });
-  button.addEventListener("click", () => send(name, true));
-  return { inputs: [button], put: () => {} };
-}
-
-const MAKERS = { number: slider, integer: slider, boolean: toggle, choice, rectangle, action };
-
-function row(name, control) {
-  const { inputs, extra, put } = MAKERS[control.kind](name, control);
-  const title = control.kind === "action" ? "" : label(name) + (control.unit ? ` (${control.unit})` : "");
-  const named = make(title ? "label" : "span", { htmlFor: `control-${name}`, textContent: title });
-  const node = make("div", { className: `control ${control.kind}` }, named, make("div", { className: "inputs" }, ...inputs), extra || "");
-  const reset = make("button", { type: "button", textContent: "↺" });
-  reset.setAttribute("aria-label", words.reset(label(name)));
-  reset.addEventListener("click", () => send(name, null));
-  if (control.kind !== "action") node.append(reset);
-  let typing = false;
-  node.addEventListener("input", ({ target }) => { typing = target.type === "number"; });
-  for (const end of ["change", "focusout"]) node.addEventListener(end, () => { typing = false; }, true);
-  rows[name] = (now) => {
-    // what a person is typing or dragging is not taken out of their hands
-    if (!typing && !(name in waiting)) put(now.value);
-    for (const input of node.querySelectorAll("input, select, .inputs button")) input.disabled = Boolean(now.inactive);
-    reset.disabled = JSON.stringify(now.value) === JSON.stringify(now.default);
-  };
-  return node;
-}
-
-function show(controls) {
-  const names = Object.keys(controls);
-  panel.hidden = names.length === 0;
-  const fixed = names.map((name) => ({ ...controls[name], name, value: 0, inactive: 0 }));
-  if (JSON.stringify(fixed) !== shape) {
-    shape = JSON.stringify(fixed);
-    rows = {};
-    $("controls-list").replaceChildren(...names.map((name) => row(name, controls[name])));
+    return { beside, show };
   }
-  for (const name of names) rows[name](controls[name]);
-}
 
-for (const word of ["title", "hint", "save", "forget"]) $(`controls-${word}`).textContent = words[word];
-$("controls-save").addEventListener("click", () => change("controls/save", {}, words.saved));
-$("controls-forget").addEventListener("click", () => change("controls/forget", {}, words.forgotten));
-panel.addEventListener("toggle", () => { if (panel.open) load().catch(() => {}); });
+  function slider(name, control) {
+    const { beside, show } = input(name, control);
+    // 1, where most defaults are, is a step of 0.05 from any limit that cameras have
+    const step = control.step || (control.kind === "integer" ? 1 : 0.05);
+    const range = make("input", { type: "range", min: control.minimum, max: control.maximum, step, ariaLabel: label(name) });
+    range.addEventListener("pointerdown", () => { dragging = true; });
+    range.addEventListener("input", () => { show(range.value); send(name, Number(range.value)); });
+    const idle = control.zero || (control.default === null ? "automatic" : "");
+    const nothing = control.zero ? 0 : null;
+    const box = make("input", { type: "checkbox", ariaLabel: `${words[idle]}: ${label(name)}` });
+    box.addEventListener("change", () => send(name, box.checked ? nothing : Number(range.value)));
+    const below = make("div", { className: "below" }, range);
+    if (idle) below.append(make("label", { className: "check" }, box, words[idle]));
+    return { beside, below: [below], show: (value) => {
+      box.checked = Boolean(idle) && value === nothing;
+      show(box.checked ? null : value);
+      range.value = box.checked ? control.minimum : value;
+    } };
+  }
 
-// Another camera process may be another camera.
-export function followControls(state) {
-  if (!state || !state.frames.captured || state.camera_process.starts === startsSeen) return;
-  startsSeen = state.camera_process.starts;
-  load().catch(() => { startsSeen = null; });
+  // Fractions, in percent. What nobody changed keeps all its digits.
+  function rectangle(name) {
+    const shown = (side) => Math.round(side * 1000) / 10;
+    let now = null;
+    const sides = words.sides.map((side) => ({ side, ...field("", { kind: "number", minimum: 0, maximum: 100 }) }));
+    for (const { node: one, side } of sides) {
+      one.ariaLabel = `${label(name)}: ${side} %`;
+      one.addEventListener("change", () => {
+        const values = sides.map(({ read }) => read());
+        if (!values.includes(null)) send(name, values.map((value, at) => (now && value === shown(now[at]) ? now[at] : value / 100)));
+      });
+    }
+    const fields = make("div", { className: "sides" }, ...sides.map(({ side, node: one }) => make("label", {}, `${side} %`, one)));
+    return { below: [fields, button(words.draw, () => draw(name), `${words.draw}: ${label(name)}`)], show: (value) => {
+      now = value;
+      sides.forEach(({ show }, at) => show(value && shown(value[at])));
+    } };
+  }
+
+  const action = (name) => ({ below: [button(label(name), () => send(name, true))], show: () => {} });
+
+  let drawing = false;
+  const MAKERS = { number: slider, integer: slider, boolean: input, choice: input, rectangle, action };
+
+  // A part of the picture is drawn on all of it.
+  async function draw(name) {
+    if (drawing) return;
+    drawing = true;
+    const [{ edit, toPicture, toSensor }, { table: asked }] = await Promise.all([import("./rectangles.js"), ask("settings")]);
+    const [rotation, hflip, vflip] = ["rotation", "hflip", "vflip"].map((key) => asked?.settings?.[`video.${key}`].value || 0);
+    const { [name]: { value: own }, roi } = table.controls;
+    const whole = name === "roi";
+    const view = { rotation, hflip, vflip, crop: whole ? roi.default : roi?.value };
+    if (whole) await send(name, null);
+    const seen = own && toPicture(own, view);
+    const now = seen && Math.min(seen[2], seen[3]) < 1 ? seen : [0.25, 0.25, 0.5, 0.5];
+    const drawn = await edit(page, { label: label(name), rectangles: [now], square: whole });
+    drawing = false;
+    if (drawn) send(name, toSensor(drawn[0], view));
+    else if (whole) send(name, own);
+  }
+
+  function row(name, control) {
+    const { beside, below = [], show: put } = MAKERS[control.kind](name, control);
+    const reset = button("↺", () => send(name, null), `${words.reset}: ${label(name)}`, "reset");
+    const unit = control.unit ? ` (${words.units[control.unit] || control.unit})` : "";
+    const title = make(beside ? "label" : "span", { textContent: label(name) + unit });
+    if (beside) title.htmlFor = beside.id;
+    const line = make("div", { className: `control${control.under ? " under" : ""}` });
+    line.append(...(control.kind === "action" ? below : [title, beside || "", reset, ...below]));
+    let typing = false;
+    line.addEventListener("input", ({ target }) => { typing = target.type === "number"; });
+    for (const end of ["change", "focusout"]) line.addEventListener(end, () => { typing = false; }, true);
+    rows[name] = ({ value, inactive }) => {
+      // what a person is typing is not taken out of their hands
+      if (!typing && !(name in waiting)) put(value);
+      for (const one of line.querySelectorAll("input, select, button")) one.disabled = viewer || Boolean(inactive);
+      reset.disabled ||= JSON.stringify(value) === JSON.stringify(control.default);
+    };
+    return line;
+  }
+
+  // Controls stand below the one that decides about them.
+  function build(controls) {
+    rows = {};
+    const names = Object.keys(controls);
+    const family = (name) => [name, ...names.filter((other) => controls[other].under === name)];
+    list.replaceChildren(...GROUPS.flatMap((group, number) => {
+      const heads = names.filter((name) => controls[name].group === group && !(controls[name].under in controls));
+      const lines = heads.flatMap(family).map((name) => row(name, controls[name]));
+      return lines.length ? [make("fieldset", {}, make("legend", { textContent: words.groups[number] }), ...lines)] : [];
+    }));
+  }
+
+  function show(newest) {
+    table = newest;
+    const { controls, saved, unsaved } = table;
+    const fixed = JSON.stringify(Object.entries(controls).map(([name, control]) => ({ ...control, name, value: 0, inactive: 0 })));
+    if (fixed !== shape) build(controls);
+    shape = fixed;
+    for (const [name, show] of Object.entries(rows)) show(controls[name]);
+    none.hidden = list.childElementCount > 0;
+    only.hidden = !viewer || !none.hidden;
+    node.classList.toggle("viewing", viewer);
+    const differs = !viewer && Object.keys(unsaved || {}).length > 0;
+    keep.hidden = undo.hidden = !differs;
+    rest(differs ? words.unsaved : "");
+    resetAll.hidden = !none.hidden;
+    resetAll.disabled = !differs && !Object.keys(saved || {}).length;
+  }
+
+  return {
+    update(state) {
+      if (state) viewer = state.role === "viewer";
+      if (!sending && !dragging && performance.now() - askedAt > FRESH_MS) load();
+    },
+  };
 }

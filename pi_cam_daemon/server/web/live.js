@@ -1,106 +1,127 @@
-// A live picture: one <img>, one connection, which is opened again when it ends, later each time that nothing came of it.
+// A live picture: one fetched stream, drawn on a canvas. It is opened again when it ends, later each time that nothing came.
 
-const BACK_OFF_MS = 1000;
-const LONGEST_WAIT = 16; // upper end of the back-off, as a factor
-const FRESH_SECONDS = 3;
-const STUCK_MS = 5000; // a stream that shows nothing new for so long while the camera delivers is opened again
+import { readParts } from "./reader.js";
+import { Refusal, open } from "./request.js";
 
-const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-probe.canvas.width = 64;
-probe.canvas.height = 48;
-probe.imageSmoothingEnabled = false; // picks single pixels: averaging would hide the noise that tells a still scene from a dead stream
-
-function fingerprint(image) {
-  const { width, height } = probe.canvas;
-  probe.drawImage(image, 0, 0, width, height);
-  return probe.getImageData(0, 0, width, height).data.reduce((hash, byte) => (hash * 31 + byte) | 0, 0);
-}
-
-const old = ({ frames }) => frames.age_seconds > FRESH_SECONDS;
-
-// Whether the test picture is shown in place of a camera.
-export const standsIn = ({ state, source }) => state === "no-camera" && source.stand_in;
-
-// Whether the newest picture is too old to be called live. While pictures come, the server judges by their rate.
-export const stale = (state) => state.frames.age_seconds === null || (state.state !== "streaming" && !standsIn(state) && old(state));
-
-// Whether pictures come, be it the test picture.
-export const delivers = (state) => (state.ok && !stale(state)) || standsIn(state);
-
-// Whether one came just now: a stream that does not change is stuck then.
-export const moves = (state) => delivers(state) && !old(state);
-
-// A key of the texts `states`, and of the colours.
-export const status = (state) => (standsIn(state) ? "stand-in" : state.state);
+const SILENT_MS = 5000; // the server sends something every second, also without a new picture
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 8000;
+const RATE_OF = 12; // pictures that the rate is measured over
 
 export class Live {
-  readable = true; // pictures of another site only show, unless that allows more
-
-  // *shown* is called when the first picture is there, *leaving* while the last one can still be seen, *refused* when the
-  // server or the network says no.
-  constructor(image, address, { shown = () => {}, leaving = () => {}, refused = () => {} } = {}) {
-    Object.assign(this, { image, address, leaving, wait: 1, reopenAt: 0, movedAt: 0, print: null, refused: false, seen: false });
-    image.addEventListener("load", () => { // some browsers say so for each picture
-      if (this.seen) return;
-      this.seen = true;
-      shown();
-    });
-    image.addEventListener("error", () => {
-      if (!this.open) return;
-      this.refused = true;
-      this.close();
-      this.#backOff();
-      refused();
-    });
+  // *changed* is called when there is something to say: the first picture, the end of a stream, a refusal.
+  constructor(canvas, address, changed) {
+    Object.assign(this, { canvas, address, changed, run: null, wait: FIRST_WAIT_MS, screen: canvas.getContext("bitmaprenderer") });
+    this.jpeg = null; // of the picture that is shown
+    this.taken = null; // when the camera took it, in Unix seconds by its own clock
+    this.refusal = null; // the last answer to an opening, if it was one
+    this.open = false;
+    this.cause = ""; // why the newest part is no picture
+    this.pictureAt = null; // when the last new picture came, in ms since 1970 by this device's clock
+    this.receivedAt = 0; // and the last byte, in ms of performance.now()
+    this.times = []; // of the last new pictures: [taken in s, came at in ms]
   }
 
-  get open() {
-    return this.image.hasAttribute("src");
-  }
-
-  get shows() {
-    return this.open && this.image.naturalWidth > 0;
+  // Pictures a second that come here; null before the second one.
+  get rate() {
+    const { times } = this;
+    const seconds = (times[times.length - 1]?.[1] - times[0]?.[1]) / 1000;
+    return times.length > 1 && seconds > 0 ? (times.length - 1) / seconds : null;
   }
 
   start() {
-    this.close();
-    this.seen = false;
-    this.movedAt = performance.now();
-    // Without an address of its own, Chromium answers a second opening from its list of images and never connects.
-    this.image.src = `${this.address}?t=${Date.now()}`;
+    if (this.run) return;
+    this.run = {};
+    this.wait = FIRST_WAIT_MS;
+    this.follow(this.run);
   }
 
-  close() {
-    if (this.shows) this.leaving();
-    this.image.removeAttribute("src");
+  // An aborted fetch is closed for certain: an <img> may keep its connection.
+  stop() {
+    this.run = null;
+    this.abort?.abort();
   }
 
-  forgive() {
-    Object.assign(this, { wait: 1, reopenAt: 0 });
+  // Ends a pause between two attempts.
+  hurry() {
+    this.wait = FIRST_WAIT_MS;
+    this.next?.();
   }
 
-  // Browsers say nothing when a stream that once had a picture ends: only the picture itself tells.
-  tend(delivering) {
-    const now = performance.now();
-    if (!this.open) {
-      if (now >= this.reopenAt) this.start();
+  async follow(run) {
+    while (this.run === run) {
+      await this.watch(run);
+      if (this.run !== run) break;
+      this.changed();
+      await new Promise((next) => {
+        this.next = next;
+        setTimeout(next, this.wait);
+      });
+      this.wait = Math.min(2 * this.wait, LONGEST_WAIT_MS);
+    }
+  }
+
+  // Shows one stream until its end.
+  async watch(run) {
+    const abort = this.abort = new AbortController();
+    this.arrived();
+    const guard = setInterval(() => {
+      if (performance.now() - this.receivedAt > SILENT_MS) abort.abort();
+    }, 1000);
+    try {
+      const { body } = await open(this.address, { signal: abort.signal });
+      if (this.run === run) Object.assign(this, { refusal: null, open: true, cause: "", times: [] });
+      await readParts(body, (part) => { if (this.run === run) this.take(part); }, () => this.arrived());
+    } catch (error) {
+      if (this.run === run) this.refusal = error instanceof Refusal ? error : null;
+    }
+    clearInterval(guard);
+    abort.abort(); // the connection of a stream that cannot be read
+    if (this.abort === abort) this.open = false;
+  }
+
+  arrived() {
+    this.receivedAt = performance.now();
+  }
+
+  take(part) {
+    this.wait = FIRST_WAIT_MS;
+    const told = part.cause !== this.cause;
+    this.cause = part.cause;
+    if (part.cause || part.taken === this.taken) {
+      if (told) this.changed();
       return;
     }
-    if (!this.readable) {
-      if (this.shows) Object.assign(this, { wait: 1, refused: false });
-      return;
-    }
-    const print = this.shows ? fingerprint(this.image) : this.print;
-    if (print !== this.print) Object.assign(this, { print, movedAt: now, wait: 1, refused: false });
-    else if (!delivering) this.movedAt = now;
-    else if (now - this.movedAt > STUCK_MS * this.wait) {
-      this.#backOff();
-      this.start();
-    }
+    this.waiting = part; // only the newest one
+    if (!this.drawing) this.drawing = this.draw();
   }
 
-  #backOff() {
-    this.reopenAt = performance.now() + BACK_OFF_MS * this.wait;
-    this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
+  async draw() {
+    while (this.waiting) {
+      const { jpeg, taken } = this.waiting;
+      this.waiting = null;
+      const blob = new Blob([jpeg], { type: "image/jpeg" });
+      try {
+        this.show(await createImageBitmap(blob), blob, taken);
+      } catch {
+        // a picture that this browser cannot decode is as good as none
+      }
+    }
+    this.drawing = null;
+  }
+
+  // Shows *bitmap*, which is *blob* decoded, and closes it.
+  show(bitmap, blob, taken) {
+    const { canvas, pictureAt } = this;
+    const { width, height } = bitmap;
+    if (canvas.width !== width || canvas.height !== height) {
+      Object.assign(canvas, { width, height });
+      canvas.closest(".stage")?.style.setProperty("--shape", `${width} / ${height}`);
+    }
+    this.screen.transferFromImageBitmap(bitmap);
+    Object.assign(this, { jpeg: blob, taken, pictureAt: Date.now() });
+    this.times.push([taken, performance.now()]);
+    if (this.times.length > RATE_OF) this.times.shift();
+    if (this.times.length === 1 || pictureAt === null) this.changed();
   }
 }

@@ -1,33 +1,42 @@
-// Asking a camera, and understanding when it refuses.
+// Asks a camera, and understands its refusals.
 
-// With a password in its address a page cannot fetch.
+// A page whose address holds a password may not fetch.
 const bare = document.URL.replace(/^(\w+:..)[^/]+@/, "$1");
 if (bare !== document.URL) location.replace(bare);
 
-// An answer that is no success. Some statuses have several kinds.
+// An answer that is no success. *kind* is the server's word for the reason; *seconds* is the time until another attempt makes sense.
 export class Refusal extends Error {
-  constructor(status, kind, reason) {
-    super(`${status}: ${reason}`);
-    Object.assign(this, { status, kind, reason });
+  constructor(reply, reason) {
+    super(`${reply.status}: ${reason}`);
+    const kind = reply.headers.get("X-Refused") || "";
+    Object.assign(this, { status: reply.status, kind, reason, seconds: Number(reply.headers.get("Retry-After")) || 0 });
   }
 }
 
-// At the door the answer is a page, whoever asks.
+// Before a request is read the answer is a page, whoever asks.
 async function reasonOf(reply) {
   const said = await reply.text();
-  if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said;
+  if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said.trim();
   const parts = new DOMParser().parseFromString(said, "text/html").querySelectorAll("body > :not([lang])");
-  return [...parts].map((part) => part.textContent).join("\n\n");
+  return [...parts].map((part) => part.textContent).join("\n\n").trim();
 }
 
-// Rejects when the answer is not complete in time.
-export async function request(path, milliseconds, read, method = "GET") {
+// Returns the reply if it is a success. Throws Refusal.
+export async function open(path, options) {
+  const own = new URL(path, document.baseURI).origin === location.origin;
+  // without this field the browser opens its dialog for a password, and closes it at the end of each poll
+  const headers = own ? { "X-Requested-With": "fetch" } : {};
+  const reply = await fetch(path, { cache: "no-store", headers, ...options });
+  if (!reply.ok) throw new Refusal(reply, await reasonOf(reply));
+  return reply;
+}
+
+// Returns what *read* makes of the reply. Throws when that is not complete in time.
+export async function request(path, milliseconds, read) {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), milliseconds);
   try {
-    const reply = await fetch(path, { method, cache: "no-store", signal: abort.signal });
-    if (!reply.ok) throw new Refusal(reply.status, reply.headers.get("X-Refused"), await reasonOf(reply));
-    return await read(reply);
+    return await read(await open(path, { signal: abort.signal }));
   } finally {
     clearTimeout(timer);
   }

@@ -1,107 +1,41 @@
-// What the pages say.
+// The language of the page: the address', the owner's, the browser's.
 
-const TEXT = {
-  en: {
-    stream: "Stream", snapshot: "Snapshot", modes: "View",
-    take: "Take another", save: "Save picture", fullSize: "Full-size photo", fullscreen: "Full screen",
-    view: "Picture: plus and minus zoom, arrow keys move, 0 shows all of it",
-    zoom: "Zoom", closer: "Zoom in", wider: "Zoom out", all: (factor) => `Show all (now ${factor}×)`,
-    camera: "Camera", source: "Source", size: "Size", encoder: "Encoder",
-    addresses: "Use it elsewhere", copy: "Copy", copied: "Copied", copyOf: (name) => `Copy: ${name}`,
-    uses: {
-      "Home Assistant": "Settings → Devices & services → Add integration → MJPEG IP Camera",
-      OctoPrint: "Settings → Classic Webcam", VLC: "Media → Open Network Stream",
-      OpenCV: "pip install opencv-python", Frigate: "Settings → Configuration editor",
-    },
-    wall: "Cameras", noCameras: "There is none in the list: wall.cameras in the configuration.",
-    old: (duration) => `${duration} old`,
-    viewers: (n) => (n === 1 ? "1 viewer" : `${n} viewers`),
-    fps: (n) => `${n} fps`,
-    since: (time) => `No picture since ${time}`,
-    noneYet: "No picture yet", connecting: "Connecting…",
-    taking: "Taking a picture…", taken: (time) => `Taken at ${time}`, notTaken: "No snapshot could be taken",
-    takingFull: "Taking a full-size photo…", tookFull: (size) => `Full-size photo saved: ${size}`, notFull: "No full-size photo.",
-    livePicture: (name) => `Live picture from ${name}`, stillPicture: (name) => `Snapshot from ${name}`,
-    filesRefused: (time) => `The files on disk have not been in force since ${time}`,
-    filesAdvice: "The camera goes on with the last good configuration. Correct the files, then reload the service.",
-    version: (name, version) => `${name} · pi-cam-daemon ${version}`,
-    states: {
-      starting: "Starting", streaming: "Live", idle: "Asleep", "no-camera": "No camera", "stand-in": "No camera: test picture",
-      stalled: "Frozen", wedged: "Stuck", offline: "Offline", refused: "Refused",
-    },
-    kinds: { csi: "CSI camera", usb: "USB camera", upstream: "Network camera", pattern: "Test picture" },
-    causes: {
-      starting: ["The camera is starting", "The first picture can take half a minute."],
-      missing: ["No camera found", "Switch the Raspberry Pi off, seat the camera's cable again at both ends and switch it on."],
-      broken: ["The camera's software does not work", "Install or update it on the Raspberry Pi, then restart the Pi."],
-      busy: ["Another program uses the camera", "Close that program; the picture comes by itself."],
-      permission: ["The camera may not be opened", "Check that the service's user is in the group “video”."],
-      settings: ["The camera refuses its settings", "Choose another size or frame rate in the configuration."],
-      lost: ["The camera was lost", "Check its cable; the picture comes back by itself."],
-      crashed: ["The camera program ended unexpectedly", "It is being started again. If this repeats, the service's log says why."],
-      stalled: ["The camera sends no new pictures", "It is being started again. If this repeats, check the cable and the power supply."],
-      wedged: ["The camera does not respond", "Restart the Raspberry Pi."],
-      offline: ["The camera server does not answer", "Is the Raspberry Pi on and in this network? This page keeps trying."],
-      full: ["The camera has all the viewers it can take", "The picture comes as soon as somebody leaves."],
-      crowded: ["This device has all the streams it may have", "Close other tabs and programs that show this camera; the picture then comes by itself."],
-      forbidden: ["The camera does not serve this device", "Join the camera's network, or let its owner allow yours."],
-      misnamed: ["The camera does not answer to this name", "Open it by its address, or let its owner allow the name."],
-      lockedOut: ["Too many wrong passwords came from this address", "Yours may be right, but none is checked now. The picture comes back by itself."],
-      taken: ["The camera has no free connection", "The picture comes as soon as one is free."],
-    },
-  },
-  ko: {
-    stream: "스트림", snapshot: "스냅샷", modes: "보기",
-    take: "다시 찍기", save: "사진 저장", fullSize: "원본 크기로 찍기", fullscreen: "전체 화면",
-    view: "영상: 더하기와 빼기 키로 확대·축소, 화살표 키로 이동, 0으로 전체 보기",
-    zoom: "확대·축소", closer: "확대", wider: "축소", all: (factor) => `전체 보기 (현재 ${factor}배)`,
-    camera: "카메라", source: "영상 소스", size: "해상도", encoder: "인코더",
-    addresses: "다른 프로그램에서 보기", copy: "복사", copied: "복사됨", copyOf: (name) => `복사: ${name}`,
-    uses: {
-      "Home Assistant": "설정 → 기기 및 서비스 → 통합 구성요소 추가하기 → MJPEG IP Camera",
-      OctoPrint: "Settings → Classic Webcam", VLC: "미디어 → 네트워크 스트림 열기",
-      OpenCV: "pip install opencv-python", Frigate: "Settings → Configuration editor",
-    },
-    wall: "카메라", noCameras: "목록이 비어 있습니다. 설정의 wall.cameras에 추가해 주세요.",
-    old: (duration) => `${duration} 전`,
-    viewers: (n) => `시청자 ${n}명`,
-    fps: (n) => `초당 ${n}장`,
-    since: (time) => `${time} 이후 영상이 없습니다`,
-    noneYet: "아직 영상이 없습니다", connecting: "연결하는 중…",
-    taking: "찍는 중…", taken: (time) => `${time}에 찍음`, notTaken: "스냅샷을 찍지 못했습니다",
-    takingFull: "원본 크기로 찍는 중…", tookFull: (size) => `원본 크기 사진을 저장했습니다: ${size}`, notFull: "원본 크기로 찍지 못했습니다.",
-    livePicture: (name) => `${name}의 실시간 영상`, stillPicture: (name) => `${name}의 스냅샷`,
-    filesRefused: (time) => `${time}부터 디스크의 설정 파일이 적용되지 않고 있습니다`,
-    filesAdvice: "카메라는 마지막으로 올바랐던 설정으로 계속 작동합니다. 파일을 고친 뒤 서비스를 다시 로드(reload)해 주세요.",
-    version: (name, version) => `${name} · pi-cam-daemon ${version}`,
-    states: {
-      starting: "시작 중", streaming: "실시간", idle: "대기 중", "no-camera": "카메라 없음", "stand-in": "카메라 없음: 테스트 영상",
-      stalled: "멈춤", wedged: "응답 없음", offline: "연결 끊김", refused: "거부됨",
-    },
-    kinds: { csi: "CSI 카메라", usb: "USB 카메라", upstream: "네트워크 카메라", pattern: "테스트 영상" },
-    causes: {
-      starting: ["카메라를 시작하고 있습니다", "첫 화면이 나올 때까지 30초쯤 걸릴 수 있습니다."],
-      missing: ["카메라를 찾을 수 없습니다", "라즈베리 파이의 전원을 끄고 카메라 케이블 양쪽을 다시 끼운 뒤 켜 주세요."],
-      broken: ["카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서 설치하거나 업데이트한 뒤 재시작해 주세요."],
-      busy: ["다른 프로그램이 카메라를 쓰고 있습니다", "그 프로그램을 닫으면 영상이 저절로 나옵니다."],
-      permission: ["카메라를 열 권한이 없습니다", "서비스 사용자가 ‘video’ 그룹에 있는지 확인해 주세요."],
-      settings: ["카메라가 이 설정을 받아들이지 않습니다", "설정에서 해상도나 프레임 속도를 바꿔 주세요."],
-      lost: ["카메라와 연결이 끊겼습니다", "케이블을 확인해 주세요. 연결되면 영상이 저절로 이어집니다."],
-      crashed: ["카메라 프로그램이 갑자기 끝났습니다", "다시 시작하고 있습니다. 되풀이되면 서비스 로그를 확인해 주세요."],
-      stalled: ["카메라가 새 화면을 보내지 않습니다", "다시 시작하고 있습니다. 되풀이되면 케이블과 전원을 확인해 주세요."],
-      wedged: ["카메라가 응답하지 않습니다", "라즈베리 파이를 다시 시작해 주세요."],
-      offline: ["카메라 서버가 응답하지 않습니다", "라즈베리 파이가 켜져 있고 같은 네트워크에 있는지 확인해 주세요. 계속 다시 시도합니다."],
-      full: ["더 이상 시청자를 받을 수 없습니다", "누군가 나가면 바로 영상이 나옵니다."],
-      crowded: ["이 기기에서 열 수 있는 영상을 모두 쓰고 있습니다", "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫으면 영상이 저절로 나옵니다."],
-      forbidden: ["이 기기에는 영상을 보내지 않습니다", "카메라와 같은 네트워크에 연결하거나 카메라 주인에게 허용을 부탁하세요."],
-      misnamed: ["카메라가 이 이름으로는 응답하지 않습니다", "주소로 열거나 카메라 주인에게 이름 허용을 부탁하세요."],
-      lockedOut: ["이 주소에서 틀린 비밀번호가 너무 많이 왔습니다", "비밀번호가 맞더라도 지금은 확인하지 않습니다. 영상은 저절로 다시 나옵니다."],
-      taken: ["비어 있는 연결이 없습니다", "자리가 나면 영상이 저절로 나옵니다."],
-    },
-  },
-};
+const LANGUAGES = ["en", "ko"];
+const asked = new URLSearchParams(location.search).get("lang");
+const wished = [asked, document.documentElement.dataset.language, ...navigator.languages];
 
-const wished = [new URLSearchParams(location.search).get("lang"), ...navigator.languages];
+export const language = wished.map((tag) => (tag || "").slice(0, 2).toLowerCase()).find((tag) => LANGUAGES.includes(tag)) || "en";
+export const { text } = await import(language === "ko" ? "./text-ko.js" : "./text-en.js");
 
-export const language = wished.map((tag) => (tag || "").slice(0, 2).toLowerCase()).find((tag) => tag in TEXT) || "en";
-export const text = TEXT[language];
+// The query that keeps a language that was asked for.
+export const kept = asked === language ? `?lang=${language}` : "";
+
+document.documentElement.lang = language;
+
+export const number = (value, digits = 1) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+
+// A moment, with its day unless that is today.
+export function clock(moment) {
+  const date = new Date(moment);
+  const today = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString(language, { ...(today ? {} : { dateStyle: "medium" }), timeStyle: "medium", hourCycle: "h23" });
+}
+
+export function duration(seconds) {
+  const [value, unit] = seconds < 60 ? [seconds, "second"] : seconds < 3600 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
+  const digits = unit === "second" && value < 10 ? 1 : 0;
+  return (seconds < 0.1 ? "< " : "") + new Intl.NumberFormat(language, {
+    style: "unit", unit, unitDisplay: "short", minimumFractionDigits: digits, maximumFractionDigits: digits,
+  }).format(Math.max(value, 0.1));
+}
+
+// Writes into *node* only what differs, so that screen readers say changes and nothing else.
+export function put(node, value) {
+  if (node.textContent !== value) node.textContent = value;
+}
+
+// Fills in the texts of all nodes in *part*.
+export function translate(part) {
+  for (const node of part.querySelectorAll("[data-text]")) node.textContent = text[node.dataset.text];
+  for (const node of part.querySelectorAll("[data-label]")) node.setAttribute("aria-label", text[node.dataset.label]);
+}

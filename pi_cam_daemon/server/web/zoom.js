@@ -48,10 +48,12 @@ export function zoomable(stage, view, changed) {
   view.addEventListener("dblclick", (event) => (scale > 1 ? all() : zoom(2.5, point(event))));
 
   view.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "mouse") fingers.clear(); // it may have been released where nobody saw it
     fingers.set(event.pointerId, point(event));
     if (scale > 1 || fingers.size > 1) view.setPointerCapture(event.pointerId);
   });
   view.addEventListener("pointermove", (event) => {
+    if (!event.buttons) fingers.delete(event.pointerId);
     const before = fingers.get(event.pointerId);
     if (!before) return;
     const now = point(event);
@@ -67,7 +69,19 @@ export function zoomable(stage, view, changed) {
     zoom(apart(now) / Math.max(apart(before), 1), middle);
     move((now.x - before.x) / 2, (now.y - before.y) / 2);
   });
-  for (const end of ["pointerup", "pointercancel"]) view.addEventListener(end, (event) => fingers.delete(event.pointerId));
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) view.addEventListener(end, (event) => fingers.delete(event.pointerId));
+
+  // Safari's own events for two fingers on a trackpad
+  let pinched = 1;
+  view.addEventListener("gesturestart", (event) => {
+    event.preventDefault();
+    pinched = 1;
+  });
+  view.addEventListener("gesturechange", (event) => {
+    event.preventDefault();
+    if (!fingers.size) zoom(event.scale / pinched, point(event)); // on a touch screen the fingers say it
+    pinched = event.scale;
+  });
 
   const keys = {
     "+": () => zoom(STEP), "=": () => zoom(STEP), "-": () => zoom(1 / STEP), 0: all,

@@ -1,0 +1,58 @@
+// The drawer beside the picture: its tabs, and the panels in them, which are loaded when a tab is opened.
+
+const $ = (id) => document.getElementById(id);
+const TABS = { picture: ["controls", "settings"], info: ["info", "addresses"] };
+
+// *page* is what the panels may use: text, stage, picture, zoom, state().
+export function mount(page) {
+  const mounted = {}; // by tab: its panels
+  let shown = "";
+
+  async function load(tab) {
+    const nodes = TABS[tab].map(() => document.createElement("section"));
+    $(`panel-${tab}`).append(...nodes);
+    const modules = await Promise.all(TABS[tab].map((name) => import(`./${name}.js`)));
+    mounted[tab] = modules.map((module, number) => module.mount(nodes[number], page));
+    update(page.state());
+  }
+
+  // Shows the tab *wanted*, or closes the drawer for "".
+  function open(wanted) {
+    const inside = $("drawer").contains(document.activeElement); // what is hidden loses the focus
+    for (const one of Object.keys(TABS)) {
+      $(`panel-${one}`).hidden = one !== wanted;
+      $(`tab-${one}`).setAttribute("aria-selected", String(one === wanted));
+      $(`tab-${one}`).tabIndex = one === wanted || !wanted ? 0 : -1;
+    }
+    $("app").classList.toggle("opened", wanted !== "");
+    $("menu").setAttribute("aria-expanded", String(wanted !== ""));
+    if (wanted && !mounted[wanted]) {
+      mounted[wanted] = [];
+      load(wanted);
+    }
+    if (!wanted && inside) $("menu").focus();
+    shown = wanted;
+  }
+
+  function update(state) {
+    for (const panel of mounted[shown] || []) panel.update(state);
+  }
+
+  const names = Object.keys(TABS);
+  $("drawer").addEventListener("keydown", (event) => {
+    const at = names.indexOf(event.target.id?.slice(4));
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.target.role === "tab" && step) {
+      const next = names[(at + step + names.length) % names.length];
+      open(next);
+      $(`tab-${next}`).focus();
+    } else if (event.key === "Escape" && !event.defaultPrevented) open("");
+  });
+  $("close").addEventListener("click", () => open(""));
+  function toggle() {
+    open(shown ? "" : "picture");
+    if (shown) $(`tab-${shown}`).focus();
+  }
+
+  return { open, update, toggle };
+}
