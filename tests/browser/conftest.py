@@ -1,12 +1,9 @@
-"""Start a real daemon with its test picture, and Debian's Chromium to look at its page."""
+"""Start a real daemon with its test picture, and Debian's browsers to look at its page."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,20 +11,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
-from tests.harness import RUN, Daemon, running, until
+from pi_cam_daemon.config import users
+from pi_cam_daemon.config.users import Role
+from tests.browser import engines
+from tests.browser.engines import CHROMIUM, CHROMIUM_FLAGS, Engine
+from tests.browser.refused import NAME, PASSWORD, Refused
+from tests.browser.seen import Seen
+from tests.browser.wire import Wire
+from tests.harness import RUN, Daemon, running
 from tests.lateness import patience
-
-CHROMIUM = Path("/usr/bin/chromium")
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,39 +92,63 @@ def page(new_page: NewPage) -> Page:
 
 
 @pytest.fixture
+def seen(page: Page) -> Seen:
+    return Seen(page.evaluate)
+
+
+@pytest.fixture
 def tabs(playwright: Playwright, tmp_path: Path) -> Iterator[BrowserContext]:
     """Start a browser whose tab is hidden when another tab comes to the front, as for a person.
 
     Playwright makes all pages that it starts believe that they are in front. A browser that it connects to with
     `no_defaults` behaves normally.
     """
-    profile = tmp_path / "profile"
-    options = ["--remote-debugging-port=0", f"--user-data-dir={profile}"]
-    process = subprocess.Popen([CHROMIUM, *CHROMIUM_FLAGS, *options], stderr=subprocess.DEVNULL)
-    try:
-        browser = playwright.chromium.connect_over_cdp(_debugger(profile), no_defaults=True)
-        context = browser.contexts[0]
-        context.set_default_timeout(1000 * patience(15))
-        yield context
-        browser.close()
-    finally:
-        process.terminate()
-        process.wait(patience(10))
+    with engines.chromium(playwright, tmp_path) as chromium:
+        yield chromium.context
 
 
-def _debugger(profile: Path) -> str:
-    """Return the address of the browser's debugger once it has its first tab: connecting earlier can hang."""
+@pytest.fixture(scope="module", params=["chromium", "firefox", "webkit"])
+def started_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("engine")
+    with contextlib.ExitStack() as stack:
+        if request.param == "chromium":
+            playwright = request.getfixturevalue("playwright")
+            yield stack.enter_context(engines.chromium(playwright, folder))
+        else:
+            yield stack.enter_context({"firefox": engines.firefox, "webkit": engines.webkit}[request.param](folder))
 
-    def joined() -> str | None:
-        with contextlib.suppress(OSError, IndexError, ValueError):  # no file, no line in it, nobody listens yet
-            port = int((profile / "DevToolsActivePort").read_text().split()[0])
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=5) as reply:
-                if any(target["type"] == "page" for target in json.load(reply)):
-                    return f"http://127.0.0.1:{port}"
-        return None
 
-    address: str = until("Chromium has a tab that can be joined", joined, 20)
-    return address
+@pytest.fixture
+def engine(started_engine: Engine) -> Iterator[Engine]:
+    """Return Chromium, Firefox and WebKitGTK in turn, each as a person has it: nothing in them is emulated."""
+    yield started_engine
+    started_engine.go("about:blank")
+
+
+@pytest.fixture
+def start_wire() -> Iterator[Callable[[int], Wire]]:
+    """Put a relay before a port, which counts requests and can break streams."""
+    with contextlib.ExitStack() as stack:
+
+        def start(port: int) -> Wire:
+            wire = Wire(port)
+            stack.callback(wire.close)
+            return wire
+
+        yield start
+
+
+@pytest.fixture
+def wire(daemon: Daemon, start_wire: Callable[[int], Wire]) -> Wire:
+    return start_wire(daemon.port)
+
+
+@pytest.fixture
+def refused(start_daemon: StartDaemon, start_wire: Callable[[int], Wire], tmp_path: Path) -> Refused:
+    file = tmp_path / "users"
+    users.add(file, NAME, Role.ADMIN, PASSWORD)
+    daemon = start_daemon(http__trusted_proxies=["127.0.0.1"], http__users_file=str(file))
+    return Refused(daemon, start_wire(daemon.port))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, wait_until_live
+from tests.browser.looking import PHONE, open_drawer, wait_for_key, wait_until_live
 from tests.harness import until
 
 
@@ -30,9 +30,29 @@ def test_a_page_with_a_healthy_camera(
 ) -> None:
     page = new_page(**device, color_scheme=scheme)
     page.goto(f"{daemon.address}?mode={mode}&lang={language}")
-    wait_until_live(page, {"ko": "실시간", "en": "Live"}[language])
-    page.locator("summary").last.click()
+    wait_until_live(page, {"stream": "live", "snapshot": "held"}[mode])
     page.locator("#closer").click()
+    assert_accessible(page)
+    for tab in ("picture", "info"):
+        expect(open_drawer(page, tab)).not_to_have_text("")
+        assert_accessible(page)
+    page.locator("#photo").click()
+    expect(page.locator("#save")).to_be_visible()
+    assert_accessible(page)
+
+
+def test_a_page_that_is_simple_or_fills_the_screen(daemon: Any, page: Page) -> None:
+    page.goto(f"{daemon.address}?view=simple")
+    wait_until_live(page)
+    expect(page.locator("#hold, #menu, #closer")).to_have_count(3)
+    for control in ("#hold", "#menu", "#closer", "#drawer"):
+        expect(page.locator(control)).to_be_hidden()
+    expect(page.locator("#badge")).to_be_visible()
+    assert_accessible(page)
+    page.goto(daemon.address)
+    wait_until_live(page)
+    page.locator("#fullscreen").click()
+    expect(page.locator("#fullscreen")).to_have_attribute("aria-pressed", "true")
     assert_accessible(page)
 
 
@@ -44,35 +64,49 @@ def test_a_page_without_camera_and_then_without_server(
     until("the camera is missing", lambda: daemon.state()["cause"] == "missing", 30)
     page = new_page(color_scheme=scheme)
     page.goto(daemon.address)
-    expect(page.get_by_role("heading", name="No camera found")).to_be_visible()
+    wait_for_key(page, "missing")
     assert_accessible(page)
     daemon.stop()
-    expect(page.get_by_role("heading", name="The camera server does not answer")).to_be_visible()
+    wait_for_key(page, "offline")
     assert_accessible(page)
+
+
+def reached(page: Page, count: int) -> list[str]:
+    """Press the Tab key *count* times; return the ids of what has the focus each time."""
+    ids = []
+    for _ in range(count):
+        page.keyboard.press("Tab")
+        ids.append(page.evaluate("document.activeElement.id"))
+    return ids
 
 
 def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
-    expect(page.locator("#addresses details")).to_have_count(5)
-    reached = []
-    for _ in range(20):
-        page.keyboard.press("Tab")
-        where = "(e => e.id || e.getAttribute('aria-label') || e.textContent)(document.activeElement)"
-        reached.append(page.evaluate(where).strip())
-    expected = [
-        "view",
-        "closer",
-        "fullscreen",
-        "to-stream",
-        "to-snapshot",
-        "save",
-        "full-size",
-        "Copy: Stream",
-        "Copy: Snapshot",
-    ]
-    programs = ["Home Assistant", "OctoPrint", "VLC", "OpenCV", "Frigate"]
-    assert reached[: len(expected + programs)] == expected + programs
-    page.locator("#addresses summary").first.focus()
-    page.keyboard.press("Enter")
+    assert reached(page, 6) == ["hold", "photo", "fullscreen", "menu", "view", "closer"]
+    page.locator("#menu").press("Enter")
+    expect(page.locator("#panel-picture")).not_to_have_text("")
+    page.locator("#view").focus()
+    assert reached(page, 2) == ["closer", "tab-picture"]
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#panel-info")).not_to_have_text("")
+    assert page.evaluate("document.activeElement.id") == "tab-info"
+    assert reached(page, 2) == ["close", "panel-info"]
+    page.keyboard.press("Escape")
+    expect(page.locator("#drawer")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "menu"
+    page.locator("#photo").press("Enter")
+    expect(page.locator("#save")).to_have_attribute("href", "snapshot")
+    assert reached(page, 2) == ["save", "full-size"]
+    page.keyboard.press("Escape")
+    expect(page.locator("#photos")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "photo"
+
+
+def test_the_programs_in_the_drawer_open_by_keyboard(daemon: Any, page: Page) -> None:
+    page.goto(daemon.address)
+    wait_until_live(page)
+    info = open_drawer(page, "info")
+    expect(info.locator("details")).to_have_count(5)
+    info.locator("summary").first.press("Enter")
     expect(page.get_by_role("button", name="Copy: MJPEG URL")).to_be_visible()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import wait_until_live
+from tests.browser.looking import open_drawer, wait_until_live
 
 
 @pytest.fixture
@@ -18,10 +18,11 @@ def uses(daemon: Any, page: Page) -> Any:
     """Return the snippets of the page for a program, by their labels."""
     page.goto(daemon.address)
     wait_until_live(page)
-    expect(page.locator("#size")).to_have_text("640 × 480")
+    info = open_drawer(page, "info")
+    expect(info.locator("#size")).to_have_text("640 × 480")
 
     def find(program: str) -> dict[str, str]:
-        rows = page.locator("details").filter(has=page.get_by_text(program, exact=True)).locator(".snippet")
+        rows = info.locator("details").filter(has=page.get_by_text(program, exact=True)).locator(".snippet")
         return {
             row.locator("span").text_content() or "": row.locator("code").text_content() or "" for row in rows.all()
         }
@@ -56,13 +57,13 @@ def test_the_lines_for_frigate_name_the_stream_the_preset_and_the_size(daemon: A
 def test_open_snippets_stay_open(daemon: Any, page: Page) -> None:
     page.goto(daemon.address)
     wait_until_live(page)
-    page.get_by_text("Frigate", exact=True).click()
+    info = open_drawer(page, "info")
+    info.get_by_text("Frigate", exact=True).click()
     copied = "document.addEventListener('copy', () => { window.copied = String(getSelection()) })"
     page.evaluate(copied)
     page.get_by_role("button", name="Copy: config.yml").click()
     assert "preset-http-mjpeg-generic\n" in page.evaluate("window.copied")
-    polls = 0
-    while polls < 3:
+    for _ in range(3):
         with page.expect_response("**/state"):
-            polls += 1
+            pass
     expect(page.get_by_role("button", name="Copy: config.yml")).to_be_visible()

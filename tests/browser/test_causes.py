@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.looking import open_drawer, told, wait_until_live
 from tests.causes import CAUSES, Cause
 from tests.harness import RUN, Daemon, running, until
 from tests.server.test_daemon import ORDINARY_USER
@@ -58,10 +60,10 @@ def test_a_cause_is_named_on_the_page(tmp_path: Path, page: Page, cause: Cause) 
     with ExitStack() as stack:
         daemon = bring_about(stack, tmp_path, cause)
         page.goto(daemon.address)
-        expect(page.get_by_role("heading", name=cause.page)).to_be_visible(timeout=30_000)
-        if cause.health == 503:
-            expect(page.locator("#badge")).to_contain_text("No camera")
-            expect(page.locator("#hint")).to_contain_text(cause.hint)
-            expect(page.locator("#detail")).to_contain_text(cause.detail)
-        else:
-            expect(page.locator("#badge")).to_have_text("Live")
+        if cause.health == 200:
+            wait_until_live(page)
+            expect(open_drawer(page, "info").locator("#files")).to_contain_text(cause.page)
+            return
+        expect(page.locator("#badge")).to_have_text(re.compile("^(Test picture|No camera)$"))
+        for words in (cause.page, cause.hint, cause.detail):
+            expect(told(page)).to_contain_text(words, timeout=5000)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
-from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS
+from tests.browser.engines import CHROMIUM, CHROMIUM_FLAGS
 
 NAMES = ("attacker.example", "friend.example")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, wait_until_live
+from tests.browser.looking import PHONE, headline, wait_for_key, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
 from tests.harness import ask, until
 
@@ -80,7 +80,7 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "headline", "korean"),
+    ("path", "status", "words", "korean"),
     [
         ("stream", 503, "There is 1 viewer already, and http.max_viewers allows no more", "자리가 없습니다"),
         (
@@ -92,7 +92,7 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
     ],
 )
 def test_an_address_that_cannot_be_served_says_so_in_both_languages(
-    behind_proxy: Any, page: Page, path: str, status: int, headline: str, korean: str
+    behind_proxy: Any, page: Page, path: str, status: int, words: str, korean: str
 ) -> None:
     with socket.create_connection(("127.0.0.1", behind_proxy.port), timeout=5) as viewer:
         viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.168.1.5\r\n\r\n")
@@ -100,7 +100,7 @@ def test_an_address_that_cannot_be_served_says_so_in_both_languages(
         page.set_extra_http_headers({"X-Forwarded-For": "192.168.1.5"})
         answer = page.goto(behind_proxy.address + path)
     assert answer and answer.status == status
-    expect(page.get_by_role("heading", name=headline)).to_be_visible()
+    expect(page.get_by_role("heading", name=words)).to_be_visible()
     expect(page.locator("[lang=ko] h2")).to_contain_text(korean)
 
 
@@ -115,7 +115,7 @@ def test_a_snapshot_without_a_camera_is_a_page_that_leads_to_the_camera(
     expect(page.get_by_text(daemon.state()["hint"])).to_be_visible()
     keep_screenshot(page, "no-camera-snapshot-page")
     page.get_by_role("link", name="카메라 페이지").click()
-    expect(page.get_by_role("heading", name="No camera found")).to_be_visible()
+    expect(headline(page, "No camera found")).to_be_visible()
 
 
 def test_a_visitor_without_a_free_connection_reads_the_reason(
@@ -163,7 +163,8 @@ def test_a_page_that_finds_no_connection_any_more_says_so_and_comes_back(
     first.stop()
     start_daemon(**BUSY | {"http__max_connections": 2, "http__port": first.port})
     with only_connection(first.port), only_connection(first.port):
-        expect(page.get_by_role("heading", name="The camera has no free connection")).to_be_visible()
+        wait_for_key(page, "taken")
+        expect(headline(page, "The camera has no free connection")).to_be_visible()
         expect(page.locator("#detail")).to_contain_text("There are 2 connections already")
         expect(page.locator("#detail")).not_to_contain_text("비어")
         keep_screenshot(page, "busy-desktop-light-en")

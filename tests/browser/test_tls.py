@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Error, Playwright, expect
+from playwright.sync_api import Error, Playwright
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests import certificates
-from tests.browser.conftest import CHROMIUM, CHROMIUM_FLAGS
+from tests.browser.engines import CHROMIUM, CHROMIUM_FLAGS
+from tests.browser.looking import wait_until_live
 from tests.certificates import Certificate
 
 NAME, PASSWORD = "alice", "correct horse battery"
@@ -61,9 +62,9 @@ def test_chromium_shows_the_page_where_the_ca_is_trusted_and_only_there(
             page = browser.new_context(http_credentials={"username": NAME, "password": PASSWORD}).new_page()
             if trusted:
                 page.goto(daemon.address)
-                expect(page.locator("#badge")).to_have_text("Live")
+                wait_until_live(page)
                 assert page.evaluate("isSecureContext") is True
-                assert page.locator("#live").evaluate("image => image.naturalWidth") == 640
+                assert page.locator("#picture").evaluate("canvas => canvas.width") == 640
             else:
                 with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
                     page.goto(daemon.address)

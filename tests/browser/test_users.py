@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ from playwright.sync_api import Page, expect
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
+from tests.browser.looking import wait_until_live
 from tests.browser.test_wall import tile, wait_until_shown
-from tests.harness import basic, free_port
+from tests.browser.wire import Wire
+from tests.harness import basic, free_port, until
 
 ADMIN = {"username": "alice", "password": "correct horse battery"}
 VIEWER = {"username": "지우", "password": "staple:지우개"}
@@ -33,8 +37,10 @@ def camera(start_daemon: Callable[..., Any], tmp_path: Path) -> Callable[..., An
     return start
 
 
-def expect_live(page: Page) -> None:
-    expect(page.locator("#badge")).to_have_text("Live")
+def loses_its_stream_and_is_locked_out(page: Page, wire: Wire) -> bool:
+    wire.hang_up()
+    page.wait_for_timeout(300)
+    return page.locator("#app").get_attribute("data-key") == "lockout"
 
 
 @pytest.mark.parametrize("who", [ADMIN, VIEWER], ids=["admin", "viewer"])
@@ -44,9 +50,9 @@ def test_a_user_who_logs_in_sees_the_page_live(
     daemon = camera()
     page = new_page(http_credentials=who)
     page.goto(daemon.address)
-    expect_live(page)
+    wait_until_live(page)
     page.goto(f"{daemon.address}?mode=snapshot")
-    expect_live(page)
+    wait_until_live(page, "held")
 
 
 def test_a_user_who_is_locked_out_by_a_neighbour_is_told_and_sees_the_camera_again(
@@ -54,8 +60,6 @@ def test_a_user_who_is_locked_out_by_a_neighbour_is_told_and_sees_the_camera_aga
 ) -> None:
     daemon = camera()
     page = new_page(http_credentials=VIEWER)
-    page.goto(daemon.address)
-    expect_live(page)
     stop = threading.Event()
 
     def guess() -> None:
@@ -68,21 +72,29 @@ def test_a_user_who_is_locked_out_by_a_neighbour_is_told_and_sees_the_camera_aga
                 return
 
     guessing = threading.Thread(target=guess)
-    guessing.start()
-    try:
-        expect(page.get_by_role("heading", name="Too many wrong passwords came from this address")).to_be_visible()
-    finally:
-        stop.set()
-        guessing.join()
-    expect(page.locator("#detail")).to_contain_text("no password from there is checked, not even the right one")
-    keep_screenshot(page, "locked-out-desktop-light-en")
-    expect_live(page)
+    with contextlib.closing(Wire(daemon.port)) as wire:
+        page.goto(wire.address)
+        wait_until_live(page)
+        try:
+            with page.expect_response(lambda answer: answer.status == 429):
+                guessing.start()
+            wait_until_live(page)  # whoever sees the picture goes on seeing it
+            until("it has to ask again meanwhile", lambda: loses_its_stream_and_is_locked_out(page, wire), 30)
+            words = re.compile(r"^Too many wrong passwords\. Again in \d+ s\.$")
+            expect(page.locator("#headline")).to_have_text(words)
+            detail = "no password from there is checked, not even the right one"
+            expect(page.locator("#detail")).to_contain_text(detail)
+            keep_screenshot(page, "locked-out-desktop-light-en")
+        finally:
+            stop.set()
+            guessing.join()
+        wait_until_live(page)
 
 
 def test_name_and_password_in_the_pages_address_log_in_and_disappear(camera: Callable[..., Any], page: Page) -> None:
     daemon = camera()
     page.goto(daemon.address.replace("//", f"//{ADMIN['username']}:correct%20horse%20battery@") + "?mode=stream")
-    expect_live(page)
+    wait_until_live(page)
     assert page.url == f"{daemon.address}?mode=stream"
 
 
@@ -97,7 +109,7 @@ def test_the_wall_shows_cameras_after_a_login_to_them(
     page = new_page(http_credentials=ADMIN)
     for address in (first, second):
         page.goto(address)
-        expect_live(page)
+        wait_until_live(page)
     # on this machine it would tell without a password
     refusal = {"status": 401, "headers": {"Access-Control-Allow-Origin": own.address.rstrip("/")}}
     page.route(f"{first}/state", lambda route: route.fulfill(**refusal))
