@@ -27,10 +27,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="two short rounds, within 4 minutes")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must is missed, and name each")
     parser.add_argument("--soak", action="store_true", help="an hour of viewers, faults and reloads instead")
+    parser.add_argument("--page", action="store_true", help="what the page costs a browser instead, about 3 minutes")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long the soak lasts")
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="folder for bench.json and bench.svg")
     parser.add_argument("--spyglass", type=Path, help="folder with spyglass; without it, it is left out")
     options = parser.parse_args()
+    if options.page:
+        from tests.bench import page  # needs Playwright and Chromium
+
+        figures = page.run(_say)
+        print(table(figures))
+        return _verdict(figures, [], options.check)
     options.output.mkdir(parents=True, exist_ok=True)
     built = {
         "fakev4l": fake_v4l2(),
