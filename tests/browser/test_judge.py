@@ -241,6 +241,15 @@ def test_a_text_names_the_time_since_when_it_is_so(scripts: Page) -> None:
     assert scripts.evaluate(script, [situation(differs) for differs, _ in rows]) == [since for _, since in rows]
 
 
+def test_a_test_picture_has_a_reason_that_can_be_told_whatever_the_camera_does(scripts: Page) -> None:
+    causes = [None, *(cause.value for cause in Cause)]
+    rows = [situation({**STAND_IN, "state.cause": cause}) for cause in causes]
+    script = """rows => Promise.all([import('/judge.js'), import('/text-en.js')]).then(([{ judge }, { text }]) =>
+        rows.map(judge).map(({ key, cause }) => [key, cause, cause in text.told]))"""
+    reasons = {None: "missing", "stalled": "frozen"}
+    assert scripts.evaluate(script, rows) == [["test-picture", reasons.get(cause, cause), True] for cause in causes]
+
+
 def test_a_refusal_tells_when_to_try_again(scripts: Page) -> None:
     row = situation({**NONE_YET, "stream.refusal": refused("lockout", 429, 40)})
     script = "row => import('/judge.js').then(({ judge }) => judge(row).values.seconds)"

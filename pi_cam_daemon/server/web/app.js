@@ -42,11 +42,10 @@ const show = (id, visible) => { $(id).hidden = !visible; };
 function render() {
   const now = Date.now();
   const held = holds();
-  const { key, tone, dim, since, values } = judge({ now, state, answeredAt, refusal, held, failed, stream: live, openedAt });
+  const { key, cause, tone, dim, since, values } = judge({ now, state, answeredAt, refusal, held, failed, stream: live, openedAt });
   const name = state?.name || $("name").textContent;
-  const cause = key === "test-picture" ? state.cause : key;
-  const [badge] = text.told[key] || [key];
-  const [, headline = "", advice = ""] = text.told[cause] || [];
+  const [badge] = text.told[key];
+  const [, headline = "", advice = ""] = text.told[cause];
   const worded = (part) => (typeof part === "function" ? part({ ...values, since: since && clock(since) }) : part);
 
   const changed = app.dataset.key !== key;

@@ -23,8 +23,10 @@ export const refusalKey = (refusal) => (refusal && (REFUSALS[refusal.kind] || RE
 // How long a picture counts as live, in milliseconds, if the camera takes one each *period* seconds and *rate* a second come here.
 export const freshFor = (period, rate) => Math.max(FRESH_MS, 3000 * (period || 0), 3000 / (rate || Infinity));
 
-// Returns { key, tone, dim, since, values }: a key of the texts, a tone of the colours, whether the picture is dimmed, the time in
-// ms since 1970 that the text names.
+const causeKey = (cause) => (cause === "stalled" ? "frozen" : cause);
+
+// Returns { key, cause, tone, dim, since, values }: a key of the texts, the key of the reason, which is another one for a test
+// picture, a tone of the colours, whether the picture is dimmed, the time in ms since 1970 that the text names.
 //
 // now: ms since 1970. state: the newest answer of /state, or null. answeredAt: when it came. refusal: of /state.
 // held: a single picture is shown on purpose, and failed: the last one could not be taken. stream: a Live; openedAt: when the page began to show it.
@@ -32,7 +34,8 @@ export function judge({ now, state, answeredAt, refusal, held, failed, stream, o
   const told = (key, since = stream.pictureAt) => {
     const tone = TONES[key] || "bad";
     const seconds = (stream.refusal || refusal)?.seconds || 0;
-    return { key, tone, dim: !["live", "test-picture", "held"].includes(key), since, values: { ...state?.values, seconds } };
+    const cause = key === "test-picture" ? causeKey(state.cause) || "missing" : key;
+    return { key, cause, tone, dim: !["live", "test-picture", "held"].includes(key), since, values: { ...state?.values, seconds } };
   };
   const frames = state?.frames;
   const fresh = freshFor(frames?.period_seconds, stream.rate);
@@ -45,9 +48,9 @@ export function judge({ now, state, answeredAt, refusal, held, failed, stream, o
   if (refused) return told(refused, answeredAt);
   if (answeredAt === null ? now - openedAt > ANSWER_MS : now - answeredAt > ANSWER_MS) return told("offline", answeredAt);
   if (!state) return told(answeredAt === null || now - openedAt < CONNECT_MS ? "connecting" : "unknown");
-  if (!state.ok && !state.source.stand_in) return told(state.cause === "stalled" ? "frozen" : state.cause || "starting");
+  if (!state.ok && !state.source.stand_in) return told(causeKey(state.cause) || "starting");
   if (state.state === "idle") return told("asleep");
-  if (stream.cause) return told(stream.cause === "stalled" ? "frozen" : stream.cause);
+  if (stream.cause) return told(causeKey(stream.cause));
   if (frames.age_seconds !== null && 1000 * frames.age_seconds > fresh) return told("frozen", answeredAt - 1000 * frames.age_seconds);
   if (held) return told(failed ? "failed" : "connecting");
   const waits = now - Math.max(stream.pictureAt ?? 0, openedAt) < CONNECT_MS || now - answeredAt > FRESH_MS;

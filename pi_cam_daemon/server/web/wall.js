@@ -142,9 +142,9 @@ class Tile {
     const { link, state, answeredAt, refusal, stream, openedAt } = this;
     const mixed = location.protocol === "https:" && link.protocol === "http:";
     const judged = judge({ now: Date.now(), state, answeredAt, refusal, stream, openedAt });
-    const { key, tone, dim, since, values } = mixed ? { key: "mixed", tone: "bad", dim: true } : judged;
+    const { key, cause, tone, dim, since, values } = mixed ? { key: "mixed", cause: "mixed", tone: "bad", dim: true } : judged;
     const [badge] = text.told[key];
-    const [, headline = ""] = text.told[key === "test-picture" ? state.cause : key];
+    const [, headline = ""] = text.told[cause];
     const worded = typeof headline === "function" ? headline({ ...values, since: since && clock(since) }) : headline;
     Object.assign(link.dataset, { key, tone });
     link.classList.toggle("dim", dim);
