@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def test_a_slow_upstream_is_neither_left_nor_covered(tmp_path: Path, first: floa
         told = daemon.wait_for_rate()
         again = until("one more", lambda: (now := daemon.state())["frames"]["captured"] > 3 and now)
         assert (told["state"], again["state"], again["camera_process"]["starts"]) == ("streaming", "streaming", 1)
-        assert again["detail"].startswith("Streaming 64x48 at 0.45 frames/s from 127.0.0.1:")
+        # a busy machine sends late, and the first pause may be the shortest
+        assert re.match(r"Streaming 64x48 at 0\.4[3-7] frames/s from 127\.0\.0\.1:", again["detail"])
         assert daemon.get("/snapshot")[2] in PICTURES
         assert {part.jpeg for part in viewer.finish()} <= set(PICTURES)
         assert "state: stalled" not in daemon.log()
