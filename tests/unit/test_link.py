@@ -169,12 +169,29 @@ def test_a_camera_without_new_frames_has_no_rate(rig: Rig) -> None:
     assert rig.link.pace.rate(now) == 0
 
 
-@pytest.mark.parametrize("moments", [(0.0, 0.0), (1.0, 0.0), (-1e9, 9e9), (0.0, 1e-9)], ids=str)
-def test_any_times_of_heartbeats_give_a_rate(moments: tuple[float, float], rig: Rig) -> None:
-    for number, moment in enumerate(moments):
-        rig.beat(number, moment)
+@pytest.mark.parametrize(
+    ("moments", "rate"),
+    [
+        pytest.param((0.0, 0.0, 0.0), 0.0, id="at once"),
+        pytest.param((2.0, 1.0, 0.0), 0.0, id="backwards"),
+        pytest.param((0.0, 1e-9, 2e-9), 1e9, id="a nanosecond apart"),
+        pytest.param((-1e9, 0.0, 1.0), 2e-9, id="long before"),
+    ],
+)
+def test_any_times_of_heartbeats_give_a_rate(moments: tuple[float, ...], rate: float, rig: Rig) -> None:
+    for count, moment in enumerate(moments, 1):  # a beat without a picture counts for nothing
+        rig.beat(count, moment)
     rig.link.read()
-    assert rig.link.pace.rate(1.0) >= 0
+    assert rig.link.captured == 3
+    assert rig.link.pace.rate(1.0) == pytest.approx(rate)
+
+
+def test_heartbeats_from_the_future_count_as_of_now(rig: Rig) -> None:
+    for count, moment in ((1, 0.0), (2, 8e9), (3, 9e9)):
+        rig.beat(count, moment)
+    rig.link.read()
+    now = time.monotonic()
+    assert rig.link.pace.rate(now) == pytest.approx(2 / now, rel=0.1)
 
 
 def test_the_last_messages_of_a_camera_are_read(rig: Rig) -> None:
