@@ -146,10 +146,17 @@ class Rig:
         self._sockets += [client, accepted]
         return client, accepted
 
-    def view(self, interval: float = 0.0, receive_buffer: int | None = None, address: str = "127.0.0.1") -> Watching:
-        self.streams.take_place(Client(address, address), self.limits)
+    def view(
+        self,
+        interval: float = 0.0,
+        receive_buffer: int | None = None,
+        address: str = "127.0.0.1",
+        encrypted: bool = False,
+    ) -> Watching:
+        looking = Client(address, address, encrypted=encrypted)
+        self.streams.take_place(looking, self.limits)
         client, accepted = self.connect(receive_buffer)
-        self.streams.add(accepted, Client(address, address), OPENING, interval)
+        self.streams.add(accepted, looking, OPENING, interval)
         return Watching(client)
 
     def close(self) -> None:
@@ -231,6 +238,23 @@ def test_a_slow_viewer_finishes_its_picture_and_goes_on_with_the_newest(unhurrie
     assert slow.number() == 8
     rig.frame(picture(9))
     assert slow.number() == 9
+
+
+def test_viewers_without_encryption_are_served_first(unhurried: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, served = Viewer.begin, []
+
+    def noted(viewer: Viewer, *arguments: Any) -> None:
+        served.append(viewer.client.address)
+        begin(viewer, *arguments)
+
+    clients = []
+    for address in ("tls 1", "plain 1", "tls 2", "plain 2"):
+        clients.append(unhurried.view(address=address, encrypted=address.startswith("tls")))
+        clients[-1].open()
+    monkeypatch.setattr(Viewer, "begin", noted)
+    unhurried.frame(picture(1))
+    assert [client.number() for client in clients] == [1] * 4
+    assert served == ["plain 1", "plain 2", "tls 1", "tls 2"]
 
 
 def test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one(rig: Rig) -> None:
