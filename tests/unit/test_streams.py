@@ -305,6 +305,14 @@ def test_a_rate_limit_holds_on_average_for_any_frame_times(fps: int, gaps: list[
     assert viewer.pictures == pytest.approx((now - begun) * fps, abs=2)
 
 
+def test_pictures_that_a_pause_left_out_are_not_sent_in_a_burst(rig: Rig) -> None:
+    _, accepted = rig.connect()
+    viewer = Viewer(accepted, Client("a", "a"), OPENING, 0.5, 1000.0)
+    for now in (1000.0, 1060.0):
+        viewer.begin(Frame(b"the part", 0, 0), now)
+        assert viewer.due == now + 0.5
+
+
 def test_an_old_picture_is_repeated_then_the_card_follows_then_pictures(rig: Rig) -> None:
     client = rig.view()
     client.open()
@@ -325,6 +333,18 @@ def test_an_old_picture_is_repeated_then_the_card_follows_then_pictures(rig: Rig
     rig.frame(picture(2))
     assert client.number() == 2
     assert late.number() == 2
+
+
+def test_a_camera_has_time_for_a_picture_before_a_new_viewer_gets_the_card(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.02)
+    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
+    begin = time.monotonic()
+    client = rig.view()
+    client.open()
+    assert client.part() == CARD
+    assert time.monotonic() - begin >= 0.1
 
 
 def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
