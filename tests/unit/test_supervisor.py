@@ -126,6 +126,30 @@ def test_a_camera_to_be_found_is_looked_for_once_before_it_sleeps(config: Config
         assert (rig.state, rig.deadline, len(rig.processes)) == (State.IDLE, inf, 1)
 
 
+def test_a_camera_that_nobody_waits_for_any_more_still_gives_its_first_picture(config: Config) -> None:
+    rig = Rig(replace(config, source=replace(config.source, kind="usb", capture="on-demand", idle_seconds=0.0)))
+    rig.supervisor.demand.viewers(1)
+    _, link = rig.started()
+    rig.supervisor.demand.viewers(0)
+    assert rig.turn(NOW + 1)
+    assert rig.deadline == NOW + START, "it goes on"
+    link.first_at = link.progressed_at = NOW + 20
+    assert rig.turn(NOW + 20)
+    assert rig.deadline == NOW + 20 + supervisor._STOP_SECONDS, "it is stopped"
+
+
+def test_a_camera_that_is_opened_again_tells_its_new_reason_alone(rig: Rig) -> None:
+    process, link = rig.started()
+    link.info = replace(INFO, reason="It is the first of 2")
+    assert rig.turn(NOW)
+    process.returncode, link.ended = 1, True
+    assert rig.turn(NOW)
+    assert rig.supervisor.status().info == link.info
+    rig.started()
+    assert rig.turn(NOW)
+    assert rig.supervisor.status().info == INFO
+
+
 def test_a_camera_that_starts_has_until_the_start_limit(rig: Rig) -> None:
     process, _ = rig.started()
     assert rig.turn(NOW + START)
