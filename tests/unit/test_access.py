@@ -165,10 +165,14 @@ def test_own_prefixes_are_allowed_only_with_local() -> None:
     assert machine.reads == 0
 
 
-@pytest.mark.parametrize("tunnel", ["2002:c000:204::1/16", "2001:0:53aa:64c::1/32"])
+@pytest.mark.parametrize("tunnel", ["2002:c000:204::1/16", "2001:0:53aa:64c::1/32", "2001:db8::1/47"])
 def test_the_prefix_of_a_tunnel_to_the_internet_is_not_local(tunnel: str) -> None:
     peer = str(ipaddress.ip_interface(tunnel).network.network_address + 0x1234)
     assert not Machine(tunnel).allowed("local").contains(peer)
+
+
+def test_the_largest_prefix_that_a_site_gets_is_local() -> None:
+    assert Machine("2001:db8:1::1/48").allowed("local").contains("2001:db8:1:ffff::1")
 
 
 def test_a_new_prefix_is_allowed_and_the_old_one_denied_ten_seconds_later() -> None:

@@ -173,6 +173,18 @@ def test_an_unknown_name_costs_as_much_as_a_wrong_password(judge: Logins, derive
     assert derive.times == 2
 
 
+def test_passwords_are_compared_in_constant_time() -> None:
+    class Secret(bytes):
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError("compared byte by byte, up to the first that differs")
+
+        __hash__ = bytes.__hash__
+
+    judge = Logins(KNOWN, is_own, lambda password, salt: Secret(password.encode() + salt))
+    assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+    assert status(judge, asked(authorization=basic("bob", "hers"))) == HTTPStatus.UNAUTHORIZED
+
+
 def test_a_repeated_old_password_is_derived_once_and_locks_nobody_out(judge: Logins, derive: Derive) -> None:
     for _ in range(MANY):
         assert status(judge, asked(authorization=basic("bob", "his old one"))) == HTTPStatus.UNAUTHORIZED
@@ -200,6 +212,26 @@ def test_only_the_fifth_different_wrong_password_locks_out(judge: Logins) -> Non
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
     assert status(judge, asked(authorization=basic("bob", "4"))) == HTTPStatus.UNAUTHORIZED
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def test_of_many_wrong_passwords_at_once_five_are_checked() -> None:
+    derive = Derive()
+    derive.goes_on.clear()
+    judge = Logins(KNOWN, is_own, derive)
+    found: list[int] = []
+
+    def guess(number: int) -> None:
+        found.append(status(judge, asked(authorization=basic("bob", str(number)))))
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(logins._MOST_WAITING)]
+    for thread in threads:
+        thread.start()
+    until("the others wait", lambda: judge._inside.waiting._value == 0)
+    derive.goes_on.set()
+    for thread in threads:
+        thread.join(patience(20))
+    assert (found.count(HTTPStatus.UNAUTHORIZED), derive.times) == (5, 5)
+    assert found.count(HTTPStatus.TOO_MANY_REQUESTS) == logins._MOST_WAITING - 5
 
 
 def test_the_memory_of_wrong_passwords_is_bounded(judge: Logins) -> None:
