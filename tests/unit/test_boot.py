@@ -200,8 +200,12 @@ def test_wifi_is_handed_to_networkmanager_and_the_password_leaves_the_card(card:
     card.write("sys/class/rfkill/rfkill0/soft", "1\n")
     assert wifi.blocked(card.root)
     card.boot()
-    connection = card.read(CONNECTION)
-    assert "ssid=236;167;145;32;119;105;102;105;\n" in connection and "psk=p\\\\ss\\sw;rd\n" in connection
+    assert card.read(CONNECTION).split("\n") == [
+        "[connection]", "id=pi-cam-daemon", "type=wifi", "",
+        "[wifi]", "mode=infrastructure", "ssid=236;167;145;32;119;105;102;105;", "",
+        "[wifi-security]", "key-mgmt=wpa-psk", "psk=p\\\\ss\\sw;rd", "",
+        "[ipv4]", "method=auto", "", "[ipv6]", "method=auto", "",
+    ]  # fmt: skip
     assert stat.S_IMODE((card.root / CONNECTION).stat().st_mode) == 0o600
     assert "p\\\\ss" not in card.read("boot/firmware/pi-cam.toml")
     assert card.read("etc/modprobe.d/pi-cam-daemon-wifi.conf") == "options cfg80211 ieee80211_regdom=KR\n"

@@ -76,6 +76,29 @@ def test_a_password_with_quotes_and_signs_is_read_and_leaves_the_file(
     assert pi_cam_toml.read(path).wifi == wifi.Wifi("home", "", "KR")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("ssid", "s" * 32, True),
+        ("ssid", "s" * 33, False),
+        ("ssid", "é" * 16, True),
+        ("ssid", "é" * 17, False),
+        ("ssid", "a\tb", False),
+        ("password", "p" * 7, False),
+        ("password", " " * 8, True),
+        ("password", "~" * 63, True),
+        ("password", "p" * 64, False),
+        ("password", "0123456789abcdefABCDEF" + "0" * 42, True),
+        ("password", "0" * 65, False),
+        ("password", "pässword", False),
+    ],
+)
+def test_a_network_has_32_bytes_and_a_password_63_signs_or_64_digits(key: str, value: str, accepted: bool) -> None:
+    found, problems = wifi.check({"ssid": "home", "country": "KR", key: value})
+    assert [problem.partition(":")[0] for problem in problems] == ([] if accepted else [f"wifi.{key}"])
+    assert getattr(found, key) == value
+
+
 def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
     assert pi_cam_toml.find(tmp_path) == []
     plain = write(tmp_path, b"")
