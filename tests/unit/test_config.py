@@ -624,6 +624,6 @@ def test_an_invalid_control_is_reported_with_the_accepted_values(setting: str, t
 
 
 def test_the_controls_of_a_usb_camera_are_merged_by_name() -> None:
-    settings = ["usb.controls={brightness = 1, contrast = 2}", 'usb.controls.contrast="default"']
+    settings = ["usb.controls={brightness = 1, contrast = 2}", 'usb.controls.contrast="default"', "usb.controls={}"]
     loaded = load(settings=settings, etc=NOWHERE).camera.settings("usb")
     assert loaded == {"brightness": 1, "contrast": None}

@@ -169,6 +169,8 @@ def test_a_camera_that_does_not_open_reports_the_reason(error: Exception, cause:
         (PermissionError(errno.EACCES, "Permission denied", "/dev/video11"), Cause.PERMISSION),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), Cause.LOST),
         (RuntimeError("Failed to start camera: Cannot allocate memory"), Cause.LOST),
+        (RuntimeError("Failed to start camera: Device or resource busy"), Cause.BUSY),
+        (RuntimeError("Camera in use by another process"), Cause.BUSY),
         (RuntimeError("Configuration failed: {}"), Cause.SETTINGS),
         (RuntimeError("Failed to start camera: Broken pipe"), Cause.LOST),
     ],
