@@ -237,11 +237,12 @@ def test_the_frame_rate_is_kept_within_the_cameras_limits_and_announced(
     assert imx219.starts[-1]["FrameDurationLimits"] == (round(1e6 / given),) * 2
 
 
-def test_the_camera_shares_as_many_buffers_as_configured_and_no_raw_stream(imx219: PiCamera) -> None:
+def test_the_stream_has_the_colours_of_a_jpeg_the_buffers_configured_and_nothing_raw(imx219: PiCamera) -> None:
     with running(source(buffer_count=3)) as recorder:
         recorder.wait_for(5)
     (configuration,) = imx219.configurations
     assert [(str(stream.pixel_format), stream.buffer_count) for stream in configuration] == [("YUV420", 3)]
+    assert configuration.at(0).color_space == libcamera.ColorSpace.Sycc()
 
 
 # -- orientation

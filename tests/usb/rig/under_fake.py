@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon.camera.source import Source, TakeStill
-from pi_cam_daemon.camera.usb import UsbSource
+from pi_cam_daemon.camera.usb import _SETTLE_SECONDS, UsbSource
 from pi_cam_daemon.camera.usb_cameras import cameras, find_camera
 from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
@@ -354,7 +354,9 @@ def test_a_still_has_the_largest_size_and_the_stream_keeps_its_own(machine: Mach
     with running(source(machine)) as run:
         run.wait_for_frames(3)
         for number in (1, 2):
+            begun = time.monotonic()
             still = run.take_still(number)
+            assert time.monotonic() - begun > _SETTLE_SECONDS, "the exposure is right by then"
             assert (still.number, still.refused) == (number, "")
             assert jpeg.size(still.jpeg) == (640, 480)
             count = len(run.frames)

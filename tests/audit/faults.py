@@ -1,0 +1,161 @@
+"""Faults of one line that once passed every test, and the tests that notice them now."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """*text*, which is in *file* once, becomes *wrong*; then *test* fails."""
+
+    file: str
+    text: str
+    wrong: str
+    test: str
+
+
+FAULTS = [
+    # the pace
+    Fault(
+        "pi_cam_daemon/ipc/pace.py",
+        "_SILENT_PERIODS = 3\n",
+        "_SILENT_PERIODS = 1\n",
+        "tests/unit/test_pace.py::test_a_freeze_is_noticed_within_a_few_periods",
+    ),
+    Fault(
+        "pi_cam_daemon/ipc/pace.py",
+        "if before and (count <= before[0] or at <= before[1]):",
+        "if before and count <= before[0]:",
+        "tests/unit/test_link.py::test_any_times_of_heartbeats_give_a_rate",
+    ),
+    Fault(
+        "pi_cam_daemon/core/link.py",
+        "if captured and self.pace.report(captured, came_at):",
+        "if self.pace.report(captured, came_at):",
+        "tests/unit/test_link.py::test_progress_is_a_frame_or_a_count_that_grows",
+    ),
+    # the stream loop
+    Fault(
+        "pi_cam_daemon/server/streams.py",
+        "                self._shown = None\n                self._fresh_at = now\n",
+        "                self._shown = None\n",
+        "tests/unit/test_streams.py::test_a_camera_has_time_for_a_picture_before_a_new_viewer_gets_the_card",
+    ),
+    Fault(
+        "pi_cam_daemon/server/streams.py",
+        "        if not viewer.client.encrypted and self._tls_quota.taken:\n",
+        "        if False:\n",
+        "tests/unit/test_streams.py::test_viewers_without_encryption_are_served_first",
+    ),
+    Fault(
+        "pi_cam_daemon/server/viewer.py",
+        "            if self.due <= now:\n",
+        "            if True:\n",
+        "tests/unit/test_streams.py::test_a_rate_limit_holds_on_average_for_any_frame_times",
+    ),
+    # the supervisor
+    Fault(
+        "pi_cam_daemon/core/supervisor.py",
+        "if (not self._wanted(now) and link.first_at) or",
+        "if not self._wanted(now) or",
+        "tests/unit/test_supervisor.py::test_a_camera_that_nobody_waits_for_any_more_still_gives_its_first_picture",
+    ),
+    Fault(
+        "pi_cam_daemon/core/supervisor.py",
+        "            self._info = link.info\n",
+        "            self._info = dataclasses.replace(\n"
+        '                link.info, reason=link.info.reason or (self._info.reason if self._info else "")\n'
+        "            )\n",
+        "tests/unit/test_supervisor.py::test_a_camera_that_is_opened_again_tells_its_new_reason_alone",
+    ),
+    # who may look
+    Fault(
+        "pi_cam_daemon/server/access.py",
+        "_SHORTEST_OWN_PREFIX = 48\n",
+        "_SHORTEST_OWN_PREFIX = 33\n",
+        "tests/unit/test_access.py::test_the_prefix_of_a_tunnel_to_the_internet_is_not_local",
+    ),
+    Fault(
+        "pi_cam_daemon/server/access.py",
+        "_SHORTEST_OWN_PREFIX = 48\n",
+        "_SHORTEST_OWN_PREFIX = 49\n",
+        "tests/unit/test_access.py::test_the_largest_prefix_that_a_site_gets_is_local",
+    ),
+    Fault(
+        "pi_cam_daemon/server/logins.py",
+        "            side.lockouts.check(address)\n            return",
+        "            return",
+        "tests/unit/test_logins.py::test_of_many_wrong_passwords_at_once_five_are_checked",
+    ),
+    Fault(
+        "pi_cam_daemon/server/logins.py",
+        "hmac.compare_digest(self._derive(password, expected.salt), expected.key)",
+        "self._derive(password, expected.salt) == expected.key",
+        "tests/unit/test_logins.py::test_passwords_are_compared_in_constant_time",
+    ),
+    # the configuration
+    Fault(
+        "pi_cam_daemon/config/loading.py",
+        '            elif value != {} or not any(name.startswith(f"{key}.") for name in found):\n',
+        "            else:\n",
+        "tests/unit/test_config.py::test_the_controls_of_a_usb_camera_are_merged_by_name",
+    ),
+    # cameras
+    Fault(
+        "pi_cam_daemon/camera/csi.py",
+        "            colour_space=libcamera.ColorSpace.Sycc(),\n",
+        "",
+        "tests/picamera/test_source.py::test_the_stream_has_the_colours_of_a_jpeg_the_buffers_configured_and_nothing_raw",
+    ),
+    *(
+        Fault(
+            "pi_cam_daemon/camera/csi_picamera2.py",
+            '("resource busy", "in use by another process", "did not complete")',
+            left,
+            f"tests/unit/test_csi.py::{test}",
+        )
+        for left, test in (
+            ('("in use by another process", "did not complete")', "test_an_open_camera_that_fails_reports_the_reason"),
+            ('("resource busy", "did not complete")', "test_an_open_camera_that_fails_reports_the_reason"),
+            ('("resource busy", "in use by another process")', "test_a_camera_that_does_not_open_reports_the_reason"),
+        )
+    ),
+    Fault(
+        "pi_cam_daemon/camera/usb.py",
+        "if seconds > _SETTLE_SECONDS and not damaged:",
+        "if not damaged:",
+        "tests/usb/test_source.py::test_the_source_passes_its_tests_on_fake_v4l2",
+    ),
+    # the installer
+    Fault(
+        "scripts/installer/releases.py",
+        '                attempt(*daemon, "check-config", camera)\n',
+        "                pass\n",
+        "tests/unit/test_installer.py::test_a_release_that_refuses_the_file_of_a_camera_changes_nothing",
+    ),
+    Fault(
+        "scripts/installer/commands.py",
+        "        if not downgrade and is_older(artefact.release, current()):",
+        "        check_room(artefact.size)\n        if not downgrade and is_older(artefact.release, current()):",
+        "tests/unit/test_installer.py::test_an_older_version_is_refused_as_such_even_where_there_is_no_room",
+    ),
+    # Wi-Fi
+    Fault(
+        "pi_cam_daemon/boot/wifi.py",
+        '"key-mgmt=wpa-psk"',
+        '"key-mgmt=wpa-eap"',
+        "tests/unit/test_boot.py::test_wifi_is_handed_to_networkmanager_and_the_password_leaves_the_card",
+    ),
+    Fault(
+        "pi_cam_daemon/boot/wifi.py",
+        "|[0-9A-Fa-f]{64}",
+        "",
+        "tests/unit/test_pi_cam_toml.py::test_a_network_has_32_bytes_and_a_password_63_signs_or_64_digits",
+    ),
+    Fault(
+        "pi_cam_daemon/boot/wifi.py",
+        "len(wifi.ssid.encode()) > 32 or ",
+        "",
+        "tests/unit/test_pi_cam_toml.py::test_a_network_has_32_bytes_and_a_password_63_signs_or_64_digits",
+    ),
+]
