@@ -143,6 +143,10 @@ def test_the_401_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
         while chunk := sock.recv(65536):
             page += chunk
     assert "로그인이 필요합니다".encode() in page
+    sock = daemon.connect("GET / HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: fetch\r\nConnection: close\r\n\r\n")
+    with sock:
+        told = sock.recv(65536)
+    assert told.startswith(b"HTTP/1.1 401 ") and b"WWW-Authenticate" not in told, "no dialog opens behind the page"
 
 
 def test_a_client_logs_in_on_the_same_connection(daemon: Daemon) -> None:
@@ -279,12 +283,15 @@ def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, 
         assert log.count("refused 127.0.4.1: The name or the password is wrong") <= 1 + (ended - begun) // 60
 
 
-def test_a_locked_out_client_is_told_how_long_to_wait(daemon: Daemon) -> None:
+def test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it(daemon: Daemon) -> None:
     for number in range(5):
         assert ask(daemon, "/snapshot", ("bob", f"guess {number}"), source="127.0.4.9")[0] == 401
     status, head, _ = ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")
     assert status == 429 and re.search(r"\r\nRetry-After: 1\r\n", head)
     until("let in", lambda: ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200)
+    assert ask(daemon, "/snapshot", ("bob", "guess 5"), source="127.0.4.9")[0] == 401
+    reload(daemon)
+    assert ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200, "2 s of it were left"
 
 
 def test_the_network_is_checked_before_the_password(tmp_path: Path, file: Path) -> None:
