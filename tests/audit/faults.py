@@ -158,4 +158,48 @@ FAULTS = [
         "",
         "tests/unit/test_pi_cam_toml.py::test_a_network_has_32_bytes_and_a_password_63_signs_or_64_digits",
     ),
+    # what no test reached
+    Fault(
+        "pi_cam_daemon/server/listener.py",
+        "    if error.errno == errno.EACCES:\n",
+        "    if False:\n",
+        "tests/unit/test_listener.py::test_the_wrong_setting_is_named_with_what_to_set_instead",
+    ),
+    Fault(
+        "pi_cam_daemon/server/logins.py",
+        "            held(self._deriving, _WAIT_SECONDS, *busy),\n",
+        "            held(self._deriving, 60.0, *busy),\n",
+        "tests/unit/test_logins.py::test_a_login_that_waits_too_long_is_told_to_retry",
+    ),
+    Fault(
+        "pi_cam_daemon/server/stills.py",
+        "        elif state is not State.STREAMING:\n",
+        "        elif state is State.NO_CAMERA:\n",
+        "tests/unit/test_stills.py::test_a_camera_that_is_woken_and_gives_nothing_is_told",
+    ),
+    Fault(
+        "pi_cam_daemon/boot/wifi.py",
+        "contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired)",
+        "contextlib.suppress(subprocess.TimeoutExpired)",
+        "tests/server/test_machine.py::test_the_country_of_a_running_radio_is_set_by_iw_where_that_is_installed",
+    ),
+    Fault(
+        "pi_cam_daemon/server/live_controls.py",
+        "            self._change_file(saved.forget, kind)\n",
+        "            saved.forget(self._path, kind)\n",
+        "tests/server/test_controls.py::test_a_path_that_cannot_be_written_is_named",
+    ),
+    Fault(
+        "pi_cam_daemon/camera/usb.py",
+        "        except OSError as error:\n            raise explain(error, camera.path) from error\n",
+        "        except BlockingIOError as error:\n            raise explain(error, camera.path) from error\n",
+        "tests/usb/test_source.py::test_the_source_passes_its_tests_on_fake_v4l2",
+    ),
+    # what documents promise
+    Fault(
+        "pi_cam_daemon/server/handler.py",
+        '            headers.pop("WWW-Authenticate", None)\n',
+        "            pass\n",
+        "tests/server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",
+    ),
 ]

@@ -354,6 +354,8 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         set_controls(daemon, brightness=0.25)
         status, _, text = daemon.post("/controls/save")
         assert status == 500 and str(folder / "state" / "controls.toml").encode() in text
+        status, _, text = daemon.post("/controls/forget")
+        assert status == 500 and str(folder / "state" / "controls.toml").encode() in text
         assert value(daemon, "brightness") == 0.25
 
 

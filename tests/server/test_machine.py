@@ -1,10 +1,13 @@
-"""Device nodes that a user without rights may not open."""
+"""Device nodes that a user without rights may not open, and the country of the radio."""
 
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from pi_cam_daemon.boot import wifi
 from pi_cam_daemon.system import machine
 
 
@@ -34,3 +37,17 @@ def test_device_nodes_that_may_not_be_opened_are_found() -> None:
             (dev / name).touch()
             (dev / name).chmod(0o666)
         assert as_an_ordinary_user(lambda: machine.forbidden_nodes(dev) == closed)
+
+
+def test_the_country_of_a_running_radio_is_set_by_iw_where_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    wifi.set_country("KR")  # without it, the next boot does
+    for status in (0, 1):
+        program, told = tmp_path / "iw", tmp_path / "told"
+        program.write_text(f'#!/bin/sh\necho "$*" >{told}\nexit {status}\n')
+        program.chmod(0o755)
+        wifi.set_country("KR")
+        assert told.read_text() == "reg set KR\n"
+        told.unlink()

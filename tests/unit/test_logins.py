@@ -166,6 +166,22 @@ def test_too_many_waiting_logins_are_told_to_retry() -> None:
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
+def test_a_login_that_waits_too_long_is_told_to_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_WAIT_SECONDS", 0.02)
+    derive = Derive()
+    derive.goes_on.clear()
+    judge = Logins(KNOWN, is_own, derive)
+    first = threading.Thread(target=status, args=(judge, asked(authorization=basic("bob", "his"))))
+    first.start()
+    until("the first is derived", lambda: derive.now == 1)
+    for client in (VISITOR, OUTSIDE):  # one waits for his turn, the other for the derivation
+        assert status(judge, asked(authorization=basic("alice", "hers")), client) == HTTPStatus.SERVICE_UNAVAILABLE
+    derive.goes_on.set()
+    first.join(patience(10))
+    assert derive.times == 1
+    assert status(judge, asked(authorization=basic("bob", "his")), OUTSIDE) == HTTPStatus.OK
+
+
 def test_an_unknown_name_costs_as_much_as_a_wrong_password(judge: Logins, derive: Derive) -> None:
     assert status(judge, asked(authorization=basic("nobody", "his"))) == HTTPStatus.UNAUTHORIZED
     assert derive.times == 1

@@ -15,7 +15,8 @@
  *   state=run        also `freeze` (no frames come), `eio` (DQBUF fails), `corrupt` (every second picture is cut in half),
  *                    `broken` (the start of each is missing), `endless` (the end marker of each is), `error` (every second buffer is flagged V4L2_BUF_FLAG_ERROR),
  *                    `busy` (another program streams), `no-clock` (no timestamps), `stubborn` (no control can be set:
- *                    EIO), `stuck` (to set one never returns)
+ *                    EIO), `stuck` (to set one never returns), `full` (STREAMON fails: other cameras have the bandwidth
+ *                    of the bus)
  *
  *   stamp=1          each JPEG gets a comment right after SOI, FF FE 00 26: "FAKE", its number and CLOCK_MONOTONIC in
  *                    nanoseconds when it was there, 16 hexadecimal digits each
@@ -672,7 +673,7 @@ static int answer(struct handle *h, unsigned long request, void *argument)
 	case VIDIOC_REQBUFS: return request_buffers(h, argument);
 	case VIDIOC_QUERYBUF: return query_buffer(h, argument);
 	case VIDIOC_QBUF: return queue_buffer(h, argument);
-	case VIDIOC_STREAMON: return start_streaming(h);
+	case VIDIOC_STREAMON: return state_is(h, "full") ? -ENOSPC : start_streaming(h);
 	case VIDIOC_STREAMOFF: stop_streaming(h); return 0;
 	}
 	return -ENOTTY;

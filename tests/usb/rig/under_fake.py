@@ -227,6 +227,18 @@ def test_an_unplugged_camera_is_noticed_at_once(machine: Machine) -> None:
         assert time.monotonic() - unplugged < patience(0.5)
 
 
+def test_without_bandwidth_on_the_bus_it_is_told_what_to_lower(machine: Machine) -> None:
+    node = machine.plug(size="160x120", state="full")
+    with running(source(machine)) as run:
+        run.thread.join(patience(5))
+    assert isinstance(run.error, SourceError)
+    assert (run.error.cause, run.error.message) == (Cause.SETTINGS, f"The USB bus has no bandwidth left for {node}")
+    assert run.delivered == []
+    machine.change(state="run")
+    with running(source(machine)) as run:
+        run.wait_for_frames(1)
+
+
 def test_a_frozen_camera_does_not_keep_it_from_stopping(machine: Machine) -> None:
     machine.plug(size="160x120", state="freeze")
     with running(source(machine)) as run:
