@@ -202,4 +202,22 @@ FAULTS = [
         "            pass\n",
         "tests/server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",
     ),
+    Fault(
+        "pi_cam_daemon/daemon.py",
+        "        app.configure(policy)\n",
+        '        app.configure(Policy(**{**vars(policy), "logins": app.policy.logins}))\n',
+        "tests/server/test_users.py::test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it",
+    ),
+    *(
+        Fault(
+            "docs/security.md",
+            text,
+            wrong,
+            "tests/clients/test_security.py::test_nginx_asks_the_internet_for_a_password_and_lets_nobody_in_without",
+        )
+        for text, wrong in (
+            ('allowed_networks = ["0.0.0.0/0", "::/0"]', 'allowed_networks = ["local"]'),
+            ('auth_basic "camera"', "auth_basic off"),
+        )
+    ),
 ]
