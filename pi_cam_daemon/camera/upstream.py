@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ from pi_cam_daemon.system.redaction import without_secrets
 _LOOK_SECONDS = 0.2
 # least time between a request that failed and the next one
 _RETRY_SECONDS = 0.5
+# struct linger: a close resets the connection
+_RESET = struct.pack("ii", 1, 0)
 # time for the receiving thread to end after its connection was shut down
 _CLOSE_SECONDS = 0.5
 # The other server may send nothing for so long before the pace of its pictures is known. The default of
@@ -175,6 +178,8 @@ class _Receiver:
     def _shut_down(self) -> None:
         if self._socket and self._closing:
             with contextlib.suppress(OSError):  # the other side has closed it
+                # Without it a server that waits for room may wait for minutes: Linux announces none after a shutdown.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _be_patient(self) -> None:

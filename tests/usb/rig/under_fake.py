@@ -244,7 +244,7 @@ def test_a_frozen_camera_does_not_keep_it_from_stopping(machine: Machine) -> Non
     with running(source(machine)) as run:
         until("the camera is open", lambda: run.delivered)
         assert run.is_quiet_for(0.3) and not run.frames, "it was frozen, and still gave pictures"
-        assert run.stop() < 1
+        assert run.stop() < patience(1)
     assert run.error is None
 
 
