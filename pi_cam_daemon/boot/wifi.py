@@ -13,6 +13,13 @@ from pi_cam_daemon.config.text import short, shown
 from pi_cam_daemon.system import files
 
 _CONNECTION = Path("etc/NetworkManager/system-connections/pi-cam-daemon.nmconnection")
+# the one that NetworkManager derives from that path
+_UUID = "a76925cd-aa28-3391-9771-f31866d95a7a"
+# Where netplan keeps profiles, as in Raspberry Pi OS trixie, NetworkManager moves one there when it changes it. At a
+# boot netplan writes it to /run, and NetworkManager prefers that to a file in /etc with the same UUID.
+_PROFILES = [f"{folder}/NetworkManager/system-connections/*.nmconnection" for folder in ("etc", "run")]
+_MOVED = [f"etc/netplan/*-NM-{_UUID}*.yaml", f"run/NetworkManager/system-connections/*-NM-{_UUID}*.nmconnection"]
+_ESCAPES = {"\\s": " ", "\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\"}
 _COUNTRY = Path("etc/modprobe.d/pi-cam-daemon-wifi.conf")
 # Raspberry Pi OS keeps the radio off in both files until it knows the country
 _RADIO = Path("var/lib/NetworkManager/NetworkManager.state")
@@ -34,7 +41,10 @@ _KEYS = ("ssid", "password", "country")
 
 @dataclass(frozen=True)
 class Wifi:
-    """A network. *ssid* is empty for a country alone; *password* is empty for the previous one, or an open network."""
+    """A network. *ssid* is empty for a country alone.
+
+    *password* is empty for the one that NetworkManager knows already, or for an open network.
+    """
 
     ssid: str
     password: str
@@ -84,8 +94,10 @@ def configure(wifi: Wifi, root: Path) -> None:
     if wifi.country:
         files.replace(root / _COUNTRY, f"options cfg80211 ieee80211_regdom={wifi.country}\n".encode())
         _unblock(root)
-    if wifi.ssid and (wifi.password or _ssid_line(wifi) not in files.text(root / _CONNECTION)):
+    if wifi.ssid and (wifi.password or not _is_known(wifi.ssid, root)):
         files.replace(root / _CONNECTION, _connection(wifi).encode(), 0o600)
+        for moved in _found(_MOVED, root):
+            files.remove(moved)
 
 
 def set_country(country: str) -> None:
@@ -114,7 +126,10 @@ def _radios(root: Path) -> list[Path]:
 
 
 def _connection(wifi: Wifi) -> str:
-    lines = ["[connection]", "id=pi-cam-daemon", "type=wifi", "", "[wifi]", "mode=infrastructure", _ssid_line(wifi)]
+    lines = ["[connection]", "id=pi-cam-daemon", f"uuid={_UUID}", "type=wifi"]
+    # as bytes, so that no character in the name needs an escape
+    ssid = "".join(f"{byte};" for byte in wifi.ssid.encode())
+    lines += ["", "[wifi]", "mode=infrastructure", f"ssid={ssid}"]
     if wifi.password:
         # a keyfile drops blanks at the ends and reads backslashes as escapes
         secret = wifi.password.replace("\\", "\\\\").replace(" ", "\\s")
@@ -122,6 +137,22 @@ def _connection(wifi: Wifi) -> str:
     return "\n".join([*lines, "", "[ipv4]", "method=auto", "", "[ipv6]", "method=auto", ""])
 
 
-def _ssid_line(wifi: Wifi) -> str:
-    # as bytes, so that no character in the name needs an escape
-    return f"ssid={''.join(f'{byte};' for byte in wifi.ssid.encode())}"
+def _is_known(ssid: str, root: Path) -> bool:
+    """Return whether NetworkManager has a profile of the network. It, or its owner, may have written the file anew."""
+    return any(_ssid(files.text(profile)) == ssid.encode() for profile in _found(_PROFILES, root))
+
+
+def _found(patterns: list[str], root: Path) -> list[Path]:
+    return [path for pattern in patterns for path in root.glob(pattern)]
+
+
+def _ssid(profile: str) -> bytes:
+    """Return the network's name in a keyfile, where it is a list of bytes, or text with escapes; empty without one."""
+    found = re.search(r"^[ \t]*ssid[ \t]*=[ \t]*(.*)$", profile, re.MULTILINE)
+    if not found:
+        return b""
+    value = re.sub(r"\\[stnr\\]", lambda escape: _ESCAPES[escape[0]], found[1])
+    if re.fullmatch(r"([ \t]*[0-9]+[ \t]*;)+[ \t]*", value):
+        with contextlib.suppress(ValueError):  # more than a byte
+            return bytes(map(int, value.split(";")[:-1]))
+    return value.replace("\\;", ";").encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -201,7 +202,7 @@ def test_wifi_is_handed_to_networkmanager_and_the_password_leaves_the_card(card:
     assert wifi.blocked(card.root)
     card.boot()
     assert card.read(CONNECTION).split("\n") == [
-        "[connection]", "id=pi-cam-daemon", "type=wifi", "",
+        "[connection]", "id=pi-cam-daemon", "uuid=a76925cd-aa28-3391-9771-f31866d95a7a", "type=wifi", "",
         "[wifi]", "mode=infrastructure", "ssid=236;167;145;32;119;105;102;105;", "",
         "[wifi-security]", "key-mgmt=wpa-psk", "psk=p\\\\ss\\sw;rd", "",
         "[ipv4]", "method=auto", "", "[ipv6]", "method=auto", "",
@@ -267,12 +268,60 @@ def test_the_blanked_password_is_remembered(card: Card) -> None:
     assert "psk=a\\ssecret\\sone" in card.read(CONNECTION)
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("home", "ssid=home"),
+        ("home", " ssid = home"),
+        ("home", "ssid=104;111;109;101;"),
+        ("home", "ssid= 104 ; 111;109; 101 ;"),
+        (" home ", r"ssid=\shome\s"),
+        ("16;17;", r"ssid=16\\;17\\;"),
+        (r"a\sb", r"ssid=a\\sb"),
+        ("16", "ssid=16"),
+        ("16;17", "ssid=16;17"),
+        ("300;", "ssid=300;"),
+        ("집", "ssid=집"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["etc", "run"])
+def test_a_network_that_networkmanager_knows_gets_no_second_profile(
+    card: Card, folder: str, name: str, line: str
+) -> None:
+    """It rewrites a profile in its own way, and netplan, where there is one, brings it from elsewhere."""
+    profile = f"{folder}/NetworkManager/system-connections/mine.nmconnection"
+    card.write(profile, f"[connection]\nid=mine\n\n[wifi]\nbssid=1\n{line}\n\n[wifi-security]\npsk=a secret one\n")
+    text = f"[wifi]\nssid = {json.dumps(name)}\ncountry = 'KR'\n"
+    card.settings(text)
+    card.boot()
+    assert not (card.root / CONNECTION).exists()
+    # a new key is for it nevertheless, and another network is another one
+    card.settings(f"{text}password = 'another secret'\n")
+    card.boot()
+    assert "psk=another" in card.read(CONNECTION)
+    (card.root / CONNECTION).unlink()
+    card.settings("[wifi]\nssid = 'hom'\ncountry = 'KR'\n")
+    card.boot()
+    assert "psk" not in card.read(CONNECTION)
+
+
 def test_a_new_network_without_a_password_is_open(card: Card) -> None:
     card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
     card.boot()
     card.settings('[wifi]\nssid = "café"\npassword = ""\ncountry = "KR"\n')
     card.boot()
     assert "psk" not in card.read(CONNECTION)
+
+
+def test_a_profile_that_netplan_keeps_gives_way_to_a_new_one(card: Card) -> None:
+    card.settings('[wifi]\nssid = "home"\npassword = "a secret one"\ncountry = "KR"\n')
+    mine = "NM-a76925cd-aa28-3391-9771-f31866d95a7a"
+    other = ["etc/netplan/90-NM-1.yaml", "run/NetworkManager/system-connections/netplan-NM-1-home.nmconnection"]
+    moved = [path.replace("NM-1", mine) for path in other]
+    for path in moved + other:
+        card.write(path, "")
+    card.boot()
+    assert [path for path in moved + other if (card.root / path).exists()] == other
 
 
 def test_the_status_file_reports_addresses_camera_and_settings() -> None:
