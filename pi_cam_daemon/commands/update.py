@@ -146,6 +146,9 @@ class _Copying(threading.Thread):
                     if self.size > self._most:
                         raise ValueError(f"larger than {self._most // 1000} kB, so it is no update")
                     target.write(data)
+                # what an HTTP answer still lacks of its Content-Length; read1 takes its early end for the end
+                if not self.stopping and getattr(source, "length", None):
+                    raise ValueError("the connection ended too early; try again")
         except (OSError, ValueError, HTTPException) as error:
             reason = (
                 error.reason if isinstance(error, urllib.error.URLError) else getattr(error, "strerror", "") or error

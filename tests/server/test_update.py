@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import socketserver
+import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pi_cam_daemon.commands import update
 from pi_cam_daemon.commands.update import UpdateError
+from tests import certificates
+from tests.certificates import Certificate
 
 
 class Publisher:
@@ -148,25 +153,111 @@ def test_a_failed_installation_is_reported(camera: Camera, publisher: Publisher)
         camera.update()
 
 
+Answer = Callable[[str, ssl.SSLSocket], None]
+
+
+class Website(socketserver.ThreadingTCPServer):
+    """Gives each connection with its path to *answer*, after the TLS handshake unless *certificate* is None."""
+
+    def __init__(self, answer: Answer, certificate: Certificate | None) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.url = f"https://127.0.0.1:{self.server_address[1]}"
+        self.left = threading.Event()
+        self._answer = answer
+        self._context = None
+        if certificate:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate.certificate, certificate.key)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  # socketserver's own
+        if not self._context:
+            self.left.wait()
+            return
+        with contextlib.suppress(OSError), self._context.wrap_socket(request, server_side=True) as connection:
+            head = b""
+            while b"\r\n\r\n" not in head and (data := connection.recv(4096)):
+                head += data
+            self._answer(head.split()[1].decode(), connection)
+
+
 @contextlib.contextmanager
-def dripping(head: bytes, drop: bytes) -> Iterator[str]:
-    """Serve *head*, then *drop* ten times a second until the client leaves; return the URL."""
-
-    class Dripping(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with contextlib.suppress(OSError):
-                self.request.sendall(head)
-                while not gone.wait(0.1):
-                    self.request.sendall(drop)
-
-    gone = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+def website(answer: Answer, certificate: Certificate | None) -> Iterator[Website]:
+    with Website(answer, certificate) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/release"
-        gone.set()
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.left.set()
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def trusted(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Certificate:
+    """The certificate of a server whose CA this machine trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.ca))
+    # a later Python looks for its CAs only once
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    return certificate
+
+
+def file(data: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(data), data)
+
+
+def moved(to: str) -> bytes:
+    return b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % to.encode()
+
+
+def test_an_update_arrives_from_a_website_also_by_way_of_another_address(
+    camera: Camera, publisher: Publisher, trusted: Certificate
+) -> None:
+    publisher.sign(camera.artefact)
+    signature = camera.artefact.with_name(f"{camera.artefact.name}.sig")
+    files = {"/there/release.sig": signature.read_bytes(), "/there/release": camera.artefact.read_bytes()}
+
+    def answer(path: str, connection: ssl.SSLSocket) -> None:
+        connection.sendall(file(files[path]) if path in files else moved(path.replace("/latest/", "/there/")))
+
+    with website(answer, trusted) as server:
+        camera.update(f"{server.url}/latest/release")
+    assert camera.installed.read_bytes() == b"a release"
+
+
+def test_a_website_whose_ca_is_not_trusted_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    unknown = website(lambda _, connection: connection.sendall(file(b"x")), certificate)
+    with unknown as server, pytest.raises(UpdateError, match=r"/release: .*certificate verify failed"):
+        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "Not Found"),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "Service Unavailable"),
+        (file(bytes(10_000))[:-1], "the connection ended too early; try again"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nab", "IncompleteRead"),
+        (file(bytes(1_000_001)), "larger than 1000 kB, so it is no update"),
+        (moved("/release"), "infinite loop"),
+        (moved("file:///etc/passwd"), "not allowed"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0"),
+        (b"", "closed connection without response"),
+    ],
+    ids=["404", "503", "cut", "cut chunk", "too large", "circle", "to a file", "no HTTP", "nothing"],
+)
+def test_a_website_that_gives_no_update_is_reported(
+    answer: bytes, told: str, trusted: Certificate, tmp_path: Path
+) -> None:
+    bad = website(lambda _, connection: connection.sendall(answer), trusted)
+    with bad as server, pytest.raises(UpdateError) as raised:
+        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
+    assert str(raised.value).startswith(f"{server.url}/release: ") and told in str(raised.value)
 
 
 @pytest.mark.timeout(60)
@@ -180,9 +271,27 @@ def dripping(head: bytes, drop: bytes) -> Iterator[str]:
     ],
     ids=["body", "chunks", "header", "status line"],
 )
-def test_a_server_that_drips_is_given_up(head: bytes, drop: bytes, tmp_path: Path) -> None:
-    with dripping(head, drop) as url, pytest.raises(UpdateError, match="sends under 10 kB a second; try again later"):
-        update.fetch(url, tmp_path / "artefact", 1_000_000, seconds=1.0)
+def test_a_server_that_drips_is_given_up(head: bytes, drop: bytes, trusted: Certificate, tmp_path: Path) -> None:
+    def drip(_: str, connection: ssl.SSLSocket) -> None:
+        connection.sendall(head)
+        while not server.left.wait(0.1):
+            connection.sendall(drop)
+
+    slow = "sends under 10 kB a second; try again later"
+    with website(drip, trusted) as server, pytest.raises(UpdateError, match=slow):
+        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=1.0)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("head", [None, b"", file(bytes(100_000))[:5000]], ids=["handshake", "answer", "body"])
+def test_a_server_that_stalls_is_given_up(head: bytes | None, trusted: Certificate, tmp_path: Path) -> None:
+    def stall(_: str, connection: ssl.SSLSocket) -> None:
+        connection.sendall(head or b"")
+        server.left.wait()
+
+    stalled = website(stall, None if head is None else trusted)
+    with stalled as server, pytest.raises(UpdateError, match=r"timed out|sends under 10 kB a second"):
+        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=0.3)
 
 
 @pytest.mark.timeout(60)
