@@ -75,10 +75,10 @@ export function mount(node, page) {
     else complain(words.failed, reply);
   }
 
-  async function load() {
+  async function load(byItself) {
     askedAt = performance.now();
     const reply = await ask("controls");
-    if (sending) return;
+    if (sending || (byItself && dragging)) return; // somebody has begun to change something
     if (reply.ok) show(reply.table);
     if (!reply.ok) complain(words.unread, reply);
     else if (unread) say("");
@@ -213,7 +213,7 @@ export function mount(node, page) {
   return {
     update(state) {
       if (state) viewer = state.role === "viewer";
-      if (!sending && !dragging && performance.now() - askedAt > FRESH_MS) load();
+      if (!sending && !dragging && performance.now() - askedAt > FRESH_MS) load(true);
     },
   };
 }
