@@ -158,13 +158,13 @@ def stopped(host: Host) -> Iterator[Camera]:
     for path in (ETC, DROP_INS, STATE, *instances):
         host.remove(path)
     host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "reset-failed")
     camera = Camera(host)
     camera.configure({})
     since = camera.now()
     yield camera
     print(f"--- the journal\n{camera.journal(since)}")
     host.run("systemctl", "stop", UNIT)
-    host.try_run("systemctl", "reset-failed", UNIT)
 
 
 @pytest.fixture

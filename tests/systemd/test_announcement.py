@@ -44,7 +44,9 @@ def test_a_camera_is_announced_at_its_port_until_it_is_stopped(announced: Camera
 
 def test_a_camera_that_stops_during_its_announcement_is_not_announced(announced: Camera) -> None:
     host, folder = announced.host, f"/etc/systemd/system/{UNIT}.d"
-    host.write(f"{folder}/slow.conf", "[Service]\nExecStart=/bin/sleep 60\n")
+    # one command: of two, systemd 252 runs the second where SIGTERM ends the first, and waits for it
+    slow = "/bin/sh -c '/opt/pi-cam-daemon/current/bin/pi-cam-daemon announce; exec sleep 600'"
+    host.write(f"{folder}/slow.conf", f"[Service]\nExecStart=\nExecStart={slow}\n")
     try:
         host.run("systemctl", "daemon-reload")
         host.run("systemctl", "restart", "--no-block", UNIT)
