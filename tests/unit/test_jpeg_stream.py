@@ -84,17 +84,17 @@ WRONG_LENGTHS = {
 }
 
 
-@pytest.mark.parametrize("size", [1, 7, 1 << 30])
 @pytest.mark.parametrize("server", AS_THEY_ARE)
-def test_every_servers_pictures_are_read_unchanged(server: str, size: int) -> None:
-    assert read(AS_THEY_ARE[server], size) == PICTURES
+def test_every_servers_pictures_are_read_unchanged(server: str) -> None:
+    for size in (1, 7, 1 << 30):
+        assert read(AS_THEY_ARE[server], size) == PICTURES, size
 
 
-@pytest.mark.parametrize("size", [1, 1 << 30])
 @pytest.mark.parametrize("length", WRONG_LENGTHS)
-def test_a_wrong_content_length_is_ignored(length: str, size: int) -> None:
+def test_a_wrong_content_length_is_ignored(length: str) -> None:
     sent = stream(PLAIN.replace(b"{n}", WRONG_LENGTHS[length]), pictures=PICTURES * 2)
-    assert read(sent, size) == PICTURES * 2
+    for size in (1, 1 << 30):
+        assert read(sent, size) == PICTURES * 2, size
 
 
 def test_a_picture_with_a_length_is_given_out_at_its_end() -> None:

@@ -1,5 +1,4 @@
 import importlib.resources
-import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,17 @@ def margins(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate((pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]))
 
 
-@pytest.mark.parametrize(("cause", "size"), [*itertools.product(CAUSES, SIZES), (Cause.SETTINGS, (4096, 3072))])
-def test_every_cause_has_a_readable_card_at_every_size(cause: Cause | None, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [*SIZES, (4096, 3072)], ids=str)
+def test_every_cause_has_a_readable_card_at_every_size(size: tuple[int, int]) -> None:
     width, height = size
-    pixels = no_signal.draw(cause, width, height)
-    assert pixels.shape == (height, width, 3)
-    assert pixels.min(axis=2).max() > 200, "there is no title"
-    ground = pixels[0, 0]
-    assert (margins(pixels) == ground).all(), "something is cut off"
-    left_out = (pixels == ground).all(axis=2).mean()
-    assert left_out > 0.5, "a card is calm"
+    for cause in CAUSES if width < 4096 else [Cause.SETTINGS]:
+        pixels = no_signal.draw(cause, width, height)
+        assert pixels.shape == (height, width, 3)
+        assert pixels.min(axis=2).max() > 200, f"there is no title for {cause}"
+        ground = pixels[0, 0]
+        assert (margins(pixels) == ground).all(), f"something is cut off for {cause}"
+        left_out = (pixels == ground).all(axis=2).mean()
+        assert left_out > 0.5, f"the card is not calm for {cause}"
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 24), (48, 16), (1, 1)], ids=str)
@@ -122,13 +122,14 @@ def korean() -> lettering.Typeface:
     return found
 
 
-@pytest.mark.parametrize(("cause", "size"), [*itertools.product(CAUSES, [(160, 120), (480, 640)]), (None, (64, 48))])
-def test_every_cause_has_a_korean_card(cause: Cause | None, size: tuple[int, int], korean: lettering.Typeface) -> None:
-    pixels = no_signal.draw(cause, *size, korean)
-    assert (margins(pixels) == pixels[0, 0]).all(), "something is cut off"
-    if min(size) > 64:
-        assert pixels.min(axis=2).max() > 200, "there is no title"
-        assert (pixels != no_signal.draw(cause, *size)).any(), "it is English"
+@pytest.mark.parametrize("size", [(64, 48), (160, 120), (480, 640)], ids=str)
+def test_every_cause_has_a_korean_card(size: tuple[int, int], korean: lettering.Typeface) -> None:
+    for cause in CAUSES:
+        pixels = no_signal.draw(cause, *size, korean)
+        assert (margins(pixels) == pixels[0, 0]).all(), f"something is cut off for {cause}"
+        if min(size) > 64:
+            assert pixels.min(axis=2).max() > 200, f"there is no title for {cause}"
+            assert (pixels != no_signal.draw(cause, *size)).any(), f"it is English for {cause}"
 
 
 def test_korean_letters_are_not_drawn_too_small_to_read(korean: lettering.Typeface) -> None:

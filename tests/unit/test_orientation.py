@@ -59,8 +59,12 @@ def brightness(pixels: Pixels) -> Pixels:
 
 
 @pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-@pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("size", [(64, 48), (70, 50), (33, 47), (192, 108), (1, 1), (7, 200)], ids=str)
+@pytest.mark.parametrize(
+    ("sampling", "size"),
+    # each sampling with a width and a height that are no whole blocks of it
+    [("4:4:4", (33, 47)), ("4:2:2", (70, 50)), ("4:4:0", (7, 200)), ("4:2:0", (192, 108)), ("4:1:1", (70, 50))],
+    ids=str,
+)
 def test_a_jpeg_of_any_size_and_sampling_is_turned_to_the_pixel(
     rotation: int, hflip: bool, vflip: bool, sampling: str, size: tuple[int, int]
 ) -> None:
@@ -76,7 +80,9 @@ def test_a_jpeg_of_any_size_and_sampling_is_turned_to_the_pixel(
     assert difference(shown, wanted) < 7
 
 
-@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
+@pytest.mark.parametrize(
+    ("rotation", "hflip", "vflip"), [(90, False, False), (180, False, False), (270, False, True), (0, True, False)]
+)
 @pytest.mark.parametrize(("sampling", "size"), [("4:2:0", (1280, 720)), ("4:2:2", (1920, 1080)), ("4:2:0", (640, 480))])
 def test_the_usual_sizes_are_turned_without_loss(
     rotation: int, hflip: bool, vflip: bool, sampling: str, size: tuple[int, int]
@@ -108,28 +114,28 @@ def test_by_exif_the_pixels_stay_and_decoders_turn_them(rotation: int, hflip: bo
 
 @pytest.mark.parametrize("mark", range(1, 9))
 @pytest.mark.parametrize("method", ["pixels", "exif"])
-@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-def test_a_picture_is_turned_by_its_own_exif_and_then_as_configured(
-    rotation: int, hflip: bool, vflip: bool, method: str, mark: int
-) -> None:
+def test_a_picture_is_turned_by_its_own_exif_and_then_as_configured(method: str, mark: int) -> None:
     data = encoded(scene(64, 48))
     marked = data[:2] + exif.segment(mark) + data[2:]
     plain, found, _ = jpeg.repaired(marked)
     assert (plain, found) == (data, mark)
-    orientation = Orientation(rotation, hflip, vflip, method, quality=95).after(found)
+    orientation = Orientation(90, True, False, method, quality=95).after(found)
     result = orientation.jpeg(plain)
     assert jpeg.size(result) == orientation.size(64, 48)
-    assert difference(decoded(result), turned(decoded(marked), rotation, hflip, vflip)) < 1
+    assert difference(decoded(result), turned(decoded(marked), 90, True, False)) < 1
+    for turn in EVERY_ORIENTATION:
+        pixels = Orientation(*turn).after(mark).array(decoded(data))
+        assert np.array_equal(pixels, turned(decoded(marked), *turn)), turn
 
 
 @pytest.mark.parametrize("method", ["pixels", "exif"])
-@pytest.mark.parametrize(("rotation", "hflip", "vflip"), EVERY_ORIENTATION)
-def test_pixels_are_encoded_upright(rotation: int, hflip: bool, vflip: bool, method: str) -> None:
+def test_pixels_are_encoded_upright(method: str) -> None:
     pixels = scene(70, 50)
-    orientation = Orientation(rotation, hflip, vflip, method, quality=95)
-    result = orientation.encode(pixels)
-    assert jpeg.size(result) == orientation.size(70, 50)
-    assert difference(decoded(result), turned(pixels, rotation, hflip, vflip)) < 4
+    for turn in EVERY_ORIENTATION:
+        orientation = Orientation(*turn, method, quality=95)
+        result = orientation.encode(pixels)
+        assert jpeg.size(result) == orientation.size(70, 50)
+        assert difference(decoded(result), turned(pixels, *turn)) < 4, turn
 
 
 def test_the_quality_is_the_one_asked_for() -> None:

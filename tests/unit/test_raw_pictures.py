@@ -48,14 +48,16 @@ def raw(pixel_format: str, width: int, height: int, pad: int, u: int, v: int) ->
 
 
 @pytest.mark.parametrize("pixel_format", raw_pictures.FORMATS)
-@pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize(
     ("width", "height", "pad"),
-    [(64, 48, 0), (64, 48, 32), (62, 45, 2), (64, 46, 0), (33, 48, 7), (31, 17, 1), (2, 2, 0), (3, 3, 5)],
+    [(64, 48, 32), (62, 45, 2), (33, 48, 7), (2, 2, 0)],
 )
-def test_every_format_gives_its_luminance_and_its_colour(
-    pixel_format: str, colour: str, width: int, height: int, pad: int
-) -> None:
+def test_every_format_gives_its_luminance_and_its_colours(pixel_format: str, width: int, height: int, pad: int) -> None:
+    for colour in COLOURS:
+        gives_its_luminance_and(colour, pixel_format, width, height, pad)
+
+
+def gives_its_luminance_and(colour: str, pixel_format: str, width: int, height: int, pad: int) -> None:
     u, v = COLOURS[colour]
     data = raw(pixel_format, width, height, pad, u, v)
     distance = {"RGB3": 3, "BGR3": 3, "YUYV": 2, "YVYU": 2, "UYVY": 2}.get(pixel_format, 1) * width + pad
