@@ -222,7 +222,7 @@ def _offered(limits: Limits, frame_us: int) -> Iterator[Control]:
     if "ExposureTime" in limits:
         shortest, longest, _ = limits["ExposureTime"]
         # an exposure cannot be longer than a frame
-        longest = max(min(longest, frame_us), shortest, 1) if longest else frame_us
+        longest = max(min(longest, frame_us), shortest) if longest else frame_us
         yield _zero("shutter", Kind.INTEGER, max(1, shortest), longest, "automatic", "µs")
     if "AnalogueGain" in limits:
         least, most, _ = limits["AnalogueGain"]

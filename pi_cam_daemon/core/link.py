@@ -121,8 +121,6 @@ class CameraLink:
                 if len(data) == FRAME.size and data[0] == Kind.FRAME:  # as nearly always: without an object for it
                     _, _, captured_ns, slot, header_length, length, timestamp_us = FRAME.unpack(data)
                     return self._frame(captured_ns, slot, header_length, length, timestamp_us)
-                if not data:
-                    raise EOFError
                 self._reader.feed(data)
             for _ in range(_MESSAGES_PER_TURN):
                 message = self._reader.read()

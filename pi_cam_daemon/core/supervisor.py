@@ -51,7 +51,7 @@ class _Camera:
         self.live: bool | None = None
         self.live_since = math.inf
         self.greeted = False
-        self.deadline = math.inf  # of the next step below; each step sets it anew
+        self.deadline: float  # of the next step below; each step sets it anew
         self.stopped = self.stalled = False  # its exit is expected, not a failure
         self.ending = self.killed = self.unkillable = self.dead = False
 

@@ -168,7 +168,7 @@ def repaired(data: Bytes, *, end_required: bool = True) -> Repaired:
         try:
             picture, rest = _first(rest, end_required)
         except JpegError as error:
-            refusal, is_late = refusal or str(error), is_late or (not refusal and isinstance(error, _LateStartError))
+            refusal, is_late = refusal or str(error), is_late or isinstance(error, _LateStartError)
             start = _START.search(rest, 1)
             if newest or not start:
                 break

@@ -246,7 +246,7 @@ def test_an_invalid_network_is_refused(entry: str) -> None:
         Networks(["local", entry])
 
 
-def test_a_failed_read_of_the_interfaces_keeps_the_last_addresses() -> None:
+def test_a_failed_read_of_the_interfaces_keeps_the_last_addresses(caplog: pytest.LogCaptureFixture) -> None:
     now, broken = 0.0, False
 
     def read() -> list[Interface]:
@@ -259,6 +259,7 @@ def test_a_failed_read_of_the_interfaces_keeps_the_last_addresses() -> None:
     now, broken = 100.0, True
     assert networks.contains("2001:db8:1::7")
     assert not networks.contains("2001:db8:2::7")
+    assert "the addresses of this machine cannot be read: [Errno 24] Too many open files" in caplog.text
 
 
 def test_a_peer_is_judged_while_another_thread_reads_the_addresses() -> None:
@@ -369,10 +370,13 @@ def test_a_trusted_proxy_is_let_in_and_its_client_is_checked() -> None:
     access = access_for(["192.168.1.0/24"], ["198.51.100.7", "127.0.0.0/8"])
     assert access.admits("198.51.100.7")
     assert not access.admits("198.51.100.8")
+    assert access.admits(VISITOR)
+    assert not access.admits("no address")
     assert judged(access, "198.51.100.7", asking(x_forwarded_for=VISITOR)) == VISITOR
     assert judged(access, "198.51.100.7", asking()) == 403
     assert judged(access, "127.0.0.1", asking(x_forwarded_for=VISITOR)) == VISITOR
     assert judged(access, "127.0.0.1", asking(x_forwarded_for=INTERNET)) == 403
+    assert not access.judge("127.0.0.1", asking(x_forwarded_for=VISITOR)).encrypted
 
 
 def test_an_admitted_peer_is_admitted_again_only_by_the_same_rules() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -303,6 +304,31 @@ def test_a_network_that_networkmanager_knows_gets_no_second_profile(
     card.settings("[wifi]\nssid = 'hom'\ncountry = 'KR'\n")
     card.boot()
     assert "psk" not in card.read(CONNECTION)
+
+
+def test_a_country_alone_leaves_the_network_and_a_new_password_replaces_the_old_one(tmp_path: Path) -> None:
+    connection = tmp_path / CONNECTION
+    wifi.configure(wifi.Wifi("", "", "KR"), tmp_path)
+    assert not connection.exists()
+    for password in ("a secret one", "another one"):
+        wifi.configure(wifi.Wifi("home", password, "KR"), tmp_path)
+        assert password.replace(" ", "\\s") in connection.read_text()
+    wifi.configure(wifi.Wifi("", "", "KR"), tmp_path)
+    assert "another" in connection.read_text()
+
+
+@pytest.mark.parametrize("error", [None, FileNotFoundError(), subprocess.TimeoutExpired("iw", 10)])
+def test_the_radio_is_told_its_country_if_it_listens(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    told: list[object] = []
+
+    def run(argv: list[str], *, check: bool, timeout: float) -> None:
+        told.append((argv, check, timeout))
+        if error:
+            raise error
+
+    monkeypatch.setattr(subprocess, "run", run)
+    wifi.set_country("KR")
+    assert told == [(["iw", "reg", "set", "KR"], False, 10)]
 
 
 def test_a_new_network_without_a_password_is_open(card: Card) -> None:

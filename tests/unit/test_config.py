@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pi_cam_daemon.config import loading
+from pi_cam_daemon.config import converters, loading
 from pi_cam_daemon.config.addresses import Networks
 from pi_cam_daemon.config.loading import load, origins
 from pi_cam_daemon.config.schema import CameraConfig, Config
@@ -64,6 +64,8 @@ def etc(tmp_path: Path) -> Path:
         ("video.quality=1", 1),
         ("video.quality=100", 100),
         ("csi.camera=1", "1"),
+        ("csi.camera=0", "0"),
+        ("csi.camera=99", "99"),
         ('csi.camera="1"', "1"),
         ('csi.camera="/base/soc/i2c0mux/i2c@1/imx708@1a"', "/base/soc/i2c0mux/i2c@1/imx708@1a"),
         ('csi.tuning_file="imx219_noir.json"', "imx219_noir.json"),
@@ -81,6 +83,8 @@ def etc(tmp_path: Path) -> Path:
             ("http://picam-2.local:8000", "https://cam.example.org"),
         ),
         ('page.name=" 마당 2 "', "마당 2"),
+        pytest.param(f'page.name="{"x" * 60}"', "x" * 60, id="a name of 60"),
+        pytest.param(f'video.overlay="{"x" * 100}"', "x" * 100, id="an overlay of 100"),
         ('page.language="ko"', "ko"),
         ('log.level="debug"', "debug"),
     ],
@@ -120,6 +124,7 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("video.quality=0", "an integer from 1 to 100"),
         ("video.quality=101", "an integer from 1 to 100"),
         ("csi.camera=-1", "text in quotes"),
+        ("csi.camera=100", "text in quotes"),
         ("csi.camera=true", "text in quotes"),
         (r'csi.camera="\u0000"', "text in quotes, without control characters"),
         (r'csi.tuning_file="a\nb"', "text in quotes, without control characters"),
@@ -155,6 +160,9 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("page.name=5", "text in quotes, up to 60 visible characters"),
         (r'page.name="a\nb"', "text in quotes, up to 60 visible characters"),
         pytest.param(f'page.name="{"x" * 61}"', "text in quotes, up to 60 visible characters", id="long name"),
+        pytest.param(f'video.overlay="{"x" * 101}"', "up to 100 ASCII characters", id="long overlay"),
+        ("video.overlay=1", "up to 100 ASCII characters"),
+        ('video.overlay="{size}"', "up to 100 ASCII characters"),
         ('page.language="de"', '"auto" or "en" or "ko"'),
         ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
     ],
@@ -362,11 +370,22 @@ def test_all_wrong_entries_of_a_list_are_reported_at_once(key: str, valid: str) 
     assert problem.startswith(f'--set: {key}: "one:/", 2, "three four" cannot be used; accepted: ')
     [problem] = problems(f"{key}={list(range(100))}")
     assert "8, 9 and 90 more cannot be used" in problem
+    [problem] = problems(f"{key}={list(range(11))}")
+    assert "8, 9 and 1 more cannot be used" in problem
+    [problem] = problems(f"{key}={list(range(10))}")
+    assert "8, 9 cannot be used" in problem
 
 
 def test_all_wrong_entries_of_a_table_are_reported_at_once() -> None:
     [problem] = problems('usb.controls={good = 1, "Bad One" = 2, half = 0.5}')
     assert problem.startswith("--set: usb.controls: Bad One: 2, half: 0.5 cannot be used; accepted: ")
+
+
+def test_controls_by_name_have_names_of_40_signs_and_may_be_left_to_the_camera() -> None:
+    name = "power_line_frequency_50".ljust(40, "x")
+    set_ = {"a": 1, "b": True, "c": "50 Hz", name: "default"}
+    expected = {**set_, name: None}
+    assert converters.by_name(set_) == expected
 
 
 # --- files
@@ -594,7 +613,10 @@ def test_only_camera_settings_change_the_cameras_part() -> None:
         ("controls.brightness=-1", -1.0),
         ("controls.shutter=0", 0),
         ("controls.gain=0.0", 0),
+        ("controls.gain=256", 256),
         ("controls.roi=[0, 0.5, 1, 0.5]", [0, 0.5, 1, 0.5]),
+        ("controls.roi=[0.5, 0, 0.5, 1]", [0.5, 0, 0.5, 1]),
+        ("controls.roi=[0.7, 0.9, 0.3000000001, 0.1000000001]", [0.7, 0.9, 0.3000000001, 0.1000000001]),
         ('controls.hdr="single-exp"', "single-exp"),
     ],
 )
@@ -609,6 +631,29 @@ def test_a_control_has_a_value_or_is_left_to_the_camera(setting: str, kept: obje
         ("controls.shutter=-1", 'accepted: 0 or an integer from 1 to 100000000 or "default"'),
         ('controls.awb="pink"', '"cloudy" or "default"'),
         ("controls.roi=[0, 0, 2, 1]", "[x, y, width, height] in fractions of the whole"),
+        *(
+            (f"controls.roi={sides}".lower(), "[x, y, width, height] in fractions of the whole")
+            for sides in (
+                [0, 0, 1],
+                [0, 0, 1, 1, 1],
+                "3",
+                [0, 0, 1, True],
+                [-0.1, 0, 0.5, 0.5],
+                [0, -0.1, 0.5, 0.5],
+                [1, 0, 1e-10, 0.5],
+                [0, 1, 0.5, 1e-10],
+                [0, 0, 0, 1],
+                [0, 0, 1, 0],
+                [0, 0, 1, 1.1],
+                [-1, -1, 2, 2],
+                [0.5, 0, 0.500001, 1],
+                [0, 0.5, 1, 0.500001],
+                [-0.1, 0, 1.05, 1],
+                [0, -0.1, 1, 1.05],
+            )
+        ),
+        (f"usb.controls.{'x' * 41}=1", "for a name of a-z, 0-9 and _"),
+        ("controls.gain=0.5", 'accepted: 0 or a number from 1 to 256 or "default"'),
         ("controls.roi=[0, nan, 0.5, 0.5]", "[x, y, width, height] in fractions of the whole"),
         ("controls.roi=[0, 0, inf, 1]", "[x, y, width, height] in fractions of the whole"),
         ("controls.brightness=nan", "accepted: a number from -1 to 1"),
@@ -627,3 +672,50 @@ def test_the_controls_of_a_usb_camera_are_merged_by_name() -> None:
     settings = ["usb.controls={brightness = 1, contrast = 2}", 'usb.controls.contrast="default"', "usb.controls={}"]
     loaded = load(settings=settings, etc=NOWHERE).camera.settings("usb")
     assert loaded == {"brightness": 1, "contrast": None}
+
+
+def test_an_empty_table_of_controls_leaves_those_of_other_layers(etc: Path) -> None:
+    (etc / "config.toml").write_text("[usb]\ncontrols = { a = 1 }\n")
+    assert load(None, ["usb.controls={}"], etc).usb.controls == {"a": 1}
+    assert load(None, ["usb.controls={b = 2}"], etc).usb.controls == {"a": 1, "b": 2}
+    assert "usb.controls" not in origins(None, ["usb.controls={b = 2}"], etc)
+    assert load(None, ["usb.controls={}"], NOWHERE).usb.controls == {}
+
+
+def test_the_daemon_gets_each_layer_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "file.toml").write_text("[video]\nquality = 50\nwidth = 320\n")
+    (tmp_path / "settings.toml").write_text("[video]\nquality = 60\nwidth = 322\n[page]\nname = 5\n")
+    (tmp_path / "controls.toml").write_text("[controls]\nbrightness = 0.5\n")
+    paths = [tmp_path / f"{name}.toml" for name in ("settings", "controls")]
+    loaded = loading.load_all(tmp_path / "file.toml", ["video.quality=70"], *paths)
+    assert loaded.files == {"video.quality": 50, "video.width": 320}
+    assert loaded.saved == {"video.quality": 60, "video.width": 322}
+    assert loaded.fixed == {"video.quality"}
+    video = [one.video for one in (loaded.configured, loaded.config, loaded.camera)]
+    assert [(one.width, one.quality) for one in video] == [(320, 70), (322, 70), (322, 70)]
+    brightness = [one.controls.brightness for one in (loaded.configured, loaded.config, loaded.camera)]
+    assert brightness == [None, None, 0.5]
+    changed = loaded.with_values({"page.name": "yard"})
+    assert (changed.config.page.name, changed.configured.page.name, loaded.config.page.name) == ("yard", "yard", "")
+
+
+def test_a_wrong_saved_value_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "saved.toml").write_text("[video]\nquality = 0\n")
+    assert load(None, [], NOWHERE, [tmp_path / "saved.toml"]).video.quality == load(etc=NOWHERE).video.quality
+    [message] = caplog.messages
+    assert message.startswith(f"{tmp_path}/saved.toml: video.quality: 0 cannot be used") and message.endswith(
+        "; ignored"
+    )
+
+
+def test_a_table_in_a_file_is_read_without_its_wrong_entries(tmp_path: Path) -> None:
+    file = tmp_path / "file.toml"
+    file.write_text("[viewers]\na = 1\n[usb]\ncontrols = { a = 1 }\n")
+    assert loading.accepted_in(file, "usb.controls") == {"a": 1}
+    assert loading.accepted_in(tmp_path / "missing", "usb.controls") == {}
+
+
+@pytest.mark.parametrize("length", [60, 61])
+def test_a_key_of_60_letters_is_told_whole(length: int) -> None:
+    [problem] = loading.problems({"video": {"x" * length: 1}})
+    assert problem.startswith(f"video.{'x' * length}: unknown") is (length == 60)

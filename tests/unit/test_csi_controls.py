@@ -8,7 +8,7 @@ import pytest
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.config.schema import ControlsConfig
-from pi_cam_daemon.ipc.controls import Control, Kind
+from pi_cam_daemon.ipc.controls import Control, Group, Kind
 from tests.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
 
 FRAME_US = 40_000
@@ -147,6 +147,9 @@ def test_a_lens_is_moved_by_hand_or_by_the_autofocus(camera: Camera) -> None:
     camera.set(lens_position=3)
     assert camera.set(lens_position=None) == {"lens_position": None, "autofocus_mode": "continuous"}
     assert camera.now["AfMode"] == 2
+    camera.set(lens_position=3)
+    assert camera.set(ev=0.5) == {"ev": 0.5}
+    assert camera.set(lens_position=None, autofocus_mode="auto") == {"lens_position": None, "autofocus_mode": "auto"}
     report = camera.controls.set(1, {"lens_position": 1, "autofocus_mode": "continuous", "ev": 1})
     assert "manual" in report.refused["lens_position"]
     assert report.applied == {"autofocus_mode": "continuous", "ev": 1.0}
@@ -161,6 +164,8 @@ def test_a_control_without_effect_is_inactive(camera: Camera) -> None:
     assert inactive() == set()
     camera.set(gain=2)
     assert inactive() == {"ev", "exposure", "metering", "flicker_period"}
+    camera.set(shutter=0)
+    assert inactive() == set()
     camera.set(lens_position=2, gain=0)
     assert inactive() == {"autofocus_trigger", "autofocus_range", "autofocus_speed", "autofocus_window"}
 
@@ -169,6 +174,8 @@ def test_a_trigger_without_effect_is_refused(camera: Camera) -> None:
     report = camera.controls.set(1, {"autofocus_trigger": True})
     assert 'that is "continuous"' in report.refused["autofocus_trigger"]
     assert camera.now == {}
+    report = camera.controls.set(1, {"autofocus_mode": None, "autofocus_trigger": True})
+    assert 'that is "continuous"' in report.refused["autofocus_trigger"]
 
 
 def test_a_refused_value_is_reported_and_the_old_one_stays() -> None:
@@ -201,3 +208,97 @@ def test_controls_of_another_camera_are_reported_and_the_rest_is_set() -> None:
     report = camera.controls.start({"awb": "cloudy", "shutter": 1_000_000, "ev": 1.0})
     assert set(report.refused) == {"awb", "shutter"}
     assert report.applied == {"ev": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("limits", "control"),
+    [
+        ({"ExposureTime": (0, 500, 0)}, ("shutter", 1, 500, 0)),
+        ({"ExposureTime": (26, 0, 0)}, ("shutter", 26, FRAME_US, 0)),
+        ({"ExposureTime": (50_000, 60_000, 0)}, ("shutter", 50_000, 50_000, 0)),
+        ({"ExposureTime": (0, 1, 0)}, ("shutter", 1, 1, 0)),
+        ({"AeFlickerPeriod": (0, 900, None), "AeFlickerMode": (0, 1, 0)}, ("flicker_period", 1, 900, 0)),
+        ({"Contrast": (0, 32, None)}, ("contrast", 0.0, 32.0, 0.0)),
+        ({"LensPosition": (0, 15, 1)}, ("lens_position", 0.0, 15.0, None)),
+    ],
+)
+def test_a_number_has_limits_of_the_camera_that_can_be_used(
+    limits: dict[str, Any], control: tuple[str, float, float, float | None]
+) -> None:
+    [only] = Camera(limits).controls.controls
+    assert (only.name, only.minimum, only.maximum, only.default) == control
+    assert type(only.default) is (type(None) if control[3] is None else type(control[3]))
+
+
+@pytest.mark.parametrize(
+    ("limits", "default", "choices"),
+    [
+        ((1, 2, 1), "long", ("sport", "long")),
+        ((0, 1, None), "normal", ("normal", "sport")),
+        ((None, 2, 9), "normal", ("normal", "sport", "long")),
+    ],
+)
+def test_a_choice_has_the_words_between_the_cameras_limits(
+    limits: tuple[Any, Any, Any], default: str, choices: tuple[str, ...]
+) -> None:
+    [only] = Camera({"AeExposureMode": limits}).controls.controls
+    wanted = "sport" if limits[2] == 1 else default
+    assert (only.name, only.default, only.choices) == ("exposure", wanted, choices)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"AeExposureMode": (0, 0, 0)},
+        {"AeExposureMode": (7, 7, 7)},
+        {"AeFlickerPeriod": (100, 1_000_000, None)},
+        {"AeFlickerMode": (0, 1, 0)},
+        {"AfMode": (0, 0, 0)},
+        {"AfTrigger": (0, 1, 0)},
+        {"ScalerCrop": ((0, 0, 0, 0), (0, 0, 4608, 0), (0, 0, 0, 0))},
+        {"ScalerCrop": ((0, 0, 0, 0), (0, 0, 0, 2592), (0, 0, 0, 0))},
+    ],
+)
+def test_what_leaves_nothing_to_choose_is_not_offered(limits: dict[str, Any]) -> None:
+    assert Camera(limits).controls.controls == ()
+
+
+@pytest.mark.parametrize("missing", ["AfWindows", "AfMetering"])
+def test_a_focus_window_needs_both_of_its_controls(missing: str) -> None:
+    names = {control.name for control in Camera({**CAMERA_MODULE_3, missing: None}).controls.controls}
+    assert "autofocus_window" in names
+    camera = Camera({name: limits for name, limits in CAMERA_MODULE_3.items() if name != missing})
+    assert {control.name for control in camera.controls.controls} == names - {"autofocus_window"}
+
+
+def test_a_control_has_its_group_unit_and_the_one_that_it_depends_on(camera: Camera) -> None:
+    told = {control.name: (control.group, control.under, control.unit) for control in camera.controls.controls}
+    assert told["shutter"] == (Group.EXPOSURE, "", "µs")
+    assert told["awb"] == (Group.COLOUR, "", "")
+    assert told["lens_position"] == (Group.FOCUS, "autofocus_mode", "dioptres")
+    without = Camera({"LensPosition": CAMERA_MODULE_3["LensPosition"]})
+    assert without.control("lens_position").under == ""
+    assert without.set(lens_position=3) == {"lens_position": 3.0}
+
+
+def test_a_still_has_the_best_noise_reduction_unless_another_is_set(camera: Camera) -> None:
+    assert camera.controls.in_force(still=True) == {"NoiseReductionMode": 2}
+    camera.set(denoise="off", ev=1)
+    assert camera.controls.in_force(still=True) == {"NoiseReductionMode": 0, "ExposureValue": 1.0}
+    poor = Camera({"NoiseReductionMode": (0, 1, 0)})
+    poor.set(denoise=None)
+    assert poor.controls.in_force(still=True) == {"NoiseReductionMode": 1}
+    assert Camera({}).controls.in_force(still=True) == {}
+
+
+def test_each_side_of_a_region_has_its_own_limit_and_place() -> None:
+    whole = (8, 16, 3000, 1000)
+    camera = Camera({**CAMERA_MODULE_3, "ScalerCrop": ((0, 0, 90, 20), whole, whole)})
+    assert camera.control("roi").default == [0.0, 0.0, 1.0, 1.0]
+    camera.set(roi=[0.5, 0.25, 0.001, 0.002])
+    assert camera.now["ScalerCrop"] == (1508, 266, 90, 20)
+    assert camera.set(roi=[0.25, 0.5, 0.333, 0.25]) == {"roi": [0.25, 0.5, 0.333, 0.25]}
+    assert camera.now["ScalerCrop"] == (758, 516, 999, 250)
+    assert camera.set(roi=[0, 0, 0.03334, 1]) == {"roi": [0.0, 0.0, 0.033333, 1.0]}
+    camera.set(autofocus_window=[0.5, 0.25, 0.00001, 0.00001])
+    assert camera.now["AfWindows"] == [(1508, 266, 1, 1)]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.core.health import Deadlines, Facts, Failure, State, deadlines, judge, needs_reboot
-from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.core.health import CameraStatus, Deadlines, Facts, Failure, State, deadlines, judge, needs_reboot
+from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.system.watchdog import Probe
 
@@ -122,6 +122,38 @@ def test_an_unwatched_camera_has_time_for_its_reports(watched_since: float, sile
 
 def test_only_pictures_and_sleep_by_design_are_healthy() -> None:
     assert {state for state in State if state.ok} == {State.STREAMING, State.IDLE}
+
+
+def seen(
+    state: State, failure: Failure | None = None, takes_still: bool = False, stands_in: bool = False
+) -> CameraStatus:
+    """Return the status of a camera of which only this is known."""
+    return CameraStatus(
+        state, failure, None, 0, 0.0, 0.04, None, None, 0, {}, NOW, False, takes_still, stands_in, unusable="", last=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "live", "cause"),
+    [
+        (seen(State.STREAMING), True, Cause.STALLED),
+        (seen(State.STREAMING, takes_still=True), False, Cause.STILL),
+        (seen(State.STREAMING, MISSING), True, Cause.STALLED),
+        (seen(State.NO_CAMERA, MISSING), False, Cause.MISSING),
+        (seen(State.NO_CAMERA, MISSING, stands_in=True), True, Cause.MISSING),
+        (seen(State.STALLED, stands_in=True), False, Cause.STALLED),
+        (seen(State.STALLED, MISSING), False, Cause.MISSING),
+        (seen(State.WEDGED), False, Cause.WEDGED),
+        (seen(State.STARTING), False, Cause.STARTING),
+        (seen(State.IDLE), False, Cause.STARTING),
+    ],
+)
+def test_a_picture_is_live_or_has_a_cause(status: CameraStatus, live: bool, cause: Cause) -> None:
+    assert (status.live, status.cause) == (live, cause)
+
+
+def test_a_failure_tells_what_was_before_it() -> None:
+    assert Failure.of(SourceError("gone", Cause.LOST), "after a start: ").message == "after a start: gone"
 
 
 moments = st.floats(0, 2 * NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import parse
 
 AT_HOME, OUTSIDE = "192.168.1.9", "203.0.113.9"
+LONGEST = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])  # 253 letters, as many as DNS has
 
 
 def is_own(address: str) -> bool:
@@ -120,6 +122,28 @@ def test_the_name_that_avahi_is_configured_with_is_an_own_name_and_asked_for_sel
     assert status(HostPolicy([], [], is_own, lambda: "picam", mdns_name), "Host: garden.local") == 421
 
 
+def test_the_name_of_avahi_is_asked_for_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, names = 100.0, iter(["Garden.local", OSError("no free descriptor"), "cellar.local"])
+
+    def mdns_name() -> str:
+        name = next(names)
+        if isinstance(name, OSError):
+            raise name
+        return name
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    policy = HostPolicy(["local"], [], is_own, lambda: "picam", mdns_name)
+    for now, host, expected in (
+        (100.0, "garden.local", 200),
+        (159.9, "cellar.local", 421),
+        (160.0, "garden.local", 200),  # avahi could not be asked
+        (219.9, "cellar.local", 421),
+        (220.0, "cellar.local", 200),
+        (220.0, "garden.local", 421),
+    ):
+        assert status(policy, f"Host: {host}") == expected, (now, host)
+
+
 def test_a_name_that_cannot_be_asked_for_is_not_served() -> None:
     def mdns_name() -> str:
         raise OSError("no free descriptor")
@@ -201,6 +225,14 @@ def test_a_name_in_letters_of_any_script_is_the_one_in_ascii(host: str) -> None:
     assert "xn--kmera-gra.example" in refused.value.setting.lower()
 
 
+def test_a_name_in_letters_of_any_script_is_no_longer_than_one_in_ascii() -> None:
+    name = ("ä" * 40 + ".") * 3 + "x" * 10
+    for host, entry in ((name, name.encode("idna").decode()), (f"{name}x", "NAME")):
+        with pytest.raises(Refused) as refused:
+            HostPolicy([], [], is_own).check(parse(f"GET / HTTP/1.1\r\nHost: {host}".encode()), AT_HOME)
+        assert refused.value.setting == f'allowed_hosts = ["{entry}"]'
+
+
 @pytest.mark.parametrize(
     "host", ["\xe9", "k\xc3", "\xc3\xa4" * 100, "\xc3\xa4" * 30 + ".." + "\xc3\xa4", "\xe2\x80\xae.example"]
 )
@@ -270,7 +302,23 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
     assert refused.value.text.isascii()
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "BREW"])
+@pytest.mark.parametrize(
+    ("name", "shown", "entry"),
+    [
+        ("camera.example.org", "camera.example.org", "camera.example.org"),
+        ("*", "*", "NAME"),
+        (LONGEST, LONGEST, LONGEST),
+        (f"{LONGEST}x", LONGEST, "NAME"),
+        ("\xe9x", r"\xe9x", "NAME"),
+    ],
+)
+def test_a_refused_host_is_shown_and_only_a_name_is_offered_for_the_list(name: str, shown: str, entry: str) -> None:
+    with pytest.raises(Refused) as refused:
+        HostPolicy([], [], is_own).check(parse(f"GET / HTTP/1.1\r\nHost: {name}".encode("latin-1")), AT_HOME)
+    assert f" the name {shown}.\n" in refused.value.text
+    assert refused.value.setting == f'allowed_hosts = ["{entry}"]'
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -286,6 +334,7 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
         ("Host: picam\r\nOrigin: null", 403),
         ("Host: picam\r\nOrigin: picam", 403),
         ("Origin: http://", 403),
+        ("Host: :80\r\nOrigin: http://:80", 403),
         ("Host: picam\r\nSec-Fetch-Site: cross-site", 403),
         ("Host: picam\r\nSec-Fetch-Site: same-site", 403),
         ("Host: picam\r\nSec-Fetch-Site: same-origin", 200),
@@ -315,9 +364,10 @@ def test_a_refusal_shows_the_line_to_add_and_nothing_harmful_to_paste() -> None:
         ("Host: 127.0.0.1:8000\r\nOrigin: https://picam\r\nX-Forwarded-Host: picam", 403),
     ],
 )
-def test_only_own_pages_and_listed_origins_may_change_something(method: str, fields: str, expected: int) -> None:
+def test_only_own_pages_and_listed_origins_may_change_something(fields: str, expected: int) -> None:
     policy = HostPolicy(["local"], ["http://home.example"], is_own, lambda: "picam")
-    assert status(policy, fields, method) == expected
+    for method in ("POST", "PUT", "DELETE", "PATCH", "BREW"):
+        assert status(policy, fields, method) == expected, method
 
 
 @pytest.mark.parametrize(
@@ -332,6 +382,8 @@ def test_only_own_pages_and_listed_origins_may_change_something(method: str, fie
         ("Forwarded: host=[::1]\r\nOrigin: http://[::1]", 200),
         ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 8443\r\nOrigin: https://picam:8443", 200),
         ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 80\r\nOrigin: https://picam", 200),
+        ("X-Forwarded-Host: picam:\r\nX-Forwarded-Port: 8443\r\nOrigin: https://picam:8443", 200),
+        ("X-Forwarded-Host: picam\r\nForwarded: host=other.example\r\nOrigin: https://picam", 200),
         ("X-Forwarded-Port: 8080\r\nOrigin: http://192.168.1.5:8080", 403),
         ("X-Forwarded-Host: picam\r\nX-Forwarded-Port: 8443\r\nOrigin: https://picam:8444", 403),
         ("X-Forwarded-Host: picam:8443\r\nX-Forwarded-Port: 443\r\nOrigin: https://picam", 403),
@@ -366,6 +418,8 @@ def test_a_trusted_proxy_names_the_host_of_the_page(fields: str, expected: int) 
         ("Origin: null", "http://NAME"),
         ('Origin: http://a","*', "http://NAME"),
         ("Origin: *", "http://NAME"),
+        (f"Origin: http://{LONGEST}", f"http://{LONGEST}"),
+        (f"Origin: http://{LONGEST}x", "http://NAME"),
         ("Sec-Fetch-Site: cross-site", "http://NAME"),
     ],
 )

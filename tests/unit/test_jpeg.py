@@ -1,3 +1,4 @@
+import contextlib
 import mmap
 import time
 
@@ -95,6 +96,88 @@ def test_a_whole_picture_passes(whole: bytes) -> None:
 def test_a_broken_picture_is_refused_with_the_reason(broken: bytes, complaint: str) -> None:
     with pytest.raises(JpegError, match=complaint):
         jpeg.check(broken)
+
+
+FRAME = segment(0xC0, b"\x08\0\x02\0\x03\x01")
+SCAN = segment(0xDA, b"")
+
+
+@pytest.mark.parametrize(
+    ("segments", "tables"),
+    [
+        (FRAME, False),
+        (segment(0xFE, b"") + FRAME, False),
+        (segment(0xC4, b"") + FRAME, True),
+        (FRAME.replace(b"\xc0", b"\xc2"), True),
+    ],
+)
+def test_the_shortest_header_is_read(segments: bytes, tables: bool) -> None:
+    """Four bytes of data follow it: less would be a header that is cut."""
+    start = b"\xff\xd8" + segments
+    expected = (3, 2, tables, [(2, 6)] if segments[1] == 0xFE else [], len(start), len(start) + 4)
+    assert jpeg.parse(start + SCAN + b"\0\0\xff\xd9") == expected
+    with pytest.raises(JpegError, match=r"FFDA at byte \d+ has a wrong length"):
+        jpeg.parse(start + SCAN + b"\0\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    ("segments", "complaint"),
+    [
+        (segment(0xC0, b"\x08\0\x02\0\x03"), "frame header is too short"),
+        (b"\xff\xdb\0\x01", "FFDB at byte 2 has a wrong length"),
+        (FRAME + FRAME, "two frame headers"),
+    ],
+)
+def test_a_header_one_byte_too_short_is_refused(segments: bytes, complaint: str) -> None:
+    with pytest.raises(JpegError, match=complaint):
+        jpeg.parse(b"\xff\xd8" + segments + SCAN + bytes(9))
+    with pytest.raises(JpegError, match="FFE0 at byte 2 has a wrong length"):
+        jpeg.parse(b"\xff\xd8\xff\xe0\0\x02")
+
+
+def test_a_picture_of_125_bytes_is_one_and_of_124_is_none() -> None:
+    start = b"\xff\xd8" + FRAME.replace(b"\xc0", b"\xc2") + SCAN
+    least = start.ljust(123, b"x") + b"\xff\xd9"
+    jpeg.check(least)
+    assert jpeg.repair(least) is least
+    for refuse in (jpeg.check, jpeg.repair):
+        with pytest.raises(JpegError, match="124 bytes are too few"):
+            refuse(least.replace(b"x", b"", 1))
+
+
+@pytest.mark.parametrize(("height", "fits"), [(200, True), (201, False)])
+def test_a_picture_has_a_bit_for_each_block_of_eight_by_eight_pixels(height: int, fits: bool) -> None:
+    frame = b"\xff\xc2" + FRAME[2:5] + height.to_bytes(2, "big") + (320).to_bytes(2, "big") + FRAME[9:]
+    data = (b"\xff\xd8" + frame + SCAN).ljust(123, b"x") + b"\xff\xd9"
+    with contextlib.nullcontext() if fits else pytest.raises(JpegError, match="cannot hold 320x201 pixels"):
+        assert jpeg.repair(data) is data
+
+
+def turned(orientation: int, kind: bytes = b"Exif\0\0") -> bytes:
+    """Return a segment that asks for *orientation*."""
+    return segment(
+        0xE1, kind + b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes((orientation, 0, 0, 0)) + bytes(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("segments", "orientation"),
+    [
+        (b"", 1),
+        (segment(0xFE, b"\xff\xd9"), 1),
+        (turned(6), 6),
+        (turned(6) + turned(3), 6),
+        (turned(6, b"Other\0"), 1),
+        (turned(6, b"Other\0") + turned(3), 3),
+    ],
+)
+def test_the_first_exif_tells_the_orientation(segments: bytes, orientation: int) -> None:
+    assert jpeg.repaired(WHOLE[:2] + segments + WHOLE[2:])[1] == orientation
+
+
+def test_a_length_that_ends_in_ff_makes_no_marker_with_what_follows() -> None:
+    data = with_segment(0xFE, b"\xd9" + bytes(252))
+    assert jpeg.repair(data) is data
 
 
 def test_a_header_that_ends_anywhere_is_a_jpeg_error() -> None:
@@ -248,6 +331,10 @@ REPARABLE = [
     pytest.param(WHOLE[:300] + WHOLE + b"\0\0x" * 100, id="the first bytes before it, garbage behind it"),
     pytest.param(OLDER[:90] + WHOLE[:90] + WHOLE, id="the first bytes of two pictures"),
     pytest.param(WHOLE + b"\xff\xd9" * 3 + bytes(20), id="several ends and padding"),
+    pytest.param(WHOLE + b"\0\0x" * len(WHOLE), id="more garbage than picture behind it"),
+    pytest.param(OLDER[: len(OLDER) // 2] + WHOLE + b"\0\0x" * len(WHOLE), id="half a picture and much garbage"),
+    pytest.param(WHOLE + b"\0\0x" + OLDER, id="garbage behind it that holds a picture"),
+    pytest.param(b"\r\n" + WHOLE + b"x" * len(WHOLE), id="a line end before it, as much garbage behind it"),
 ]
 
 
@@ -297,6 +384,7 @@ IRREPARABLE = [
     pytest.param(WHOLE[: len(WHOLE) // 2], "cut short: no end", id="half a picture"),
     pytest.param(WHOLE[: len(WHOLE) // 2] + bytes(5000), "cut short: no end", id="half a picture and padding"),
     pytest.param(WHOLE[: len(WHOLE) // 2] * 2, "cut short", id="two halves"),
+    pytest.param(WHOLE[: len(WHOLE) // 2] * 20, "another picture starts before its end", id="twenty halves"),
     pytest.param(WHOLE[:300], "wrong length|ends within", id="cut in its headers"),
     pytest.param(with_size(4096, 4096), "cannot hold 4096x4096", id="fewer bytes than blocks"),
     pytest.param(with_segment(0xC9, bytes(15)), "neither baseline nor progressive", id="arithmetic coding"),

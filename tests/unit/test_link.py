@@ -2,7 +2,7 @@ import json
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Still
+from pi_cam_daemon.ipc.controls import Control
+from pi_cam_daemon.ipc.controls import Kind as ControlKind
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, SLOTS
@@ -116,6 +118,7 @@ def test_a_camera_that_sends_without_pause_does_not_block_the_loop(rig: Rig) -> 
 def test_a_silent_camera_gives_nothing(rig: Rig) -> None:
     assert rig.link.read() is None
     assert (rig.link.info, rig.link.pace.announced) == (None, 1 / 15.0)
+    assert (rig.link.captured, rig.link.stall_grace_until, rig.link.unusable) == (0, 0.0, "")
     rig.camera.sendall(pack(Kind.BEAT, bytes(8))[:20])
     assert rig.link.read() is None
     assert rig.changes == 0
@@ -348,12 +351,16 @@ def test_a_command_to_a_camera_that_is_gone_is_harmless(rig: Rig) -> None:
 
 
 class Asking(threading.Thread):
-    """Asks *link* for the still of *number* in a thread."""
+    """Asks *link* for the still of *number* in a thread, or to set *values*."""
 
-    def __init__(self, link: CameraLink, number: int, seconds: float = 10.0) -> None:
+    def __init__(
+        self, link: CameraLink, number: int, seconds: float = 600.0, values: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(daemon=True)
-        self.result: Still | Exception | None = None
-        self._ask = lambda: link.take_still(number, seconds)
+        self.result: Still | Report | Exception | None = None
+        self._ask: Callable[[], Still | Report] = lambda: link.take_still(number, seconds)
+        if values is not None:
+            self._ask = lambda: link.adjust(number, values, seconds)
         self.start()
 
     def run(self) -> None:
@@ -362,7 +369,7 @@ class Asking(threading.Thread):
         except (TimeoutError, EOFError) as error:
             self.result = error
 
-    def finish(self) -> Still | Exception | None:
+    def finish(self) -> Still | Report | Exception | None:
         self.join(patience(10))
         assert not self.is_alive()
         return self.result
@@ -381,12 +388,15 @@ def test_a_still_reaches_its_requester_and_excuses_the_cameras_silence(rig: Rig)
     assert asked(rig) == 5
     assert rig.link.stall_grace_until > time.monotonic() + 5
     rig.say(Kind.STILL, Still(4, picture(4)).payload())
+    rig.link.read()
+    assert asking.is_alive(), "another still"
     rig.say(Kind.STILL, Still(5, picture(5) * 1000).payload(), 77)
     while asking.is_alive():
         assert rig.link.read() is None
     assert asking.finish() == Still(5, picture(5) * 1000, 77)
     assert rig.link.stall_grace_until == 0
     assert rig.link.progressed_at is not None, "it is a sign of life"
+    assert rig.link._still is None, "it is not kept"
 
 
 def test_a_refusal_has_the_cameras_words(rig: Rig) -> None:
@@ -484,3 +494,105 @@ def test_words_on_unusable_pictures_last_until_a_good_one(rig: Rig) -> None:
     rig.say(Kind.FRAME, b"\xff\xd8 a picture", time.monotonic_ns())
     rig.link.read()
     assert rig.link.unusable == ""
+
+
+def test_controls_are_set_and_the_answer_to_them_is_returned(rig: Rig) -> None:
+    asking = Asking(rig.link, 3, values={"gain": 2})
+    message = Reader(rig.camera).read()
+    assert message and message.kind is Kind.SET
+    assert SetControls.from_json(message.payload) == SetControls(3, {"gain": 2})
+    control = Control("gain", ControlKind.INTEGER, 0, 2)
+    for number in (2, 3):
+        report = Report(number, {"gain": number}, {"ev": "no"}, (control,))
+        rig.say(Kind.CONTROLS, report.to_json())
+        assert rig.link.read() is None
+    assert asking.finish() == report
+    assert rig.link.controls == (control,)
+
+
+def test_a_wait_for_controls_ends_in_its_time(rig: Rig) -> None:
+    assert isinstance(Asking(rig.link, 3, 0.01, values={}).finish(), TimeoutError)
+
+
+def test_only_a_control_of_the_configuration_that_is_refused_is_logged(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (0, 1):
+        rig.say(Kind.CONTROLS, Report(number, {}, {f"c{number}": "it is fixed"}, ()).to_json())
+    rig.link.read()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the control c0 is not set as configured: it is fixed"
+    ]
+
+
+def test_a_message_as_long_as_that_of_a_frame_is_none(rig: Rig) -> None:
+    rig.say(Kind.UNUSABLE, b"x" * ANNOUNCEMENT.size)
+    assert rig.link.read() is None
+    assert rig.link.unusable == "x" * ANNOUNCEMENT.size
+
+
+def test_a_frame_that_comes_alone_needs_no_reader(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig.link._reader, "feed", lambda _: pytest.fail("it takes an object for the message"))
+    rig.say(Kind.FRAME, picture(1))
+    assert rig.link.read()
+
+
+def test_the_first_frame_is_announced_and_three_measure_the_pace(rig: Rig) -> None:
+    for number in range(1, 6):
+        before = time.monotonic()
+        rig.say(Kind.FRAME, picture(number))
+        frame = rig.link.read()
+        assert frame
+        frame.free()
+        if number == 1:
+            first = rig.link.first_at
+        assert rig.link.first_at == first
+        assert rig.link.progressed_at and rig.link.progressed_at >= before
+        assert (rig.link.pace.measured is not None) == (number >= 3)
+        if number == 3:
+            measured = rig.link.pace.measured
+    assert first and rig.changes == 1
+    assert rig.link.pace.measured == measured, "afterwards the heartbeats are enough"
+
+
+def test_bad_pictures_measure_the_pace_too(rig: Rig) -> None:
+    for number in range(1, 6):
+        rig.say(Kind.UNUSABLE, b"its end is missing")
+        rig.link.read()
+        assert (rig.link.pace.measured is not None) == (number >= 3)
+        if number == 3:
+            measured = rig.link.pace.measured
+    assert rig.link.pace.measured == measured
+    assert rig.link.first_at is None
+
+
+def test_an_invalid_message_without_words_is_named_by_its_kind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> None:
+        raise ValueError
+
+    monkeypatch.setattr(rig.link._reader, "read", read)
+    rig.camera.sendall(b"x")
+    with pytest.raises(EOFError):
+        rig.link.read()
+    assert rig.link.protocol_error == "ValueError"
+
+
+def test_a_heartbeat_takes_no_progress_back(rig: Rig) -> None:
+    for number in range(1, 5):
+        counted_at = time.monotonic()
+        rig.say(Kind.FRAME, picture(number))
+        frame = rig.link.read()
+        assert frame
+        frame.free()
+    newest = rig.link.progressed_at
+    rig.beat(100, counted_at)
+    rig.link.read()
+    assert (rig.link.captured, rig.link.progressed_at) == (100, newest)
+
+
+def test_the_socket_is_not_asked_again_when_it_was_emptied(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, reads = rig.link._reader.read, []
+    monkeypatch.setattr(rig.link._reader, "read", lambda: reads.append(read()) or reads[-1])
+    rig.beat(1)
+    rig.link.read()
+    assert len(reads) == 1

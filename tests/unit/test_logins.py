@@ -97,7 +97,7 @@ def test_a_user_who_logs_in_is_known_by_name(judge: Logins) -> None:
         "", "Basic", "Basic ", "Bearer abc", "Basic !!!!", "Basic YWxpY2U=", "Basic YWxpY2U6", "Digest username=alice",
         "Basic " + base64.b64encode(b"bob:his").decode()[:-1], "Basic " + base64.b64encode(b"b\xf6b:his").decode(),
         "Basic " + "A" * 15000, basic("", ""), basic("", "his"), basic("bob", ""), basic("bob", "hIs"),
-        basic("bob ", "his"), basic("bob", "his\0"), basic("\0", "his"),
+        basic("bob ", "his"), "Basic Ym9iOmhp!cw==", basic("bob", "his\0"), basic("\0", "his"),
     ],
 )  # fmt: skip
 def test_a_wrong_login_is_401(judge: Logins, authorization: str) -> None:
@@ -258,6 +258,44 @@ def test_the_memory_of_wrong_passwords_is_bounded(judge: Logins) -> None:
     assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
 
 
+def test_the_oldest_wrong_password_is_forgotten_first(
+    judge: Logins, derive: Derive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "_MOST_WRONG", 2)
+    for password in ("a", "b", "c", "b", "c"):
+        status(judge, asked(authorization=basic("bob", password)))
+    assert derive.times == 3
+    status(judge, asked(authorization=basic("bob", "a")))
+    assert derive.times == 4
+
+
+def test_wrong_passwords_of_one_address_in_parallel_are_five_guesses(judge: Logins, derive: Derive) -> None:
+    derive.goes_on.clear()
+    found: list[int] = []
+
+    def guess(number: int) -> None:
+        found.append(status(judge, asked(authorization=basic("bob", str(number)))))
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(logins._MOST_WAITING)]
+    for thread in threads:
+        thread.start()
+    until("all wait", lambda: judge._inside.waiting._value == 0)
+    derive.goes_on.set()
+    for thread in threads:
+        thread.join(patience(20))
+    assert derive.times == found.count(HTTPStatus.UNAUTHORIZED) == 5
+    assert found.count(HTTPStatus.TOO_MANY_REQUESTS) == logins._MOST_WAITING - 5
+
+
+def test_what_is_remembered_of_a_password_differs_between_two_processes() -> None:
+    remembered = set()
+    for _ in range(2):
+        judge = Logins(KNOWN, is_own, Derive())
+        assert status(judge, asked(authorization=basic("bob", "his"))) == HTTPStatus.OK
+        remembered |= judge._right.keys()
+    assert len(remembered) == 2
+
+
 def test_only_admins_change_anything(judge: Logins) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "X"):
         for path in ("/controls", "/controls/save", "/state", "/nowhere"):
@@ -325,6 +363,7 @@ def test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour() -> 
     [
         ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8:0:2::1", "2001:db8:0:3::1", False),
         ("203.0.113.1", "203.0.113.2", False),
         ("2001:db8:1:1::1", "2001:db8:1:1::2", False),
         ("10.0.0.1", "10.0.0.2", False),

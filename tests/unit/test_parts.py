@@ -23,6 +23,11 @@ def test_a_part_is_header_picture_and_then_the_boundary() -> None:
     )
 
 
+def test_a_timestamp_has_whole_seconds_and_six_digits() -> None:
+    for timestamp_us, text in ((0, b"0.000000"), (7, b"0.000007"), (1_000_000, b"1.000000")):
+        assert b"X-Timestamp: %s\r\n" % text in parts.part_header(9, timestamp_us)
+
+
 def test_a_stream_is_well_formed_from_its_first_byte() -> None:
     stream = parts.OPENING + b"".join(parts.part(PICTURE, moment) for moment in range(3))
     assert stream.startswith(b"--")  # FFmpeg's probe looks nowhere else

@@ -135,6 +135,7 @@ def test_a_file_that_windows_renamed_to_txt_is_read(tmp_path: Path) -> None:
             b'[wifi]\npassword = "a secret one"\ncountry = "KR"\n',
             "pi-cam.toml: wifi.ssid: missing; accepted: the name of the network that the password is for",
         ),
+        (b'[wifi]\nssid = 5\ncountry = "KR"\n', "pi-cam.toml: wifi.ssid: accepted: text in quotes"),
         (
             b'[viewers]\nanna = "short"\n',
             "pi-cam.toml: viewers.anna: cannot be a password; accepted: 8 characters or more, no control character",
@@ -187,6 +188,15 @@ def test_without_the_list_of_the_system_two_letters_are_accepted(
     monkeypatch.setattr(wifi, "_COUNTRIES", tmp_path / "missing")
     assert wifi.check({"country": "zz"})[1] == []
     assert wifi.check({"country": "UK"})[1] and wifi.check({"country": "ZZZ"})[1]
+
+
+def test_the_list_of_countries_is_read_whatever_else_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "iso3166.tab").write_text("#AA\tNowhere\n\nold\nKR\tKorea (South)\tAsia\n")
+    monkeypatch.setattr(wifi, "_COUNTRIES", tmp_path / "iso3166.tab")
+    hints = [wifi.check({"country": word})[1] for word in ("kr", "korea (south)", "nowhere")]
+    assert [[problem.partition("; ")[2] for problem in problems] for problems in hints] == [
+        [], ["the code is KR"], [NO_COUNTRY]
+    ]  # fmt: skip
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:

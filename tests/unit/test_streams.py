@@ -1,7 +1,9 @@
 """The stream loop with real viewers over loopback TCP; the test holds the camera's end."""
 
 import contextlib
+import os
 import re
+import select
 import socket
 import struct
 import threading
@@ -93,13 +95,14 @@ class Watching:
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, started: bool = True) -> None:
         self.latest = LatestFrame()
         self.demand = Demand(lambda: None)
         self.no_signal: Frame | None = Frame(wire.part(CARD, 0), 0, 0)  # None while no picture is overdue
         self.streams = Streams(self.latest, self.demand, lambda: self.no_signal)
         self.configure()
-        self.streams.start()
+        if started:
+            self.streams.start()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self.camera: CameraEnd
@@ -160,7 +163,8 @@ class Rig:
         return Watching(client)
 
     def close(self) -> None:
-        self.streams.close(patience(10))
+        if self.streams._thread.ident:
+            self.streams.close(patience(10))
         self._listener.close()
         for sock in self._sockets:
             sock.close()
@@ -448,6 +452,19 @@ def test_viewers_are_limited_to_the_configured_number(rig: Rig) -> None:
     rig.view()
 
 
+def test_the_card_waits_for_the_last_picture_and_not_for_the_first(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.3)
+    client = rig.view()
+    client.open()
+    for number in range(8):
+        last = time.monotonic()
+        rig.frame(picture(number))
+        time.sleep(0.05)
+    until("the card", lambda: client.part() == CARD)
+    assert time.monotonic() >= last + 0.3
+
+
 def test_only_viewers_that_are_no_longer_allowed_are_disconnected(rig: Rig) -> None:
     stranger, friend = rig.view(address="10.0.0.1"), rig.view(address="10.0.0.2")
     stranger.open()
@@ -612,3 +629,262 @@ def test_an_opening_that_does_not_fit_is_sent_in_pieces() -> None:
             viewer.push(0.0)
         ours.shutdown(socket.SHUT_WR)
         assert theirs.recv(100) == b"openingthe part"
+
+
+# --- single steps of the loop, without its thread
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """A rig whose loop does not run, and whose clock stands at 1000 s."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    rig = Rig(started=False)
+    rig.streams._handle_wake()
+    yield rig
+    rig.close()
+
+
+def arrived(rig: Rig, address: str = "127.0.0.1") -> Viewer:
+    """Return a viewer that the loop has taken over."""
+    before = set(rig.streams._viewers)
+    rig.view(address=address)
+    rig.streams._handle_wake()
+    (fd,) = set(rig.streams._viewers) - before
+    return rig.streams._viewers[fd]
+
+
+def shown(captured: float = 1000.0) -> Frame:
+    return Frame(b"the part", int(captured * 1e9), 0)
+
+
+def test_the_loop_is_a_daemon_thread_whose_descriptors_no_child_inherits(still: Rig) -> None:
+    loop = still.streams._thread
+    assert (loop.name, loop.daemon) == ("streams", True)
+    assert not os.get_inheritable(still.streams._wake_fd)
+    assert not os.get_blocking(still.streams._wake_fd)
+
+
+@pytest.mark.parametrize(
+    ("shown_at", "fresh_at", "due"),
+    [
+        pytest.param(100.0, 100.0, 101.0, id="repeated"),
+        pytest.param(101.5, 100.0, 102.0, id="replaced by the card"),
+        pytest.param(102.0, 100.0, 103.0, id="the card is repeated"),
+        pytest.param(103.0, 100.0, 104.0, id="again"),
+    ],
+)
+def test_the_loop_has_to_repeat_or_to_replace_the_picture(
+    still: Rig, shown_at: float, fresh_at: float, due: float
+) -> None:
+    still.streams._shown_at, still.streams._fresh_at = shown_at, fresh_at
+    assert still.streams._due() == due
+
+
+@pytest.mark.parametrize(
+    ("age", "card", "kept"), [(2.0, True, True), (2.1, True, False), (2.1, False, True), (None, True, False)]
+)
+def test_the_first_viewer_gets_no_old_picture_unless_the_camera_is_slow(
+    still: Rig, age: float | None, card: bool, kept: bool
+) -> None:
+    streams_, frame = still.streams, None
+    if age is not None:
+        frame = shown(1000.0 - age)
+        still.latest.publish(frame)
+    if not card:
+        still.no_signal = None
+    streams_._fresh_at = 900.0
+    arrived(still)
+    assert streams_._shown is frame if kept else streams_._shown is None
+    assert (streams_._shown_at, streams_._fresh_at) == (1000.0, 900.0 if kept else 1000.0)
+    streams_._shown_at = 990.0
+    arrived(still)
+    assert streams_._shown_at == 990.0, "a second viewer changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("age", "card", "picture_", "what"),
+    [(2.0, True, True, "card"), (1.9, True, True, "picture"), (5.0, False, True, "picture"), (1.0, True, False, "")],
+)
+def test_a_picture_is_repeated_until_it_is_too_old(
+    still: Rig, age: float, card: bool, picture_: bool, what: str
+) -> None:
+    frame = shown() if picture_ else None
+    viewer = arrived(still)
+    still.streams._shown, still.streams._shown_at, still.streams._fresh_at = frame, 990.0, 1000.0 - age
+    if not card:
+        still.no_signal = None
+    still.streams._repeat(1000.0)
+    expected = {"card": still.no_signal, "picture": frame, "": None}[what]
+    assert viewer.last is expected and still.streams._shown is expected
+    assert still.streams._shown_at == 1000.0
+
+
+def test_a_viewer_is_ready_when_it_has_its_part_and_its_time_has_come(still: Rig) -> None:
+    early, late, busy = (arrived(still) for _ in range(3))
+    early.due, late.due, busy.part = 1000.0, 1000.1, b"another part"
+    old, new = shown(), shown()
+    late.last = busy.last = old
+    still.streams._show(new, 1000.0)
+    assert (early.last, late.last, busy.last) == (new, None, None)
+    late.last = new
+    still.streams._show(new, 1000.0)
+    assert late.last is new
+
+
+def test_a_place_for_encryption_is_one_of_all_and_both_are_given_back(still: Rig) -> None:
+    still.configure(max_viewers=3, max_tls_viewers=1)
+    streams_, client = still.streams, Client("a", "a", encrypted=True)
+    streams_.take_place(client, still.limits)
+    with pytest.raises(Refused, match="max_tls_viewers"):
+        streams_.take_place(client, still.limits)
+    assert (streams_.quota.taken, streams_._tls_quota.taken) == (1, 1)
+    streams_.give_back_place(client)
+    assert (streams_.quota.taken, streams_._tls_quota.taken) == (0, 0)
+    streams_.take_place(Client("b", "b"), still.limits)
+    streams_.give_back_place(Client("b", "b"))
+    assert (streams_.quota.taken, streams_._tls_quota.taken) == (0, 0)
+
+
+def test_only_viewers_that_close_just_now_may_leave_a_place(still: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewers = [arrived(still) for _ in range(3)]
+    still.view()
+    viewers[1].closed_at, viewers[2].closed_at = 999.6, 999.5
+    looked_at: list[int] = []
+    monkeypatch.setattr(streams, "hung_up", lambda fds: looked_at.extend(fds) or True)
+    assert still.streams._leaving()
+    arrival = still.streams._arrivals[0]
+    assert looked_at == [viewers[0].sock.fileno(), viewers[1].sock.fileno(), arrival.sock.fileno()]
+
+
+def test_a_viewer_that_takes_nothing_or_too_little_is_dropped(still: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    still.configure(viewer_timeout_seconds=10)
+    part = bytes(8 * sending._LEAST_BYTES_PER_SECOND)
+    longest = sending.longest_seconds(len(part), 10)
+    ready, steady, stalls, drips = (arrived(still, address) for address in "abcd")
+    ready.moved_at = ready.begun_at = 0.0
+    steady.part, steady.moved_at, steady.begun_at = part, 990.0, 1000.0 - longest
+    stalls.part, stalls.moved_at, stalls.begun_at = part, 989.9, 989.9
+    drips.part, drips.moved_at, drips.begun_at, drips.offset = part, 1000.0, 999.9 - longest, 7
+    drips.since, drips.pictures = 100.0, 3
+    caplog.clear()
+    still.streams._drop_stalled(1000.0)
+    assert list(still.streams._viewers.values()) == [ready, steady]
+    assert [record.getMessage() for record in caplog.records] == [
+        "viewer c left (took nothing for 10 s): 0 parts in 0 s, 3 now",
+        f"viewer d left (took 7 bytes in {longest + 0.1:.0f} s): 3 parts in 900 s, 2 now",
+    ]
+    assert still.streams.answers.dropped == {"timeout": 2, "max_pending_bytes": 0}
+    assert still.streams._stalled_check_at == 1001.0
+    assert (stalls.part, stalls.last, stalls.sock.fileno(), still.streams.quota.taken) == (None, None, -1, 2)
+
+
+def test_a_viewer_whose_arrival_was_not_logged_leaves_without_a_word(
+    still: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    first, second = arrived(still), arrived(still)
+    assert (first.told, second.told) == (True, False)
+    caplog.clear()
+    still.streams._drop(second, "hung up")
+    assert not caplog.records
+
+
+def test_a_viewer_that_closes_its_side_gets_one_part_more(still: Rig) -> None:
+    viewer, frame = arrived(still), shown()
+    still.streams._shown, viewer.last, viewer.pictures = frame, frame, 0
+    for _ in range(2):
+        still.streams._serve(viewer, select.EPOLLOUT | select.EPOLLRDHUP)
+        assert (viewer.closed_at, viewer.pictures) == (1000.0, 1)
+
+
+def test_a_viewer_that_closes_its_side_before_any_picture_gets_the_card(still: Rig) -> None:
+    viewer = arrived(still)
+    assert viewer.last is None
+    still.streams._serve(viewer, select.EPOLLRDHUP)
+    assert viewer.last is still.no_signal
+
+
+def test_a_viewer_that_closes_its_side_is_not_served_in_the_middle_of_a_part(still: Rig) -> None:
+    viewer = arrived(still)
+    viewer.part, viewer.offset, viewer.last, viewer.pictures = bytes(100_000_000), 0, None, 0
+    still.streams._serve(viewer, select.EPOLLOUT | select.EPOLLRDHUP)
+    assert (viewer.closed_at, viewer.pictures) == (1000.0, 0)
+
+
+@pytest.mark.parametrize("event", [select.EPOLLERR, select.EPOLLHUP, select.EPOLLHUP | select.EPOLLOUT])
+def test_a_viewer_that_has_hung_up_is_dropped(still: Rig, event: int) -> None:
+    still.streams._serve(arrived(still), event)
+    assert not still.streams._viewers and not still.demand.present
+
+
+@pytest.mark.parametrize(("due", "newest", "served"), [(1000.0, False, True), (1000.1, False, False), (0, True, False)])
+def test_a_viewer_with_room_gets_the_newest_picture_once_in_its_time(
+    still: Rig, due: float, newest: bool, served: bool
+) -> None:
+    viewer, frame = arrived(still), shown()
+    viewer.due, viewer.last, viewer.pictures = due, frame if newest else None, 0
+    still.streams._serve(viewer, select.EPOLLOUT)
+    assert viewer.pictures == 0, "there is none"
+    still.streams._shown = frame
+    still.streams._serve(viewer, select.EPOLLOUT)
+    assert viewer.pictures == served
+
+
+def test_a_camera_that_ends_is_let_go(still: Rig) -> None:
+    link, streams_ = still.streams._camera, still.streams
+    assert link and streams_._camera_fd == link.fileno()
+    still.streams._handle_wake()
+    assert streams_._camera is link, "without another one"
+    still.streams.watch(link)
+    still.streams._handle_wake()
+    assert link.fileno() >= 0, "it is the same"
+    still.camera.close()
+    assert streams_._read_camera() is None
+    assert (streams_._camera, streams_._camera_fd, link.fileno()) == (None, -1, -1)
+
+
+def test_it_waits_without_end_while_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Epoll:
+        """Notes how long the loop wants to wait."""
+
+        def __init__(self) -> None:
+            self._epoll = epoll()
+
+        def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+            waits.append(timeout)
+            return self._epoll.poll(timeout, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._epoll, name)
+
+    epoll = select.epoll
+    monkeypatch.setattr(select, "epoll", Epoll)
+    monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
+    monkeypatch.setattr(streams, "HOLD_SECONDS", 900.0)
+    with running() as rig:
+        rig.frame(picture(1))
+        assert set(waits) == {-1.0}
+        waits.clear()
+        client = rig.view()
+        client.open()
+        rig.frame(picture(2))
+        assert (client.number(), client.number()) == (1, 2)
+        rig.streams.probe.ask()
+        until("the loop waits for a picture", lambda: rig.streams.probe.answered and waits[-1] < 600)
+        assert 0 < waits[-1] < 600 and 600.0 in waits
+        client.sock.close()
+        rig.frames_until("it waits without end", lambda: waits[-1] == -1.0)
+
+
+def test_closing_hangs_up_also_on_who_just_arrived(still: Rig) -> None:
+    present, late = still.view(), still.view()
+    still.streams._handle_wake()
+    arrival = still.view()
+    still.streams._closing = True
+    still.streams._run()
+    assert present.at_end() and late.at_end() and arrival.at_end()
+    assert still.streams._epoll.closed
+    assert not still.streams._viewers
