@@ -47,6 +47,13 @@ def daemon(start_daemon: StartDaemon) -> Daemon:
     return start_daemon()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for the tests that only look at its pages."""
+    with running(tmp_path_factory.mktemp("shared"), argv=RUN) as daemon:
+        yield daemon
+
+
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     if not CHROMIUM.exists():

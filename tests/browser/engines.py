@@ -66,15 +66,19 @@ class Engine:
 
     def back(self) -> None:
         """Go back to the page before. One that was kept in memory does not load, so its address tells."""
-        left = self.run("location.href")
+        left = self.address()
         self.run("void setTimeout(() => history.back())")
 
         def there() -> bool:
             with contextlib.suppress(AssertionError, OSError, Error):  # asked between two pages
-                return bool(self.run("location.href") != left)
+                return self.address() != left
             return False
 
         until("the page before", there)
+
+    def address(self) -> str:
+        """Return the address of the page that is shown."""
+        return str(self.run("location.href"))
 
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript *expression*; a promise is waited for."""
@@ -157,8 +161,15 @@ class WebKit(WebDriver):
     def send(self, command: str, **parameters: object) -> Any:
         return self._post(self._PATHS[command], parameters)
 
+    def address(self) -> str:
+        """Ask the browser, not the page: a script that is sent between two pages may get no answer for minutes."""
+        return str(self._ask(urllib.request.Request(f"{self._address}/url")))
+
     def _post(self, path: str, parameters: object) -> Any:
-        asked = urllib.request.Request(self._address + path, json.dumps(parameters).encode())
+        return self._ask(urllib.request.Request(self._address + path, json.dumps(parameters).encode()))
+
+    @staticmethod
+    def _ask(asked: urllib.request.Request) -> Any:
         with urllib.request.urlopen(asked, timeout=patience(_ANSWERS_SECONDS)) as answer:
             return json.load(answer)["value"]
 

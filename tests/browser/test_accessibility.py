@@ -97,6 +97,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page)
     assert page.evaluate("document.activeElement.id") == "menu"
     page.locator("#photo").press("Enter")
     expect(page.locator("#save")).to_have_attribute("href", "snapshot")
+    expect(page.locator("#full-size")).to_be_visible()  # once the page knows that there is a camera
     assert reached(page, 2) == ["save", "full-size"]
     page.keyboard.press("Escape")
     expect(page.locator("#photos")).to_be_hidden()

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looking import open_drawer, told, wait_until_live
 from tests.causes import CAUSES, Cause
-from tests.harness import RUN, Daemon, running, until
+from tests.harness import REFUSED, RUN, Daemon, running, until
 from tests.server.test_daemon import ORDINARY_USER
 from tests.server.test_stand_in import env, settings
 from tests.systemd import csi
@@ -45,8 +45,7 @@ def bring_about(stack: ExitStack, folder: Path, cause: Cause) -> Daemon:
         (package / "picamera2" / "__init__.py").write_text(cause.picamera2)
         os.kill(daemon.camera_pid(), signal.SIGKILL)
     elif cause.event == "reload":
-        daemon.write_config(settings(**WRONG))
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload(settings(**WRONG), REFUSED)
     else:
         daemon.stop()
         return stack.enter_context(running(home, settings(**WRONG), env=environment, argv=argv))

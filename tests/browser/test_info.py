@@ -23,14 +23,14 @@ from tests.browser.test_accessibility import assert_accessible
     ids=["desk", "phone"],
 )
 def test_camera_encoder_version_and_clock_are_told(
-    daemon: Any, new_page: Callable[..., Page], options: Any, kind: str, clock: dict[Any, str]
+    shared: Any, new_page: Callable[..., Page], options: Any, kind: str, clock: dict[Any, str]
 ) -> None:
     page = new_page(**options)
     answer: dict[str, Any] = {"clock_synced": None}
-    page.route("**/state", lambda route: route.fulfill(json={**daemon.state(), **answer}))
-    panel = opened(page, daemon, "info")
+    page.route("**/state", lambda route: route.fulfill(json={**shared.state(), **answer}))
+    panel = opened(page, shared, "info")
     expect(panel.locator("#size")).to_have_text("640 × 480")
-    state = daemon.state()
+    state = shared.state()
     expect(panel.locator("#camera")).to_have_text(state["camera"]["name"])
     expect(panel.locator("#kind")).to_have_text(kind)
     expect(panel.locator("#encoder")).to_contain_text(state["camera"]["encoder"])

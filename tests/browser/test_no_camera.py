@@ -57,20 +57,20 @@ def colour(page: Page, selector: str) -> str:
     return value
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
-    ("device", "camera", "words"),
+    ("device", "camera", "words", "scheme"),
     [
-        (DESKTOP, {"program": BAD_NUMPY}, ("Test picture", "The camera's software does not work", "numpy")),
-        ({**DESKTOP, **KOREAN}, {"lost": True}, ("테스트 영상", "카메라와 연결이 끊겼습니다", "케이블을")),
-        (PHONE, {"lost": True}, ("Test picture", "The camera was lost", "Check the ribbon cable")),
+        (DESKTOP, {"program": BAD_NUMPY}, ("Test picture", "The camera's software does not work", "numpy"), "light"),
+        ({**DESKTOP, **KOREAN}, {"lost": True}, ("테스트 영상", "카메라와 연결이 끊겼습니다", "케이블을"), "dark"),
+        (PHONE, {"lost": True}, ("Test picture", "The camera was lost", "Check the ribbon cable"), "dark"),
         (
             {**PHONE, **KOREAN},
             {"program": BAD_NUMPY},
             ("테스트 영상", "카메라 소프트웨어에 문제가 있습니다", "라즈베리 파이에서"),
+            "light",
         ),
     ],
-    ids=["desktop-broken", "desktop-lost-ko", "phone-lost", "phone-broken-ko"],
+    ids=["desktop-broken-light", "desktop-lost-ko-dark", "phone-lost-dark", "phone-broken-ko-light"],
 )
 def test_a_stand_in_is_amber_and_its_reason_is_above_the_fold(
     start_stand_in: StartStandIn,

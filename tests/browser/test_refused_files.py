@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.drawer import opened
 from tests.browser.looking import KOREAN, PHONE, open_drawer, told, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import Daemon
-
-
-def reload(daemon: Daemon, **settings: object) -> None:
-    daemon.write_config({f"video.{key}": value for key, value in settings.items()})
-    daemon.process.send_signal(signal.SIGHUP)
+from tests.harness import REFUSED, Daemon
 
 
 @pytest.mark.parametrize(
@@ -46,7 +40,7 @@ def test_a_refused_reload_is_told_until_the_files_are_right(
     expect(notice).to_be_hidden()
 
     before = datetime.datetime.now()
-    reload(daemon, rotation=45, widht=3)
+    daemon.reload({"video.rotation": 45, "video.widht": 3}, REFUSED)
     expect(notice).to_be_visible()
     refused = daemon.state()["config_refused"]["problems"]
     assert len(refused) == 2 and problems.text_content() == "\n".join(refused)
@@ -63,17 +57,17 @@ def test_a_refused_reload_is_told_until_the_files_are_right(
     assert_accessible(page)
     keep_screenshot(page, f"refused-files-{options['color_scheme']}")
 
-    reload(daemon, rotation=46)
+    daemon.reload({"video.rotation": 46}, REFUSED)
     expect(problems).to_contain_text("video.rotation: 46 cannot be used")
     expect(problems).not_to_contain_text("widht")
-    reload(daemon, rotation=180)
+    daemon.reload({"video.rotation": 180})
     expect(notice).to_be_hidden()
 
 
 def test_the_notice_is_written_once(daemon: Daemon, page: Page) -> None:
     opened(page, daemon, "info")
     wait_until_live(page)
-    reload(daemon, rotation=45)
+    daemon.reload({"video.rotation": 45}, REFUSED)
     notice = open_drawer(page, "info").locator("#files")
     expect(notice).to_be_visible()
     # a screen reader says each change
@@ -93,9 +87,9 @@ def test_a_mark_tells_of_refused_files_while_the_drawer_is_closed(daemon: Daemon
     wait_until_live(page)
     menu = page.locator("#menu")
     expect(menu).to_have_attribute("title", "")
-    reload(daemon, rotation=45)
+    daemon.reload({"video.rotation": 45}, REFUSED)
     expect(menu).to_have_attribute("title", "The configuration files on disk are not in force")
     expect(menu).to_have_class("icon marked")
     assert_accessible(page)
-    reload(daemon, rotation=180)
+    daemon.reload({"video.rotation": 180})
     expect(menu).to_have_class("icon")
