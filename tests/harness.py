@@ -67,6 +67,29 @@ def ask(asked: str | urllib.request.Request, timeout: float = 10.0) -> tuple[int
         return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
 
 
+# the log's words for a reload that was refused
+REFUSED = "the configuration was not reloaded; the old one stays"
+
+
+def read_all(sock: socket.socket, enough: bytes = b"") -> bytes:
+    """Return everything that is received until the other end closes, or until *enough* is in it."""
+    received = b""
+    while not (enough and enough in received) and (chunk := sock.recv(65536)):
+        received += chunk
+    return received
+
+
+def say(
+    sock: socket.socket, path: str, fields: Sequence[str] = (), method: str = "GET", body: bytes = b""
+) -> tuple[int, str, bytes]:
+    """Send a request on *sock* and close it; return status, head and body. Of a stream the body is its beginning."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""]
+    with sock:
+        sock.sendall("\r\n".join(lines).encode() + body)
+        head, _, rest = read_all(sock, b"multipart/").partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode("latin-1"), rest
+
+
 class Daemon:
     """A pi-cam-daemon on a free port of 127.0.0.1 with a test picture. Its camera can be given faults."""
 
@@ -121,6 +144,15 @@ class Daemon:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def reload(self, settings: Mapping[str, object] | None = None, said: str = "configuration reloaded") -> None:
+        """Have the configuration file read again, with *settings* in it if given. Return once the log *said* so."""
+        if settings is not None:
+            self.write_config(settings)
+        before = self.log().count(said)
+        self.process.send_signal(signal.SIGHUP)
+        until(said, lambda: self.process.poll() is not None or self.log().count(said) > before)
+        assert self.process.poll() is None, "the reload ended the daemon"
+
     # -- asked over HTTP
 
     def get(self, path: str, timeout: float = 10.0) -> tuple[int, dict[str, str], bytes]:
@@ -171,7 +203,7 @@ class Daemon:
         return sock
 
     def watch(self, path: str = "/stream") -> Viewer:
-        return Viewer(self.connect(path))
+        return watch(self.connect(""), path)
 
     # -- ended
 
@@ -257,6 +289,13 @@ class Viewer:
     def close(self) -> None:
         self._file.close()
         self.sock.close()
+
+
+def watch(sock: socket.socket, path: str = "/stream", host: str = "localhost", fields: Sequence[str] = ()) -> Viewer:
+    """Return the viewer that asks for *path* of *host* on *sock*."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *fields, "", ""]
+    sock.sendall("\r\n".join(lines).encode())
+    return Viewer(sock)
 
 
 class Reading(threading.Thread):

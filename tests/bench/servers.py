@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.harness import free_port
 from tests.usb.machine import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Rig:
     ) -> Iterator[Server]:
         """Run the whole daemon; without *pictures* with its test picture. Names of *settings* have __ for the dot."""
         with self._machine(pictures) as (machine, camera):
-            port = _free_port()
+            port = free_port()
             table: dict[str, object] = {
                 "http.listen_address": "127.0.0.1",
                 "http.port": port,
@@ -91,7 +92,7 @@ class Rig:
     @contextlib.contextmanager
     def ustreamer(self, pictures: Pictures) -> Iterator[Server]:
         with self._machine(pictures) as (machine, camera):
-            port = _free_port()
+            port = free_port()
             argv = [_found("ustreamer"), f"--device={camera}", "--format=mjpeg", "--encoder=hw", "--host=127.0.0.1"]
             argv += [f"--port={port}", f"--resolution={pictures.width}x{pictures.height}"]
             paths = {"stream": "/stream", "snapshot": "/snapshot"}
@@ -104,7 +105,7 @@ class Rig:
         if "spyglass" not in self.built:
             raise RuntimeError("spyglass is not there")
         with self._machine(pictures) as (machine, camera):
-            port = _free_port()
+            port = free_port()
             argv = [sys.executable, "-m", "tests.bench.spyglass", str(self.built["spyglass"]), str(camera), str(port)]
             argv += [str(pictures.width), str(pictures.height), str(FRAMERATE)]
             paths = {"stream": "/stream", "snapshot": "/snapshot"}
@@ -113,7 +114,7 @@ class Rig:
 
     @contextlib.contextmanager
     def floor(self, pictures: Pictures) -> Iterator[Server]:
-        port = _free_port()
+        port = free_port()
         argv = [str(self.built["floor"]), str(port), str(pictures.folder), str(FRAMERATE)]
         with self._running("C floor", argv, {}, port, {"stream": "/"}) as server:
             yield server
@@ -183,10 +184,3 @@ def _found(program: str) -> str:
     if path is None:
         raise RuntimeError(f"{program} is not installed")
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, Reading, Viewer, running, until
+from tests.harness import Daemon, Reading, Viewer, read_all, running, say, until, watch
 from tests.hosts import CAMERA, Host, Proxy, appends, hosts, ip, replaces, wire
 from tests.lateness import patience
 
@@ -82,26 +81,13 @@ EVERYWHERE: dict[str, object] = {"http.listen_address": "", "video.width": 320, 
 
 
 def reload(daemon: Daemon, **http: object) -> None:
-    reloads = daemon.log().count("configuration reloaded")
-    daemon.write_config({**EVERYWHERE, **{f"http.{key}": value for key, value in http.items()}})
-    daemon.process.send_signal(signal.SIGHUP)
-    until("reloaded", lambda: daemon.log().count("configuration reloaded") > reloads)
+    daemon.reload({**EVERYWHERE, **{f"http.{key}": value for key, value in http.items()}})
 
 
 def ask(sock: socket.socket, path: str = "/livez", fields: Sequence[str] = ()) -> tuple[int, str]:
-    """Return status and body of *path*, read until the server closes; close *sock*."""
-    with sock:
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""]
-        sock.sendall("\r\n".join(lines).encode())
-        head, _, body = read_all(sock).partition(b"\r\n\r\n")
-    return int(head.split()[1]), body.decode()
-
-
-def read_all(sock: socket.socket) -> bytes:
-    received = b""
-    while chunk := sock.recv(65536):
-        received += chunk
-    return received
+    """Return status and body of *path*; close *sock*."""
+    status, _, body = say(sock, path, fields)
+    return status, body.decode()
 
 
 def cases(network: Network) -> dict[str, tuple[Host, str, str]]:
@@ -341,23 +327,17 @@ def ended(viewer: Viewer, reloaded_at: float) -> bool:
     return False
 
 
-def watch(host: Host, there: str, port: int, source: str, host_field: str = "localhost") -> Viewer:
-    sock = host.connect(there, port, source)
-    sock.sendall(f"GET /stream HTTP/1.1\r\nHost: {host_field}\r\n\r\n".encode())
-    return Viewer(sock)
-
-
 def test_a_network_taken_off_the_list_ends_its_streams_and_no_others(daemon: Daemon, network: Network) -> None:
     reload(daemon, trusted_proxies=[NEAR_PRIVATE])
     with proxy(network.near, (PRIVATE, daemon.port), NEAR_PRIVATE, appends("X-Forwarded-For")) as nginx:
         leaving = {
-            "direct": watch(network.near, PRIVATE, daemon.port, NEAR_PRIVATE),
-            "routed": watch(network.far, PRIVATE, daemon.port, FAR_PRIVATE),
-            "proxied": watch(network.far, ROUTER, nginx.port, FAR_PRIVATE),
-            "own prefix": watch(network.near, GLOBAL, daemon.port, NEAR_GLOBAL),
-            "link-local": watch(network.near, network.link, daemon.port, network.near_link),
+            "direct": watch(network.near.connect(PRIVATE, daemon.port, NEAR_PRIVATE)),
+            "routed": watch(network.far.connect(PRIVATE, daemon.port, FAR_PRIVATE)),
+            "proxied": watch(network.far.connect(ROUTER, nginx.port, FAR_PRIVATE)),
+            "own prefix": watch(network.near.connect(GLOBAL, daemon.port, NEAR_GLOBAL)),
+            "link-local": watch(network.near.connect(network.link, daemon.port, network.near_link)),
         }
-        staying = [Reading(watch(network.near, UNIQUE, daemon.port, NEAR_UNIQUE)), Reading(daemon.watch())]
+        staying = [Reading(watch(network.near.connect(UNIQUE, daemon.port, NEAR_UNIQUE))), Reading(daemon.watch())]
         for viewer in leaving.values():
             viewer.parts(3)
         found: dict[str, bool] = {}
@@ -383,7 +363,7 @@ def test_a_proxied_viewer_is_cut_with_its_network_or_its_proxys_trust(daemon: Da
     for rest in ({"allowed_networks": ["10.231.7.0/24"], "trusted_proxies": [NEAR_PRIVATE]}, {"trusted_proxies": []}):
         reload(daemon, trusted_proxies=[NEAR_PRIVATE])
         with proxy(network.near, (PRIVATE, daemon.port), NEAR_PRIVATE, appends("X-Forwarded-For")) as nginx:
-            viewer = watch(network.far, ROUTER, nginx.port, FAR_PRIVATE)
+            viewer = watch(network.far.connect(ROUTER, nginx.port, FAR_PRIVATE))
             viewer.parts(3)
             reload(daemon, **rest)
             assert ended(viewer, time.monotonic())
@@ -391,7 +371,7 @@ def test_a_proxied_viewer_is_cut_with_its_network_or_its_proxys_trust(daemon: Da
 
 def test_a_reload_that_changes_nothing_ends_no_stream(daemon: Daemon, network: Network) -> None:
     viewers = [
-        Reading(watch(host, there, daemon.port, source))
+        Reading(watch(host.connect(there, daemon.port, source)))
         for name, (host, source, there) in cases(network).items()
         if name in (NEAR_PRIVATE, NEAR_GLOBAL, NEAR_LINK, NEAR_UNIQUE, FAR_PRIVATE)
     ]

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.harness import RIG, ROOT, Daemon, Part, Reading, running, until
+from tests.harness import REFUSED, RIG, ROOT, Daemon, Part, Reading, running, until
 from tests.lateness import patience
 
 
@@ -176,8 +176,7 @@ def test_a_reload_turns_the_picture_of_a_connected_viewer(daemon: Daemon) -> Non
     viewer = daemon.watch()
     before = leftmost_colour(viewer.part())
     pid = daemon.process.pid
-    daemon.write_config({"video.width": 320, "video.height": 240, "video.hflip": True})
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.reload({"video.width": 320, "video.height": 240, "video.hflip": True})
     viewer.next_where(
         "the picture mirrored", lambda part: part.size == (320, 240) and differs(leftmost_colour(part), before), 15
     )
@@ -196,16 +195,14 @@ def test_a_reload_adds_and_removes_the_overlay_of_a_connected_viewer(daemon: Dae
     with closing(daemon.watch()) as viewer:
         assert darkest_above(viewer.part()) > 120
         for overlay, drawn in (("MMMM {time}", True), ("", False)):
-            daemon.write_config({"video.width": 320, "video.height": 240, "video.overlay": overlay})
-            daemon.process.send_signal(signal.SIGHUP)
+            daemon.reload({"video.width": 320, "video.height": 240, "video.overlay": overlay})
             viewer.next_where(
                 f"a picture with {overlay!r}",
                 lambda part, drawn=drawn: b"X-No-Picture" not in part.header and (darkest_above(part) < 60) == drawn,
                 15,
             )
-        daemon.write_config({"video.overlay": "Küche"})
-        daemon.process.send_signal(signal.SIGHUP)
-        until("it is refused", lambda: "video.overlay: " in daemon.log() and "ASCII" in daemon.log())
+        daemon.reload({"video.overlay": "Küche"}, REFUSED)
+        assert "video.overlay: " in daemon.log() and "ASCII" in daemon.log()
         viewer.part()
 
 
@@ -218,16 +215,14 @@ def test_no_reload_is_lost_however_soon_it_comes_after_another(daemon: Daemon) -
 
 def test_a_reload_of_other_settings_leaves_the_camera_alone(daemon: Daemon) -> None:
     pid = daemon.camera_pid()
-    daemon.write_config({"video.width": 320, "video.height": 240, "http.max_viewers": 7})
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.reload({"video.width": 320, "video.height": 240, "http.max_viewers": 7})
     until("the new limit", lambda: daemon.state()["max_viewers"] == 7)
     assert daemon.camera_pid() == pid
 
 
 def test_a_reload_to_a_missing_camera_reports_nothing_of_the_last_one(daemon: Daemon) -> None:
     daemon.fault("missing")
-    daemon.write_config({"video.width": 640, "video.height": 240})
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.reload({"video.width": 640, "video.height": 240})
     table = daemon.wait_for_state("no-camera")
     assert (table["camera"], table["source"]["kind"]) == (None, None)
 
@@ -236,12 +231,9 @@ def test_every_reload_warns_of_an_address_that_is_not_in_force(daemon: Daemon) -
     warning = "the new http.listen_address and http.port need a restart"
     daemon.write_config({"http.port": 9})
     for turn in (1, 2):
-        daemon.process.send_signal(signal.SIGHUP)
-        until("reloaded", lambda turn=turn: daemon.log().count("configuration reloaded") == turn)
+        daemon.reload()
         assert daemon.log().count(warning) == turn
-    daemon.write_config({})
-    daemon.process.send_signal(signal.SIGHUP)
-    until("reloaded", lambda: daemon.log().count("configuration reloaded") == 3)
+    daemon.reload({})
     assert daemon.log().count(warning) == 2
 
 
@@ -257,12 +249,10 @@ def test_healthz_and_the_config_command_give_the_same_hash(daemon: Daemon) -> No
     assert in_force() == of_the_file() == daemon.state()["config_sha256"]
     daemon.write_config({"video.rotation": 180})
     assert in_force() != of_the_file()
-    daemon.process.send_signal(signal.SIGHUP)
-    until("the new one", lambda: in_force() == of_the_file())
+    daemon.reload()
+    assert in_force() == of_the_file()
     # not in force before a restart
-    daemon.write_config({"video.rotation": 90, "http.port": 9})
-    daemon.process.send_signal(signal.SIGHUP)
-    until("the reload", lambda: daemon.log().count("configuration reloaded") == 2)
+    daemon.reload({"video.rotation": 90, "http.port": 9})
     assert in_force() != of_the_file()
     assert daemon.state()["release"] is None, "it is not installed"
 
@@ -270,8 +260,7 @@ def test_healthz_and_the_config_command_give_the_same_hash(daemon: Daemon) -> No
 def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon) -> None:
     pid = daemon.camera_pid()
     daemon.config_file.write_text("video.rotation = 45\nvideo.widht = 3\n")
-    daemon.process.send_signal(signal.SIGHUP)
-    until("the explanation", lambda: "the old one stays" in daemon.log())
+    daemon.reload(said=REFUSED)
     assert "video.rotation" in daemon.log() and "video.widht: unknown key; did you mean width?" in daemon.log()
     assert daemon.state()["state"] == "streaming" and daemon.camera_pid() == pid
 

@@ -8,7 +8,6 @@ import itertools
 import json
 import platform
 import re
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.ipc.parts import OPENING
-from tests.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, read_all, running, until
 from tests.lateness import patience
 
 STREAMS = [
@@ -42,10 +41,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def request(daemon: Daemon, text: str) -> bytes:
     """Return everything that is answered to the raw request *text* until the server closes."""
     with daemon.connect(text) as sock:
-        answer = b""
-        while chunk := sock.recv(65536):
-            answer += chunk
-        return answer
+        return read_all(sock)
 
 
 def test_a_stream_begins_with_exactly_these_bytes(daemon: Daemon) -> None:
@@ -203,8 +199,7 @@ def test_the_page_has_the_configured_name_and_language(tmp_path: Path) -> None:
         assert daemon.state()["name"] == "마당"
         for target in ("/", "/mjpeg/", "/wall"):
             assert b'<html lang="en" data-language="ko">' in daemon.get(target)[2]
-        daemon.write_config({})
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload({})
         until("the browser's language", lambda: b'<html lang="en">' in daemon.get("/")[2])
         assert daemon.state()["name"] == platform.node()
 
@@ -233,8 +228,7 @@ def test_a_refusal_is_in_the_language_of_the_address_the_setting_or_the_browser(
     limit = {"http.max_connections": 1}
     with running(tmp_path / "daemon", limit) as daemon:
         assert (first(), first(accepted="en"), first("/nowhere?lang=en")) == ("ko", "en", "en")
-        daemon.write_config({**limit, "page.language": "ko"})
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload({**limit, "page.language": "ko"})
         until("the setting is in force", lambda: first(accepted="en") == "ko")
         with daemon.connect("/stream"), daemon.connect("") as refused:  # without a word from the browser
             assert b'<html lang="ko">' in refused.recv(65536)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness import Daemon, running
+from tests.harness import Daemon, read_all, running
 from tests.lateness import patience
 
 
@@ -33,10 +33,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def everything(daemon: Daemon, sent: bytes) -> bytes:
     """Return everything that is answered to *sent* until the server closes."""
     with daemon.connect(sent.decode("latin-1")) as sock:
-        answer = b""
-        while chunk := sock.recv(65536):
-            answer += chunk
-        return answer
+        return read_all(sock)
 
 
 def test_an_earlier_request_does_not_affect_the_answer_to_an_invalid_one(daemon: Daemon) -> None:

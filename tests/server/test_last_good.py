@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests import certificates
-from tests.harness import ROOT, Daemon, running, until
+from tests.harness import REFUSED, ROOT, Daemon, running, until
 from tests.lateness import patience
 from tests.server.test_daemon import Systemd
 
@@ -32,11 +31,6 @@ def refused(daemon: Daemon) -> dict[str, Any] | None:
 
 def is_reported_good(daemon: Daemon) -> bool:
     return b"\npi_cam_config_last_reload_successful 1.0\n" in daemon.get("/metrics")[2]
-
-
-def reload(daemon: Daemon, settings: dict[str, object]) -> None:
-    daemon.write_config(settings)
-    daemon.process.send_signal(signal.SIGHUP)
 
 
 def serve_once(folder: Path, settings: dict[str, object]) -> None:
@@ -61,7 +55,7 @@ def test_a_refused_reload_is_reported_until_the_file_is_corrected(tmp_path: Path
     with running(tmp_path / "daemon", GOOD, env={"NOTIFY_SOCKET": str(systemd.path)}) as daemon:
         daemon.wait_for_state("streaming")
         assert refused(daemon) is None
-        reload(daemon, {**GOOD, "video.rotation": 45})
+        daemon.reload({**GOOD, "video.rotation": 45}, REFUSED)
         first = until("the refusal", lambda: refused(daemon))
         assert first["problems"] == [f"{daemon.folder}/{PROBLEM}"] and first["since_seconds"] >= 0
         status, _, body = daemon.get("/healthz")
@@ -73,10 +67,10 @@ def test_a_refused_reload_is_reported_until_the_file_is_corrected(tmp_path: Path
         assert "refused" not in daemon.state()["detail"], "that is about the camera"
         # another mistake: since the first one
         until("a second", lambda: (refused(daemon) or {})["since_seconds"] > 1)
-        reload(daemon, {**GOOD, "video.rotation": 45, "video.widht": 3})
+        daemon.reload({**GOOD, "video.rotation": 45, "video.widht": 3}, REFUSED)
         both = until("the other problem", lambda: len((refused(daemon) or {})["problems"]) == 2 and refused(daemon))
         assert both["since_seconds"] > 1
-        reload(daemon, GOOD)
+        daemon.reload(GOOD)
         until("it is in force", lambda: refused(daemon) is None)
         assert is_reported_good(daemon)
         until("the status", lambda: "refused" not in systemd.heard()[-1] and systemd.messages[-1].startswith("READY=1"))
@@ -84,7 +78,7 @@ def test_a_refused_reload_is_reported_until_the_file_is_corrected(tmp_path: Path
 
 
 def test_a_file_full_of_mistakes_does_not_fill_the_answer(daemon: Daemon) -> None:
-    reload(daemon, {f"video.key{number}": 1 for number in range(100)})
+    daemon.reload({f"video.key{number}": 1 for number in range(100)}, REFUSED)
     found = until("the refusal", lambda: refused(daemon))
     assert len(found["problems"]) == 21 and found["problems"][-1] == "and 80 more"
 
@@ -104,11 +98,10 @@ def test_a_daemon_with_a_wrong_file_starts_with_the_last_good_one(tmp_path: Path
         ready = next(message for message in systemd.heard() if message.startswith("READY=1"))
         assert ready.endswith(f"; the configuration on disk is refused: {folder}/{PROBLEM}")
         # still wrong: still since the start
-        daemon.process.send_signal(signal.SIGHUP)
-        until("the refusal", lambda: "the configuration was not reloaded" in daemon.log())
+        daemon.reload(said=REFUSED)
         assert (refused(daemon) or {})["since_seconds"] > found["since_seconds"]
         pid = daemon.process.pid
-        reload(daemon, {**GOOD, "video.rotation": 0})
+        daemon.reload({**GOOD, "video.rotation": 0})
         until("it is in force", lambda: refused(daemon) is None)
         assert b"\npi_cam_rotation_degrees 0.0\n" in daemon.get("/metrics")[2] and is_reported_good(daemon)
         assert daemon.process.pid == pid and daemon.process.poll() is None
@@ -129,18 +122,13 @@ sys.exit(cli.main(["run", "--config", config]))
 """
 
 
-@pytest.mark.parametrize("text", ["[video\n", "\x01", "http.tls_key = '/nonexistent'\n", "source = 1\n"])
-def test_any_mistake_in_a_file_is_survived(tmp_path: Path, text: str) -> None:
+def test_any_mistake_in_a_file_and_a_missing_one_are_survived(tmp_path: Path) -> None:
     folder = tmp_path / "daemon"
     serve_once(folder, GOOD)
-    with running(folder, GOOD, argv=[sys.executable, "-c", START_WITH, text]) as daemon:
-        assert refused(daemon)
-        assert b"\npi_cam_rotation_degrees 180.0\n" in daemon.get("/metrics")[2]
-
-
-def test_a_missing_file_is_survived(tmp_path: Path) -> None:
-    folder = tmp_path / "daemon"
-    serve_once(folder, GOOD)
+    for text in ("[video\n", "\x01", "http.tls_key = '/nonexistent'\n", "source = 1\n"):
+        with running(folder, GOOD, argv=[sys.executable, "-c", START_WITH, text]) as daemon:
+            assert refused(daemon), text
+            assert b"\npi_cam_rotation_degrees 180.0\n" in daemon.get("/metrics")[2], text
     remove = START_WITH.replace("write_text(text)", "unlink()")
     with running(folder, GOOD, argv=[sys.executable, "-c", remove, ""]) as daemon:
         assert (refused(daemon) or {})["problems"] == [f"{folder}/config.toml: No such file or directory"]
@@ -171,18 +159,17 @@ def test_a_mistake_on_the_command_line_ends_the_daemon_with_78(tmp_path: Path) -
         assert done.returncode == 78 and "--set: video.width: 641 cannot be used" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["config"], ["config", "--sha256"], ["snapshot", "never.jpg"], ["check-config"]])
-def test_other_commands_tell_the_truth_about_the_files(tmp_path: Path, command: list[str]) -> None:
+def test_other_commands_tell_the_truth_about_the_files(tmp_path: Path) -> None:
     serve_once(tmp_path, GOOD)
     file = tmp_path / "config.toml"
     file.write_text("video.rotation = 45\n")
-    named = [*command, str(file)] if command == ["check-config"] else [*command, "--config", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pi_cam_daemon", *named],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(tmp_path / "state")},
-        capture_output=True, text=True, timeout=patience(30), check=False,
-    )  # fmt: skip
-    assert done.returncode == 78 and PROBLEM in done.stderr and done.stdout == ""
+    for command in ("config --config", "config --sha256 --config", "snapshot never.jpg --config", "check-config"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pi_cam_daemon", *command.split(), str(file)],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(tmp_path / "state")},
+            capture_output=True, text=True, timeout=patience(30), check=False,
+        )  # fmt: skip
+        assert done.returncode == 78 and PROBLEM in done.stderr and done.stdout == "", command
 
 
 def test_a_state_directory_that_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
@@ -191,7 +178,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_warning(tmp_path: Path)
     (folder / "state").write_text("a file where a folder should be")
     with running(folder, GOOD) as daemon:
         for number in range(3):
-            reload(daemon, {**GOOD, "http.max_viewers": 10 + number})
+            daemon.reload({**GOOD, "http.max_viewers": 10 + number})
             until("the reload", lambda number=number: daemon.state()["max_viewers"] == 10 + number)
         assert refused(daemon) is None
         assert daemon.log().count("the last good configuration cannot be kept") == 1
@@ -245,11 +232,11 @@ def test_a_reload_with_a_wrong_users_file_is_reported(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings) as daemon:
         good = file.read_text()
         file.write_text("nonsense\n")
-        reload(daemon, settings)
+        daemon.reload(said=REFUSED)
         found = until("the refusal", lambda: refused(daemon))
         assert found["problems"] == [
             f"http.users_file: {file}: line 1 is not a user; write it with pi-cam-daemon add-user"
         ]
         file.write_text(good)
-        reload(daemon, settings)
+        daemon.reload()
         until("it is in force", lambda: refused(daemon) is None)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
-from tests.harness import RIG, Daemon, Reading, running, until
+from tests.harness import REFUSED, RIG, Daemon, Reading, running, until
 from tests.lateness import patience
 from tests.server.test_daemon import Systemd
 
@@ -151,11 +151,10 @@ def test_watchdog_pings_and_the_last_reload_are_reported(tmp_path: Path) -> None
         assert samples["pi_cam_config_last_reload_successful", frozenset()] == 1
         taken_at = samples["pi_cam_config_reload_success_timestamp_seconds", frozenset()]
         daemon.config_file.write_text("video.rotation = 45\n")
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload(said=REFUSED)
         until("the refusal", lambda: value(daemon, "pi_cam_config_last_reload_successful") == 0)
         assert value(daemon, "pi_cam_config_reload_success_timestamp_seconds") == taken_at
-        daemon.write_config({})
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload({})
         until("the reload", lambda: value(daemon, "pi_cam_config_last_reload_successful") == 1)
         assert value(daemon, "pi_cam_config_reload_success_timestamp_seconds") > taken_at
     systemd.close()

@@ -6,21 +6,19 @@ import contextlib
 import itertools
 import os
 import re
-import signal
 import socket
 import ssl
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests import certificates
 from tests.conftest import Report
-from tests.harness import RIG, Daemon, basic, running, until
+from tests.harness import RIG, Daemon, basic, running
 
 SECONDS = 10.0
 HASTY = RIG.with_name("hasty.py")
@@ -83,14 +81,6 @@ class Client(threading.Thread):
                     self.answers[int(head.split()[1])] += 1
 
 
-def reload(daemon: Daemon, settings: Mapping[str, object]) -> None:
-    daemon.write_config(settings)
-    before = daemon.log().count("configuration reloaded")
-    daemon.process.send_signal(signal.SIGHUP)
-    until("a reload", lambda: daemon.process.poll() or daemon.log().count("configuration reloaded") > before)
-    assert daemon.process.poll() is None, "the reload ended the daemon"
-
-
 def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, report: Report) -> None:
     file = tmp_path / "users"
     users.add(file, BOB[0], Role.VIEWER, BOB[1])
@@ -111,7 +101,7 @@ def test_each_request_is_judged_by_the_old_or_the_new_rules(tmp_path: Path, repo
         clients = [*strangers, *friends, *bobs, *posters]
         ends = time.monotonic() + SECONDS
         for number in itertools.count(1):
-            reload(daemon, named if number % 2 else near)
+            daemon.reload(named if number % 2 else near)
             if time.monotonic() > ends and not number % 2:
                 break
         for client in clients:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, read_all, running, until
 from tests.lateness import patience
 
 SMALL = {"video.width": 320, "video.height": 240}
@@ -38,10 +37,7 @@ def answer(daemon: Daemon, request: str | bytes) -> bytes:
     data = request if isinstance(request, bytes) else request.encode("latin-1")
     with socket.create_connection(("127.0.0.1", daemon.port), 10) as sock:
         sock.sendall(data)
-        received = b""
-        while chunk := sock.recv(65536):
-            received += chunk
-    return received
+        return read_all(sock)
 
 
 def status(received: bytes) -> int:
@@ -232,8 +228,7 @@ def test_the_page_loads_only_its_own_files_and_listed_origins_frame_it(daemon: D
 def test_a_page_is_sent_again_when_other_sites_may_frame_it(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", SMALL) as daemon:
         page, script = (daemon.get(target)[1]["etag"] for target in ("/", "/app.js"))
-        daemon.write_config({**SMALL, "http.frame_ancestors": ["http://home.example:8123"]})
-        daemon.process.send_signal(signal.SIGHUP)
+        daemon.reload({**SMALL, "http.frame_ancestors": ["http://home.example:8123"]})
         until("the new policy", lambda: "home.example" in daemon.get("/")[1]["content-security-policy"])
         assert daemon.get("/")[1]["etag"] != page
         assert daemon.get("/app.js")[1]["etag"] == script

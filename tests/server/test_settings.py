@@ -32,6 +32,13 @@ def settings(daemon: Daemon) -> dict[str, Any]:
     return {key: about["value"] for key, about in table.items()}
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for the tests that save nothing."""
+    with running(tmp_path_factory.mktemp("daemon"), SETTINGS) as daemon:
+        yield daemon
+
+
 def save(daemon: Daemon, **wanted: object) -> tuple[int, dict[str, Any]]:
     """POST *wanted*, whose keys have _ in place of the dot."""
     body = json.dumps({key.replace("_", ".", 1): value for key, value in wanted.items()}).encode()
@@ -39,15 +46,8 @@ def save(daemon: Daemon, **wanted: object) -> tuple[int, dict[str, Any]]:
     return status, json.loads(answer)
 
 
-def reload(daemon: Daemon, **changed: object) -> None:
-    count = daemon.log().count("configuration reloaded")
-    daemon.write_config({**SETTINGS, **{key.replace("_", ".", 1): value for key, value in changed.items()}})
-    daemon.process.send_signal(signal.SIGHUP)
-    until("reloaded", lambda: daemon.log().count("configuration reloaded") > count)
-
-
-def test_settings_are_listed_with_limits_and_values(daemon: Daemon) -> None:
-    status, headers, body = daemon.get("/settings")
+def test_settings_are_listed_with_limits_and_values(untouched: Daemon) -> None:
+    status, headers, body = untouched.get("/settings")
     assert (status, headers["content-type"]) == (200, "application/json")
     table = json.loads(body)
     assert table["saved"] == {}
@@ -96,13 +96,13 @@ def test_only_another_picture_restarts_the_camera(daemon: Daemon) -> None:
     pid = daemon.camera_pid()
     assert save(daemon, page_name="Garden", video_rotation=0, video_vflip=None)[0] == 200
     assert (daemon.state()["name"], daemon.camera_pid()) == ("Garden", pid)
-    reload(daemon)
+    daemon.reload()
     assert (daemon.state()["name"], daemon.camera_pid()) == ("Garden", pid)
 
 
 def test_what_is_saved_stands_above_later_changes_of_the_files(daemon: Daemon) -> None:
     save(daemon, video_rotation=90)
-    reload(daemon, video_rotation=180, video_hflip=True)
+    daemon.reload({**SETTINGS, "video.rotation": 180, "video.hflip": True})
     assert "video.rotation is 90, as saved on the page, and not 180" in daemon.log()
     assert settings(daemon) == {
         "video.width": 320, "video.height": 240, "video.rotation": 90, "video.hflip": True, "video.vflip": False,
@@ -125,22 +125,22 @@ def test_a_setting_of_the_command_line_cannot_be_saved_but_forgotten(tmp_path: P
         assert settings(daemon)["video.rotation"] == 180 and settings(daemon)["video.hflip"]
 
 
-def test_every_wrong_setting_is_named_and_nothing_is_saved(daemon: Daemon) -> None:
+def test_every_wrong_setting_is_named_and_nothing_is_saved(untouched: Daemon) -> None:
     wanted = {
         "video.width": 641, "video.height": "240", "video.rotation": 45, "video.hflip": 1, "video.vflip": True,
         "page.name": "a\nb", "http.port": 80, "x": None,
     }  # fmt: skip
-    status, _, body = daemon.post("/settings", json.dumps(wanted).encode())
+    status, _, body = untouched.post("/settings", json.dumps(wanted).encode())
     errors = json.loads(body)["errors"]
     assert status == 400 and errors.keys() == wanted.keys() - {"video.vflip"}
     assert errors["video.rotation"] == (
         "45 cannot be used; accepted: 0 or 90 or 180 or 270, or null for the configured value"
     )
     assert "accepted: video.width, video.height, " in errors["http.port"]
-    assert not settings(daemon)["video.vflip"] and not (daemon.state_folder / "settings.toml").exists()
+    assert not settings(untouched)["video.vflip"] and not (untouched.state_folder / "settings.toml").exists()
 
 
-def test_only_json_of_the_own_page_saves_anything(daemon: Daemon) -> None:
+def test_only_json_of_the_own_page_saves_anything(untouched: Daemon) -> None:
     wanted = b'{"page.name": "x"}'
     for body, headers, status, reason in (
         (b"[]", {}, 400, "other"),
@@ -148,9 +148,9 @@ def test_only_json_of_the_own_page_saves_anything(daemon: Daemon) -> None:
         (wanted, {"Origin": "http://attacker.example"}, 403, "origin"),
         (wanted, {"Sec-Fetch-Site": "cross-site"}, 403, "origin"),
     ):
-        answer = daemon.post("/settings", body, headers)
+        answer = untouched.post("/settings", body, headers)
         assert (answer[0], answer[1]["x-refused"]) == (status, reason)
-    assert settings(daemon)["page.name"] == ""
+    assert settings(untouched)["page.name"] == ""
 
 
 def test_a_file_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_damaged_file_stops_nothing_and_what_is_right_in_it_counts(tmp_path: P
         assert (daemon.state()["name"], settings(daemon)["video.rotation"]) == ("Garden", 0)
         assert "45 cannot be used" in daemon.log() and "future" in daemon.log()
         file.write_bytes(b"\x00\xffgarbage")
-        reload(daemon)
+        daemon.reload()
         assert settings(daemon)["page.name"] == ""
         save(daemon, video_hflip=True)
     assert file.read_text().endswith("\nvideo.hflip = true\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.harness import Daemon, Reading, running, until
+from tests.harness import Daemon, Reading, read_all, running, until
 from tests.lateness import patience
 
 DETAILS, TAKEN, OFFSET = 0x8769, 0x9003, 0x9011
@@ -183,7 +183,7 @@ def test_a_page_of_another_site_takes_no_still(field: str, tmp_path: Path) -> No
         daemon.wait_for_state("idle")
         for method in ("GET", "HEAD"):
             with closing(daemon.connect(f"{method} /still.jpg HTTP/1.0\r\n{field}\r\n\r\n")) as sock:
-                answer = b"".join(iter(lambda: sock.recv(4096), b""))
+                answer = read_all(sock)
             assert answer.startswith(b"HTTP/1.0 403 Forbidden\r\n")
             assert b"X-Refused: origin\r\n" in answer
         assert daemon.state()["camera_process"]["starts"] == 0
@@ -193,7 +193,7 @@ def test_a_head_request_takes_no_still(tmp_path: Path) -> None:
     with running(tmp_path, {"source.capture": "on-demand", "source.idle_seconds": 0}) as daemon:
         daemon.wait_for_state("idle")
         with closing(daemon.connect("HEAD /still.jpg HTTP/1.0\r\n\r\n")) as sock:
-            answer = b"".join(iter(lambda: sock.recv(4096), b""))
+            answer = read_all(sock)
         assert answer.startswith(b"HTTP/1.0 200 OK\r\n") and answer.endswith(b"\r\n\r\n")
         assert b"Content-Type: image/jpeg\r\n" in answer
         assert daemon.state()["state"] == "idle"

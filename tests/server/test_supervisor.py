@@ -25,6 +25,8 @@ from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.server.streams import Streams
 from tests.harness import until
 from tests.lateness import patience
+from tests.proc import fields
+from tests.rig.daemon import Unkillable
 
 PROGRAM = """
 import json, os, select, signal, socket, sys, time
@@ -86,16 +88,9 @@ def hang():
 
 def alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return fields(pid)[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-class Unkillable(subprocess.Popen[bytes]):
-    """A process that a driver holds: signals have no effect."""
-
-    def send_signal(self, _number: int) -> None:
-        pass
 
 
 class Rig:

@@ -127,6 +127,21 @@ def test_an_update_by_an_unknown_publisher_is_refused(camera: Camera, tmp_path: 
     assert not camera.installed.exists()
 
 
+def test_a_key_is_changed_by_a_second_line_and_then_without_the_first(
+    camera: Camera, publisher: Publisher, tmp_path: Path
+) -> None:
+    successor = Publisher(tmp_path, "successor")
+    camera.signers.write_text(publisher.line + successor.line)
+    for signer in (publisher, successor):
+        signer.sign(camera.artefact)
+        camera.update()
+    camera.signers.write_text(successor.line)
+    camera.update()
+    publisher.sign(camera.artefact)
+    with pytest.raises(UpdateError, match="not signed by any key in"):
+        camera.update()
+
+
 def test_a_signature_for_another_purpose_is_refused(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact, namespace="file")
     with pytest.raises(UpdateError, match="nothing was changed"):

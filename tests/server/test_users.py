@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -23,7 +21,20 @@ from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from pi_cam_daemon.server.handler import _CHANGES, _ROUTES
 from tests.conftest import Report
-from tests.harness import ROOT, Daemon, Reading, Viewer, basic, fairly_shown, running, until
+from tests.harness import (
+    REFUSED,
+    ROOT,
+    Daemon,
+    Reading,
+    Viewer,
+    basic,
+    fairly_shown,
+    read_all,
+    running,
+    say,
+    until,
+    watch,
+)
 from tests.hosts import CAMERA
 from tests.lateness import patience
 
@@ -51,6 +62,17 @@ def daemon(tmp_path: Path, file: Path) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon with the same users for the tests that change nothing and enter no wrong password."""
+    folder = tmp_path_factory.mktemp("shared")
+    users.add(folder / "users", ADMIN[0], Role.ADMIN, ADMIN[1])
+    users.add(folder / "users", VIEWER[0], Role.VIEWER, VIEWER[1])
+    with running(folder / "daemon", settings(folder / "users")) as daemon:
+        daemon.wait_for_state("streaming")
+        yield daemon
+
+
 def login(name: str, password: str) -> str:
     return f"Authorization: {basic(name, password)}"
 
@@ -64,65 +86,46 @@ def ask(
     source: str = "",
 ) -> tuple[int, str, bytes]:
     """Return status, head and the first of the body of *path*, requested by *who* from *source*."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json"]
-    lines += [f"Content-Length: {len(body)}", *([login(*who)] if who else []), "", ""]
-    with (
-        CAMERA.connect("127.0.0.1", daemon.port, source)
-        if source
-        else socket.create_connection(("127.0.0.1", daemon.port), 10) as sock
-    ):
-        sock.sendall("\r\n".join(lines).encode() + body)
-        received = b""
-        while chunk := sock.recv(65536):
-            received += chunk
-            if len(received) > 100_000 or b"multipart" in received:  # a stream has no end
-                break
-    head, _, rest = received.partition(b"\r\n\r\n")
-    return int(head.split()[1]), head.decode("latin-1"), rest
+    fields = ["Content-Type: application/json", f"Content-Length: {len(body)}", *([login(*who)] if who else [])]
+    return say(CAMERA.connect("127.0.0.1", daemon.port, source), path, fields, method, body)
 
 
-def watch(daemon: Daemon, who: tuple[str, str]) -> Viewer:
-    return Viewer(daemon.connect(f"GET /stream HTTP/1.1\r\nHost: localhost\r\n{login(*who)}\r\n\r\n"))
+def watch_as(daemon: Daemon, who: tuple[str, str]) -> Viewer:
+    return watch(daemon.connect(""), fields=[login(*who)])
 
 
-def reload(daemon: Daemon, said: str = "configuration reloaded") -> None:
-    before = daemon.log().count(said)
-    daemon.process.send_signal(signal.SIGHUP)
-    until(said, lambda: daemon.log().count(said) > before)
-
-
-def test_all_but_health_needs_a_user_and_every_change_an_admin(daemon: Daemon) -> None:
+def test_all_but_health_needs_a_user_and_every_change_an_admin(shared: Daemon) -> None:
     health = {"/healthz": 200, "/state": 200}  # asked on the machine itself
     for path in _ROUTES:
         stranger = 200 if path == "/livez" else health.get(path, 401)
         for method in ("GET", "HEAD"):
-            assert ask(daemon, path, method=method)[0] == stranger, path
+            assert ask(shared, path, method=method)[0] == stranger, path
             for who in (VIEWER, ADMIN):
-                assert ask(daemon, path, who, method)[0] not in (401, 403), (path, who)
+                assert ask(shared, path, who, method)[0] not in (401, 403), (path, who)
     for path in ("/nowhere", "/index.html", "/livez/../snapshot", "//snapshot", "/%73napshot", "/snapshot/"):
-        assert ask(daemon, path)[0] == 401, path
+        assert ask(shared, path)[0] == 401, path
     for path in _CHANGES:
         body = b'{"brightness": 0.1}'
-        assert ask(daemon, path, None, "POST", body)[0] == 401
-        assert ask(daemon, path, VIEWER, "POST", body)[0] == 403
-        assert ask(daemon, path, ADMIN, "POST", body)[0] not in (401, 403)
+        assert ask(shared, path, None, "POST", body)[0] == 401
+        assert ask(shared, path, VIEWER, "POST", body)[0] == 403
+        assert ask(shared, path, ADMIN, "POST", body)[0] not in (401, 403)
     for path in ("/?action=stream", "/?action=snapshot", "/mjpeg/?mode=stream"):
-        assert ask(daemon, path)[0] == 401
-        assert ask(daemon, path, VIEWER)[0] == 200
+        assert ask(shared, path)[0] == 401
+        assert ask(shared, path, VIEWER)[0] == 200
 
 
-def test_the_state_tells_what_the_asker_may_do_and_each_refusal_its_reason(daemon: Daemon) -> None:
+def test_the_state_tells_what_the_asker_may_do_and_each_refusal_its_reason(shared: Daemon) -> None:
     for who, role in ((None, "viewer"), (VIEWER, "viewer"), (ADMIN, "admin")):
-        assert json.loads(ask(daemon, "/state", who)[2])["role"] == role
-    assert "\r\nX-Refused: password\r\n" in ask(daemon, "/snapshot")[1]
-    assert "\r\nX-Refused: role\r\n" in ask(daemon, "/controls", VIEWER, "POST", b"{}")[1]
+        assert json.loads(ask(shared, "/state", who)[2])["role"] == role
+    assert "\r\nX-Refused: password\r\n" in ask(shared, "/snapshot")[1]
+    assert "\r\nX-Refused: role\r\n" in ask(shared, "/controls", VIEWER, "POST", b"{}")[1]
 
 
-def test_a_body_is_asked_for_only_after_the_password(daemon: Daemon) -> None:
+def test_a_body_is_asked_for_only_after_the_password(shared: Daemon) -> None:
     head = "POST /controls HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
     head += "Content-Type: application/json\r\n"
     for who, first in ((None, b"HTTP/1.1 401 "), (VIEWER, b"HTTP/1.1 403 "), (ADMIN, b"HTTP/1.1 100 ")):
-        with daemon.connect(f"{head}{login(*who)}\r\n\r\n" if who else f"{head}\r\n") as sock:
+        with shared.connect(f"{head}{login(*who)}\r\n\r\n" if who else f"{head}\r\n") as sock:
             answer = sock.recv(4096)
             assert answer.startswith(first)
             if who is ADMIN:
@@ -132,42 +135,40 @@ def test_a_body_is_asked_for_only_after_the_password(daemon: Daemon) -> None:
                 assert b"\r\nConnection: close\r\n" in answer
 
 
-def test_the_401_tells_programs_and_people_what_to_do(daemon: Daemon) -> None:
-    status, head, body = ask(daemon, "/snapshot")
+def test_the_401_tells_programs_and_people_what_to_do(shared: Daemon) -> None:
+    status, head, body = ask(shared, "/snapshot")
     assert status == 401
     assert '\r\nWWW-Authenticate: Basic realm="pi-cam-daemon", charset="UTF-8"\r\n' in head
     assert body == b"This camera asks for a name and a password\n"
-    sock = daemon.connect("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
-    page = b""
+    sock = shared.connect("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n")
     with sock:
-        while chunk := sock.recv(65536):
-            page += chunk
+        page = read_all(sock)
     assert "로그인이 필요합니다".encode() in page
-    sock = daemon.connect("GET / HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: fetch\r\nConnection: close\r\n\r\n")
+    sock = shared.connect("GET / HTTP/1.1\r\nHost: localhost\r\nX-Requested-With: fetch\r\nConnection: close\r\n\r\n")
     with sock:
         told = sock.recv(65536)
     assert told.startswith(b"HTTP/1.1 401 ") and b"WWW-Authenticate" not in told, "no dialog opens behind the page"
 
 
-def test_a_client_logs_in_on_the_same_connection(daemon: Daemon) -> None:
-    with daemon.connect("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") as sock:
+def test_a_client_logs_in_on_the_same_connection(shared: Daemon) -> None:
+    with shared.connect("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n") as sock:
         sock.recv(65536)
-    with daemon.connect("/app.js") as sock:
+    with shared.connect("/app.js") as sock:
         assert sock.recv(65536).startswith(b"HTTP/1.1 401 Unauthorized\r\nConnection: keep-alive\r\n")
         sock.sendall(f"GET /app.js HTTP/1.1\r\nHost: localhost\r\n{login(*VIEWER)}\r\n\r\n".encode())
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.parametrize(
-    "token",
-    ["", "!!!!", "Ym9i", "/w==", base64.b64encode(b"b\xff:\xfe").decode(), "A" * 16000, "\xff\xff", "Ym9iOg=\x80"],
-)
-def test_undecodable_credentials_count_as_missing(daemon: Daemon, token: str) -> None:
-    lines = f"GET /snapshot HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\n\r\n"
-    with daemon.connect(lines) as sock:
-        assert sock.recv(65536).startswith(b"HTTP/1.1 401 Unauthorized\r\n")
-    assert ask(daemon, "/snapshot", VIEWER)[0] == 200
-    assert "Traceback" not in daemon.log()
+def test_undecodable_credentials_count_as_missing(shared: Daemon) -> None:
+    not_utf8 = base64.b64encode(b"b\xff:\xfe").decode()
+    for token in ("", "!!!!", "Ym9i", "/w==", not_utf8, "A" * 16000, "\xff\xff", "Ym9iOg=\x80"):
+        head = f"GET /snapshot HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\nConnection: close\r\n"
+        with shared.connect(f"{head}\r\n") as sock:
+            answer = read_all(sock)
+        assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n"), token[:9]
+        assert b"\r\n\r\nThis camera asks for a name and a password\n" in answer, token[:9]
+    assert ask(shared, "/snapshot", VIEWER)[0] == 200
+    assert "Traceback" not in shared.log()
 
 
 def test_the_password_of_a_polling_client_is_derived_once(daemon: Daemon, report: Report) -> None:
@@ -184,14 +185,18 @@ def test_the_password_of_a_polling_client_is_derived_once(daemon: Daemon, report
 
 def test_a_reload_ends_only_the_streams_of_removed_and_changed_users(daemon: Daemon, file: Path) -> None:
     users.add(file, "carol", Role.VIEWER, "carol's password")
-    reload(daemon)
-    stays, goes, changes = watch(daemon, ADMIN), watch(daemon, VIEWER), watch(daemon, ("carol", "carol's password"))
+    daemon.reload()
+    stays, goes, changes = (
+        watch_as(daemon, ADMIN),
+        watch_as(daemon, VIEWER),
+        watch_as(daemon, ("carol", "carol's password")),
+    )
     for viewer in (stays, goes, changes):
         viewer.part()
     users.remove(file, VIEWER[0])
     users.add(file, "carol", Role.VIEWER, "carol's other one")
     users.add(file, "dave", Role.VIEWER, "dave's password")
-    reload(daemon)
+    daemon.reload()
     for viewer in (goes, changes):
         with pytest.raises((AssertionError, OSError)):
             viewer.parts(100)
@@ -199,7 +204,7 @@ def test_a_reload_ends_only_the_streams_of_removed_and_changed_users(daemon: Dae
     found = {who: ask(daemon, "/snapshot", who)[0] for who in (ADMIN, VIEWER, ("dave", "dave's password"))}
     assert found == {ADMIN: 200, VIEWER: 401, ("dave", "dave's password"): 200}
     users.add(file, ADMIN[0], Role.VIEWER, ADMIN[1])  # salted anew
-    reload(daemon)
+    daemon.reload()
     assert ask(daemon, "/controls", ADMIN, "POST", b"{}")[0] == 403
 
 
@@ -210,21 +215,21 @@ def test_a_reload_that_adds_users_ends_anonymous_streams(tmp_path: Path, file: P
         viewer.part()
         assert ask(daemon, "/snapshot")[0] == 200
         daemon.write_config(settings(file))
-        reload(daemon)
+        daemon.reload()
         with pytest.raises((AssertionError, OSError)):
             viewer.parts(100)
         assert ask(daemon, "/snapshot")[0] == 401
         daemon.write_config({**settings(file), "http.users_file": ""})
-        reload(daemon)
+        daemon.reload()
         assert ask(daemon, "/snapshot")[0] == 200
 
 
 def test_a_broken_file_changes_nothing_and_is_explained(daemon: Daemon, file: Path) -> None:
-    viewer = watch(daemon, VIEWER)
+    viewer = watch_as(daemon, VIEWER)
     good = file.read_text()
     for text, what in ((f"{good}eve:viewer:secret of hers\n", "line 3 is not a user"), (None, "there is no such file")):
         file.write_text(text) if text else file.unlink()
-        reload(daemon, "the configuration was not reloaded; the old one stays")
+        daemon.reload(said=REFUSED)
         assert what in daemon.log()
         viewer.parts(3)
         assert ask(daemon, "/snapshot", VIEWER)[0] == 200
@@ -242,7 +247,7 @@ def test_the_daemon_does_not_start_without_the_users_file(tmp_path: Path) -> Non
 def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, file: Path, report: Report) -> None:
     with running(tmp_path / "daemon", settings(file, max_connections_per_address=1000)) as daemon:
         daemon.wait_for_state("streaming")
-        watching = [Reading(watch(daemon, VIEWER)) for _ in range(10)]
+        watching = [Reading(watch_as(daemon, VIEWER)) for _ in range(10)]
         answers: Counter[int] = Counter()
         lock = threading.Lock()
 
@@ -272,7 +277,8 @@ def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, 
             f"{dict(answers)} in {ended - begun:.1f} s; {known} snapshots with the right one; "
             f"{shown} pictures, of which each of ten viewers saw {least:.1%} or more"
         )
-        assert answers.keys() == {401, 429, 503} and answers[401] + answers[429] == 1000
+        # a fast machine has none wait so long that it is refused
+        assert {401, 429} <= answers.keys() <= {401, 429, 503} and answers[401] + answers[429] == 1000
         assert answers[401] <= 50 * 9  # five are free, and the next ones after 1, 2, 4 and 8 s
         assert shown > (ended - begun) * 25 / 2
         assert least >= 0.95
@@ -290,7 +296,7 @@ def test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it(daemo
     assert status == 429 and re.search(r"\r\nRetry-After: 1\r\n", head)
     until("let in", lambda: ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200)
     assert ask(daemon, "/snapshot", ("bob", "guess 5"), source="127.0.4.9")[0] == 401
-    reload(daemon)
+    daemon.reload()
     assert ask(daemon, "/snapshot", VIEWER, source="127.0.4.9")[0] == 200, "2 s of it were left"
 
 
@@ -320,7 +326,7 @@ def test_scripts_of_a_listed_origin_can_log_in(tmp_path: Path, file: Path) -> No
 
 
 def test_no_secret_appears_anywhere(daemon: Daemon, file: Path) -> None:
-    watching = watch(daemon, VIEWER)
+    watching = watch_as(daemon, VIEWER)
     for who in (ADMIN, VIEWER, WRONG, ("my secret name", "my secret password")):
         for path in ("/", "/state", "/controls", "/snapshot"):
             ask(daemon, path, who)
@@ -330,7 +336,7 @@ def test_no_secret_appears_anywhere(daemon: Daemon, file: Path) -> None:
     ) as sock:
         assert sock.recv(65536).startswith(b"HTTP/1.1 400 ")
     ask(daemon, "/snapshot?password=query-secret")
-    reload(daemon)
+    daemon.reload()
     state, metrics = ask(daemon, "/state", ADMIN)[2], ask(daemon, "/metrics", ADMIN)[2]
     processes = b"".join(
         (Path("/proc", str(pid)) / name).read_bytes()

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.bench import chart
+from tests.bench import chart, measures
 from tests.bench.figures import Figure, table
+from tests.bench.load import Load
+from tests.bench.measures import Bench
 from tests.harness import ROOT
 from tests.lateness import patience
 from tests.usb.machine import Machine, compiled
@@ -165,6 +167,38 @@ def test_the_camera_stamps_each_picture_with_its_number_and_the_time(machine: Ma
 def test_a_figure_is_judged_by_its_limits(figure: Figure, verdict: str) -> None:
     assert figure.verdict == verdict
     assert table([figure]).splitlines()[-1].endswith(f"| {verdict} |")
+
+
+SEEN = {"pictures": 1000, "viewers": 1, "seconds": 1.0, "fewest": 30, "dropped": 0, "age": {"p50": 2.0, "p99": 4.0}}
+
+
+@pytest.mark.parametrize(
+    ("viewers", "worse"),
+    [
+        *((viewers, {"cpu": 3.0}) for viewers in measures.VIEWERS),
+        (1000, {"fewest": 29}),
+        (300, {"age": {"p50": 5.0, "p99": 4.0}}),
+        (300, {"age": {"p50": 2.0, "p99": 9.0}}),
+        (1, {"resident_mb": 29.0}),
+        (1000, {"resident_mb": 31.0}),
+    ],
+)
+def test_each_figure_of_the_readme_is_missed_if_the_daemon_is_worse(viewers: int, worse: dict[str, Any]) -> None:
+    def load(cpu: float = 1.0, resident_mb: float = 28.0, **seen: Any) -> Load:
+        return Load({**SEEN, **seen}, cpu / 1000, cpu / 1000, 0, resident_mb)
+
+    servers = {measures.DAEMON: 1.0, measures.USTREAMER: 2.0, measures.FLOOR: 1.0}
+    runs = {name: {count: [load(cpu)] for count in measures.VIEWERS} for name, cpu in servers.items()}
+    rows = measures.curve_table(measures.summary(runs)).splitlines()
+    head = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| CPU µs"))
+    assert rows[0] == head
+
+    def missed() -> list[str]:
+        return [figure.name for figure in Bench.compared(Any, runs) if figure.verdict == "MISSED"]
+
+    assert missed() == []
+    runs[measures.DAEMON][viewers] = [load(**worse)]
+    assert missed()
 
 
 def test_the_chart_is_valid_xml_with_a_line_for_each_server() -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests.harness import RUN, Daemon, Part, running, until
 from tests.hosts import hosts
 from tests.lateness import patience
+from tests.proc import fields
 from tests.server.test_ports import only_its_port_is_open
 from tests.usb.machine import Machine, draw_frames, without_huffman_tables
 
@@ -281,7 +282,7 @@ def test_a_picture_turned_by_a_quarter_is_announced_in_its_final_size(machine: M
 
 def test_turning_pictures_takes_no_new_memory_for_each(machine: Machine, start: Start, tmp_path: Path) -> None:
     def page_faults() -> int:
-        return int(Path(f"/proc/{daemon.camera_pid()}/stat").read_text().rpartition(")")[2].split()[7])
+        return int(fields(daemon.camera_pid())[7])
 
     camera = machine.plug(frames=str(draw_frames(tmp_path / "large", 1280, 720, 4)), size="1280x720")
     settings = {"video.width": 1280, "video.height": 720, "video.rotation": 90}
