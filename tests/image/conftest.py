@@ -62,9 +62,9 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
-    """An image of this checkout, built by scripts/build-image."""
+    """An image of this checkout, built by scripts/build-image from the base as it is downloaded."""
     out = tmp_path_factory.mktemp("image") / "pi-cam.img"
-    done = build_image(out, "--signers", signer.with_name("allowed_signers"))
+    done = build_image(out, "--signers", signer.with_name("allowed_signers"), base=BASE.with_suffix(".img.xz"))
     assert done.returncode == 0, done.stderr
     return out
 
@@ -77,20 +77,27 @@ class Running:
         self._how = how
         # from the switch on
         self.seconds_to_picture = 0.0
-        # when the plug was pulled during the first boot
-        self.cut_after = 0.0
+        # when the plug was pulled during the first boot, in words
+        self.cut_after = ""
         self.switch_on()
 
     def switch_on(self) -> None:
         self.machine = Machine(self.card, self.card.parent, **self._how)
 
-    def cut_power(self, seconds: float) -> float:
-        """Pull the plug at a random time in the next *seconds*; the file system has to be in order. Return the time."""
-        moment = random.uniform(1.0, patience(seconds))
-        time.sleep(moment)
+    def cut_power(self) -> float:
+        """Pull the plug; the file system has to be in order. Return the seconds from the switch on until then."""
+        moment = time.monotonic() - self.machine.began
         self.machine.cut_power()
         assert machine.check_root(self.card, self.card.parent) == "", f"cut at {moment:.1f} s"
         return moment
+
+    def cut_power_of_the_boot(self) -> str:
+        """Pull the plug at a random time of the first boot, or at its end; return when that was, in words."""
+        moment = random.uniform(1.0, patience(FIRST_BOOT_SECONDS))
+        pi = self.machine
+        until("the moment", lambda: pi.has_booted() or time.monotonic() - pi.began > moment, BOOT_SECONDS)
+        when = "at the end of the boot" if pi.has_booted() else "during the boot"
+        return f"{self.cut_power():.1f} s, {when}"
 
     def wait_for_pictures(self) -> None:
         """Wait for pictures and for the root shell."""
@@ -105,8 +112,7 @@ def running(card: Path, **how: Any) -> Iterator[Running]:
         yield pi
     finally:
         pi.machine.close()
-        log = pi.machine.log.read_text(errors="replace")
-        print(f"--- the serial line of {card.parent.name}\n{log[-3000:]}")
+        print(f"--- the serial line of {card.parent.name}\n{pi.machine.said()[-3000:]}")
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +137,7 @@ def other(image: Path, update: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A second card with updates, whose power failed during its first boot; the tests leave it serving."""
     card = machine.flash(image, tmp_path_factory.mktemp("other") / "card.img")
     with running(card, spare=update) as pi:
-        pi.cut_after = pi.cut_power(FIRST_BOOT_SECONDS)
+        pi.cut_after = pi.cut_power_of_the_boot()
         pi.switch_on()
         pi.wait_for_pictures()
         yield pi
@@ -155,8 +161,7 @@ def offline(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     settings = f"\ufeff# 카메라\n{SETTINGS}rotation = 90\n[http]\nallowed_networks = [“192.0.2.0/24”]\n"
     machine.put_boot_file(card, "pi-cam.toml.txt", settings.replace("\n", "\r\n").encode())
     with running(card, mac="52:54:00:ab:cd:ef", linked=False, clock="2001-01-01") as pi:
-        booted = "the boot without a network"
-        until(booted, lambda: "the rig is up" in pi.machine.log.read_text(errors="replace"), BOOT_SECONDS)
+        until("the boot without a network", pi.machine.has_booted, BOOT_SECONDS)
         pi.machine.link(True)
         pi.machine.wait_for_shell()
         yield pi

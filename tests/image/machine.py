@@ -41,7 +41,8 @@ class Machine:
         clock: str = "utc",
     ) -> None:  # fmt: skip
         self.card = card
-        self.log = folder / "serial.log"
+        self._serial = folder / "serial.log"
+        self._serial.unlink(missing_ok=True)
         self.monitor = folder / "monitor"
         self.monitor.unlink(missing_ok=True)
         self.http, self.shell = _free_ports(2)
@@ -53,7 +54,7 @@ class Machine:
             ["qemu-system-aarch64", "-M", "virt", "-cpu", "max,pauth=off,sve=off,sme=off", "-smp", "2", "-m", "512",
              "-accel", "tcg,thread=multi,tb-size=256", "-display", "none", "-no-reboot",
              "-rtc", f"base={clock}",
-             "-serial", f"file:{self.log}", "-monitor", f"unix:{self.monitor},server=on,wait=off",
+             "-serial", f"file:{self._serial}", "-monitor", f"unix:{self.monitor},server=on,wait=off",
              "-kernel", CACHE / "kernel", "-initrd", CACHE / "initrd", "-append", _ARGUMENTS,
              "-drive", f"file={card},format=raw,if=none,id=card,cache=writeback",
              "-device", "virtio-blk-pci,drive=card",
@@ -63,6 +64,13 @@ class Machine:
         )  # fmt: skip
         if not linked:
             self.link(False)
+
+    def said(self) -> str:
+        """Return what the machine has written to its serial line, nothing before QEMU runs."""
+        return self._serial.read_text(errors="replace") if self._serial.exists() else ""
+
+    def has_booted(self) -> bool:
+        return "the rig is up" in self.said()
 
     # -- the cable and the plug
 
@@ -128,7 +136,7 @@ class Machine:
         until("a shell", answers, BOOT_SECONDS)
 
     def must_run(self) -> None:
-        assert self.process.poll() is None, f"QEMU ended: {self.log.read_text()[-2000:]}"
+        assert self.process.poll() is None, f"QEMU ended: {self.said()[-2000:]}"
 
     # -- a viewer outside
 

@@ -67,6 +67,19 @@ def test_the_optional_units_stay_off(first_boot: Running) -> None:
     assert pi.sh("systemctl is-enabled pi-cam-daemon.socket pi-cam-daemon-reboot.path || true") == "disabled\ndisabled"
 
 
+def test_watchdog_journal_and_the_rule_for_heaps_are_in_force(first_boot: Running) -> None:
+    # the machine has no watchdog: systemd tells what it would ask of one; nor are there heaps: the rule gets /dev/full
+    questions = {
+        "watchdog": "systemctl show --value -p RuntimeWatchdogUSec -p RebootWatchdogUSec",
+        "journal": "ls -d /var/log/journal/* /run/log/journal/* 2>/dev/null | cut -d / -f 2",
+        "rule": r"""mkdir -p /run/udev/rules.d; cd /usr/local/lib/udev/rules.d
+            sed 's/"dma_heap"/"mem", KERNEL=="full"/' 60-pi-cam-daemon.rules >/run/udev/rules.d/60-pi-cam-daemon.rules
+            udevadm control --reload; udevadm trigger --settle /dev/full; stat -c '%G %a' /dev/full""",
+    }
+    answers = {name: first_boot.machine.sh(question) for name, question in questions.items()}
+    assert answers == {"watchdog": "14s\n2min", "journal": "run", "rule": "video 660"}
+
+
 def test_a_card_that_streams_is_not_written_to(first_boot: Running, soak: bool, report: Report) -> None:
     pi, seconds = first_boot.machine, 600 if soak else 40
     # it tries to reach the network, which is not what this is about

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Report
-from tests.harness import until
+from tests.harness import Reading, until
 from tests.image.conftest import Running
 from tests.image.machine import Machine
 
@@ -74,7 +75,30 @@ def test_a_camera_of_the_kernel_is_shown_by_the_source_usb(pi: Machine, report: 
     assert "vivid" in camera["name"].lower()
     assert camera["pixel_format"] != "MJPG"
     assert main_pid(pi) == pid
+    clock_may_jump(pi, viewer)
     assert viewer.finish()[-1].size == (camera["width"], camera["height"])
+
+
+def clock_may_jump(pi: Machine, viewer: Reading) -> None:
+    """Set the kernel's clock by years and days, and at last right: only the pictures' times may show it."""
+    pid, starts = main_pid(pi), pi.state()["camera_process"]["starts"]
+    right = int(pi.sh("date +%s")) - time.monotonic()
+    for days in (3650, -3650, 0, 2, 0):
+        count = len(viewer.parts)
+        pi.sh(f"date -s @{right + time.monotonic() + days * 86400.0:.0f}")
+        until("pictures", lambda count=count: len(viewer.parts) > count + 10 or not viewer.is_alive(), SECONDS)
+        assert viewer.is_alive(), f"{days} days: the stream ended"
+        shown = viewer.parts[-1].timestamp
+        assert abs(shown - (right + time.monotonic() + days * 86400.0)) < SECONDS, f"{days} days: it shows {shown}"
+        state = pi.state()
+        assert (state["state"], state["camera_process"]["starts"]) == ("streaming", starts), f"{days} days"
+        assert 0 <= state["frames"]["age_seconds"] < SECONDS, f"{days} days"
+        assert 0 <= state["since_seconds"] <= state["uptime_seconds"] < float(pi.sh("cut -d' ' -f1 /proc/uptime"))
+    # nor does the watchdog end it: it is fed as before
+    fed = "systemctl show -p WatchdogTimestampMonotonic --value pi-cam-daemon"
+    before = pi.sh(fed)
+    until("the next sign of life", lambda: pi.sh(fed) != before, SECONDS)
+    assert main_pid(pi) == pid
 
 
 def test_a_usb_camera_is_found_passed_through_and_survives_unplugging(

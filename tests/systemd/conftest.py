@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Reading, Viewer, ask, until
+from tests.harness import ROOT, Reading, ask, until, watch
 from tests.systemd import hosts
 from tests.systemd.hosts import Host
 
@@ -147,8 +147,7 @@ class Camera:
 
     def watch(self) -> Reading:
         sock = socket.create_connection((self.host.address, self.port), 10)
-        sock.sendall(b"GET /stream HTTP/1.1\r\nHost: %s\r\n\r\n" % self.host.address.encode())
-        return Reading(Viewer(sock))
+        return Reading(watch(sock, host=self.host.address))
 
 
 @pytest.fixture

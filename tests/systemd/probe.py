@@ -56,7 +56,6 @@ answers = {
     "capabilities": sorted({_status(f"Cap{kind}") for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")}),
     "no new privileges": _status("NoNewPrivs"),
     "umask": _status("Umask"),
-    "stacks when aborted": os.environ.get("PYTHONFAULTHANDLER"),
     "core limit": resource.getrlimit(resource.RLIMIT_CORE),
     "writable": [path for path in ("/", "/usr", "/etc", "/opt", "/var", "/sys/fs/cgroup") if not _read_only(path)],
     "state directory": _error(lambda: Path(os.environ["STATE_DIRECTORY"], "probe").touch()),

@@ -129,7 +129,7 @@ def test_the_watchdog_ignores_sleeping_and_missing_cameras(
     deadline = time.monotonic() + (600 if soak else 2 * CI_WATCHDOG_SECONDS)
     while time.monotonic() < deadline:
         fed = int(stopped.show("WatchdogTimestampMonotonic")) / 1e6
-        assert time.monotonic() - fed < CI_WATCHDOG_SECONDS
+        assert time.monotonic() - fed < patience(CI_WATCHDOG_SECONDS)
         time.sleep(0.5)
     assert (stopped.show("NRestarts"), stopped.show("MainPID"), stopped.state()["state"]) == ("0", pid, state)
     lines = stopped.journal(since).splitlines()

@@ -554,9 +554,11 @@ def test_a_killed_installation_keeps_the_service_and_the_next_one_repairs(
         with serving.begun("--from", variant) as killed:
             # one half before the switch and one from it on, which is the shorter part
             if moment % 2:
-                until("the switch", lambda: "switching to" in serving.said(), 60)
+                until("the switch", lambda before=before: serving.current() != before, 60)
+            else:
+                until("its beginning", lambda: "preparing" in serving.said(), 60)
             # not a wait for something to happen: the moment is what is being tried
-            time.sleep(whole / 2 * (moment // 2 + 0.5) / (moments / 2))
+            time.sleep(whole / 2 * (moment // 2) / (moments / 2))
             serving.signal("KILL")
         # the last ones may have been quicker
         assert killed.result() != 0 or moment % 2
@@ -569,6 +571,7 @@ def test_a_killed_installation_keeps_the_service_and_the_next_one_repairs(
         serving.wait_for_pictures()
     counts = ", ".join(f"{stages.count(stage)} {stage}" for stage in ("before", "after", "finished"))
     report(f"killed at {moments} moments of {whole:.1f} s, of the switch: {counts}")
+    assert {"before", "after"} <= set(stages)
 
 
 def test_units_that_a_killed_installation_placed_are_loaded_by_the_next(serving: Machine) -> None:

@@ -91,6 +91,10 @@ def test_a_wrong_configuration_parks_the_service_with_the_reason_in_its_status(s
     assert stopped.show("ExecMainStatus") == "78" and stopped.show("NRestarts") == "0"
     assert "video.widht: unknown key; did you mean width?" in stopped.show("StatusText")
     assert "video.widht" in stopped.host.try_run("systemctl", "status", UNIT).stdout
+    # as pi-cam-status.txt has it on a card
+    told = "from pi_cam_daemon.boot import status_file; print(status_file._camera(8000))"
+    said = stopped.host.run("/opt/pi-cam-daemon/current/bin/python", "-c", told)
+    assert said.startswith("the service does not answer. ") and "video.widht: unknown key" in said
     stopped.configure({})
     stopped.start()
 
