@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 # what they assert is explained as in a test
-pytest.register_assert_rewrite("tests.harness", "tests.sources")
+pytest.register_assert_rewrite("tests.kit.daemon", "tests.kit.sources", "tests.kit.wait", "tests.kit.wire")
 
 TESTS = Path(__file__).parent
 # A test that takes longer hangs. An emulated machine may take half an hour to boot.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.audit.faults import FAULTS, Fault
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 from tests.usb.machine import CACHE
 
 # a fault may make a test hang

@@ -16,7 +16,8 @@ from tests.bench import meter
 from tests.bench.figures import Figure
 from tests.browser import engines
 from tests.browser.seen import Seen
-from tests.harness import RUN, Daemon, running, until
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.wait import until
 
 _ROUNDS = 6
 _SECONDS = 10.0

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.harness import free_port
+from tests.kit.wait import free_port
 from tests.usb.machine import Machine
 
 ROOT = Path(__file__).parents[2]

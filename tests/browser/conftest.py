@@ -18,8 +18,8 @@ from tests.browser.engines import CHROMIUM, CHROMIUM_FLAGS, Engine
 from tests.browser.refused import NAME, PASSWORD, Refused
 from tests.browser.seen import Seen
 from tests.browser.wire import Wire
-from tests.harness import RUN, Daemon, running
-from tests.lateness import patience
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.lateness import patience
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

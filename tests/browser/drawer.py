@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.looking import open_drawer
-from tests.harness import Daemon
+from tests.kit.daemon import Daemon
 
 _PANELS = {"controls": ("picture", 0), "settings": ("picture", 1), "info": ("info", 0), "addresses": ("info", 1)}
 

@@ -23,8 +23,8 @@ import pytest
 from playwright.sync_api import Error, Playwright
 
 from tests.browser.seen import Seen
-from tests.harness import free_port, until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import free_port, until
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [

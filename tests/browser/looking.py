@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 KOREAN = {"locale": "ko-KR"}

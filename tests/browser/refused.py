@@ -6,7 +6,8 @@ import itertools
 import re
 
 from tests.browser.wire import Wire
-from tests.harness import Daemon, basic
+from tests.kit.daemon import Daemon
+from tests.kit.wire import basic
 
 NAME, PASSWORD = "alice", "correct horse battery"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.browser.looking import PIXELS
-from tests.harness import until
+from tests.kit.wait import until
 
 # of 192 pixels, how many have a strong colour: the test picture has many, and a card none
 _COLOURS = """node => {

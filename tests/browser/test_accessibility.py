@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, open_drawer, wait_for_key, wait_until_live
-from tests.harness import until
+from tests.kit.wait import until
 
 
 def assert_accessible(page: Page) -> None:

@@ -13,8 +13,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import open_drawer, told, wait_until_live
-from tests.causes import CAUSES, Cause
-from tests.harness import REFUSED, RUN, Daemon, running, until
+from tests.kit.causes import CAUSES, Cause
+from tests.kit.daemon import REFUSED, RUN, Daemon, running
+from tests.kit.wait import until
 from tests.server.test_daemon import ORDINARY_USER
 from tests.server.test_stand_in import env, settings
 from tests.systemd import csi

@@ -17,7 +17,8 @@ from pi_cam_daemon.config.users import Role
 from tests.browser.drawer import opened
 from tests.browser.looking import PHONE
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import Daemon, running, until
+from tests.kit.daemon import Daemon, running
+from tests.kit.wait import until
 
 SETTINGS = {"source.kind": "csi", "video.width": 320, "video.height": 240}
 # the names of the kernel's v4l2-ctrls-defs.c that a camera may have, and those of older kernels

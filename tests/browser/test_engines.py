@@ -10,7 +10,7 @@ import pytest
 from tests.browser.engines import Engine, Firefox
 from tests.browser.refused import Refused
 from tests.browser.wire import Wire
-from tests.harness import until
+from tests.kit.wait import until
 
 WATCHED_SECONDS = 13
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.ipc import parts
 from pi_cam_daemon.server.refused import Reason
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 WEB = ROOT / "pi_cam_daemon/server/web"
 

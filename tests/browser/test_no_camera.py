@@ -22,8 +22,9 @@ from tests.browser.looking import (
     wait_until_live,
 )
 from tests.browser.test_accessibility import assert_accessible
-from tests.causes import BAD_NUMPY, EMPTY, IMX708
-from tests.harness import RUN, Daemon, free_port, running, until
+from tests.kit.causes import BAD_NUMPY, EMPTY, IMX708
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.wait import free_port, until
 from tests.server.test_stand_in import env, settings
 from tests.upstream.servers import PICTURES, header, paced, part, serving
 

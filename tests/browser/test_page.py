@@ -31,8 +31,9 @@ from tests.browser.looking import (
     wait_until_live,
 )
 from tests.browser.wire import Wire
-from tests.harness import ROOT, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 WEB = ROOT / "pi_cam_daemon/server/web"
 

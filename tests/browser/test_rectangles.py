@@ -15,7 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.drawer import opened
 from tests.browser.looking import PHONE
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import Daemon, running, until
+from tests.kit.daemon import Daemon, running
+from tests.kit.wait import until
 
 SETTINGS = {"source.kind": "csi", "video.width": 320, "video.height": 240}
 WHOLE_PICTURE = [0.125, 0.0, 0.75, 1.0]  # of a Camera Module 3: the part of the sensor with the picture's shape

@@ -13,7 +13,8 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, headline, wait_for_key, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import ask, until
+from tests.kit.wait import until
+from tests.kit.wire import ask
 
 BUSY = {"http__max_connections": 1, "http__request_timeout_seconds": 600}
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.drawer import opened
 from tests.browser.looking import KOREAN, PHONE, open_drawer, told, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import REFUSED, Daemon
+from tests.kit.daemon import REFUSED, Daemon
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.refused import Refused
 from tests.browser.seen import Seen
 from tests.browser.wire import Wire
-from tests.causes import EMPTY
-from tests.harness import RUN, running, until
+from tests.kit.causes import EMPTY
+from tests.kit.daemon import RUN, running
+from tests.kit.wait import until
 from tests.server.test_stand_in import env, settings
 
 SEOUL = datetime.timezone(datetime.timedelta(hours=9))

@@ -16,7 +16,8 @@ from pi_cam_daemon.config.users import Role
 from tests.browser.drawer import opened
 from tests.browser.looking import PHONE
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import Daemon, running, until
+from tests.kit.daemon import Daemon, running
+from tests.kit.wait import until
 
 RESTARTS = "The camera restarts: the picture stops for some seconds."
 

@@ -20,7 +20,8 @@ from playwright.sync_api import BrowserContext, CDPSession, Page
 from tests.browser import engines
 from tests.browser.engines import Chromium, Engine
 from tests.browser.seen import Seen
-from tests.harness import Daemon, until
+from tests.kit.daemon import Daemon
+from tests.kit.wait import until
 
 MEBIBYTE = 2**20
 

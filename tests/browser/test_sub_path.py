@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.engines import listens, process
 from tests.browser.seen import Seen
 from tests.clients.test_proxies import NGINX_FOLDERS
-from tests.harness import free_port, until
+from tests.kit.wait import free_port, until
 
 CONFIG = """
 daemon off; pid pid; error_log stderr; events {}

@@ -14,10 +14,10 @@ from playwright.sync_api import Error, Playwright
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests import certificates
 from tests.browser.engines import CHROMIUM, CHROMIUM_FLAGS
 from tests.browser.looking import wait_until_live
-from tests.certificates import Certificate
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
 
 NAME, PASSWORD = "alice", "correct horse battery"
 

@@ -18,7 +18,8 @@ from pi_cam_daemon.config.users import Role
 from tests.browser.looking import wait_until_live
 from tests.browser.test_wall import tile, wait_until_shown
 from tests.browser.wire import Wire
-from tests.harness import basic, free_port, until
+from tests.kit.wait import free_port, until
+from tests.kit.wire import basic
 
 ADMIN = {"username": "alice", "password": "correct horse battery"}
 VIEWER = {"username": "지우", "password": "staple:지우개"}

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, assert_moves, wait_until_live
-from tests.harness import until
+from tests.kit.wait import until
 
 _PLACE = """() => {
     const stage = document.getElementById("stage").getBoundingClientRect();

@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.looking import KOREAN, PHONE, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
-from tests.harness import free_port, until
+from tests.kit.wait import free_port, until
 
 
 class Wall:

@@ -14,7 +14,8 @@ from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests.browser.seen import Seen
 from tests.browser.wire import Wire
-from tests.harness import Daemon, free_port, until
+from tests.kit.daemon import Daemon
+from tests.kit.wait import free_port, until
 
 SMALL = {"video__width": 320, "video__height": 240}
 

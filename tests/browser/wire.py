@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 _PICTURES = ("/stream", "/snapshot")
 _REQUEST = re.compile(rb"(?:GET|HEAD|POST) (/[^ ]*) HTTP/1.1\r\n")

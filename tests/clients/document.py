@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 DOCUMENT = ROOT / "docs" / "integrations.md"
 # the camera's address in every block

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.harness import Daemon, Reading, Viewer, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer
 
 FFMPEG = "ffmpeg -hide_banner -nostdin -loglevel repeat+warning"
 

@@ -10,7 +10,7 @@ import pytest
 
 from pi_cam_daemon.ipc import parts as wire
 from tests.clients import picture
-from tests.harness import Daemon, running
+from tests.kit.daemon import Daemon, running
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, Watching, watching
-from tests.harness import running, until
+from tests.kit.daemon import running
+from tests.kit.wait import until
 
 # Not the size of the packaged card, so that the size may change in the middle of the stream. The card is there for
 # five seconds and more, once a second: ffmpeg's filters drop what they hold when the size changes.

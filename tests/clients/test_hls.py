@@ -14,7 +14,8 @@ import pytest
 from tests.clients.test_integrations import SMALL, get, process
 from tests.clients.test_proxies import NGINX_FOLDERS
 from tests.conftest import Report
-from tests.harness import ROOT, free_port, running, until
+from tests.kit.daemon import ROOT, running
+from tests.kit.wait import free_port, until
 
 CLIENTS = 200
 SECONDS = 12

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.clients import document, picture
-from tests.harness import Daemon, Viewer, ask, free_port, running, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import free_port, until
+from tests.kit.wire import Viewer, ask
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"

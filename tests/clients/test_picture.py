@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, watching
-from tests.harness import Daemon, running
+from tests.kit.daemon import Daemon, running
 
 # not whole blocks of 16 pixels, which is how JPEG stores them: a turn that goes by blocks would cut or shift
 WIDTH, HEIGHT = 328, 216

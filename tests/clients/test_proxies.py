@@ -20,9 +20,11 @@ import pytest
 
 from tests.clients import document, picture
 from tests.conftest import Report
-from tests.harness import Reading, Viewer, ask, free_port, running, until, watch
-from tests.hosts import CAMERA, Host, hosts, wire
-from tests.lateness import patience
+from tests.kit.daemon import running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA, Host, hosts, wire
+from tests.kit.wait import free_port, until
+from tests.kit.wire import Reading, Viewer, ask, watch
 
 NAME = "cameras.example.org"
 FRAME_SECONDS = 1 / 25

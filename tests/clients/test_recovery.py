@@ -13,7 +13,8 @@ import pytest
 
 from tests.clients import document, picture
 from tests.clients.programs import Watching, started
-from tests.harness import running, until
+from tests.kit.daemon import running
+from tests.kit.wait import until
 
 RIG = Path(__file__).parent / "rig"
 VENVS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "consumers"

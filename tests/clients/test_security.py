@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import certificates
-from tests.certificates import Certificate
 from tests.clients.test_proxies import NGINX_FOLDERS
-from tests.harness import ROOT, free_port, running, until
-from tests.hosts import CAMERA, Host, hosts, wire
-from tests.lateness import patience
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
+from tests.kit.daemon import ROOT, running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA, Host, hosts, wire
+from tests.kit.wait import free_port, until
 
 SECTION = (ROOT / "docs/security.md").read_text("utf-8").partition("**Behind nginx**")[2].partition("\n**")[0]
 SERVER, SETTINGS = (textwrap.dedent(text) for text in SECTION.split("\n\n") if text.startswith("    "))

@@ -9,13 +9,13 @@ import pytest
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests import certificates
-from tests.certificates import Certificate
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, started, watching
 from tests.clients.test_integrations import has_picture, home_assistant, watch
 from tests.clients.test_recovery import CONSUMERS, sees
-from tests.harness import Daemon, running
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
+from tests.kit.daemon import Daemon, running
 
 NAME, PASSWORD = "bob", "p@ss:지우개 1"
 LOGIN = "bob:p%40ss%3A%EC%A7%80%EC%9A%B0%EA%B0%9C%201"

@@ -22,8 +22,9 @@ import pytest
 
 from tests.clients.picture import alike, corners, turned
 from tests.fleet.releases import Releases
-from tests.harness import ROOT, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.conftest import artefact, lab
 from tests.systemd.hosts import Host

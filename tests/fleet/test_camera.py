@@ -8,7 +8,7 @@ import pytest
 
 from tests.fleet.conftest import UNIT, Controller, Pi
 from tests.fleet.releases import Releases
-from tests.harness import until
+from tests.kit.wait import until
 from tests.systemd import csi
 
 AUTO = {"pi_cam_daemon_source": "auto"}

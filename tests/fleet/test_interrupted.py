@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.fleet.conftest import Controller
 from tests.fleet.releases import Releases
-from tests.harness import until
+from tests.kit.wait import until
 
 # where a run is killed, and whether it brings a release; test_soak.py has every task
 TASKS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.conftest import ANSIBLE, VERSIONS
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 
 def ansible(version: str, tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:

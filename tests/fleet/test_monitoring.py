@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.fleet.conftest import UNIT, Controller
-from tests.harness import ROOT, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 PORT = 19090
 MONITORING = ROOT / "ansible/monitoring"

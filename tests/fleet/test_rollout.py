@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import Report
 from tests.fleet.conftest import ANNOUNCEMENT, ETC, OPT, OUTSIDE, UNIT, Controller
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
-from tests.harness import until
+from tests.kit.wait import until
 
 
 def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, report: Report) -> None:

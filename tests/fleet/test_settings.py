@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon.config import users
-from tests import certificates
 from tests.conftest import Report
 from tests.fleet.conftest import ANNOUNCEMENT, ETC, OUTSIDE, Controller, Pi, Play, deploy_plainly
 from tests.fleet.releases import Releases
-from tests.harness import until
+from tests.kit import certificates
+from tests.kit.wait import until
 
 PASSWORD = "swordfish"
 UPSTREAM = f"http://camera:{PASSWORD}@127.0.0.1:1/"

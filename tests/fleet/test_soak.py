@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Report
 from tests.fleet.conftest import Controller, Pi, Play
 from tests.fleet.releases import Releases
-from tests.harness import until
+from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.test_install import Machine, package, repository
 

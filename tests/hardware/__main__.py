@@ -20,7 +20,7 @@ from pi_cam_daemon.errors import ConfigError
 from tests.hardware import machine
 from tests.hardware.report import Report
 from tests.hardware.trial import FULL, QUICK, Trial
-from tests.harness import ROOT, RUN
+from tests.kit.daemon import ROOT, RUN
 
 # of the whole time: stills take what the steps before them leave
 _STARTS_SHARE = 0.25

@@ -22,7 +22,8 @@ from pi_cam_daemon.imaging import jpeg
 from tests.bench import meter
 from tests.hardware import machine
 from tests.hardware.report import Report, Result, Results
-from tests.harness import Daemon, Part, Reading, Viewer
+from tests.kit.daemon import Daemon
+from tests.kit.wire import Part, Reading, Viewer
 
 # a camera that wakes up for a still gets as long
 _START_SECONDS = 15.0

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.harness import ROOT, until
 from tests.image import machine
 from tests.image.machine import BOOT_SECONDS, CACHE, SETTINGS, Machine
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 BASE = CACHE / "base.img"
 ARTEFACT = CACHE / "artefact.tar.zst"
@@ -25,10 +26,18 @@ ARTEFACT = CACHE / "artefact.tar.zst"
 FIRST_BOOT_SECONDS = 30.0
 
 
+# minutes each
+SOAK = ("test_packages.py", "test_soak.py")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--soak"):
         # left out and not skipped: a judge takes a skip for a failure
-        items[:] = [item for item in items if item.path.name != "test_soak.py"]
+        items[:] = [item for item in items if item.path.name not in SOAK]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str:
+    return "" if config.getoption("--soak") else f"tests/image: left to --soak: {', '.join(SOAK)}"
 
 
 def build_image(

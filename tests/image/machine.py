@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.harness import Reading, Viewer, ask, until
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer, ask
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pi-cam-daemon" / "image"
 # half a minute on two idle cores, and twenty times that beside much other work

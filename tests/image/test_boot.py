@@ -6,10 +6,10 @@ import ast
 from typing import Any
 
 from tests.conftest import Report
-from tests.harness import until
 from tests.image import machine
 from tests.image.conftest import Running
 from tests.image.machine import BOOT_SECONDS, COMMAND_SECONDS, SETTINGS, Machine
+from tests.kit.wait import until
 
 
 def status(pi: Machine) -> str:

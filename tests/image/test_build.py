@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT
 from tests.image import machine
 from tests.image.conftest import ARTEFACT, BASE, build_image
 from tests.image.machine import SECTOR, debugfs
+from tests.kit.daemon import ROOT
 
 ARM_32 = b"\x28"
 # of Raspberry Pi Imager's os-list-schema.json: what an entry has to have, and of which kind

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.harness import Reading, until
 from tests.image.conftest import Running
 from tests.image.machine import Machine
+from tests.kit.wait import until
+from tests.kit.wire import Reading
 
 RIG = Path(__file__).parent / "rig"
 SECONDS = 600.0

@@ -21,7 +21,7 @@ OVERLAP = 100  # bytes, more than the longest match
 
 
 class Watcher:
-    """Read a stream with as little work as possible. The Viewer of tests/harness.py checks the bytes."""
+    """Read a stream with as little work as possible. The Viewer of tests/kit/wire.py checks the bytes."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None) -> None:
         sock = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0), timeout=20)

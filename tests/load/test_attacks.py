@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import RIG, Daemon, running, until
-from tests.hosts import CAMERA, Host, elsewhere, hosts, wire
-from tests.lateness import patience
+from tests.kit.daemon import RIG, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA, Host, elsewhere, hosts, wire
+from tests.kit.wait import until
 from tests.load.viewers import Crowd
 
 HERE = Path(__file__).parent

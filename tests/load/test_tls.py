@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import certificates
 from tests.conftest import Report
-from tests.harness import Daemon, running, until
+from tests.kit import certificates
+from tests.kit.daemon import Daemon, running
+from tests.kit.wait import until
 from tests.load.viewers import Crowd
 
 PLAIN = 50

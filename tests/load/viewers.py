@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.harness import Daemon, until
+from tests.kit.daemon import Daemon
+from tests.kit.wait import until
 
 CROWD = Path(__file__).with_name("crowd.py")
 

@@ -21,8 +21,8 @@ from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 IMX219, IMX708 = "/base/soc/i2c0mux/i2c@0/imx219@10", "/base/soc/i2c0mux/i2c@1/imx708@1a"
 

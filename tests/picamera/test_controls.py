@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from virtual_pi import AUTO_EXPOSURE_US, AUTO_GAIN, PiCamera
 
-from tests.harness import until
+from tests.kit.wait import until
 from tests.picamera.pi import IMX219, IMX708, running, source
 
 

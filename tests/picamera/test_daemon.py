@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.harness import Daemon, Viewer, running, until
+from tests.kit.daemon import Daemon, running
+from tests.kit.wait import until
+from tests.kit.wire import Viewer
 from tests.picamera.pi import IMX219, EncoderNode
 
 RIG = Path(__file__).parent / "rig"

@@ -13,7 +13,7 @@ from picamera2.platform import Platform
 from pi_cam_daemon.camera import csi, csi_encoders
 from pi_cam_daemon.camera.csi_bitrate import BitrateControl, wanted_bytes
 from pi_cam_daemon.errors import Cause
-from tests.lateness import patience
+from tests.kit.lateness import patience
 from tests.picamera.pi import EncoderNode, Recorder, failure, picture, running, source
 
 HARDWARE, SOFTWARE = "hardware MJPEG (V4L2)", "software JPEG (simplejpeg)"

@@ -10,7 +10,7 @@ from pi_memory import MemfdAllocator, memory
 from picamera2 import Picamera2
 from virtual_pi import PiCamera
 
-from tests.harness import until
+from tests.kit.wait import until
 
 FULL = {"output_size": (3280, 2464)}
 

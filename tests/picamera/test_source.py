@@ -26,8 +26,8 @@ from pi_cam_daemon.camera.choose import choose
 from pi_cam_daemon.camera.source import Commands, Stop
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.errors import Cause
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.picamera.pi import IMX219, IMX708, EncoderNode, Recorder, failure, grey, picture, running, source
 
 EVERY_ORIENTATION = list(itertools.product((0, 90, 180, 270), (False, True), (False, True)))

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("picamera2", reason="runs in the root that tests/picamera/rig/setup makes")
 
-from tests.harness import ROOT
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
 
 RIG = Path(__file__).parent / "rig"
 STEPS = ["start and stop", "recovery", "load", "quality", "controls", "stills"]

@@ -12,7 +12,7 @@ import pytest
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import update
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]
 UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"

@@ -28,7 +28,7 @@ from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import protocol
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
-from tests.pi_camera import CAMERA_MODULE_3
+from tests.kit.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
 REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera refuses whatever is to be set

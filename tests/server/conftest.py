@@ -6,7 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.harness import Daemon, running
+from tests.kit.daemon import Daemon, running
 
 # how long an example may take says more about the machine than about the code
 hypothesis.settings.register_profile("unhurried", deadline=None)

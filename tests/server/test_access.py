@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, Reading, Viewer, read_all, running, say, until, watch
-from tests.hosts import CAMERA, Host, Proxy, appends, hosts, ip, replaces, wire
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA, Host, Proxy, appends, hosts, ip, replaces, wire
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer, read_all, say, watch
 
 # the camera's address, and those of a host beside it, in each network
 PRIVATE, NEAR_PRIVATE = "10.231.7.1", "10.231.7.2"

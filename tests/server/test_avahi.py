@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon import __version__
-from tests.harness import ROOT, until
-from tests.hosts import Host, hosts, wire
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.network import Host, hosts, wire
+from tests.kit.wait import until
 
 # a network's name, avahi's folders and user, and D-Bus, as on a machine of its own; the rest is this one's
 BOOT = r"""

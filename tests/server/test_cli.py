@@ -16,7 +16,8 @@ import pytest
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests.harness import ROOT, until
+from tests.kit.daemon import ROOT
+from tests.kit.wait import until
 
 COMMAND = [sys.executable, "-m", "pi_cam_daemon"]
 # found from any working directory

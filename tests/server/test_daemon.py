@@ -18,8 +18,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.harness import REFUSED, RIG, ROOT, Daemon, Part, Reading, running, until
-from tests.lateness import patience
+from tests.kit.daemon import REFUSED, RIG, ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Part, Reading
 
 
 class Systemd:

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.ipc.parts import OPENING
-from tests.harness import Daemon, Reading, read_all, running, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading, read_all
 
 STREAMS = [
     "/stream", "/stream.mjpg", "/video", "/mjpeg/stream/", "/mjpeg/stream", "/?action=stream", "/?action=stream_0",

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness import Daemon, read_all, running
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wire import read_all
 
 
 @pytest.fixture(scope="module")

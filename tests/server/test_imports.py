@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pi_cam_daemon
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 HEAVY = {"numpy", "cv2", "PIL", "picamera2", "libcamera", "prometheus_client"}
 DRAWING = (

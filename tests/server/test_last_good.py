@@ -13,9 +13,10 @@ import pytest
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests import certificates
-from tests.harness import REFUSED, ROOT, Daemon, running, until
-from tests.lateness import patience
+from tests.kit import certificates
+from tests.kit.daemon import REFUSED, ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.server.test_daemon import Systemd
 
 GOOD = {"video.width": 320, "video.height": 240, "video.rotation": 180}

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 SETUP = "import logging; from pi_cam_daemon.system import logs; logs.setup({level!r}); log = logging.getLogger('x')\n"
 

@@ -16,8 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
-from tests.harness import REFUSED, RIG, Daemon, Reading, running, until
-from tests.lateness import patience
+from tests.kit.daemon import REFUSED, RIG, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading
 from tests.server.test_daemon import Systemd
 
 # with the labels of each; process_* is prometheus_client's

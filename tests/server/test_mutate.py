@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 TOY = """
 def fits(number):

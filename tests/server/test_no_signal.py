@@ -17,8 +17,8 @@ from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.parts import part
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
 SIZE = (160, 120)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 
 def test_without_libturbojpeg_a_log_line_says_what_to_install(tmp_path: Path) -> None:

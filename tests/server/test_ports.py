@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import RUN, running, until
-from tests.hosts import CAMERA, Host, hosts, open_ports, wire
+from tests.kit.daemon import RUN, running
+from tests.kit.network import CAMERA, Host, hosts, open_ports, wire
+from tests.kit.wait import until
 
 
 def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, object], env: Mapping[str, str]) -> None:

@@ -19,8 +19,8 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc import slots
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, Kind, Message, Reader, pack
-from tests.camera_end import CameraEnd
-from tests.lateness import patience
+from tests.kit.camera_end import CameraEnd
+from tests.kit.lateness import patience
 
 ENTRY = [sys.executable, "-m", "pi_cam_daemon.camera"]
 

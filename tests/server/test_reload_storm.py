@@ -16,9 +16,10 @@ from pathlib import Path
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
-from tests import certificates
 from tests.conftest import Report
-from tests.harness import RIG, Daemon, basic, running
+from tests.kit import certificates
+from tests.kit.daemon import RIG, Daemon, running
+from tests.kit.wire import basic
 
 SECONDS = 10.0
 HASTY = RIG.with_name("hasty.py")

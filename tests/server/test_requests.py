@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, Reading, read_all, running, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading, read_all
 
 SMALL = {"video.width": 320, "video.height": 240}
 

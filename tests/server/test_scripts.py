@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, ask, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import ask
 
 # as a person at a new machine has it: nothing of the test's own Python
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Daemon, Reading, running, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading
 
 SETTINGS = {"video.width": 320, "video.height": 240}
 

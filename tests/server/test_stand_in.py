@@ -11,8 +11,9 @@ import pytest
 
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.system import machine
-from tests.causes import BAD_NUMPY, EMPTY, IMX708, MISSING
-from tests.harness import RUN, Daemon, running, until
+from tests.kit.causes import BAD_NUMPY, EMPTY, IMX708, MISSING
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.wait import until
 from tests.systemd import csi
 
 CAUSES = {

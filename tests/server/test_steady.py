@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import RIG, ROOT, Daemon, Reading, running, until
-from tests.lateness import patience
-from tests.proc import files_open_for_writing, written
+from tests.kit.daemon import RIG, ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.proc import files_open_for_writing, written
+from tests.kit.wait import until
+from tests.kit.wire import Reading
 
 CLOCK = RIG.with_name("clock")
 TEN_YEARS = 10 * 365 * 86400.0

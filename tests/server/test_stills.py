@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.harness import Daemon, Reading, read_all, running, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading, read_all
 
 DETAILS, TAKEN, OFFSET = 0x8769, 0x9003, 0x9011
 FULL = (3280, 2464)

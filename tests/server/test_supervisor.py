@@ -23,9 +23,9 @@ from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.server.streams import Streams
-from tests.harness import until
-from tests.lateness import patience
-from tests.proc import fields
+from tests.kit.lateness import patience
+from tests.kit.proc import fields
+from tests.kit.wait import until
 from tests.rig.daemon import Unkillable
 
 PROGRAM = """

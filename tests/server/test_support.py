@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, running
-from tests.lateness import patience
+from tests.kit.daemon import ROOT, running
+from tests.kit.lateness import patience
 
 PLANTED = ("192.168.7.77", "2001:db8:1234::77", "fe80::dead:beef", "hunter2", "dc:a6:32:01:02:03")
 PARTS = {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import RIG, Daemon, running, until
+from tests.kit.daemon import RIG, Daemon, running
+from tests.kit.wait import until
 
 BUGGY = RIG.with_name("buggy.py")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.harness import RIG, ROOT, running, until
+from tests.kit.daemon import RIG, ROOT, running
+from tests.kit.wait import until
 
 ZONES = Path("/usr/share/zoneinfo")
 pytestmark = [
@@ -42,7 +43,7 @@ from pi_cam_daemon.camera.pattern import _Picture
 from pi_cam_daemon.imaging.exif import Photo, segment
 from pi_cam_daemon.imaging.overlay import Overlay
 from pi_cam_daemon.system import logs
-from tests.sources import video
+from tests.kit.sources import video
 
 file, zones, now = Path("/etc/localtime"), Path("/usr/share/zoneinfo"), 1_700_000_000.0
 time.time = lambda: now

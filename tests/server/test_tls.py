@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 
 from pi_cam_daemon.errors import ConfigError, CredentialsError
-from tests import certificates
-from tests.certificates import Certificate
 from tests.conftest import Report
-from tests.harness import REFUSED, ROOT, Daemon, Reading, Viewer, fairly_shown, read_all, running, until, watch
-from tests.hosts import CAMERA, hosts, wire
-from tests.lateness import patience
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
+from tests.kit.daemon import REFUSED, ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA, hosts, wire
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer, fairly_shown, read_all, watch
 
 STREAM = b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

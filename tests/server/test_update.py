@@ -17,8 +17,8 @@ import pytest
 
 from pi_cam_daemon.commands import update
 from pi_cam_daemon.commands.update import UpdateError
-from tests import certificates
-from tests.certificates import Certificate
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
 
 
 class Publisher:

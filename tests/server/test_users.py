@@ -21,22 +21,11 @@ from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from pi_cam_daemon.server.handler import _CHANGES, _ROUTES
 from tests.conftest import Report
-from tests.harness import (
-    REFUSED,
-    ROOT,
-    Daemon,
-    Reading,
-    Viewer,
-    basic,
-    fairly_shown,
-    read_all,
-    running,
-    say,
-    until,
-    watch,
-)
-from tests.hosts import CAMERA
-from tests.lateness import patience
+from tests.kit.daemon import REFUSED, ROOT, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.network import CAMERA
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer, basic, fairly_shown, read_all, say, watch
 
 ADMIN, VIEWER = ("alice", "correct horse battery"), ("bob", "지우개 staple")
 WRONG = ("bob", "correct horse battery")

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, Reading, Viewer, running, until
-from tests.lateness import patience
+from tests.kit.daemon import Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading, Viewer
 
 
 def test_fifty_viewers_get_equal_whole_pictures(daemon: Daemon) -> None:

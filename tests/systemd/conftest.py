@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Reading, ask, until, watch
+from tests.kit.daemon import ROOT
+from tests.kit.wait import until
+from tests.kit.wire import Reading, ask, watch
 from tests.systemd import hosts
 from tests.systemd.hosts import Host
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pi-cam-daemon" / "systemd"
 SUITES = ("bookworm", "trixie")

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.causes import CAUSES, NOT_IN_FORCE, Cause
-from tests.harness import ROOT, until
+from tests.kit.causes import CAUSES, NOT_IN_FORCE, Cause
+from tests.kit.daemon import ROOT
+from tests.kit.wait import until
 from tests.systemd import csi
 from tests.systemd.conftest import SRV, STATE, Camera
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.systemd import stopped_thread
 from tests.systemd.conftest import Camera
 from tests.systemd.hosts import Host

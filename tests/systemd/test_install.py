@@ -22,8 +22,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.harness import ROOT, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import until
+from tests.kit.wait import until
 from tests.systemd import csi
 from tests.systemd.test_install import CONFIG, GARDEN, OPT, Machine, bare
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Report
-from tests.harness import ROOT, until
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 from tests.systemd.conftest import DROP_INS, ETC, STATE, UNIT, Camera
 
 CLOCK = ROOT / "tests/rig/clock/sitecustomize.py"

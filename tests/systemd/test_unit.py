@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Report
-from tests.harness import ROOT, until
-from tests.proc import files_open_for_writing, written
+from tests.kit.daemon import ROOT
+from tests.kit.proc import files_open_for_writing, written
+from tests.kit.wait import until
 from tests.systemd.conftest import UNIT, Camera
 from tests.systemd.hosts import Host
 

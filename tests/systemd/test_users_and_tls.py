@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import certificates
-from tests.certificates import Certificate
-from tests.harness import until
+from tests.kit import certificates
+from tests.kit.certificates import Certificate
+from tests.kit.wait import until
 from tests.systemd.conftest import ETC, UNIT, Camera
 
 SOCKET = "pi-cam-daemon.socket"

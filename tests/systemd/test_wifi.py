@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, until
+from tests.kit.daemon import ROOT
+from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.hosts import Host
 

@@ -15,7 +15,7 @@ import yaml
 from pi_cam_daemon.config import loading, text
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.server import access
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 ROLE = ROOT / "ansible/roles/pi_cam_daemon"
 TYPES = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.audit.faults import FAULTS, Fault
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.file.rpartition("/")[2])

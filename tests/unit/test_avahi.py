@@ -14,7 +14,7 @@ import pytest
 
 from pi_cam_daemon.config import last_good
 from pi_cam_daemon.system import avahi
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 FILE = "etc/avahi/services/pi-cam-daemon.service"
 

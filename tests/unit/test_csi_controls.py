@@ -9,7 +9,7 @@ import pytest
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.config.schema import ControlsConfig
 from pi_cam_daemon.ipc.controls import Control, Group, Kind
-from tests.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
+from tests.kit.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
 
 FRAME_US = 40_000
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pi_cam_daemon.errors import JpegError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.known import KnownHeader
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 def picture(width: int = 160, height: int = 120, progressive: bool = False) -> bytes:

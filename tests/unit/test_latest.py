@@ -11,8 +11,8 @@ from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import Kind
 from pi_cam_daemon.ipc.slots import SlotReader
-from tests.camera_end import CameraEnd
-from tests.lateness import patience
+from tests.kit.camera_end import CameraEnd
+from tests.kit.lateness import patience
 
 
 def frame(captured: float) -> Frame:

@@ -8,7 +8,7 @@ import pytest
 
 from pi_cam_daemon.server.limits import Quota
 from pi_cam_daemon.server.refused import Reason, Refused
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 def quota() -> Quota:

@@ -21,8 +21,8 @@ from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetCont
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, SLOTS
-from tests.camera_end import CameraEnd
-from tests.lateness import patience
+from tests.kit.camera_end import CameraEnd
+from tests.kit.lateness import patience
 
 HELLO: dict[str, Any] = {
     "kind": "pattern",

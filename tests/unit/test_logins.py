@@ -15,8 +15,9 @@ from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.logins import Lockouts, Logins
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Request, parse
-from tests.harness import basic, until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import basic
 
 HERE = "192.168.1.5"
 VISITOR = Client("192.168.1.9", "192.168.1.9")
@@ -267,24 +268,6 @@ def test_the_oldest_wrong_password_is_forgotten_first(
     assert derive.times == 3
     status(judge, asked(authorization=basic("bob", "a")))
     assert derive.times == 4
-
-
-def test_wrong_passwords_of_one_address_in_parallel_are_five_guesses(judge: Logins, derive: Derive) -> None:
-    derive.goes_on.clear()
-    found: list[int] = []
-
-    def guess(number: int) -> None:
-        found.append(status(judge, asked(authorization=basic("bob", str(number)))))
-
-    threads = [threading.Thread(target=guess, args=(number,)) for number in range(logins._MOST_WAITING)]
-    for thread in threads:
-        thread.start()
-    until("all wait", lambda: judge._inside.waiting._value == 0)
-    derive.goes_on.set()
-    for thread in threads:
-        thread.join(patience(20))
-    assert derive.times == found.count(HTTPStatus.UNAUTHORIZED) == 5
-    assert found.count(HTTPStatus.TOO_MANY_REQUESTS) == logins._MOST_WAITING - 5
 
 
 def test_what_is_remembered_of_a_password_differs_between_two_processes() -> None:

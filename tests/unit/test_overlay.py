@@ -17,7 +17,7 @@ from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.imaging.overlay import Overlay
-from tests.sources import video
+from tests.kit.sources import video
 
 GREY = 128
 

@@ -12,9 +12,9 @@ from pi_cam_daemon.camera.pattern import PatternSource, next_slot
 from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
-from tests.harness import until
-from tests.lateness import patience
-from tests.sources import SourceContract, decoded, running, video
+from tests.kit.lateness import patience
+from tests.kit.sources import SourceContract, decoded, running, video
+from tests.kit.wait import until
 
 
 class TestPattern(SourceContract):

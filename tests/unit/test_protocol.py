@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pi_cam_daemon.errors import ProtocolError
 from pi_cam_daemon.ipc.protocol import HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Message, Reader, pack
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 MESSAGES = st.tuples(
     st.sampled_from(Kind),

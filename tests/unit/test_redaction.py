@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pi_cam_daemon.system.redaction import Redactor
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 def redact(text: str) -> str:

@@ -20,7 +20,7 @@ from pi_cam_daemon.config import loading
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Reader, Request, parse
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 HTTP = loading.load(etc=Path("/nonexistent")).http
 SECONDS = 10.0

@@ -24,7 +24,7 @@ from pi_cam_daemon.server.access import Access, AllowedNetworks, own_networks
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.request import Reader
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 # bytes, as many as http.max_header_bytes may be
 MOST = 262144

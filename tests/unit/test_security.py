@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 DOCUMENT = (ROOT / "docs/security.md").read_text("utf-8")
 

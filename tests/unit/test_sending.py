@@ -12,8 +12,8 @@ import pytest
 
 from pi_cam_daemon.server import sending
 from pi_cam_daemon.server.sending import Answers, too_many
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 LENGTH = 4_000_000

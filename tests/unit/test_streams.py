@@ -31,9 +31,9 @@ from pi_cam_daemon.server.access import Client
 from pi_cam_daemon.server.refused import Refused
 from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
 from pi_cam_daemon.server.viewer import Viewer
-from tests.camera_end import CameraEnd
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.camera_end import CameraEnd
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 OPENING = b"HTTP/1.1 200 OK\r\n" + wire.OPENING
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()

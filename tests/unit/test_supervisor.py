@@ -24,8 +24,8 @@ from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import controls, pace
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.ipc.protocol import Kind
-from tests.harness import until
-from tests.lateness import patience
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
 NOW = 1e6  # later than every real CLOCK_MONOTONIC of a test, so that nothing real counts
 NO_CAMERA_YET = LastCamera(Path("/dev/null"))

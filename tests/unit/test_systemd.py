@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.system.systemd import Notifier, unit_in
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 @pytest.fixture(params=["path", "abstract"])

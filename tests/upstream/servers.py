@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 BOUNDARY = "frame"
 

@@ -17,8 +17,10 @@ from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.imaging import exif
 from pi_cam_daemon.ipc.protocol import Kind
-from tests.harness import RUN, Daemon, Reading, running, until
-from tests.lateness import patience
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.wait import until
+from tests.kit.wire import Reading
 from tests.upstream.servers import (
     PICTURES,
     STREAM,

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.harness import until
+from tests.kit.wait import until
 from tests.upstream.oddities import TABLE, Oddity
 from tests.upstream.servers import Request, serving
 from tests.upstream.test_source import Upstream, running

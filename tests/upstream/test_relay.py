@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.bench import meter
 from tests.conftest import Report
-from tests.harness import ROOT, RUN, Reading, running
+from tests.kit.daemon import ROOT, RUN, running
+from tests.kit.wire import Reading
 from tests.usb.machine import compiled
 
 FRAME_SECONDS = 1 / 25

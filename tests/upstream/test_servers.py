@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Reading, free_port, until
+from tests.kit.wait import free_port, until
+from tests.kit.wire import Reading
 from tests.upstream.test_daemon import behind
 from tests.usb.conftest import frames, library, machine  # noqa: F401 - fixtures: µStreamer needs a USB camera
 from tests.usb.machine import Machine

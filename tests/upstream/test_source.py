@@ -25,9 +25,10 @@ from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import pace
 from pi_cam_daemon.ipc.messages import CameraInfo
-from tests.harness import basic, until
-from tests.lateness import patience
-from tests.sources import LosableSourceContract, Run, video
+from tests.kit.lateness import patience
+from tests.kit.sources import LosableSourceContract, Run, video
+from tests.kit.wait import until
+from tests.kit.wire import basic
 from tests.upstream.servers import (
     BOUNDARY,
     PICTURES,

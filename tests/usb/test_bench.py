@@ -20,8 +20,8 @@ from tests.bench import chart, measures
 from tests.bench.figures import Figure, table
 from tests.bench.load import Load
 from tests.bench.measures import Bench
-from tests.harness import ROOT
-from tests.lateness import patience
+from tests.kit.daemon import ROOT
+from tests.kit.lateness import patience
 from tests.usb.machine import Machine, compiled
 
 PERIOD = 0.02

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.harness import RUN, Daemon, Part, running, until
-from tests.hosts import hosts
-from tests.lateness import patience
-from tests.proc import fields
+from tests.kit.daemon import RUN, Daemon, running
+from tests.kit.lateness import patience
+from tests.kit.network import hosts
+from tests.kit.proc import fields
+from tests.kit.wait import until
+from tests.kit.wire import Part
 from tests.server.test_ports import only_its_port_is_open
 from tests.usb.machine import Machine, draw_frames, without_huffman_tables
 

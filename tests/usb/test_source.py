@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.harness import ROOT
+from tests.kit.daemon import ROOT
 
 UNDER_FAKE = Path(__file__).parent / "rig" / "under_fake.py"
 

@@ -21,9 +21,9 @@ from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.controls import Control, Group, Kind
 from pi_cam_daemon.ipc.messages import Report, SetControls
-from tests.harness import until
-from tests.lateness import patience
-from tests.sources import LosableSourceContract, Run, decoded, running, video
+from tests.kit.lateness import patience
+from tests.kit.sources import LosableSourceContract, Run, decoded, running, video
+from tests.kit.wait import until
 from tests.usb.machine import Machine, draw_frames
 
 DEV = Path(os.environ["FAKEV4L_DEV"])

@@ -24,7 +24,7 @@ from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, Still
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "tls.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tls.md"
 
 
 @dataclass(frozen=True)

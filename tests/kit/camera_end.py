@@ -8,7 +8,7 @@ import socket
 from pi_cam_daemon.ipc import slots
 from pi_cam_daemon.ipc.protocol import Kind, pack
 from pi_cam_daemon.ipc.slots import SlotReader, SlotWriter
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 
 class CameraEnd:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lateness import patience
+from tests.kit.lateness import patience
 
 _CLONE_NEWNET = 0x40000000
 
