@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,16 @@ FIREFOX_PREFERENCES = {
 _ANSWERS_SECONDS = 30
 
 
-class Engine:
+class Engine(ABC):
     """A browser with one tab. Its processes are one process group. *seen* is the page of a camera in the tab."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.seen = Seen(self.run)
 
+    @abstractmethod
     def go(self, address: str) -> None:
         """Load *address* and return when it is loaded."""
-        raise NotImplementedError
 
     def back(self) -> None:
         """Go back to the page before. One that was kept in memory does not load, so its address tells."""
@@ -80,9 +81,9 @@ class Engine:
         """Return the address of the page that is shown."""
         return str(self.run("location.href"))
 
+    @abstractmethod
     def run(self, expression: str) -> Any:
         """Return the value of a JavaScript *expression*; a promise is waited for."""
-        raise NotImplementedError
 
     def sleep(self, seconds: float) -> None:
         """Stop all of its processes for that long, as a laptop does whose lid is closed."""
@@ -110,9 +111,9 @@ class Chromium(Engine):
 class WebDriver(Engine):
     """One that takes commands of WebDriver, each in its own way of sending them."""
 
+    @abstractmethod
     def send(self, command: str, **parameters: object) -> Any:
         """Return the value that *command* has as its answer."""
-        raise NotImplementedError
 
     def go(self, address: str) -> None:
         self.send("Navigate", url=address)
