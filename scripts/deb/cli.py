@@ -12,11 +12,7 @@ from deb import build
 from installer.machine import Failed, say
 
 # command and the package that has it
-_TOOLS = {
-    "dpkg-buildpackage": "dpkg-dev",
-    "dh": "debhelper",
-    "dh_python3": "dh-python",
-}
+_TOOLS = {"dpkg-buildpackage": "dpkg-dev", "dh": "debhelper"}
 
 
 def main(doc: str) -> int:
