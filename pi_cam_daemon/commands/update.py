@@ -64,6 +64,10 @@ def update(
     A signature never expires, so somebody who can replace the file at a URL could offer an old release with known
     holes. Therefore a version older than the current one needs *allow_downgrade*.
     """
+    if not installer.exists():
+        raise UpdateError(
+            f"{installer}: no such file; update installs releases of scripts/install, and a Debian package is apt's"
+        )
     if not signers.exists():
         raise UpdateError(f"{signers}: no such file; it lists the keys that may sign updates, see docs/image.md")
     with tempfile.TemporaryDirectory(prefix="pi-cam-daemon-update-", dir=_SCRATCH) as folder:

@@ -85,19 +85,21 @@ def _lay_out(tree: Path, wheels: list[Path], version: str) -> None:
     shutil.copytree(systemd / "opt-in", tree / "opt-in")
     for name in _DOCUMENTS:
         shutil.copyfile(_CHECKOUT / name, tree / name)
-    maintainer = next(
-        line.partition(": ")[2]
-        for line in (debian / "control").read_text().splitlines()
-        if line.startswith("Maintainer: ")
-    )
-    (debian / "changelog").write_text(
-        f"pi-cam-daemon ({version}) unstable; urgency=medium\n\n  * Version {version}; changelog.gz has what it brings.\n\n"
-        f" -- {maintainer}  {email.utils.formatdate(_time())}\n"
+    (debian / "changelog").write_text(_changelog(version, (debian / "control").read_text()))
+
+
+def _changelog(version: str, control: str) -> str:
+    """Return Debian's changelog of the package: this one version. The project's own is beside it."""
+    (maintainer,) = (line for line in control.splitlines() if line.startswith("Maintainer: "))
+    return (
+        f"pi-cam-daemon ({version}) unstable; urgency=medium\n\n"
+        "  * changelog.gz tells what it brings.\n\n"
+        f" -- {maintainer.removeprefix('Maintainer: ')}  {email.utils.formatdate(_time())}\n"
     )
 
 
 def _time() -> int:
-    """Return the time of the checkout's last commit in seconds: with one fixed time the same sources give one package."""
+    """Return when the sources were last committed, in seconds. With one fixed time they give one package."""
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
     done = run("git", "-C", _CHECKOUT, "log", "-1", "--format=%ct", check=False)

@@ -11,7 +11,18 @@ from typing import NoReturn
 
 from installer import build, camera, server, service
 from installer.artefact import MANIFEST, Artefact, load
-from installer.machine import Failed, apt_install, has_systemd, is_pi, not_installed, remove, run, say, this_host
+from installer.machine import (
+    Failed,
+    apt_install,
+    has_systemd,
+    is_packaged,
+    is_pi,
+    not_installed,
+    remove,
+    run,
+    say,
+    this_host,
+)
 from installer.releases import (
     CONFIG,
     CURRENT,
@@ -48,6 +59,11 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
             raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
         check_room(artefact.size)
 
+    if is_packaged():
+        raise Failed(
+            "apt has installed pi-cam-daemon as a package on this host, and one host has one of them. To update the "
+            "package: sudo apt install ./FILE.deb. To have releases instead, first run: sudo apt remove pi-cam-daemon"
+        )
     with lock():
         RELEASES.mkdir(exist_ok=True)
         sweep()

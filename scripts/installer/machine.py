@@ -82,6 +82,13 @@ def not_installed(*packages: str) -> list[str]:
     return [name for name in packages if "ok installed" not in run(*query, name, check=False).stdout]
 
 
+def is_packaged() -> bool:
+    """Return whether Debian's package of the project is on this host, be it half installed."""
+    done = run("dpkg-query", "-W", "-f", "${db:Status-Status}", "pi-cam-daemon", check=False)
+    # config-files: removed, and not purged
+    return done.stdout not in ("", "not-installed", "config-files")
+
+
 def apt_install(*packages: str) -> None:
     """Install those of *packages* that are missing. Raises Failed if apt cannot."""
     missing = not_installed(*packages)

@@ -112,6 +112,12 @@ def test_an_address_is_fetched_with_its_signature(camera: Camera, publisher: Pub
     assert camera.installed.exists()
 
 
+def test_a_host_without_the_installer_is_told_what_updates_it(camera: Camera) -> None:
+    camera.installer.unlink()
+    with pytest.raises(UpdateError, match=r"no such file; .* a Debian package is apt's"):
+        camera.update()
+
+
 def test_a_changed_artefact_is_refused(camera: Camera, publisher: Publisher) -> None:
     publisher.sign(camera.artefact)
     camera.artefact.write_bytes(b"another release")

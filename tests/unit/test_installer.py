@@ -48,6 +48,7 @@ def test_an_older_version_is_refused_as_such_even_where_there_is_no_room(
         admit(SimpleNamespace(release="0.9-x", size=10**15))
 
     monkeypatch.setattr(commands, "_obtain", obtain)
+    monkeypatch.setattr(commands, "is_packaged", lambda: False)
     monkeypatch.setattr(commands, "is_pi", lambda: False)
     monkeypatch.setattr(service, "units", list)
     with pytest.raises(Failed, match=told):
