@@ -119,7 +119,7 @@ def test_lintian_finds_no_error_in_the_package(packages: dict[str, Path]) -> Non
     # not packed, so that the tests take less time
     own = "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball"
     made = next(iter(packages.values()))
-    assert hosts.sh("lintian", "--allow-root", "--tag-display-limit=0", "--fail-on=error", "--suppress-tags", own, made)
+    hosts.sh("lintian", "--allow-root", "--tag-display-limit=0", "--fail-on=error", "--suppress-tags", own, made)
 
 
 @pytest.mark.every_debian
