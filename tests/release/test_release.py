@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import update
+from tests.kit import apt
 from tests.kit.daemon import ROOT
 
 TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]
@@ -21,9 +24,10 @@ UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"
 class Checkout:
     """A clone with the uncommitted changes, a user's name and a line in the changelog."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keyring: Path) -> None:
         self.folder = folder / "checkout"
         self.key = folder / "key"
+        self.keyring = keyring
         subprocess.run(["git", "clone", "-q", ROOT, self.folder], check=True, timeout=60)
         for name in self.listed("ls-files", "--modified", "--others", "--exclude-standard"):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,21 +54,24 @@ class Checkout:
         self.git("add", "--all")
         self.git("commit", "-q", "--allow-empty", "-m", "as it is")
 
-    def release(self, version: str) -> subprocess.CompletedProcess[str]:
-        argv = ["scripts/release", version, self.key, TARGET]
-        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=600, check=False)
+    def release(self, version: str, *options: str) -> subprocess.CompletedProcess[str]:
+        # a package is not packed, which would take minutes
+        env = {**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none", "GNUPGHOME": str(self.keyring)}
+        argv = ["scripts/release", *options, version, self.key, TARGET]
+        return subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, timeout=600, check=False)
 
-    def refuses(self, version: str, why: str) -> None:
+    def refuses(self, version: str, why: str, *options: str) -> None:
         before = self.git("rev-parse", "HEAD"), self.git("status", "--porcelain"), self.git("tag")
-        done = self.release(version)
+        done = self.release(version, *options)
         assert done.returncode == 1 and why in done.stderr, done.stderr
         assert (self.git("rev-parse", "HEAD"), self.git("status", "--porcelain"), self.git("tag")) == before
         assert not (self.folder / "dist").exists()
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path)
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    with apt.keyring() as keyring:
+        yield Checkout(tmp_path, keyring)
 
 
 def test_an_unfit_checkout_is_refused_and_nothing_changes(checkout: Checkout) -> None:
@@ -80,10 +87,17 @@ def test_an_unfit_checkout_is_refused_and_nothing_changes(checkout: Checkout) ->
     changelog.write_text(changelog.read_text().replace(UNRELEASED, "## Unreleased\n"))
     checkout.commit()
     checkout.refuses("1.0.0", "nothing under Unreleased")
+    changelog.write_text(changelog.read_text().replace("## Unreleased\n", UNRELEASED))
+    checkout.commit()
+    checkout.refuses("1.0.0", "nobody: no such secret key in your gpg keyring", "--apt", "nobody", "http://pi/apt")
 
 
 def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkout) -> None:
-    done = checkout.release("1.2.3")
+    # the repository of the releases before
+    earlier = checkout.folder / "dist/apt/pi-cam-daemon_1.2.2_all.deb"
+    earlier.parent.mkdir(parents=True)
+    apt.make_deb(earlier, "1.2.2")
+    done = checkout.release("1.2.3", "--apt", apt.OWNER, "https://example.org/apt")
     assert done.returncode == 0, done.stderr
     dist, artefact = checkout.folder / "dist", "pi-cam-daemon-1.2.3.tar.zst"
     # the version
@@ -112,6 +126,17 @@ def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkou
     wheels = {tuple(name.split("-")[:2]) for name in manifest["targets"][TARGET]["wheels"]}
     assert listed == {(name.replace("_", "-"), version) for name, version in wheels}
     assert ("pi-cam-daemon", "1.2.3") in listed
+    # apt's repository has this package, which is one of the files, and those of the releases before
+    package = f"pi-cam-daemon_1.2.3_{TARGET.partition('-')[2]}.deb"
+    repository = dist / "apt"
+    assert (repository / package).read_bytes() == (dist / package).read_bytes()
+    assert package in (dist / "SHA256SUMS").read_text()
+    listed_by_apt = re.findall(r"^Filename: (.*)$", (repository / "Packages").read_text(), re.MULTILINE)
+    assert sorted(listed_by_apt) == sorted([earlier.name, package])
+    assert "URIs: https://example.org/apt/\n" in (repository / "pi-cam-daemon.sources").read_text()
+    verify = ["gpg", "--quiet", "--homedir", checkout.keyring, "--verify"]
+    subprocess.run([*verify, repository / "InRelease"], check=True, timeout=60)
+    subprocess.run([*verify, repository / "Release.gpg", repository / "Release"], check=True, timeout=60)
     # what was released is not released again
     checkout_before = checkout.git("rev-parse", "HEAD")
     signers.unlink()
