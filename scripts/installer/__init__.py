@@ -10,4 +10,5 @@ zstd.py       decompress it
 releases.py   the releases side by side on the disk, and the link to the current one
 service.py    the units of the current release, and whether it serves
 machine.py    the host: commands, Python, apt
+saved.py      what an uninstallation leaves of the state
 """

@@ -39,6 +39,7 @@ from installer.releases import (
     sweep,
     write_history,
 )
+from installer.saved import leftovers
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 USER = "pi-cam-daemon"
@@ -196,7 +197,7 @@ def uninstall(purge: bool) -> None:
     with lock():
         service.withdraw()
         for parent in _LEFTOVERS:
-            for path in Path(parent).glob("pi-cam-daemon*"):
+            for path in leftovers(Path(parent), purge):
                 remove(path)
         if run("getent", "passwd", USER, check=False).returncode == 0:
             run("userdel", USER)

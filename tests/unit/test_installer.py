@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from pi_cam_daemon.config.saved import both_files
 from tests.kit.daemon import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 
-from installer import commands, releases, service
+from installer import commands, releases, saved, service
 from installer.machine import Failed
 
 
@@ -310,3 +311,21 @@ def test_a_release_is_tested_as_the_service_starts_it(monkeypatch: pytest.Monkey
         (*daemon, "config"),
         (*daemon, "snapshot", *(f"--set={setting}" for setting in settings), "scratch/picture.jpg"),
     ]
+
+
+def test_uninstalling_leaves_what_was_saved_on_the_page_and_gives_it_to_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[Path, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "chown", lambda path, *owner: given.update({path: owner}))
+    main, garden = tmp_path / "lib/pi-cam-daemon", tmp_path / "lib/pi-cam-daemon@garden"
+    for path in (main / "settings.toml", main / "last-good.toml", garden / "last-good.toml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert set(saved.leftovers(tmp_path / "lib", purge=False)) == {main / "last-good.toml", garden}
+    assert given == {main: (0, 0), main / "settings.toml": (0, 0)}
+    assert set(saved.leftovers(tmp_path / "lib", purge=True)) == {main, garden}
+
+
+def test_the_names_of_what_is_saved_are_those_of_the_daemon() -> None:
+    assert tuple(path.name for path in both_files()) == saved.NAMES
