@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
+import re
+import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.kit import apt
 from tests.kit.daemon import ROOT
+from tests.kit.wait import until
 from tests.systemd import hosts
-from tests.systemd.conftest import SRV, UNIT, Camera, deliver
+from tests.systemd.conftest import SRV, STATE, UNIT, Camera, deliver
 from tests.systemd.hosts import Host
 
 CONFIG = "/etc/pi-cam-daemon/config.toml"
 GARDEN = "pi-cam-daemon@garden.service"
-# what a package of another version has in place of the daemon
-CODE = {"0.2.0": "", "0.3.0": "\n\ndef run(_load):\n    raise OSError('this release is broken')\n"}
+SOAK = "pi-cam-daemon-soak.service"
+SOURCES = "/etc/apt/sources.list.d/pi-cam-daemon.sources"
+REPOSITORY = f"{SRV}/apt"
+# there the service of 0.4.0 dies
+POISON = "/run/pi-cam-daemon/poison"
+# what a package of another version has behind the daemon's own code
+CODE = {
+    "0.2.0": "",
+    "0.3.0": "\n\ndef run(_load):\n    raise OSError('this release is broken')\n",
+    "0.4.0": f"""
+
+def _die():
+    import os, pathlib, time
+    while not pathlib.Path({POISON!r}).exists():
+        time.sleep(0.1)
+    os._exit(1)
+
+
+def run(load, serves=run):
+    import threading
+    threading.Thread(target=_die, daemon=True).start()
+    return serves(load)
+""",
+}
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +59,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tree = folder / "tree"
     hosts.sh("dpkg-deb", "-R", made, tree)
     control, package = tree / "DEBIAN/control", tree / "usr/lib/pi-cam-daemon/pi_cam_daemon"
-    text = control.read_text()
+    text, daemon = control.read_text(), (package / "daemon.py").read_text()
     for version, code in CODE.items():
         (old,) = (line for line in text.splitlines() if line.startswith("Version: "))
         control.write_text(text.replace(old, f"Version: {version}"))
         (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
-        with (package / "daemon.py").open("a") as file:
-            file.write(code)
+        (package / "daemon.py").write_text(daemon + code)
         found[version] = folder / f"{version}.deb"
         hosts.sh("dpkg-deb", "-b", "-Znone", tree, found[version])
     shutil.rmtree(tree)
@@ -68,6 +97,27 @@ class Machine:
         done = self.apt("install", *files)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def publish(self, keys: Path, url: str, *versions: str) -> None:
+        """Make a repository of *versions* on the host, signed by the key in *keys*."""
+        for version in versions:
+            shutil.copy2(self.folder / f"{version}.deb", self.repository)
+        done = apt.make_repository(self.repository, keys, url)
+        assert done.returncode == 0, done.stderr
+
+    def changes_nothing(self, *arguments: str) -> str:
+        """Return what apt says when it refuses and leaves the package as it is."""
+        before = self.version()
+        done = self.apt(*arguments)
+        assert done.returncode != 0, done.stdout + done.stderr
+        assert self.version() == before and self.camera.gives_pictures()
+        return done.stdout + done.stderr
+
+    @property
+    def repository(self) -> Path:
+        folder = self.host.disk / REPOSITORY[1:]
+        folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def folder(self) -> Path:
@@ -102,6 +152,22 @@ def machine(
         host.close()
 
 
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Path]:
+    with apt.keyring() as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[int]:
+    """Serve *folder* to the hosts; yield the port."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
 @pytest.fixture
 def installed(machine: Machine) -> Iterator[Machine]:
     """A host on which the package serves a test picture, and which is purged afterwards."""
@@ -109,6 +175,8 @@ def installed(machine: Machine) -> Iterator[Machine]:
     machine.installs(machine.first)
     machine.camera.wait_for_pictures()
     yield machine
+    machine.host.remove(REPOSITORY)
+    machine.host.remove(SOURCES)
     done = machine.apt("purge", "pi-cam-daemon")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -122,12 +190,29 @@ def test_lintian_finds_no_error_in_the_package(packages: dict[str, Path]) -> Non
     hosts.sh("lintian", "--allow-root", "--tag-display-limit=0", "--fail-on=error", "--suppress-tags", own, made)
 
 
+def test_a_repository_that_cannot_be_made_is_left_as_it_is(keys: Path, tmp_path: Path) -> None:
+    def refused(folder: Path, owner: str = apt.OWNER, url: str = "http://pi/apt") -> str:
+        before = sorted(folder.iterdir())
+        done = apt.make_repository(folder, keys, url, owner)
+        assert done.returncode == 1 and sorted(folder.iterdir()) == before
+        return done.stderr
+
+    assert f"{tmp_path}: no .deb file is there" in refused(tmp_path)
+    apt.make_deb(tmp_path / "one.deb", "1.0")
+    assert "nobody: no such secret key in your keyring" in refused(tmp_path, owner="nobody")
+    assert "ftp://pi/apt: not a URL; accepted: http://…" in refused(tmp_path, url="ftp://pi/apt")
+
+
+def enabled(host: Host) -> list[str]:
+    """Return the enabled units of the package."""
+    lines = host.run("systemctl", "list-unit-files", "--no-legend", "--state=enabled", "pi-cam-daemon*").splitlines()
+    return [line.split()[0] for line in lines]
+
+
 @pytest.mark.every_debian
 def test_the_package_serves_at_once_and_enables_nothing_but_the_service(installed: Machine) -> None:
     host = installed.host
-    assert host.run("systemctl", "is-enabled", UNIT) == "enabled"
-    for unit in ("pi-cam-daemon.socket", "pi-cam-daemon-announce.service", "pi-cam-daemon-reboot.path"):
-        assert host.try_run("systemctl", "is-enabled", unit).stdout == "disabled\n"
+    assert enabled(host) == [UNIT]
     # dpkg leaves documents out on these hosts
     changed = host.try_run("dpkg", "-V", "pi-cam-daemon").stdout.splitlines()
     assert [line for line in changed if "/usr/share/doc/" not in line] == []
@@ -137,16 +222,38 @@ def test_the_package_serves_at_once_and_enables_nothing_but_the_service(installe
     assert list((host.disk / "usr/lib/pi-cam-daemon/pi_cam_daemon/__pycache__").glob("daemon.*.pyc"))
     done = host.try_run("pi-cam-daemon", "update", "release.tar.zst")
     assert "a Debian package is apt's" in done.stderr
+    # as the copy of a card that was made to be copied
+    host.cut_power()
+    host.remove("/etc/machine-id")
+    host.boot()
+    assert enabled(host) == [UNIT]
+    installed.camera.wait_for_pictures()
 
 
 @pytest.mark.every_debian
-def test_an_upgrade_restarts_the_service_and_the_instances(installed: Machine) -> None:
+def test_an_upgrade_from_a_signed_repository_restarts_service_and_instances(installed: Machine, keys: Path) -> None:
     host = installed.host
     installed.camera.configure({"http.port": 8001}, "/etc/pi-cam-daemon/cameras/garden.toml")
     host.run("systemctl", "enable", "--now", GARDEN)
     before = {unit: host.show(unit, "MainPID") for unit in (UNIT, GARDEN)}
-    said = installed.installs("0.2.0")
-    assert "does not serve" not in said
+    with web_server(installed.repository) as port, apt.keyring() as stranger:
+        url = f"http://{host.address.rpartition('.')[0]}.1:{port}"
+        installed.publish(keys, url, installed.first, "0.2.0")
+        shutil.copy2(installed.repository / "pi-cam-daemon.sources", host.disk / SOURCES[1:])
+        # somebody else's signature
+        installed.publish(stranger, url)
+        assert "signature" in installed.changes_nothing("update", "--error-on=any")
+        assert "0 upgraded" in installed.apt("upgrade").stdout
+        installed.publish(keys, url)
+        assert installed.apt("update", "--error-on=any").returncode == 0
+        # another package than the one that was signed
+        package = installed.repository / "0.2.0.deb"
+        good = package.read_bytes()
+        package.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        assert "Hash Sum mismatch" in installed.changes_nothing("upgrade")
+        package.write_bytes(good)
+        done = installed.apt("upgrade")
+    assert done.returncode == 0 and "does not serve" not in done.stdout + done.stderr, done.stdout + done.stderr
     installed.camera.wait_for_pictures()
     Camera(host, GARDEN, 8001).wait_for_pictures()
     assert all(host.show(unit, "MainPID") not in ("0", pid) for unit, pid in before.items())
@@ -159,13 +266,33 @@ def test_what_its_owner_has_switched_off_stays_off(installed: Machine) -> None:
     assert installed.host.show(UNIT, "ActiveState") == "inactive"
 
 
-def test_a_version_that_does_not_serve_says_so_and_how_to_go_back(installed: Machine) -> None:
-    said = installed.installs("0.3.0")
+@pytest.mark.every_debian
+def test_a_version_that_does_not_serve_says_so_and_how_to_go_back(installed: Machine, keys: Path) -> None:
+    installed.publish(keys, f"file:{REPOSITORY}", installed.first, "0.3.0")
+    shutil.copy2(installed.repository / "pi-cam-daemon.sources", installed.host.disk / SOURCES[1:])
+    assert installed.apt("update", "--error-on=any").returncode == 0
+    done = installed.apt("install", "pi-cam-daemon")
+    said = done.stdout + done.stderr
     assert f"{UNIT} does not serve with version 0.3.0. Its log ends with:" in said
     assert "this release is broken" in said
-    assert f"To go back: sudo apt install --allow-downgrades pi-cam-daemon={installed.first}" in said
-    installed.installs(installed.first)
+    # what it says is done to the letter
+    (back,) = re.findall("^To go back: sudo (.*), or ./FILE.deb of that version$", said, re.MULTILINE)
+    installed.host.run("env", "DEBIAN_FRONTEND=noninteractive", *shlex.split(back), "-y", timeout=300)
+    assert installed.version() == installed.first
     installed.camera.wait_for_pictures()
+
+
+def test_a_version_that_ends_soon_after_it_served_is_told(installed: Machine) -> None:
+    host = installed.host
+    said = installed.installs("0.4.0")
+    assert "does not serve" not in said and f"this will tell: systemctl status {SOAK}" in said
+    host.run("touch", POISON)
+    until("it is told", lambda: host.show(SOAK, "ActiveState") == "failed", 30)
+    told = host.run("journalctl", "-q", "-u", SOAK, "-o", "cat")
+    assert f"{UNIT} does not serve with version 0.4.0" in told
+    assert f"pi-cam-daemon={installed.first}" in told
+    assert f"{UNIT} does not serve" not in installed.installs(installed.first)
+    assert host.show(SOAK, "ActiveState") == "active"
 
 
 def test_a_removal_keeps_settings_and_state(installed: Machine) -> None:
@@ -189,7 +316,9 @@ def test_a_purge_leaves_nothing_but_the_user(machine: Machine) -> None:
     host.run("systemctl", "enable", "--now", GARDEN)
     done = machine.apt("purge", "pi-cam-daemon")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "not empty so not removed" not in done.stdout + done.stderr
+    # bookworm's systemd has its presets by the path /lib, so dpkg tells that the folder is not ours alone
+    left = re.findall("directory '(.*)' not empty so not removed", done.stdout + done.stderr)
+    assert set(left) <= {"/usr/lib/systemd/system-preset"}
     assert machine.ours() == []
     assert host.try_run("pgrep", "-u", "pi-cam-daemon").returncode == 1
 
@@ -202,16 +331,26 @@ def test_the_installer_refuses_a_host_that_has_the_package(installed: Machine) -
     assert installed.camera.gives_pictures()
 
 
-def test_the_package_refuses_a_host_that_has_a_release_and_leaves_it_alone(machine: Machine) -> None:
+def test_one_host_has_the_package_or_releases_and_keeps_its_settings(machine: Machine) -> None:
     host, install = machine.host, "/opt/pi-cam-daemon/current/install"
+    package = f"{SRV}/packages/{machine.first}.deb"
     machine.camera.configure({})
     # removed, and not purged: what it may still remove is the installer's now
     machine.installs(machine.first)
+    host.run("systemctl", "stop", UNIT)
+    host.run("sh", "-c", f"echo 'page.name = \"Gate\"' >{STATE}/settings.toml")
     assert machine.apt("remove", "pi-cam-daemon").returncode == 0
+    # an installation that was killed
+    host.write("/opt/pi-cam-daemon/releases/.scratch-1/file", "")
+    done = machine.apt("install", package)
+    assert done.returncode != 0 and "has not ended" in done.stdout, done.stdout + done.stderr
+    (command,) = re.findall("or run: sudo (.*)$", done.stdout, re.MULTILINE)
+    host.run(*shlex.split(command))
     host.run(f"{SRV}/install", "--from", f"{SRV}/artefact.tar.zst", "--settle-seconds", "0", timeout=120)
     try:
         machine.camera.wait_for_pictures()
-        done = machine.apt("install", f"{SRV}/packages/{machine.first}.deb")
+        assert machine.camera.state()["name"] == "Gate"
+        done = machine.apt("install", package)
         assert done.returncode != 0
         assert f"first run: sudo {install} --uninstall" in done.stdout + done.stderr
         done = machine.apt("purge", "pi-cam-daemon")
@@ -220,5 +359,12 @@ def test_the_package_refuses_a_host_that_has_a_release_and_leaves_it_alone(machi
         assert machine.camera.gives_pictures()
         assert host.run("systemctl", "is-enabled", UNIT) == "enabled"
         assert (host.disk / CONFIG[1:]).exists()
-    finally:
+    except BaseException:
         host.run(install, "--uninstall", "--purge")
+        raise
+    # what was saved on the page goes with it
+    host.run(install, "--uninstall")
+    machine.installs(machine.first)
+    machine.camera.wait_for_pictures()
+    assert machine.camera.state()["name"] == "Gate"
+    assert machine.apt("purge", "pi-cam-daemon").returncode == 0
