@@ -29,6 +29,8 @@ def install(root: Path, artefact: Path, additions: tree.Tree, work: Path) -> Non
         inside = mounted / "tmp" / "pi-cam-daemon"
         inside.mkdir()
         run("tar", "--zstd", "-xf", artefact, "-C", inside)
+        # by these the installer sees a card
+        tree.stage(additions, mounted)
         # the base has /etc/rpi-issue, so the installer gets picamera2 from apt as on a Pi
         say("installing picamera2 and the release in the image")
         done = run("chroot", mounted, "/usr/bin/python3", "/tmp/pi-cam-daemon/install", check=False, timeout=_SECONDS)
@@ -36,7 +38,6 @@ def install(root: Path, artefact: Path, additions: tree.Tree, work: Path) -> Non
             raise Failed(f"in the image: {done.stderr.strip()[-2000:]}")
         shutil.rmtree(inside)
         run("chroot", mounted, "apt-get", "clean")
-        tree.stage(additions, mounted)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def system(artefact: Artefact, work: Path, signers: Path | None) -> Tree:
     history = work / "history"
     history.write_text(f"{artefact.release}\n")
     tree[_posix(releases.HISTORY)] = Entry(0o644, history)
-    for target, source in service.places(release / "systemd").items():
+    for target, source in service.places(release / "systemd", on_card=True).items():
         tree[_posix(target)] = Entry(0o644, source)
     tree[_posix(service.COMMAND)] = Entry(target=str(releases.CURRENT / "bin/pi-cam-daemon"))
     tree |= additions(release / "systemd", signers)

@@ -8,6 +8,8 @@ build.py      make an artefact
 artefact.py   read and check an artefact
 zstd.py       decompress it
 releases.py   the releases side by side on the disk, and the link to the current one
+presets.py    the preset: what the first boot of a copy of this machine enables
+card.py       a card of scripts/build-image, and what it has besides
 service.py    the units of the current release, and whether it serves
 machine.py    the host: commands, Python, apt
 saved.py      what an uninstallation leaves of the state

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from installer import build, camera, server, service
+from installer import build, camera, card, server, service
 from installer.artefact import MANIFEST, Artefact, load
 from installer.machine import (
     Failed,
@@ -193,17 +193,23 @@ def rollback(health: service.Health) -> None:
 
 
 def uninstall(purge: bool) -> None:
-    """Remove everything but the configuration, and with *purge* that too. It may run again after it was killed."""
+    """Remove everything but the configuration and the user that may read it, and with *purge* those too.
+
+    It may run again after it was killed.
+    """
     with lock():
         service.withdraw()
         for parent in _LEFTOVERS:
             for path in leftovers(Path(parent), purge):
                 remove(path)
-        if run("getent", "passwd", USER, check=False).returncode == 0:
-            run("userdel", USER)
+        for path in card.WRITTEN:
+            remove(path)
         if purge:
-            for path in [CONFIG, *Path("/etc/systemd/system").glob("pi-cam-daemon*.d")]:
+            for path in [CONFIG, *Path("/etc/systemd/system").glob("pi-cam-daemon*.d"), *card.SETTINGS]:
                 remove(path)
+        # not as long as files are for its group: the next user that a package makes would have its number
+        if not CONFIG.exists() and run("getent", "passwd", USER, check=False).returncode == 0:
+            run("userdel", USER)
         # the installer goes last: it is needed to run again
         release = RELEASES / current()
         needed = [release / "install", release / "installer", release, RELEASES, CURRENT]
@@ -211,7 +217,9 @@ def uninstall(purge: bool) -> None:
             if path not in needed:
                 remove(path)
         remove(ROOT)
-    say("uninstalled" if purge or not CONFIG.exists() else f"uninstalled; {CONFIG} is left")
+    left = [f"{CONFIG} and the user {USER}, who may read it"] if CONFIG.exists() else []
+    left += [f"the Wi-Fi of pi-cam.toml, {path}" for path in card.NETWORK if purge and path.exists()]
+    say("; left: ".join(["uninstalled", *filter(None, [", ".join(left)])]))
 
 
 def status() -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from installer import camera, server
-from installer.machine import Failed, has_systemd, run, say
+from installer import camera, card, presets, server
+from installer.machine import Failed, has_systemd, put, run, say
 from installer.releases import CURRENT, RELEASES, current, history, switch
 
 UNIT = "pi-cam-daemon.service"
@@ -21,28 +21,16 @@ COMMAND = Path("/usr/local/bin/pi-cam-daemon")
 _LIB = Path("/usr/local/lib")
 UNITS = _LIB / "systemd" / "system"
 _FOLDERS = {name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")}
-_ETC = Path("/etc/systemd/system")
+_ETC = presets.ETC
 
 
-def _place(source: Path, target: Path) -> bool:
-    """Copy *source* to *target* in one step. Return False if it is there already."""
-    content = source.read_bytes()
-    if target.exists() and target.read_bytes() == content:
-        return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.new")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.chmod(0o644)
-    part.replace(target)
-    return True
-
-
-def places(systemd: Path) -> dict[Path, Path]:
+def places(systemd: Path, on_card: bool) -> dict[Path, Path]:
     """Return the files of a release's folder *systemd* by the paths to which they are copied."""
-    units = {UNITS / path.name: path for path in systemd.glob("pi-cam-daemon*.*") if path.is_file()}
+    units = {
+        UNITS / path.name: path
+        for path in systemd.glob("pi-cam-daemon*.*")
+        if path.is_file() and (on_card or path.name not in card.UNITS)
+    }
     others = {
         folder / path.name: path
         for name, folder in _FOLDERS.items()
@@ -53,11 +41,13 @@ def places(systemd: Path) -> dict[Path, Path]:
 
 def _integrate() -> bool:
     """Install the files of the current release. Return False if all were there already."""
-    files = places(CURRENT / "systemd")
-    changed = [target for target, source in files.items() if _place(source, target)]
+    files = places(CURRENT / "systemd", card.is_card())
+    changed = [target for target, source in files.items() if put(target, source.read_bytes())]
     for folder in (UNITS, *_FOLDERS.values()):
         for path in folder.glob("*pi-cam-daemon*"):
             if path not in files:
+                if path.name in card.UNITS:
+                    run("systemctl", "disable", path.name, check=False)
                 path.unlink()
                 changed.append(path)
     if not (COMMAND.exists() or COMMAND.is_symlink()):
@@ -117,7 +107,9 @@ def activate(
         switch(release)
     changed = _integrate()
     if not history():
-        run("systemctl", "enable", UNIT)
+        units_here = (path.name for path in UNITS.glob("pi-cam-daemon*"))
+        run("systemctl", *(["preset", *units_here] if card.is_card() else ["enable", UNIT]))
+    presets.write()
     if not has_systemd():
         say("systemd does not run here; the service starts at the next boot")
         return
@@ -195,7 +187,7 @@ def withdraw() -> None:
         run("systemctl", "disable", unit, check=False)
     if has_systemd():
         run("systemctl", "stop", "pi-cam-daemon*", check=False)
-    for folder in (UNITS, *_FOLDERS.values()):
+    for folder in (UNITS, presets.FOLDER, *_FOLDERS.values()):
         for path in folder.glob("*pi-cam-daemon*"):
             path.unlink()
         # also the folder, if it is empty now

@@ -68,6 +68,10 @@ def host(
         host.boot()
         host.run(f"{SRV}/install", "--from", f"{SRV}/artefact.tar.zst", "--settle-seconds", "0", timeout=120)
         host.run("systemctl", "disable", "--now", UNIT)
+        # the units that only a card has are shown here as well
+        for unit in (ROOT / "systemd").glob("pi-cam-daemon-*boot.service"):
+            host.write(f"/usr/local/lib/systemd/system/{unit.name}", unit.read_text())
+        host.run("systemctl", "daemon-reload")
         yield host
     finally:
         host.close()

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 import urllib.request
@@ -28,6 +29,10 @@ from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host
+
+sys.path.append(str(ROOT / "scripts"))
+
+from installer import card
 
 OPT = "/opt/pi-cam-daemon"
 UNITS = "/usr/local/lib/systemd/system"
@@ -103,6 +108,11 @@ class Machine:
 
     def folders(self) -> set[str]:
         return {path.name for path in (self.host.disk / OPT[1:] / "releases").iterdir()}
+
+    def enabled(self) -> set[str]:
+        """Return the links by which units of this program start."""
+        folder = self.host.disk / "etc/systemd/system"
+        return {str(path.relative_to(folder)) for path in folder.glob("*.wants/pi-cam-daemon*")}
 
     def journal(self) -> str:
         return self.host.try_run("journalctl", "-q", "-u", UNIT, "-n", "40", "-o", "cat", "--no-pager").stdout
@@ -626,12 +636,25 @@ def test_an_installation_that_loses_its_terminal_is_rolled_back(serving: Machine
     serving.wait_for_pictures()
 
 
-def test_the_service_is_back_after_a_power_cut(serving: Machine) -> None:
+@pytest.mark.every_debian
+def test_the_first_boot_of_a_copy_enables_what_was_enabled(serving: Machine) -> None:
+    """A copy of a disk has no machine-id, and systemd enables at its first boot what no preset disables."""
     release = serving.current()
+    enabled = serving.enabled()
     serving.host.cut_power()
+    serving.host.remove("/etc/machine-id")
     serving.host.boot()
+    assert serving.enabled() == enabled == {f"multi-user.target.wants/{UNIT}"}
     serving.wait_for_pictures()
     assert serving.running() == release
+    assert not (serving.host.disk / UNITS[1:] / "pi-cam-daemon-boot.service").exists(), "a card's"
+    with serving.instance():
+        serving.host.run("systemctl", "disable", "--now", UNIT)
+        serving.installs("--from", serving.variant())
+        enabled = serving.enabled()
+        serving.host.run("systemctl", "preset-all")
+        assert serving.enabled() == enabled == {f"multi-user.target.wants/{GARDEN}"}
+    serving.installs("--uninstall")
 
 
 def test_instances_are_upgraded_and_rolled_back_together(serving: Machine) -> None:
@@ -701,17 +724,38 @@ def test_in_a_chroot_the_service_is_installed_for_the_next_boot(
 
 @pytest.mark.every_debian
 def test_uninstalling_leaves_the_configuration_and_nothing_else(machine: Machine) -> None:
-    before = machine.paths()
-    users = machine.host.run("getent", "passwd")
+    config = "/etc/pi-cam-daemon/config.toml"
+    machine.installs("--uninstall", "--purge")
+    users = machine.host.run("getent", "passwd"), machine.host.run("getent", "group")
+    machine.host.write(config, CONFIG)
+    # it is a card
+    for path in (*card.SETTINGS, *card.WRITTEN, *card.NETWORK):
+        machine.host.write(str(path), "")
+    preset = (ROOT / "scripts/image/files/root" / str(card.PRESET)[1:]).read_text()
+    machine.host.write(str(card.PRESET), preset)
+    before = machine.paths() - set(map(str, card.WRITTEN))
     machine.installs("--from", machine.variant())
+    enabled = {name.partition("/")[2] for name in machine.enabled()}
+    assert {f"enable {unit}" for unit in enabled} == set(re.findall("^enable .*", preset, re.MULTILINE))
     machine.wait_for_pictures()
+    machine.host.run("chgrp", "pi-cam-daemon", config)
+    machine.host.run("chmod", "640", config)
     machine.installs("--uninstall")
     assert machine.paths() == before
-    assert machine.host.run("getent", "passwd") == users
     assert not machine.host.run("systemctl", "list-units", "--all", "--no-legend", "pi-cam-daemon*")
-    machine.installs("--uninstall", "--purge")
-    assert not (machine.host.disk / "etc/pi-cam-daemon").exists()
-    machine.host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
+    # the next user of some package gets the lowest number that is free
+    machine.host.run("useradd", "--system", "next")
+    assert "Permission denied" in machine.host.try_run("runuser", "-u", "next", "--", "cat", config).stderr
+    machine.host.run("userdel", "next")
+    said = machine.installs("--uninstall", "--purge")
+    # by which it may be reached
+    left = {str(path) for path in card.NETWORK}
+    assert {path for path in machine.paths() if "pi-cam" in path} == left
+    assert all(path in said for path in left)
+    assert (machine.host.run("getent", "passwd"), machine.host.run("getent", "group")) == users
+    for path in left:
+        machine.host.remove(path)
+    machine.host.write(config, CONFIG)
 
 
 def test_the_installed_copy_continues_an_interrupted_uninstallation(machine: Machine) -> None:
