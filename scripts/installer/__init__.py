@@ -7,6 +7,7 @@ commands.py   install, rollback, uninstall, status, build-artefact
 build.py      make an artefact
 artefact.py   read and check an artefact
 zstd.py       decompress it
+repair.py     an artefact of an installed release, for another Python
 releases.py   the releases side by side on the disk, and the link to the current one
 presets.py    the preset: what the first boot of a copy of this machine enables
 card.py       a card of scripts/build-image, and what it has besides

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from installer import build, camera, card, server, service
+from installer import build, camera, card, repair, server, service
 from installer.artefact import MANIFEST, Artefact, load
 from installer.machine import (
     Failed,
@@ -97,6 +97,8 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
 def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
     """Return the artefact *source*, or build one in *folder* from the wheel or checkout *source*."""
     if source is None:
+        if repair.is_needed(_HERE):
+            return _repair(apt, folder, admit)
         source = _HERE if (_HERE / MANIFEST).exists() else _HERE.parent
         if not build.is_checkout(source) and source != _HERE:
             raise Failed("name what to install: --from ARTEFACT")
@@ -117,6 +119,20 @@ def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artef
     built = folder / "built"
     build.build(built, targets, source if wheel else None)
     return load(built, host, folder, admit)
+
+
+def _repair(apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
+    """Return an artefact in *folder* of the release that this installer belongs to, for the Python of now."""
+    host = this_host()
+    say(f"{_HERE.name} was made for Python {repair.python_of(_HERE)}; making it fit Python {host.python}")
+    if apt and not host.has_numpy:
+        apt_install("python3-numpy")
+        host = this_host()
+    if not host.has_numpy:
+        raise Failed("numpy is missing; sudo apt install --no-install-recommends python3-numpy, and run this again")
+    kept = folder / "kept"
+    repair.rebuild(_HERE, host, kept)
+    return load(kept, host, folder, admit)
 
 
 def _report(release: str, services: list[str], health: service.Health) -> None:
@@ -248,6 +264,8 @@ def status() -> bool:
         missing = missing or (found is not None and found.never)
         lost = found and not (found.gives or found.never or found.unknown)
         problems.append(service.problem_of(unit, state) or (f"{unit} gives no pictures of its camera" if lost else ""))
+    if repair.is_needed(RELEASES / current()):
+        problems.append(f"the release was made for another Python; run: sudo {CURRENT / 'install'}")
     ok = "ok, but no camera was ever found" if missing else "ok"
     print(f"health    {'; '.join(filter(None, problems)) or ok}")
     return not any(problems)

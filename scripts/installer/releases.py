@@ -28,6 +28,28 @@ KEPT = 3
 _SPARE_BYTES = 50_000_000
 # long, because in the chroot of an image on a PC every instruction is emulated
 _SMOKE_SECONDS = 600.0
+# The program of a release. After an upgrade of Debian its Python finds none of its packages.
+_COMMAND = """\
+#!{final}/bin/python -sP
+import os
+import sys
+
+if "{{}}.{{}}".format(*sys.version_info) != "{python}":
+    print("pi-cam-daemon: this release was made for Python {python}, and this machine has another one now.\\n"
+          "To make it fit: sudo {installer}", file=sys.stderr)
+    if sys.argv[1:2] != ["support-bundle"]:
+        sys.exit(1)
+    # the bundle needs no compiled package
+    os.environ["PYTHONPATH"] = "{final}/lib/python{python}/site-packages"
+    sys.path.append(os.environ["PYTHONPATH"])
+try:
+    from pi_cam_daemon.cli import main
+except ImportError as error:
+    sys.exit(f"pi-cam-daemon: this release is damaged ({{error}}). To go back to the one before: "
+             "sudo {installer} --rollback")
+
+sys.exit(main())
+"""
 
 
 @contextlib.contextmanager
@@ -162,9 +184,7 @@ def fill(new: Path, artefact: Artefact, final: Path) -> None:
         )  # fmt: skip
     command = new / "bin" / "pi-cam-daemon"
     # -s: no packages from the user's home
-    command.write_text(
-        f"#!{final}/bin/python -sP\nimport sys\n\nfrom pi_cam_daemon.cli import main\n\nsys.exit(main())\n"
-    )
+    command.write_text(_COMMAND.format(final=final, python=artefact.host.python, installer=CURRENT / "install"))
     command.chmod(0o755)
     for name in artefact.files:
         (new / name).parent.mkdir(parents=True, exist_ok=True)

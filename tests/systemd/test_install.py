@@ -470,6 +470,41 @@ def test_a_release_that_is_damaged_on_the_disk_is_unpacked_again(serving: Machin
     serving.wait_for_pictures()
 
 
+def test_a_release_for_another_python_tells_the_command_that_makes_it_fit(machine: Machine) -> None:
+    python = PYTHON[machine.host.suite]
+    machine.installs("--from", machine.variant())
+    old = machine.current()
+    # as if Debian had come with another Python since
+    library = machine.release() / "lib"
+    (library / f"python{python}").rename(library / "python3.10")
+    program = machine.release() / "bin/pi-cam-daemon"
+    program.write_text(program.read_text().replace(python, "3.10"))
+    machine.host.try_run("systemctl", "restart", UNIT)
+    told = machine.host.try_run("pi-cam-daemon", "--version")
+    assert told.returncode == 1 and "made for Python 3.10" in told.stderr and "Traceback" not in told.stderr
+    assert told.stderr.strip() in machine.journal()
+    bundle = machine.host.run("sh", "-c", "pi-cam-daemon support-bundle - 2>/run/errors | tar -xzO; cat /run/errors")
+    assert f"python: {python}." in bundle and "made for Python 3.10" in bundle and "Traceback" not in bundle
+    command = told.stderr.strip().rpartition("sudo ")[2]
+    assert (
+        f"the release was made for another Python; run: sudo {command}"
+        in machine.host.try_run(command, "--status").stdout
+    )
+    done = machine.host.try_run(command, SETTLE)
+    assert done.returncode == 0 and f"{old} was made for Python 3.10" in done.stderr, done.stderr
+    machine.wait_for_pictures()
+    assert machine.running() == machine.current() == machine.history()[-1] != old
+    machine.installs("--uninstall")
+
+
+def test_a_damaged_release_is_told_in_words(serving: Machine) -> None:
+    (serving.package(serving.release()) / "cli.py").rename(serving.release() / "cli.py")
+    told = serving.host.try_run("pi-cam-daemon", "support-bundle")
+    assert told.returncode == 1 and "No module named 'pi_cam_daemon.cli'" in told.stderr
+    assert "install --rollback" in told.stderr and "Traceback" not in told.stderr
+    (serving.release() / "cli.py").rename(serving.package(serving.release()) / "cli.py")
+
+
 def test_a_configuration_that_the_release_refuses_stops_the_installer(serving: Machine) -> None:
     pid = serving.main_pid()
     serving.host.write("/etc/pi-cam-daemon/conf.d/wrong.toml", "[video]\nrotation = 45\n")
