@@ -33,14 +33,31 @@ apt_install() {
         sudo=(sudo)
     fi
     say "installing ${missing[*]}"
-    local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends
-        -o DPkg::Lock::Timeout=600 -o APT::Status-Fd=1 "${missing[@]}")
+    local install=(apt_get install -y -q --no-install-recommends -o APT::Status-Fd=1 "${missing[@]}")
     ! "${install[@]}" 2>/dev/null | show_apt || return 0
     # the package lists may be old, or not there yet
     say "fetching the package lists"
-    "${sudo[@]}" apt-get update -qq && "${install[@]}" | show_apt && return
+    apt_get update -qq && "${install[@]}" | show_apt && return
     say "$by_hand"
     return 1
+}
+
+# apt_get ARGUMENT...: apt-get, which waits ten minutes for another apt. By itself it waits for dpkg's lock, and not for
+# those of the package lists and of what it fetches. The caller's array sudo is put before it.
+apt_get() {
+    local errors status end=$((SECONDS + 600)) said=
+    while :; do
+        status=0
+        # the errors are read in English, and everything else is passed on
+        { errors=$("${sudo[@]}" env LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+            apt-get -o DPkg::Lock::Timeout=600 "$@" 2>&1 >&3); } 3>&1 || status=$?
+        [[ $status -ne 0 && $errors == *"Could not get lock"* && $SECONDS -lt $end ]] || break
+        [ -n "$said" ] || say "waiting for another apt to end"
+        said=yes
+        sleep 1
+    done
+    [ -z "$errors" ] || printf '%s\n' "$errors" >&2
+    return "$status"
 }
 
 # show_apt: print what apt-get writes to its status descriptor, and that it waits for another apt; a line in 2 seconds

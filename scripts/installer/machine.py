@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ PYTHON = "/usr/bin/python3"
 _COMMAND_SECONDS = 120.0
 # for a Zero 2 W with a slow card, and for another apt that has to end first
 _APT_SECONDS = 3600.0
+_LOCK_SECONDS = 300.0
 
 
 class Failed(Exception):
@@ -95,18 +97,37 @@ def apt_install(*packages: str) -> None:
     if not missing:
         return
     say(f"apt: installing {' '.join(missing)}")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # wait for another apt, such as unattended-upgrades; keep changed files of /etc without asking
-    options = ("-y", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
-    apt = ("apt-get", *options, "--no-install-recommends", "install", *missing)
-    if run(*apt, check=False, env=environment, timeout=_APT_SECONDS).returncode == 0:
-        return
-    # the package lists may be old, or not there yet
+    # keep changed files of /etc without asking
+    install = ("-y", "-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "install", *missing)
     try:
-        run("apt-get", "-qq", "update", env=environment, timeout=_APT_SECONDS)
-        run(*apt, env=environment, timeout=_APT_SECONDS)
+        _apt_get(*install)
+        return
+    except Failed:
+        # the package lists may be old, or not there yet
+        pass
+    try:
+        _apt_get("update")
+        _apt_get(*install)
     except Failed as error:
         raise Failed(f"{error}; install {' '.join(missing)} yourself, or go without: --no-apt") from None
+
+
+def _apt_get(*arguments: str) -> None:
+    """Run apt-get. Wait for another apt, such as unattended-upgrades. Raises Failed.
+
+    By itself apt-get waits for dpkg's lock, and not for those of the package lists and of what it fetches.
+    """
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            command = ("apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={_LOCK_SECONDS:.0f}", *arguments)
+            run(*command, env=environment, timeout=_APT_SECONDS)
+            return
+        except Failed as error:
+            if "Could not get lock" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def remove(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -330,3 +332,28 @@ def test_failed_tests_are_run_again_and_neither_flaky_nor_skipped_ones_are_hidde
     }
     assert re.fullmatch(r"=+ 2 failed, 1 passed, 1 flaky in \d+\.\d\ds \(\d:\d\d:\d\d\) =+", last)
     assert done.returncode == 1
+
+
+def test_the_scripts_wait_for_another_apt_that_fetches_the_package_lists(tmp_path: Path) -> None:
+    """Its directories and its packages are the test's own, and whoever runs it is root."""
+    folders = {name: tmp_path / name for name in ("Etc", "State", "Cache")}
+    for folder in (folders["State"] / "lists/partial", folders["Cache"] / "archives/partial", folders["Etc"]):
+        folder.mkdir(parents=True)
+    status = tmp_path / "dpkg/status"
+    status.parent.mkdir()
+    status.touch()
+    config = "".join(f'Dir::{name} "{folder}";\n' for name, folder in folders.items())
+    (tmp_path / "apt.conf").write_text(f'{config}Dir::State::status "{status}";\n')
+    (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "id").chmod(0o755)
+    environment = {**ENVIRONMENT, "APT_CONFIG": str(tmp_path / "apt.conf"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = f"set -euo pipefail; . {ROOT}/scripts/lib.sh && apt_install nothing-of-that-name"
+    with (folders["State"] / "lists/lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(["bash", "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        said = list(itertools.takewhile(lambda line: "waiting for another apt to end" not in line, process.stderr))
+        fcntl.lockf(lock, fcntl.LOCK_UN)
+        rest = process.communicate(timeout=patience(30))[1]
+    assert process.returncode == 1 and "fetching the package lists" in said[-1]
+    assert "Could not get lock" not in rest and "Unable to locate package nothing-of-that-name" in rest

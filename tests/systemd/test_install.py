@@ -875,10 +875,12 @@ def test_on_a_pi_picamera2_comes_by_apt_and_apts_numpy_stays(machine: Machine, t
         assert pips_numpy.is_dir()
 
         with repository(machine, f"{SRV}/apt"):
-            # as unattended-upgrades would
-            lock = "open('/var/lib/dpkg/lock-frontend', 'w')"
-            hold = f"import fcntl, time; file = {lock}; fcntl.lockf(file, fcntl.LOCK_EX); time.sleep(2)"
-            machine.host.run("systemd-run", "--unit=other-apt", "python3", "-c", hold)
+            # as unattended-upgrades would; the first try of the installer has no lists yet
+            for number, (lock, seconds) in enumerate({"dpkg/lock-frontend": 1.0, "apt/lists/lock": 2.5}.items()):
+                hold = f"file = open('/var/lib/{lock}', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); time.sleep({seconds})"
+                machine.host.run(
+                    "systemd-run", f"--unit=other-apt-{number}", "python3", "-c", f"import fcntl, time; {hold}"
+                )
             said = machine.installs("--from", variant)
             assert "installing python3-picamera2" in said
             assert host.run(*installed, "python3-picamera2") == "installed"
