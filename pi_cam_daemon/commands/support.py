@@ -35,6 +35,8 @@ _KERNEL = re.compile(
     r"volt|throttl|thermal|camera|csi|unicam|cfe|isp|imx\d|ov\d|v4l2|uvc|video|usb \d|codec|cma|dma_heap|out of memory",
     re.IGNORECASE,
 )
+# the last line of a traceback, where a library is missing or was built for another Python
+_IMPORT = re.compile(r"^(ModuleNotFound|Import)Error: .*$", re.MULTILINE)
 _COMMAND_SECONDS = 10.0
 _CAMERAS_SECONDS = 20.0  # on a Zero the camera stack takes seconds to load, and it may hang
 _STATE_SECONDS = 3.0
@@ -142,8 +144,11 @@ def versions() -> str:
 
 
 def cameras() -> str:
-    """Return the output of list-cameras, from a process of its own. Raises OSError."""
-    return output_of(*children.command("__main__"), "list-cameras", seconds=_CAMERAS_SECONDS)
+    """Return the output of list-cameras, from a process of its own. Raises OSError, also if a package is missing."""
+    output = output_of(*children.command("__main__"), "list-cameras", seconds=_CAMERAS_SECONDS)
+    if missing := _IMPORT.search(output):
+        raise OSError(missing[0])
+    return output
 
 
 def power() -> str:

@@ -112,3 +112,10 @@ def test_the_sender_is_asked_to_check_the_archive(tmp_path: Path, options: list[
     assert (done.returncode, done.stdout) == (0, f"{name}: please read it before you send it to somebody\n")
     assert tarfile.is_tarfile(tmp_path / name)
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_library_that_cannot_be_loaded_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "videodev2.py").write_text("raise ImportError('videodev2 is for another Python')\n")
+    done, parts = support_bundle(tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert (done.returncode, done.stderr) == (0, b"") and parts.keys() == PARTS
+    assert parts["cameras.txt"] == "not available: ImportError: videodev2 is for another Python\n"
