@@ -6,6 +6,7 @@ cli.py        the command line
 commands.py   install, rollback, uninstall, status, build-artefact
 build.py      make an artefact
 artefact.py   read and check an artefact
+offer.py      the name of an artefact's release, and whether this host may have it
 zstd.py       decompress it
 repair.py     an artefact of an installed release, for another Python
 releases.py   the releases side by side on the disk, and the link to the current one

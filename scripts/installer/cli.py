@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from installer import commands, service
+from installer import commands, offer, service
 from installer.machine import PYTHON, Failed, say
 from installer.releases import CONFIG
 
@@ -34,6 +34,7 @@ def main(doc: str) -> int:
     parser.add_argument("--purge", action="store_true", help="with --uninstall: remove these too")
     parser.add_argument("--for", metavar="TARGET,...", dest="targets", help="with --build-artefact: only for these")
     parser.add_argument("--no-apt", action="store_true", help="do not install Debian packages")
+    parser.add_argument("--dry-run", action="store_true", help="with --from ARTEFACT: only print the release's name")
     parser.add_argument("--no-downgrade", action="store_true", help="refuse a version older than the current one")
     parser.add_argument(
         "--health-seconds", metavar="N", type=float, default=_HEALTH_SECONDS,
@@ -46,6 +47,8 @@ def main(doc: str) -> int:
     options = parser.parse_args()
     if (options.purge and not options.uninstall) or (options.targets and not options.out):
         parser.error("--purge goes with --uninstall, and --for with --build-artefact")
+    if options.dry_run and not options.source:
+        parser.error("--dry-run goes with --from")
     # after a broken connection or a shutdown the previous release serves again, as after Ctrl-C
     for number in commands.INTERRUPTIONS:
         signal.signal(number, signal.default_int_handler)
@@ -66,6 +69,9 @@ def main(doc: str) -> int:
 def _dispatch(options: argparse.Namespace) -> int:
     if options.out:
         commands.build_artefact(options.out, options.targets.split(",") if options.targets else [])
+        return 0
+    if options.dry_run:
+        offer.show(options.source, not options.no_downgrade)
         return 0
     if options.status:
         return 0 if commands.status() else 1

@@ -6,10 +6,11 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from installer import build, camera, card, repair, server, service
+from installer import build, camera, card, offer, repair, server, service
 from installer.artefact import MANIFEST, Artefact, load
 from installer.machine import (
     Failed,
@@ -28,10 +29,8 @@ from installer.releases import (
     CURRENT,
     RELEASES,
     ROOT,
-    check_room,
     current,
     history,
-    is_older,
     lock,
     scratch,
     smoke,
@@ -55,11 +54,6 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
     *apt* installs missing Debian packages. Without *downgrade* a version older than the current one is refused.
     """
 
-    def admit(artefact: Artefact) -> None:
-        if not downgrade and is_older(artefact.release, current()):
-            raise Failed(f"{artefact.release} is older than {current()}, which serves; nothing was changed")
-        check_room(artefact.size)
-
     if is_packaged():
         raise Failed(
             "apt has installed pi-cam-daemon as a package on this host, and one host has one of them. To update the "
@@ -74,7 +68,7 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
             say("python3-picamera2 is missing, which a CSI camera needs: once it is there, install this release again")
         before, services = history(), service.units()
         with scratch() as folder:
-            artefact = _obtain(source, apt, folder, admit)
+            artefact = _obtain(source, apt, folder, partial(offer.admit, downgrade=downgrade))
             stage(artefact)
         release = artefact.release
         others = [entry for entry in before if entry != release]

@@ -134,9 +134,9 @@ FAULTS = [
         "tests/unit/test_installer.py::test_a_release_that_refuses_the_file_of_a_camera_changes_nothing",
     ),
     Fault(
-        "scripts/installer/commands.py",
-        "        if not downgrade and is_older(artefact.release, current()):",
-        "        check_room(artefact.size)\n        if not downgrade and is_older(artefact.release, current()):",
+        "scripts/installer/offer.py",
+        "    if not downgrade and is_older(artefact.release, current()):",
+        "    check_room(artefact.size)\n    if not downgrade and is_older(artefact.release, current()):",
         "tests/unit/test_installer.py::test_an_older_version_is_refused_as_such_even_where_there_is_no_room",
     ),
     # Wi-Fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import marshal
 import os
 import shutil
@@ -20,8 +21,8 @@ from tests.kit.daemon import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 
-from installer import commands, releases, saved, service
-from installer.machine import Failed
+from installer import commands, offer, releases, saved, service
+from installer.machine import Failed, Host
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,23 @@ def test_an_older_version_is_refused_as_such_even_where_there_is_no_room(
     monkeypatch.setattr(service, "units", list)
     with pytest.raises(Failed, match=told):
         commands.install(None, False, downgrade, service.Health(1.0, 0.0))
+
+
+def test_a_dry_run_tells_the_release_and_writes_nothing(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(offer, "this_host", lambda: Host("3.11", "arm64", has_numpy=True))
+    artefact = host / "artefact"
+    artefact.mkdir()
+    target = {"python": "3.11", "architecture": "arm64", "wheels": {}, "bytes": 0}
+    for version in ("1.1", "0.9"):
+        manifest = {"version": version, "files": {}, "targets": {"bookworm-arm64": target}}
+        (artefact / "manifest.json").write_text(json.dumps(manifest))
+        offer.show(artefact, downgrade=True)
+        assert capsys.readouterr().out.startswith(f"{version}-")
+    with pytest.raises(Failed, match=r"^0\.9-.* is older than 1\.0, which serves; nothing was changed$"):
+        offer.show(artefact, downgrade=False)
+    assert [path.name for path in releases.RELEASES.iterdir()] == ["1.0"]
 
 
 def test_a_release_that_refuses_the_file_of_a_camera_changes_nothing(
