@@ -121,7 +121,10 @@ def _parser() -> _Parser:
     remove_user = add("remove-user", "remove a user", configured=True)
     remove_user.add_argument("name", metavar="NAME")
     update = add("update", "install a release with a trusted signature", configured=False)
-    update.add_argument("source", metavar="FILE|URL", help="the release; its signature is beside it, with .sig added")
+    which = update.add_mutually_exclusive_group()
+    about = "the release; its signature is beside it, with .sig added; by default what update.url offers"
+    which.add_argument("source", metavar="FILE|URL", nargs="?", help=about)
+    which.add_argument("--scheduled", action="store_true", help="as the timer does: leave runs out after failures")
     update.add_argument("--allow-downgrade", action="store_true", help="also install an older release")
     announce = add("announce", "announce the page on the network by mDNS, with avahi", configured=False)
     announce.add_argument("--withdraw", action="store_true", help="stop announcing it")
@@ -159,9 +162,9 @@ def _dispatch(options: argparse.Namespace) -> int:
 
             return users.add(options) if options.command == "add-user" else users.remove(options)
         case "update":
-            from pi_cam_daemon.commands import update
+            from pi_cam_daemon.commands import pull, update
 
-            return update.run(options)
+            return update.run(options) if options.source else pull.run(options)
     from pi_cam_daemon.boot import first_boot, start, status_file
     from pi_cam_daemon.system import avahi
 

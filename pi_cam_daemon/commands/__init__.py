@@ -6,5 +6,7 @@ cameras.py   list-cameras
 config.py    config, check-config
 users.py     add-user, remove-user
 support.py   support-bundle
-update.py    update
+update.py    update: a release that is named
+pull.py      update: the release at update.url, asked for by a timer
+download.py  what both fetch
 """

@@ -158,6 +158,19 @@ def url(raw: Any) -> str:
     return address
 
 
+def release(raw: Any) -> str:
+    """Return the address of a release. Its signature's is the same with .sig added, so it ends with the path."""
+    accepted = 'an address such as "https://example.org/pi-cam-daemon.tar.zst", without user, password, ? or #'
+    try:
+        address = url(raw)
+        parts = urlsplit(address)
+    except ValueError:
+        raise refused(raw, accepted) from None
+    if "@" in parts.netloc or parts.query or parts.fragment or address.endswith(("/", "?", "#")):
+        raise refused(raw, accepted)
+    return address
+
+
 def fingerprint(raw: Any) -> str:
     """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, dashes, spaces or a name."""
     if isinstance(raw, str):

@@ -179,6 +179,13 @@ class HealthConfig:
 
 
 @dataclass(frozen=True)
+class UpdateConfig:
+    """[update]: the release that this machine installs by itself."""
+
+    url: Annotated[str, converters.release]
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """[log]: how much is logged."""
 
@@ -236,6 +243,7 @@ class Config:
     page: PageConfig
     wall: WallConfig
     health: HealthConfig
+    update: UpdateConfig
     log: LogConfig
 
     @property

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from pi_cam_daemon import __version__
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.errors import Cause
-from pi_cam_daemon.system import machine
+from pi_cam_daemon.system import machine, pulled
 
 if TYPE_CHECKING:
     from pi_cam_daemon.server.app import App
@@ -86,10 +86,21 @@ class _Camera(Collector):
         yield _gauge("config_last_reload_successful", about, observer.config_refused is None)
         about = "Unix time at which the configuration in force was loaded."
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
+        if (update := pulled.read()).result:
+            yield from update_metrics(update)
         if (celsius := machine.temperature()) is not None:
             yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
         if (low := machine.undervoltage()) is not None:
             yield _gauge("undervoltage", "Whether the supply's voltage is too low.", low)
+
+
+def update_metrics(record: pulled.Record) -> Iterable[Metric]:
+    """Yield what the last check for an update found."""
+    about = "The result of the last check for an update, and the release that was offered."
+    yield _gauge("update_info", about, {(record.result, record.offered): 1}, "result", "offered")
+    yield _gauge("update_checked_timestamp_seconds", "Unix time of the last check for an update.", record.checked_at)
+    about = "Whether this machine has what was offered when it last checked for an update."
+    yield _gauge("update_ok", about, pulled.Result(record.result).ok)
 
 
 def _metric(

@@ -15,7 +15,7 @@ from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import machine, setup
+from pi_cam_daemon.system import machine, pulled, setup
 from pi_cam_daemon.system.systemd import Notifier
 
 _MOST_PROBLEMS = 20  # of the configuration, in /state
@@ -164,6 +164,7 @@ class Observer:
             "max_viewers": config.http.max_viewers,
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": machine.clock_synced(),
+            "update": pulled.report(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

@@ -11,5 +11,6 @@ avahi.py       the announcement by mDNS
 memory.py      what the allocator gives back, and what it keeps for the next picture
 machine.py     board, temperature, power, clock, device nodes without permission
 setup.py       paths of the installer, progress of the first boot
+pulled.py      the last check for an update, which the timer made
 redaction.py   removes passwords and addresses from texts
 """

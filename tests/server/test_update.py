@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pi_cam_daemon.commands import update
-from pi_cam_daemon.commands.update import UpdateError
+from pi_cam_daemon.commands import download, update
+from pi_cam_daemon.commands.download import UpdateError
 from tests.kit import certificates
 from tests.kit.certificates import Certificate
 
@@ -178,7 +178,7 @@ Answer = Callable[[str, ssl.SSLSocket], None]
 
 
 class Website(socketserver.ThreadingTCPServer):
-    """Gives each connection with its path to *answer*, after the TLS handshake unless *certificate* is None."""
+    """Gives each request's head and connection to *answer*, after the TLS handshake unless *certificate* is None."""
 
     def __init__(self, answer: Answer, certificate: Certificate | None) -> None:
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
@@ -198,7 +198,7 @@ class Website(socketserver.ThreadingTCPServer):
             head = b""
             while b"\r\n\r\n" not in head and (data := connection.recv(4096)):
                 head += data
-            self._answer(head.split()[1].decode(), connection)
+            self._answer(head.decode(), connection)
 
 
 @contextlib.contextmanager
@@ -243,7 +243,8 @@ def test_an_update_arrives_from_a_website_also_by_way_of_another_address(
     signature = camera.artefact.with_name(f"{camera.artefact.name}.sig")
     files = {"/there/release.sig": signature.read_bytes(), "/there/release": camera.artefact.read_bytes()}
 
-    def answer(path: str, connection: ssl.SSLSocket) -> None:
+    def answer(head: str, connection: ssl.SSLSocket) -> None:
+        path = head.split()[1]
         connection.sendall(file(files[path]) if path in files else moved(path.replace("/latest/", "/there/")))
 
     with website(answer, trusted) as server:
@@ -254,7 +255,7 @@ def test_an_update_arrives_from_a_website_also_by_way_of_another_address(
 def test_a_website_whose_ca_is_not_trusted_is_refused(certificate: Certificate, tmp_path: Path) -> None:
     unknown = website(lambda _, connection: connection.sendall(file(b"x")), certificate)
     with unknown as server, pytest.raises(UpdateError, match=r"/release: .*certificate verify failed"):
-        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
+        download.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_a_website_that_gives_no_update_is_reported(
 ) -> None:
     bad = website(lambda _, connection: connection.sendall(answer), trusted)
     with bad as server, pytest.raises(UpdateError) as raised:
-        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
+        download.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000)
     assert str(raised.value).startswith(f"{server.url}/release: ") and told in str(raised.value)
 
 
@@ -300,7 +301,7 @@ def test_a_server_that_drips_is_given_up(head: bytes, drop: bytes, trusted: Cert
 
     slow = "sends under 10 kB a second; try again later"
     with website(drip, trusted) as server, pytest.raises(UpdateError, match=slow):
-        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=1.0)
+        download.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=1.0)
 
 
 @pytest.mark.timeout(60)
@@ -312,7 +313,7 @@ def test_a_server_that_stalls_is_given_up(head: bytes | None, trusted: Certifica
 
     stalled = website(stall, None if head is None else trusted)
     with stalled as server, pytest.raises(UpdateError, match=r"timed out|sends under 10 kB a second"):
-        update.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=0.3)
+        download.fetch(f"{server.url}/release", tmp_path / "artefact", 1_000_000, seconds=0.3)
 
 
 @pytest.mark.timeout(60)
@@ -320,7 +321,7 @@ def test_a_named_pipe_without_a_writer_is_given_up(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(UpdateError, match="try again later"):
-        update.fetch(str(pipe), tmp_path / "artefact", 1_000_000, seconds=0.5)
+        download.fetch(str(pipe), tmp_path / "artefact", 1_000_000, seconds=0.5)
     os.close(os.open(pipe, os.O_RDWR))  # the thread that waits ends
 
 
@@ -328,7 +329,7 @@ def test_a_named_pipe_without_a_writer_is_given_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["/dev/zero", "file:///dev/zero"])
 def test_an_endless_source_is_refused(source: str, tmp_path: Path) -> None:
     with pytest.raises(UpdateError, match=f"{source}: larger than 1000 kB, so it is no update"):
-        update.fetch(source, tmp_path / "artefact", 1_000_000)
+        download.fetch(source, tmp_path / "artefact", 1_000_000)
     assert (tmp_path / "artefact").stat().st_size <= 1_000_000
 
 
