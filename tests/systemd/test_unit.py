@@ -22,7 +22,7 @@ from tests.systemd.hosts import Host
 UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon-reboot.service",
          "pi-cam-daemon-reboot.path", "pi-cam-daemon.socket", "pi-cam-daemon-boot.service",
          "pi-cam-daemon-boot-status.service", "pi-cam-daemon-boot-status.timer", "pi-cam-daemon-first-boot.service",
-         "pi-cam-daemon-announce.service",
+         "pi-cam-daemon-announce.service", "pi-cam-daemon-update.service", "pi-cam-daemon-update.timer",
          )  # fmt: skip
 # what a unit is for, and what needs no argument
 OBVIOUS = {"Description", "ExecStart", "WantedBy"}
@@ -320,6 +320,18 @@ CARD = {
         "Type": "exec",
         "Restart": "on-failure",
         "RestartUSec": "1min",
+    },
+    "pi-cam-daemon-update.service": {
+        "After": "pi-cam-daemon.service",
+        "Type": "oneshot",
+        "Nice": "10",
+        "TimeoutStartUSec": "6h",
+        "TimeoutStopUSec": "5min",
+    },
+    "pi-cam-daemon-update.timer": {
+        "OnBootUSec": "10min",
+        "OnUnitInactiveUSec": "6h",
+        "RandomizedDelayUSec": "1h",
     },
 }
 # tried: neither is there on a machine that was installed by hand
