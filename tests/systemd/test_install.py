@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -18,6 +19,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from tests.conftest import Report
 from tests.kit.daemon import ROOT
 from tests.kit.lateness import patience
 from tests.kit.wait import until
+from tests.server.test_update import Publisher
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, deliver
 from tests.systemd.hosts import Host
@@ -180,6 +183,24 @@ class Machine:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         return f"{SRV}/{name}"
 
+    def pack(self, variant: str, artefact: Path) -> None:
+        """Pack a variant without libraries into one file."""
+        folder = self.folder(variant)
+        targets = json.loads((folder / "manifest.json").read_text())["targets"].values()
+        wheels = sorted({f"wheels/{name}" for target in targets for name in target["wheels"]})
+        members = ["manifest.json", "install", "installer", "systemd", *wheels]
+        # the links of the wheels lead where the host has them
+        tar = f"chroot {self.host.disk} tar -C {variant} -chf - {' '.join(members)}"
+        hosts.sh("sh", "-c", f"{tar} | zstd -qf -1 -o {artefact}")
+
+    def update(self) -> dict[str, object]:
+        """Return what /state tells of updates; nothing while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.host.address}:8000/state", timeout=2) as answer:
+                return json.load(answer)["update"] or {}
+        except OSError:
+            return {}
+
     @contextlib.contextmanager
     def without_libraries(self) -> Iterator[None]:
         """The host as Debian comes, without numpy and OpenCV."""
@@ -323,15 +344,54 @@ def test_installing_the_current_release_restarts_nothing(serving: Machine) -> No
     assert (serving.main_pid(), serving.history()) == (pid, releases)
 
 
-def test_an_older_version_is_refused_with_the_option_for_that(serving: Machine) -> None:
-    """The variants' names are their versions, each higher than the one before."""
+@contextlib.contextmanager
+def offering(machine: Machine, folder: Path) -> Iterator[str]:
+    """Serve *folder* by HTTP, and let the machine's timer ask there at once. Yield the address."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    timer = "pi-cam-daemon-update.timer"
+    changed = (f"/etc/systemd/system/{timer}.d", "/etc/pi-cam-daemon/allowed_signers")
+    with ThreadingHTTPServer(("", 0), handler) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.05)
+        machine.host.write(f"{changed[0]}/now.conf", "[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\nAccuracySec=1us\n")
+        machine.host.run("systemctl", "daemon-reload")
+        try:
+            yield f"http://{machine.host.address.removesuffix('2')}1:{server.server_port}"
+        finally:
+            server.shutdown()
+            machine.host.run("systemctl", "stop", timer)
+            for path in changed:
+                machine.host.remove(path)
+            machine.host.write("/etc/pi-cam-daemon/config.toml", CONFIG)
+
+
+def test_the_timer_installs_a_newer_release_and_refuses_an_older_one(serving: Machine, tmp_path: Path) -> None:
+    # the variants' names are their versions, each higher than the one before
     older, newer = serving.variant(), serving.variant()
-    serving.installs("--from", newer, "--no-downgrade")
-    serves = serving.current()
-    said = serving.fails("--from", older, "--no-downgrade")
-    assert f"is older than {serves}, which serves; nothing was changed" in said
-    assert serving.running() == serving.current() == serves
-    serving.installs("--from", newer, "--no-downgrade")
+    publisher, release = Publisher(tmp_path, "publisher"), tmp_path / "release.tar.zst"
+    service = "pi-cam-daemon-update.service"
+    with offering(serving, tmp_path) as url:
+        serving.host.write("/etc/pi-cam-daemon/allowed_signers", publisher.line)
+        serving.host.write("/etc/pi-cam-daemon/config.toml", f'{CONFIG}[update]\nurl = "{url}/{release.name}"\n')
+
+        def offer(variant: str) -> dict[str, object]:
+            serving.pack(variant, release)
+            publisher.sign(release)
+            ran = serving.host.show(service, "ExecMainExitTimestampMonotonic")
+            serving.host.run("systemctl", "restart", "pi-cam-daemon-update.timer")
+            until("the run", lambda: serving.host.show(service, "ExecMainExitTimestampMonotonic") not in (ran, "0"), 60)
+            until("its end", lambda: serving.host.show(service, "ActiveState") in ("inactive", "failed"))
+            return until("the report", serving.update)
+
+        installed = offer(newer)
+        serves = serving.current()
+        assert serves.startswith(newer.removeprefix(f"{SRV}/"))
+        assert (installed["result"], installed["offered"], serving.running()) == ("installed", serves, serves)
+        refused = offer(older)
+        assert refused["result"] == "refused" and f"is older than {serves}, which serves" in str(refused["detail"])
+        assert serving.running() == serves
+        with urllib.request.urlopen(f"http://{serving.host.address}:8000/metrics", timeout=5) as answer:
+            assert b"\npi_cam_update_ok 0.0\n" in answer.read()
+    # by hand an older one is taken
     serving.installs("--from", older)
     assert serving.running() == serving.current() != serves
 
