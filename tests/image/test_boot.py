@@ -62,9 +62,10 @@ def test_nobody_can_log_in_and_ssh_is_off(first_boot: Running) -> None:
     assert pi.sh("cut -d: -f2 /etc/shadow | sort -u | tr -d '!*'") == ""
 
 
-def test_the_optional_units_stay_off(first_boot: Running) -> None:
+def test_optional_units_stay_off_and_updates_wait_for_an_address(first_boot: Running) -> None:
     pi = first_boot.machine
     assert pi.sh("systemctl is-enabled pi-cam-daemon.socket pi-cam-daemon-reboot.path || true") == "disabled\ndisabled"
+    assert pi.sh("systemctl is-enabled pi-cam-daemon-update.timer") == "enabled"
 
 
 def test_watchdog_journal_and_the_rule_for_heaps_are_in_force(first_boot: Running) -> None:
