@@ -22,11 +22,12 @@ from pi_cam_daemon.config.converters import Converter
 from pi_cam_daemon.config.schema import CameraConfig, Config
 from pi_cam_daemon.config.text import short, shown, toml
 from pi_cam_daemon.errors import ConfigError
-from pi_cam_daemon.system import files
+from pi_cam_daemon.system import files, setup
 from pi_cam_daemon.system.redaction import without_secrets
 
 DEFAULTS = Path(__file__).with_name("default.toml")
 ETC = Path("/etc/pi-cam-daemon")
+NEWER_KEYS = Path("/") / setup.NEWER_KEYS
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,13 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Sequen
     layers: list[_Layer] = []
     for layer, read in readers:
         try:
-            accepted, wrong = _checked(read())
+            tables, ignored = _without_newer_keys(read())
+            accepted, wrong = _checked(tables)
         except ValueError as error:
-            accepted, wrong = {}, [str(error)]
+            accepted, wrong, ignored = {}, [str(error)], []
         layers.append((layer, accepted))
+        for key in ignored:
+            log.warning("%s: %s: ignored; a newer release has this key, and this one does not know it", layer, key)
         for problem in wrong:
             if layer in map(str, saved):  # the daemon wrote it: the camera must start all the same
                 log.warning("%s: %s; ignored", layer, problem)
@@ -221,7 +225,26 @@ def converted(key: str, raw: Any) -> Any:
 
 def problems(tables: dict[str, Any], others: Collection[str] = ()) -> list[str]:
     """Return what is wrong with the parsed TOML *tables*. *others* are the sections that the caller checks itself."""
-    return _checked(tables, others)[1]
+    return _checked(_without_newer_keys(tables)[0], others)[1]
+
+
+def _without_newer_keys(tables: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return *tables* without the keys that only a newer release knows, and the names of these.
+
+    The installer lists them when it goes back to this release. Any other unknown key stays a mistake.
+    """
+    newer = set(files.text(NEWER_KEYS).split())
+    known = _converters()
+    kept: dict[str, Any] = {}
+    ignored: list[str] = []
+    for section, table in tables.items():
+        unknown = [key for key in table if key not in known.get(section, ())] if isinstance(table, dict) else []
+        dropped = [key for key in unknown if f"{section}.{key}" in newer]
+        ignored += [f"{section}.{key}" for key in dropped]
+        # a new section with nothing else in it is not known either
+        if not dropped or section in known or len(dropped) < len(table):
+            kept[section] = {key: value for key, value in table.items() if key not in dropped} if dropped else table
+    return kept, ignored
 
 
 def _checked(tables: dict[str, Any], others: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:

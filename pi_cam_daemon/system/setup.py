@@ -10,6 +10,8 @@ from pi_cam_daemon.system import files
 RELEASES = Path("opt/pi-cam-daemon/releases")
 CURRENT = Path("opt/pi-cam-daemon/current")
 INSTALLER = CURRENT / "install"
+# the settings that a newer release knows, as section.key, one a line; written when the installer goes back
+NEWER_KEYS = Path("opt/pi-cam-daemon/newer-keys")
 # made by scripts/build-image, removed at the end of the first boot
 FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
 ARTEFACT = FOLDER / "artefact.tar.zst"

@@ -253,6 +253,34 @@ def test_later_layers_win_key_by_key(etc: Path) -> None:
     assert (loaded.video.height, loaded.video.quality, loaded.http.port) == (2000, 30, 5)
 
 
+def test_a_key_that_only_a_newer_release_knows_is_ignored_and_a_typo_is_not(
+    etc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loading, "NEWER_KEYS", tmp_path / "newer-keys")
+    (etc / "config.toml").write_text("video.width = 320\nvideo.zoom = 2\n[siren]\nloud = true\n")
+    (etc / "conf.d/more.toml").write_text("video.zoom = 3\n")
+    assert [problem.split(";")[0].removeprefix(f"{etc}/") for problem in problems(etc=etc)] == [
+        "config.toml: video.zoom: unknown key",
+        "config.toml: siren: unknown section",
+        "conf.d/more.toml: video.zoom: unknown key",
+    ]
+    (tmp_path / "newer-keys").write_text("siren.loud\nvideo.width\nvideo.zoom\n")
+    config = load(etc=etc)
+    assert config.video.width == 320, "a key that this release knows is not ignored"
+    told = "ignored; a newer release has this key, and this one does not know it"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{etc}/config.toml: video.zoom: {told}",
+        f"{etc}/config.toml: siren.loud: {told}",
+        f"{etc}/conf.d/more.toml: video.zoom: {told}",
+    ]
+    assert loading.problems({"video": {"zoom": 2}}) == []
+    (etc / "conf.d/more.toml").write_text("video.zom = 3\n[siren]\nlout = true\nloud = true\n")
+    assert [problem.partition(": ")[2].split(";")[0] for problem in problems(etc=etc)] == [
+        "video.zom: unknown key",
+        "siren: unknown section",
+    ]
+
+
 def test_a_named_file_replaces_all_files_in_etc(etc: Path) -> None:
     (etc / "config.toml").write_text("[video]\nwidth = 1000")
     (etc / "conf.d" / "a.toml").write_text("[video]\nquality = 1")
