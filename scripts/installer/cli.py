@@ -16,6 +16,7 @@ from installer.releases import CONFIG
 # a Zero 2 W needs long to start
 _HEALTH_SECONDS = 90.0
 _SETTLE_SECONDS = 3.0
+_SOAK_SECONDS = 60.0
 
 
 def main(doc: str) -> int:
@@ -44,6 +45,13 @@ def main(doc: str) -> int:
         "--settle-seconds", metavar="N", type=float, default=_SETTLE_SECONDS,
         help=f"seconds for which it then has to go on serving; default {_SETTLE_SECONDS:.0f}",
     )  # fmt: skip
+    parser.add_argument(
+        "--soak-seconds", metavar="N", type=float, default=_SOAK_SECONDS,
+        help="seconds for which it is watched after that, in the background: if it ends by itself or loses its camera, "
+        f"the previous release comes back; 0: not at all; default {_SOAK_SECONDS:.0f}",
+    )  # fmt: skip
+    # the unit that watches a new release runs this
+    what.add_argument("--soak", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if (options.purge and not options.uninstall) or (options.targets and not options.out):
         parser.error("--purge goes with --uninstall, and --for with --build-artefact")
@@ -82,8 +90,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         raise Failed("this is neither Debian nor Raspberry Pi OS; on other systems use scripts/run")
     if os.path.realpath(sys.executable) != os.path.realpath(PYTHON):
         raise Failed(f"run it with the system's Python: sudo {PYTHON} {again}")
-    health = service.Health(options.health_seconds, options.settle_seconds)
-    if options.uninstall:
+    health = service.Health(options.health_seconds, options.settle_seconds, options.soak_seconds)
+    if options.soak:
+        commands.watch()
+    elif options.uninstall:
         commands.uninstall(options.purge)
     elif options.rollback:
         commands.rollback(health)

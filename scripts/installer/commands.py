@@ -1,16 +1,18 @@
-"""The commands of the installer: install, rollback, uninstall, status, build-artefact."""
+"""The commands of the installer: install, rollback, watch, uninstall, status, build-artefact."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from installer import build, camera, card, offer, repair, server, service
+from installer import build, camera, card, offer, repair, server, service, soak
 from installer.artefact import MANIFEST, Artefact, load
 from installer.machine import (
     Failed,
@@ -31,7 +33,9 @@ from installer.releases import (
     ROOT,
     current,
     history,
+    is_older,
     lock,
+    remember_keys,
     scratch,
     smoke,
     stage,
@@ -61,31 +65,51 @@ def install(source: Path | None, apt: bool, downgrade: bool, health: service.Hea
         )
     with lock():
         RELEASES.mkdir(exist_ok=True)
-        sweep()
+        _sweep()
         if is_pi() and apt:
             apt_install("python3-picamera2")
         elif is_pi() and not_installed("python3-picamera2"):
             say("python3-picamera2 is missing, which a CSI camera needs: once it is there, install this release again")
-        before, services = history(), service.units()
+        past, services = history(), service.units()
         with scratch() as folder:
             artefact = _obtain(source, apt, folder, partial(offer.admit, downgrade=downgrade))
-            stage(artefact)
+            if is_older(artefact.release, current()):
+                remember_keys()
+            stage(artefact, service.refused_before)
         release = artefact.release
-        others = [entry for entry in before if entry != release]
+        others = [entry for entry in past if entry != release]
         # if a killed installation made the release current, it has not passed its health check yet
-        proven = bool(before) and before[-1] == current() == release
-        gave = camera.giving(services, health.seconds, current() in before)
+        proven = bool(past) and past[-1] == current() == release
+        before = service.look(services, health, current() in past)
         say(f"checking {release}" if proven else f"switching to {release}")
-        try:
-            service.activate(release, services, health, gave, force=not proven)
-            write_history([*others, release])
-        except (Failed, OSError, KeyboardInterrupt) as error:
-            if proven:
-                raise
-            _fall_back(others, services, health, gave, error)
-        finally:
-            sweep()
+        if proven:
+            service.activate(release, services, health, before)
+            _sweep()
+        else:
+            _switch(soak.Change(release, others, [*others, release], services, health, before))
     _report(release, services, health)
+
+
+def _switch(change: soak.Change) -> None:
+    """Let the new release serve. If it does not, go back."""
+    try:
+        soak.begin(change)
+        service.activate(change.release, change.services, change.health, change.before, force=True)
+        write_history(change.after)
+        remove(soak.TAKEN_BACK)
+    except (Failed, OSError, KeyboardInterrupt) as error:
+        try:
+            _fall_back(change, error)
+        finally:
+            soak.end()
+    finally:
+        _sweep()
+
+
+def _sweep() -> None:
+    """Remove what is not needed any more. A release that is watched may have to be gone back from."""
+    change = soak.recorded()
+    sweep(change.back if change else ())
 
 
 def _obtain(source: Path | None, apt: bool, folder: Path, admit: Callable[[Artefact], None]) -> Artefact:
@@ -134,7 +158,11 @@ def _report(release: str, services: list[str], health: service.Health) -> None:
     if not has_systemd():
         say(f"{release} is installed")
         return
-    say(f"{release} serves")
+    # none serves if none did before
+    idle = services and all(map(service.problem_of, services))
+    say(f"{release} is installed" if idle else f"{release} serves")
+    if watched := soak.start():
+        say(watched)
     for unit in services:
         found = camera.known(unit, health.seconds)
         if found and not found.gives:
@@ -142,39 +170,38 @@ def _report(release: str, services: list[str], health: service.Health) -> None:
             say(f"{unit} serves, {what}: {found.words}")
 
 
-def _fall_back(
-    releases: list[str],
-    services: list[str],
-    health: service.Health,
-    gave: dict[str, camera.Camera],
-    error: BaseException,
-) -> NoReturn:
-    """Let the last of *releases* serve again. Raise Failed with the reason, *error*, and how that went.
+def _fall_back(change: soak.Change, error: BaseException) -> NoReturn:
+    """Let the last of the releases before serve again. Raise Failed with the reason, *error*, and how that went.
 
-    All *services* have to serve before one of those that *gave* pictures is asked for them.
+    All services have to serve before one of those that gave pictures is asked for them.
     """
     # a terminal that is closed sends more than one signal
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-    if not releases:
+    if not change.back:
         service.withdraw()
         CURRENT.unlink(missing_ok=True)
         raise Failed(f"{reason}\ninstall: there is no release before it to go back to; the service is stopped")
-    say(f"going back to {releases[-1]}")
+    back = change.back[-1]
+    say(f"going back to {back}")
+    # a full disk keeps nobody from going back
+    with contextlib.suppress(OSError):
+        soak.TAKEN_BACK.write_text(f"{change.release} was taken back: {reason.splitlines()[0]}\n")
+        remember_keys()
     try:
-        patient = service.Health(max(health.seconds, 30.0), health.settle)
-        service.activate(releases[-1], services, patient, {}, force=True)
+        patient = service.Health(max(change.health.seconds, 30.0), change.health.settle)
+        before = replace(change.before, gave={})
+        # without force where a power cut has broken off what this does
+        service.activate(back, change.services, patient, before, force=current() != back)
     except (Failed, OSError) as other:
-        raise Failed(
-            f"{reason}\ninstall: {releases[-1]}, which served before, does not serve either: {other}"
-        ) from None
+        raise Failed(f"{reason}\ninstall: {back}, which served before, does not serve either: {other}") from None
     try:
-        for unit, found in gave.items():
-            camera.check(unit, found, health.seconds)
+        for unit, found in change.before.gave.items():
+            camera.check(unit, found, change.health.seconds)
     except (Failed, OSError) as other:
-        raise Failed(f"{reason}\ninstall: went back to {releases[-1]}, but still: {other}") from None
-    raise Failed(f"{reason}\ninstall: went back to {releases[-1]}, which serves")
+        raise Failed(f"{reason}\ninstall: went back to {back}, but still: {other}") from None
+    raise Failed(f"{reason}\ninstall: went back to {back}, which serves")
 
 
 def rollback(health: service.Health) -> None:
@@ -182,24 +209,53 @@ def rollback(health: service.Health) -> None:
     if not ROOT.exists():
         raise Failed("pi-cam-daemon is not installed")
     with lock():
-        sweep()
+        _sweep()
         releases, services = history(), service.units()
         # after a killed installation the current release is not in the history
         earlier = releases[: releases.index(current())] if current() in releases else releases
         if not earlier:
             raise Failed("there is no release before this one to go back to")
-        smoke(RELEASES / earlier[-1])
-        gave = camera.giving(services, health.seconds, current() in releases)
+        remember_keys()
+        smoke(RELEASES / earlier[-1], service.refused_before)
+        before = service.look(services, health, current() in releases)
         say(f"going back to {earlier[-1]}")
-        try:
-            service.activate(earlier[-1], services, health, gave, force=True)
+        if current() in releases:
+            _switch(soak.Change(earlier[-1], releases, earlier, services, health, before))
+        else:
+            # the way back from a killed installation; there is none back from here
+            soak.end()
+            service.activate(earlier[-1], services, health, before, force=True)
             write_history(earlier)
-        except (Failed, OSError, KeyboardInterrupt) as error:
-            if releases == earlier:
-                raise
-            _fall_back(releases, services, health, gave, error)
-        sweep()
+            _sweep()
     _report(earlier[-1], services, health)
+
+
+def watch() -> None:
+    """Watch the new release in the background, and go back if it does not last."""
+    change = soak.recorded()
+    if not change:
+        soak.end()
+        return
+    error: Failed | None = None
+    try:
+        soak.watch(change)
+    except Failed as found:
+        error = found
+    with lock(wait=True):
+        # what ran until now may have changed it
+        if soak.recorded() != change:
+            return
+        try:
+            write_history(change.back if error else change.after)
+            if error:
+                _fall_back(change, error)
+            say(f"{change.release} has lasted for {change.health.soak:.0f} s")
+        except Failed as outcome:
+            # the unit has done its work, so it does not fail
+            say(str(outcome))
+        finally:
+            soak.end()
+            _sweep()
 
 
 def uninstall(purge: bool) -> None:
@@ -208,6 +264,7 @@ def uninstall(purge: bool) -> None:
     It may run again after it was killed.
     """
     with lock():
+        soak.end()
         service.withdraw()
         for parent in _LEFTOVERS:
             for path in leftovers(Path(parent), purge):
@@ -241,6 +298,8 @@ def status() -> bool:
     print(f"release   {current()}")
     if current() not in releases:
         print("          its installation was interrupted: install again, or --rollback")
+    if told := soak.told():
+        print(f"soak      {told}")
     print(f"before    {' '.join(name for name in reversed(releases) if name != current()) or 'none'}")
     if not has_systemd():
         print("unit      systemd does not run here")

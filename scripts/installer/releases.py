@@ -11,8 +11,9 @@ import re
 import shutil
 import sys
 import tempfile
+import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from installer.artefact import Artefact
@@ -24,6 +25,8 @@ CURRENT = ROOT / "current"
 CONFIG = Path("/etc/pi-cam-daemon")
 # the releases that passed their health check, one a line, oldest first
 HISTORY = ROOT / "history"
+# the settings that releases know from which this host went back, as section.key, one a line; the daemon reads it
+NEWER_KEYS = ROOT / "newer-keys"
 KEPT = 3
 _SPARE_BYTES = 50_000_000
 # long, because in the chroot of an image on a PC every instruction is emulated
@@ -53,12 +56,15 @@ sys.exit(main())
 
 
 @contextlib.contextmanager
-def lock() -> Iterator[None]:
-    """Let one installation run at a time. The folder itself is locked, so that no lock file can be left behind."""
+def lock(wait: bool = False) -> Iterator[None]:
+    """Let one installation run at a time. The folder itself is locked, so that no lock file can be left behind.
+
+    Raises Failed if another one runs, or with *wait* waits for its end.
+    """
     ROOT.mkdir(exist_ok=True)
     folder = os.open(ROOT, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         # an uninstallation may have removed the folder just before it was locked
         if not ROOT.exists() or not os.path.samestat(os.fstat(folder), ROOT.stat()):
             raise BlockingIOError
@@ -110,13 +116,30 @@ def switch(release: str) -> None:
     part.replace(CURRENT)
 
 
-def sweep() -> None:
-    """Remove older releases, those that never served, and what a killed installation left."""
+def remember_keys() -> None:
+    """Note which settings the current release knows, before an older one takes its place.
+
+    The configuration may have them by now. The daemon of the older release ignores those in this list.
+    """
+    keys = set(NEWER_KEYS.read_text().split()) if NEWER_KEYS.exists() else set()
+    for defaults in (RELEASES / current()).glob("lib/*/site-packages/pi_cam_daemon/config/default.toml"):
+        # a release that is damaged is still gone back from
+        with contextlib.suppress(OSError, ValueError):
+            tables = tomllib.loads(defaults.read_text())
+            keys |= {f"{section}.{key}" for section, table in tables.items() for key in table}
+    part = NEWER_KEYS.with_suffix(".new")
+    part.write_text("".join(f"{key}\n" for key in sorted(keys)))
+    part.replace(NEWER_KEYS)
+
+
+def sweep(kept: Collection[str] = ()) -> None:
+    """Remove older releases, those that never served, and what a killed installation left. Leave those *kept*."""
     for release in RELEASES.glob("[!.]*"):
-        if release.name not in (*history(), current()):
+        if release.name not in (*history(), *kept, current()):
             # rename first, in one step: half a release must not be taken for a whole one
             release.rename(RELEASES / f".old-{release.name}")
-    for stale in [*RELEASES.glob(".*"), CURRENT.with_suffix(".new"), HISTORY.with_suffix(".new")]:
+    parts = [path.with_suffix(".new") for path in (CURRENT, HISTORY, NEWER_KEYS)]
+    for stale in [*RELEASES.glob(".*"), *parts]:
         # a process of a killed installation may still write into it; the next sweep removes it
         with contextlib.suppress(OSError):
             remove(stale)
@@ -142,12 +165,15 @@ def check_room(size: int) -> None:
         raise Failed(f"{RELEASES}: {need / 1e6:.0f} MB of space are needed, {free / 1e6:.0f} MB are free")
 
 
-def stage(artefact: Artefact) -> None:
-    """Make the release of *artefact* beside the others, and test it. Do nothing if it is there and works."""
+def stage(artefact: Artefact, excused: Callable[[Path], bool]) -> None:
+    """Make the release of *artefact* beside the others, and test it. Do nothing if it is there and works.
+
+    *excused* is as for `smoke`.
+    """
     final = RELEASES / artefact.release
     if final.is_dir():
         try:
-            smoke(final)
+            smoke(final, excused)
         except Failed as error:
             say(f"{final.name} is here, but does not work: {error}")
         else:
@@ -157,7 +183,7 @@ def stage(artefact: Artefact) -> None:
     with scratch() as folder:
         new = folder / final.name
         fill(new, artefact, final)
-        smoke(new)
+        smoke(new, excused)
         os.sync()
         if final.exists():
             final.rename(folder / "broken")
@@ -192,8 +218,12 @@ def fill(new: Path, artefact: Artefact, final: Path) -> None:
     (new / "install").chmod(0o755)
 
 
-def smoke(release: Path) -> None:
-    """Test *release* before the service is touched: it starts, accepts the configuration and makes a picture."""
+def smoke(release: Path, excused: Callable[[Path], bool]) -> None:
+    """Test *release* before the service is touched: it starts, accepts the configuration and makes a picture.
+
+    A file that it refuses is a failure, unless the file is *excused*: the current release refuses it, too. That of the
+    main service stands for all that this one reads.
+    """
     # as in the service: without the Python settings of the person who installs
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with scratch() as folder:
@@ -202,13 +232,25 @@ def smoke(release: Path) -> None:
             python = (release / "bin" / "python", "-sP")
             run(*python, *arguments, cwd=folder, env=environment, timeout=_SMOKE_SECONDS)
 
+        def accepts(file: Path, *arguments: str | Path) -> bool:
+            try:
+                attempt(*daemon, *arguments)
+            except Failed as error:
+                if not excused(file):
+                    raise
+                say(f"{release.name} refuses {file}, as the release that serves does: {error}")
+                return False
+            return True
+
         daemon = ("-m", "pi_cam_daemon")
+        main, empty = CONFIG / "config.toml", folder / "empty.toml"
+        empty.touch()
         try:
             attempt("-c", "import pi_cam_daemon.daemon")
-            attempt(*daemon, "config")
+            files = [] if accepts(main, "config") else [f"--config={empty}"]
             for camera in sorted(CONFIG.glob("cameras/*.toml")):
-                attempt(*daemon, "check-config", camera)
+                accepts(camera, "check-config", camera)
             settings = ('source.kind="pattern"', f"source.start_timeout_seconds={_SMOKE_SECONDS:g}")
-            attempt(*daemon, "snapshot", *(f"--set={setting}" for setting in settings), folder / "picture.jpg")
+            attempt(*daemon, "snapshot", *files, *(f"--set={setting}" for setting in settings), folder / "picture.jpg")
         except Failed as error:
             raise Failed(f"{release.name} does not work here, nothing was changed: {error}") from None

@@ -7,13 +7,13 @@ import http
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from installer import camera, card, presets, server
 from installer.machine import Failed, has_systemd, put, run, say
-from installer.releases import CURRENT, RELEASES, current, history, switch
+from installer.releases import CONFIG, CURRENT, RELEASES, current, history, switch
 
 UNIT = "pi-cam-daemon.service"
 COMMAND = Path("/usr/local/bin/pi-cam-daemon")
@@ -22,6 +22,8 @@ _LIB = Path("/usr/local/lib")
 UNITS = _LIB / "systemd" / "system"
 _FOLDERS = {name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")}
 _ETC = presets.ETC
+_RUN = Path("/run")
+_FAILURES_SECONDS = 600.0
 
 
 def places(systemd: Path, on_card: bool) -> dict[Path, Path]:
@@ -90,18 +92,78 @@ def units() -> list[str]:
 
 @dataclass(frozen=True)
 class Health:
-    """The health check: a release has to serve within *seconds*, and then for *settle* seconds."""
+    """The health check: a release has to serve within *seconds*, and then for *settle* seconds.
+
+    After that it is watched for *soak* seconds in the background.
+    """
 
     seconds: float
     settle: float
+    soak: float = 0.0
 
 
-def activate(
-    release: str, services: list[str], health: Health, gave: Mapping[str, camera.Camera], force: bool = False
-) -> None:
+@dataclass(frozen=True)
+class Before:
+    """The units before anything is touched, because a release is judged by what it changes.
+
+    *gave* has the cameras of those that give pictures, *ailing* why others do not serve. *unsteady* are those that
+    ended by themselves more than once in the last ten minutes.
+    """
+
+    gave: Mapping[str, camera.Camera]
+    ailing: Mapping[str, str]
+    unsteady: Collection[str]
+
+
+def look(services: list[str], health: Health, proven: bool) -> Before:
+    """Return how *services* are. Unless the current release is *proven*, what is wrong with them may be its fault."""
+    gave = camera.giving(services, health.seconds, proven)
+    if not proven or not has_systemd():
+        return Before(gave, {}, [])
+    ailing, unsteady = {}, []
+    for unit in services:
+        failures = _failures(unit)
+        if failures > 1:
+            unsteady.append(unit)
+        state = server.show(unit)
+        # one that is stopped has no problem; one that starts again and again may serve for a moment
+        if state["ActiveState"] == "inactive" or not (failures or problem_of(unit, state, RELEASES)):
+            continue
+        try:
+            check_health(unit, health, RELEASES)
+        except Failed as error:
+            ailing[unit] = str(error)
+    return Before(gave, ailing, unsteady)
+
+
+def _failures(unit: str) -> int:
+    """Return how often *unit* has ended by itself in the last ten minutes. It counts that itself, in this file."""
+    file = _RUN / unit.removesuffix(".service") / "failures"
+    try:
+        recent = time.time() - file.stat().st_mtime < _FAILURES_SECONDS
+        return len(file.read_text().splitlines()) if recent else 0
+    except OSError:
+        return 0
+
+
+def refused_before(file: Path) -> bool:
+    """Return whether the unit of the configuration *file* does not run by it, and the current release refuses it."""
+    if not has_systemd() or not current():
+        return False
+    is_main = file.parent == CONFIG
+    unit = UNIT if is_main else f"pi-cam-daemon@{file.stem}.service"
+    found = camera.look(unit)
+    if server.show(unit)["ActiveState"] == "active" and not (found and found.refused):
+        return False
+    files = [] if is_main else [file]
+    return run(CURRENT / "bin" / "pi-cam-daemon", "check-config", *files, check=False).returncode != 0
+
+
+def activate(release: str, services: list[str], health: Health, before: Before, force: bool = False) -> None:
     """Let *release* serve. Raises Failed unless each of *services* passes *health*.
 
-    A unit that *gave* pictures of its camera has to give them again.
+    A unit that gave pictures of its camera *before* has to give them again. One that did not serve before is started,
+    and reported if it still does not.
     """
     if current() != release:
         switch(release)
@@ -118,9 +180,14 @@ def activate(
             # --no-block: systemctl would wait as long as systemd does, not *seconds*
             run("systemctl", "reset-failed", unit, check=False)
             run("systemctl", "--no-block", "restart", unit)
-        _check_health(unit, health)
-        if unit in gave:
-            camera.check(unit, gave[unit], health.seconds)
+        try:
+            check_health(unit, health)
+        except Failed as error:
+            if unit not in before.ailing:
+                raise
+            say(f"{unit} did not serve before, and still does not; that is not the release's fault: {error}")
+        if unit in before.gave:
+            camera.check(unit, before.gave[unit], health.seconds)
 
 
 def _answers(pid: int) -> str:
@@ -133,9 +200,13 @@ def _answers(pid: int) -> str:
     return "" if status in (http.HTTPStatus.OK, http.HTTPStatus.FORBIDDEN) else f"/livez answers {status}"
 
 
-def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
-    """Return why *unit* does not serve the current release, empty if it does. Only root can ask the server itself."""
+def problem_of(unit: str, state: dict[str, str] | None = None, folder: Path | None = None) -> str:
+    """Return why *unit* does not serve the current release, empty if it does. Only root can ask the server itself.
+
+    *folder* takes the place of the current release's folder: RELEASES stands for any release.
+    """
     state = state or server.show(unit)
+    folder = folder or RELEASES / current()
     if state["ActiveState"] != "active":
         return f"{unit} is {state['ActiveState']} ({state['SubState']})"
     if state["Job"] not in ("", "0"):
@@ -143,24 +214,24 @@ def problem_of(unit: str, state: dict[str, str] | None = None) -> str:
     pid = int(state["MainPID"])
     try:
         program = Path(Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0])
-        if program.is_relative_to(RELEASES) and program.relative_to(RELEASES).parts[0] != current():
+        if program.is_relative_to(RELEASES) and not program.is_relative_to(folder):
             return f"{unit} runs {program.relative_to(RELEASES).parts[0]}"
         return _answers(pid) if os.geteuid() == 0 else ""
     except OSError:
         return f"{unit} has ended"
 
 
-def _check_health(unit: str, health: Health) -> None:
+def check_health(unit: str, health: Health, folder: Path | None = None) -> None:
     """Wait until *unit* has served for its time. It serves if it answers, even without a camera.
 
-    Raises Failed if it ends, or does not serve in time.
+    *folder* is as for `problem_of`. Raises Failed if the unit ends, or does not serve in time.
     """
     deadline = time.monotonic() + health.seconds
     restarts = int(server.show(unit)["NRestarts"])
     served: tuple[str, float] | None = None
     while True:
         state = server.show(unit)
-        problem = problem_of(unit, state)
+        problem = problem_of(unit, state, folder)
         if problem:
             served = None
         elif served is None or served[0] != state["MainPID"]:
@@ -168,13 +239,13 @@ def _check_health(unit: str, health: Health) -> None:
         elif time.monotonic() - served[1] >= health.settle:
             return
         if state["ActiveState"] == "failed" or int(state["NRestarts"]) > restarts:
-            raise Failed(f"{unit} ended by itself{_last_log_lines(unit)}")
+            raise Failed(f"{unit} ended by itself{last_log_lines(unit)}")
         if problem and time.monotonic() > deadline:
-            raise Failed(f"{unit} does not serve after {health.seconds:.0f} s: {problem}{_last_log_lines(unit)}")
+            raise Failed(f"{unit} does not serve after {health.seconds:.0f} s: {problem}{last_log_lines(unit)}")
         time.sleep(0.25)
 
 
-def _last_log_lines(unit: str) -> str:
+def last_log_lines(unit: str) -> str:
     """Return the last lines that the service logged, without those of systemd about it."""
     done = run("journalctl", "-q", f"_SYSTEMD_UNIT={unit}", "-n", "5", "-o", "cat", check=False)
     return "".join(f"\n    {line}" for line in done.stdout.splitlines())

@@ -129,7 +129,7 @@ FAULTS = [
     # the installer
     Fault(
         "scripts/installer/releases.py",
-        '                attempt(*daemon, "check-config", camera)\n',
+        '                accepts(camera, "check-config", camera)\n',
         "                pass\n",
         "tests/unit/test_installer.py::test_a_release_that_refuses_the_file_of_a_camera_changes_nothing",
     ),
@@ -138,6 +138,24 @@ FAULTS = [
         "    if not downgrade and is_older(artefact.release, current()):",
         "    check_room(artefact.size)\n    if not downgrade and is_older(artefact.release, current()):",
         "tests/unit/test_installer.py::test_an_older_version_is_refused_as_such_even_where_there_is_no_room",
+    ),
+    Fault(
+        "scripts/installer/service.py",
+        "            if unit not in before.ailing:\n",
+        "            if unit:\n",
+        "tests/unit/test_installer.py::test_a_unit_that_did_not_serve_before_is_told_and_blames_no_release",
+    ),
+    Fault(
+        "scripts/installer/soak.py",
+        ' or int(state["NRestarts"]) > restarts[unit]:',
+        ":",
+        "tests/unit/test_installer.py::test_a_release_that_ends_or_loses_its_camera_does_not_last",
+    ),
+    Fault(
+        "pi_cam_daemon/config/loading.py",
+        'dropped = [key for key in unknown if f"{section}.{key}" in newer]',
+        "dropped = []",
+        "tests/unit/test_config.py::test_a_key_that_only_a_newer_release_knows_is_ignored_and_a_typo_is_not",
     ),
     # Wi-Fi
     Fault(

@@ -41,15 +41,32 @@ OPT = "/opt/pi-cam-daemon"
 UNITS = "/usr/local/lib/systemd/system"
 UNIT = "pi-cam-daemon.service"
 GARDEN = "pi-cam-daemon@garden.service"
+SOAK = "pi-cam-daemon-soak.service"
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 # how long a release has to serve here until it passes; the default is for machines on which starts take seconds
 SETTLE = "--settle-seconds=0.3"
+# tests that break a service do not wait for the soak of the one before
+NO_SOAK = "--soak-seconds=0"
 
 DIES = """
 _run = run
 def run(load):
     import os, threading
     threading.Timer(1, os._exit, [3]).start()
+    _run(load)
+"""
+# it serves until this file is there
+OMEN = "/etc/pi-cam-daemon/omen"
+DIES_LATER = f"""
+def _die():
+    import os, time
+    while not os.path.exists("{OMEN}"):
+        time.sleep(0.2)
+    os._exit(3)
+_run = run
+def run(load):
+    import threading
+    threading.Thread(target=_die, daemon=True).start()
     _run(load)
 """
 HANGS = "def run(load):\n    import time\n    time.sleep(3600)\n"
@@ -80,7 +97,7 @@ class Machine:
         self._names = (f"{number}" for number in itertools.count(1))
 
     def install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.host.try_run(f"{SRV}/install", SETTLE, *arguments, timeout=120)
+        return self.host.try_run(f"{SRV}/install", SETTLE, NO_SOAK, *arguments, timeout=120)
 
     def installs(self, *arguments: str) -> str:
         """Run the installer, which has to succeed, and return its output."""
@@ -117,6 +134,14 @@ class Machine:
         folder = self.host.disk / "etc/systemd/system"
         return {str(path.relative_to(folder)) for path in folder.glob("*.wants/pi-cam-daemon*")}
 
+    def soak_said(self) -> str:
+        """Return what the soak has logged since the boot."""
+        return self.host.run("journalctl", "-q", "-b", "-u", SOAK, "-o", "cat")
+
+    def is_watched_no_more(self) -> bool:
+        folder = self.host.disk / OPT[1:] / "soak"
+        return not folder.exists() and self.host.show(SOAK, "ActiveState") == "inactive"
+
     def journal(self) -> str:
         return self.host.try_run("journalctl", "-q", "-u", UNIT, "-n", "40", "-o", "cat", "--no-pager").stdout
 
@@ -146,10 +171,11 @@ class Machine:
         units: dict[str, str] | None = None,
         libraries: bool = False,
         more: dict[str, str] | None = None,
+        knows: str = "",
     ) -> str:
         """Unpack a further release of the artefact; *code* is appended to daemon.py, *units* to its units.
 
-        *more* are modules that lie beside the daemon's package.
+        *more* are modules that lie beside the daemon's package. *knows* is a new key of [video], a number.
 
         Without *libraries*, numpy and OpenCV are the host's, so that an installation takes a second and not five.
         """
@@ -168,6 +194,12 @@ class Machine:
                 text = old.read(entry)
                 if entry == "pi_cam_daemon/daemon.py":
                     text += f"\n\n# {name}\n{code}".encode()
+                if knows and entry == "pi_cam_daemon/config/default.toml":
+                    text = text.replace(b"\n[video]\n", f"\n[video]\n{knows} = 1\n".encode())
+                if knows and entry == "pi_cam_daemon/config/schema.py":
+                    text = text.replace(
+                        b"    width: ", f"    {knows}: Annotated[int, converters.integer(0, 9)]\n    width: ".encode()
+                    )
                 new.writestr(entry, text)
             for entry, source in (more or {}).items():
                 new.writestr(entry, source)
@@ -231,7 +263,7 @@ class Machine:
     @contextlib.contextmanager
     def begun(self, *arguments: str, terminal: int | None = None) -> Iterator[Future[int]]:
         """Run the installer until it ends; the future gives its exit status. Its output goes to *terminal*."""
-        script = f'echo $$ >/run/installer; exec {SRV}/install {SETTLE} "$@"'
+        script = f'echo $$ >/run/installer; exec {SRV}/install {SETTLE} {NO_SOAK} "$@"'
         with (self.host.disk / "root/installer").open("w") as log, ThreadPoolExecutor(1) as pool:
             output = log if terminal is None else terminal
             process = subprocess.Popen(
@@ -403,12 +435,19 @@ def test_an_upgrade_serves_and_can_be_rolled_back(machine: Machine) -> None:
     first = machine.current()
     # with units of its own
     other = {UNIT: unit + "# of another release\n", "pi-cam-daemon-more.service": "[Service]\nExecStart=/bin/true\n"}
-    machine.installs("--from", machine.variant(units=other))
+    machine.installs("--from", machine.variant(units=other, knows="sharpen"))
     assert machine.running() == machine.current() != first
     assert "# of another release" in machine.host.run("systemctl", "cat", UNIT)
     assert machine.host.show("pi-cam-daemon-more.service", "LoadState") == "loaded"
     machine.wait_for_pictures()
+    # with a setting that the release before does not know
+    config = "/etc/pi-cam-daemon/conf.d/newer.toml"
+    machine.host.write(config, "[video]\nsharpen = 2\n")
     machine.installs("--rollback")
+    assert f"{config}: video.sharpen: ignored; a newer release has this key" in machine.journal()
+    machine.host.write(config, "[video]\nsharpem = 2\n")
+    assert "video.sharpem: unknown key" in machine.host.try_run("pi-cam-daemon", "check-config").stderr
+    machine.host.remove(config)
     assert machine.running() == machine.current() == first
     assert "# of another release" not in machine.host.run("systemctl", "cat", UNIT)
     assert machine.host.show("pi-cam-daemon-more.service", "LoadState") == "not-found"
@@ -462,6 +501,50 @@ def test_a_broken_release_is_rolled_back(serving: Machine, code: str, reason: st
     assert serving.folders() == set(releases), "the broken release takes room"
 
 
+def test_a_release_that_ends_later_is_taken_back_in_the_background(serving: Machine, soak: bool) -> None:
+    host = serving.host
+    for cut in (True, False) if soak else (True,):
+        first, releases = serving.current(), serving.history()
+        said = serving.installs("--from", serving.variant(DIES_LATER), "--soak-seconds=60")
+        second = serving.current()
+        assert f"it is watched for 60 s more; if it does not last, {first} comes back" in said
+        assert f"soak      {second} is new and watched" in serving.install("--status").stdout
+        if cut:
+            host.cut_power()
+            host.boot()
+        until("the soak", lambda second=second: f"watching {second}" in serving.soak_said(), 30)
+        host.write(OMEN, "")
+        until("the end of the soak", serving.is_watched_no_more, 60)
+        host.remove(OMEN)
+        assert serving.running() == serving.current() == first
+        serving.wait_for_pictures()
+        assert serving.history() == releases and serving.folders() == set(releases)
+        assert f"soak      {second} was taken back: {UNIT} ended by itself\n" in serving.install("--status").stdout
+        told = serving.soak_said()
+        assert f"{UNIT} ended by itself" in told and f"went back to {first}, which serves" in told
+    serving.installs("--from", serving.variant(), "--soak-seconds=1")
+    until("the end of the soak", serving.is_watched_no_more, 60)
+    assert "soak " not in serving.install("--status").stdout
+    assert serving.history() == [*releases, serving.current()][-3:]
+
+
+def test_an_instance_that_was_sick_before_stops_no_upgrade(serving: Machine) -> None:
+    first = serving.current()
+    # one whose port is taken, so that it starts again and again, and one that has failed by its file
+    for name, text in (("garden", CONFIG), ("yard", "[video]\nrotation = 45\n")):
+        serving.host.write(f"/etc/pi-cam-daemon/cameras/{name}.toml", text)
+        serving.host.try_run("systemctl", "enable", "--now", f"pi-cam-daemon@{name}.service")
+    try:
+        said = serving.installs("--from", serving.variant())
+        assert f"{GARDEN} did not serve before, and still does not" in said
+        assert "cameras/yard.toml, as the release that serves does: " in said
+        assert serving.running() == serving.current() != first
+    finally:
+        for name in ("garden", "yard"):
+            serving.host.try_run("systemctl", "disable", "--now", f"pi-cam-daemon@{name}.service")
+        serving.host.remove("/etc/pi-cam-daemon/cameras")
+
+
 def test_a_release_whose_files_cannot_be_placed_is_rolled_back(serving: Machine) -> None:
     first = serving.current()
     unit = serving.host.run("systemctl", "cat", UNIT)
@@ -486,7 +569,7 @@ def test_a_release_that_fails_its_smoke_test_touches_nothing(serving: Machine) -
 
 def test_the_smoke_test_ignores_the_installers_environment(serving: Machine) -> None:
     serving.host.write("/opt/elsewhere/pi_cam_daemon/__init__.py", "raise SystemExit('not this one')\n")
-    install = ("env", "PYTHONPATH=/opt/elsewhere", f"{SRV}/install", SETTLE, "--from", serving.variant())
+    install = ("env", "PYTHONPATH=/opt/elsewhere", f"{SRV}/install", SETTLE, NO_SOAK, "--from", serving.variant())
     try:
         done = serving.host.try_run(*install, timeout=120)
     finally:
@@ -972,7 +1055,7 @@ def test_a_wheel_and_a_checkout_install_where_pip_finds_what_they_need(machine: 
             host.run("python3", "-m", "venv", "/tmp/venv")
             host.run(*pip, "/tmp/venv/bin/pip", "wheel", "-q", "--no-deps", "-w", f"{SRV}/wheel", here)
             arguments = ["--from", host.run("sh", "-c", f"ls {SRV}/wheel/*.whl")]
-        done = host.try_run(*pip, f"{here}/scripts/install", SETTLE, *arguments, timeout=120)
+        done = host.try_run(*pip, f"{here}/scripts/install", SETTLE, NO_SOAK, *arguments, timeout=120)
         assert done.returncode == 0, done.stderr
         machine.wait_for_pictures()
         assert machine.running() == machine.current()
