@@ -52,9 +52,8 @@ def additions(systemd: Path, signers: Path | None) -> Tree:
         for path in sorted((_FILES / "root").rglob("*"))
         if path.is_file()
     }
-    for kind in ("system.conf.d", "journald.conf.d"):
-        name = "pi-cam-daemon.conf"
-        tree[PurePosixPath("/etc/systemd") / kind / name] = Entry(0o644, systemd / "opt-in" / kind / name)
+    journal = "journald.conf.d/pi-cam-daemon.conf"
+    tree[PurePosixPath("/etc/systemd") / journal] = Entry(0o644, systemd / "opt-in" / journal)
     for wants, unit in (
         ("multi-user.target", service.UNIT),
         ("multi-user.target", "pi-cam-daemon-boot.service"),
