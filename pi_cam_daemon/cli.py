@@ -130,6 +130,7 @@ def _parser() -> _Parser:
     announce.add_argument("--withdraw", action="store_true", help="stop announcing it")
     add("boot", "apply pi-cam.toml of the boot partition, and set the host name", configured=False)
     add("boot-status", "write pi-cam-status.txt to the boot partition", configured=False)
+    add("watch-network", "mend a network that worked once and is lost", configured=False)
     add("first-boot", "install the packages that the image lacks", configured=False)
     return parser
 
@@ -165,7 +166,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             from pi_cam_daemon.commands import pull, update
 
             return update.run(options) if options.source else pull.run(options)
-    from pi_cam_daemon.boot import first_boot, start, status_file
+    from pi_cam_daemon.boot import first_boot, network_watch, start, status_file
     from pi_cam_daemon.system import avahi
 
     root = Path("/")
@@ -179,4 +180,6 @@ def _dispatch(options: argparse.Namespace) -> int:
             return written(partial(start.run, root))
         case "boot-status":
             return written(partial(status_file.write, root))
+        case "watch-network":
+            return written(partial(network_watch.run, root))
     return OK if first_boot.run() else FAILED

@@ -51,6 +51,11 @@ def name_host(root: Path, set_hostname: Callable[[str], None]) -> None:
     set_hostname(name)
 
 
+def is_card(root: Path) -> bool:
+    """Return whether this system boots as a card does, and not as a host of somebody's own."""
+    return (root / _ISSUE).exists()
+
+
 def _identity(root: Path) -> str:
     """Return the board's serial number, else the address of its first network interface, else a hash of machine-id."""
     serial = files.text(root / _SERIAL).strip("\0")

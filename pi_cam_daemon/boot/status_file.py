@@ -1,6 +1,6 @@
-"""The command `boot-status`: write pi-cam-status.txt beside pi-cam.toml, for a person who puts the card into a PC.
+"""The command `boot-status`: write pi-cam-status.txt on the boot partition, for a person who puts the card into a PC.
 
-The address above the login is corrected, too: only now avahi has chosen a name.
+On a card the address above the login is corrected, too: only now avahi has chosen a name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon.boot import pi_cam_toml, start, wifi
+from pi_cam_daemon import __version__
+from pi_cam_daemon.boot import network_watch, pi_cam_toml, start, wifi
 from pi_cam_daemon.config import last_good, loading, parsing
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.errors import ConfigError
@@ -35,12 +36,13 @@ def write(root: Path) -> None:
     if root != Path("/") or os.path.ismount(folder):
         http = last_good.in_force(root).http
         addresses = _addresses(http)
-        _correct_login(root, http, addresses)
+        if start.is_card(root):
+            _correct_login(root, http, addresses)
         current, disk = root / setup.CURRENT, os.statvfs(root)
         text = compose(
             settings(root), addresses, _camera(http.port),
-            release=current.readlink().name if current.is_symlink() else "none", blocked=wifi.blocked(root),
-            free=disk.f_bfree * disk.f_frsize, setup=setup.progress(root),
+            release=current.readlink().name if current.is_symlink() else __version__, blocked=_blocked(root),
+            network=network_watch.report(root), free=disk.f_bfree * disk.f_frsize, setup=setup.progress(root),
         )  # fmt: skip
         files.replace(folder / NAME, text.replace("\n", "\r\n").encode("utf-8-sig"))
 
@@ -52,6 +54,8 @@ def settings(root: Path) -> list[str]:
         loading.load(etc=root / loading.ETC.relative_to("/"))
     except ConfigError as error:
         return [*error.problems, _LAST if last_good.exists(root) else _NONE]
+    if not start.is_card(root):
+        return ["in use as in /etc/pi-cam-daemon"]
     try:
         if not paths:
             return [f"{pi_cam_toml.NAME} is missing", _LAST]
@@ -73,14 +77,16 @@ def settings(root: Path) -> list[str]:
 
 
 def compose(
-    settings: list[str], addresses: list[str], camera: str, release: str, blocked: bool, free: int, setup: str
-) -> str:
-    """Return the text of the file. *blocked*: Wi-Fi is switched off; *free*: free bytes, those kept for root too."""
+    settings: list[str], addresses: list[str], camera: str, release: str, blocked: str, network: str, free: int,
+    setup: str,
+) -> str:  # fmt: skip
+    """Return the text of the file. *blocked*: why Wi-Fi is off; *free*: free bytes, those kept for root too."""
     rows = {
         "Page": addresses or ["no network yet"],
         "Camera": [camera],
         "Settings": settings,
-        "Wi-Fi": ["switched off, because it does not know its country: set country in pi-cam.toml"] if blocked else [],
+        "Network": [network] if network else [],
+        "Wi-Fi": [blocked] if blocked else [],
         "Card": ["full: nothing new can be stored, not even settings"] if free < _FULL_BYTES else [],
         "Setup": [setup] if setup else [],
         "Release": [release],
@@ -89,6 +95,14 @@ def compose(
     }
     lines = [f"{title if not at else '':<10}{row}" for title, found in rows.items() for at, row in enumerate(found)]
     return "\n".join(["pi-cam-daemon", "", *lines, ""])
+
+
+def _blocked(root: Path) -> str:
+    """Return why the radio is off and what helps, "" if it is not off."""
+    if not wifi.blocked(root):
+        return ""
+    mend = "set country in pi-cam.toml" if start.is_card(root) else "sudo raspi-config nonint do_wifi_country KR"
+    return f"switched off, because it does not know its country: {mend}"
 
 
 def _addresses(http: HttpConfig) -> list[str]:

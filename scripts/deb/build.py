@@ -30,12 +30,18 @@ _FILES = {
     "pi-cam-daemon@.service": "pi-cam-daemon@.service",
     "pi-cam-daemon.socket": "pi-cam-daemon.socket",
     "pi-cam-daemon-announce.service": "pi-cam-daemon.pi-cam-daemon-announce.service",
+    "pi-cam-daemon-boot-status.service": "pi-cam-daemon.pi-cam-daemon-boot-status.service",
+    "pi-cam-daemon-boot-status.timer": "pi-cam-daemon.pi-cam-daemon-boot-status.timer",
+    "pi-cam-daemon-network.service": "pi-cam-daemon.pi-cam-daemon-network.service",
+    "pi-cam-daemon-network.timer": "pi-cam-daemon.pi-cam-daemon-network.timer",
+    "pi-cam-daemon-network-reboot.path": "pi-cam-daemon.pi-cam-daemon-network-reboot.path",
     "pi-cam-daemon-reboot.path": "pi-cam-daemon.pi-cam-daemon-reboot.path",
     "pi-cam-daemon-reboot.service": "pi-cam-daemon.pi-cam-daemon-reboot.service",
     "sysusers.d/pi-cam-daemon.conf": "pi-cam-daemon.sysusers",
     "udev/rules.d/60-pi-cam-daemon.rules": "pi-cam-daemon.udev",
 }
-_MODULES = Path("modules-load.d/pi-cam-daemon.conf")
+# debhelper has no place for these
+_COPIED = ("modules-load.d/pi-cam-daemon.conf", "NetworkManager/conf.d/pi-cam-daemon.conf")
 _DOCUMENTS = ("README.md", "README.ko.md", "CHANGELOG.md")
 # as in a release's own program: no packages from the user's home, none from the working directory
 _SCRIPT = f"""\
@@ -79,9 +85,10 @@ def _lay_out(tree: Path, wheels: list[Path], version: str) -> None:
     shutil.copytree(_CHECKOUT / "packaging" / "debian", debian)
     for source, name in _FILES.items():
         (debian / name).write_text((systemd / source).read_text().replace(_INSTALLED, f"/{_PROGRAM}"))
-    modules = tree / "usr/lib" / _MODULES
-    modules.parent.mkdir(parents=True)
-    shutil.copyfile(systemd / _MODULES, modules)
+    for name in _COPIED:
+        target = tree / "usr/lib" / name
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(systemd / name, target)
     shutil.copytree(systemd / "opt-in", tree / "opt-in")
     for name in _DOCUMENTS:
         shutil.copyfile(_CHECKOUT / name, tree / name)

@@ -59,6 +59,7 @@ def additions(systemd: Path, signers: Path | None) -> Tree:
         ("multi-user.target", "pi-cam-daemon-boot.service"),
         ("timers.target", "pi-cam-daemon-boot-status.timer"),
         ("timers.target", "pi-cam-daemon-update.timer"),
+        ("timers.target", "pi-cam-daemon-network.timer"),
     ):
         tree[_ETC_UNITS / f"{wants}.wants" / unit] = Entry(target=str(service.UNITS / unit))
     if signers:

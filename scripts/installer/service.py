@@ -20,7 +20,11 @@ COMMAND = Path("/usr/local/bin/pi-cam-daemon")
 # systemd and udev look here for local packages; files in /etc override these
 _LIB = Path("/usr/local/lib")
 UNITS = _LIB / "systemd" / "system"
-_FOLDERS = {name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")}
+_FOLDERS = {
+    **{name: _LIB / name for name in ("sysusers.d", "tmpfiles.d", "modules-load.d", "udev/rules.d")},
+    # which does not look for local packages; its owner's files are in /etc
+    "NetworkManager/conf.d": Path("/usr/lib/NetworkManager/conf.d"),
+}
 _ETC = presets.ETC
 _RUN = Path("/run")
 _FAILURES_SECONDS = 600.0

@@ -61,13 +61,13 @@ def _remove_cgroups(group: Path) -> None:
 
 
 class Host:
-    """One machine; its disk outlives a power cut. *address* is its address in the lab."""
+    """One machine; its disk outlives a power cut. *address* is its address in the lab, *namespace* its network's."""
 
     def __init__(self, suite: str, number: int, folder: Path, group: Path) -> None:
         self.suite = suite
         self.address = f"10.77.{number}.2"
         self.disk = folder / "disk"
-        self._name = f"host{number}"
+        self._name = self.namespace = f"host{number}"
         self._router = f"10.77.{number}.1"
         self._console = folder / "console"
         self._group = group / self._name

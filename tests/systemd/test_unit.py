@@ -23,6 +23,7 @@ UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon
          "pi-cam-daemon-reboot.path", "pi-cam-daemon.socket", "pi-cam-daemon-boot.service",
          "pi-cam-daemon-boot-status.service", "pi-cam-daemon-boot-status.timer", "pi-cam-daemon-first-boot.service",
          "pi-cam-daemon-announce.service", "pi-cam-daemon-update.service", "pi-cam-daemon-update.timer",
+         "pi-cam-daemon-network.service", "pi-cam-daemon-network.timer", "pi-cam-daemon-network-reboot.path",
          )  # fmt: skip
 # what a unit is for, and what needs no argument
 OBVIOUS = {"Description", "ExecStart", "WantedBy"}

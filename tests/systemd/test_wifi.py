@@ -1,4 +1,7 @@
-"""NetworkManager knows the Wi-Fi of pi-cam.toml, before its first start and after it has rewritten the profile."""
+"""NetworkManager knows the Wi-Fi of pi-cam.toml, and a network that it has lost is mended.
+
+The Wi-Fi it knows before its first start and after it has rewritten the profile.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,15 @@ from tests.systemd import hosts
 from tests.systemd.hosts import Host
 
 BOOT = "pi-cam-daemon-boot.service"
+WATCH, REBOOT_PATH = "pi-cam-daemon-network.service", "pi-cam-daemon-network-reboot.path"
+REBOOT = "pi-cam-daemon-reboot.service"
 PROGRAM = "/opt/pi-cam-daemon/current/bin/pi-cam-daemon"
 PROFILE = "pi-cam-daemon"
 FOLDER = "/etc/NetworkManager/system-connections"
+# it leaves alone all interfaces but the one that a test gives it
+LAB = "[keyfile]\nunmanaged-devices=*,except:interface-name:net0\n[main]\nno-auto-default=*\n"
+WORKED = "/var/lib/pi-cam-daemon-network/worked"
+LOSS = "/run/pi-cam-daemon-network/loss.json"
 HEX = "0123456789abcdef" * 4
 NETWORKS = {
     "home": "a secret one",
@@ -94,13 +103,16 @@ def pi(request: pytest.FixtureRequest, lab: Path, tmp_path_factory: pytest.TempP
             # no scripts: what they do is not needed here
             unpack = 'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink -C "$2"'
             hosts.sh("sh", "-c", unpack, "sh", deb, host.disk)
-        host.write("/etc/NetworkManager/conf.d/lab.conf", "[keyfile]\nunmanaged-devices=*\n[main]\nno-auto-default=*\n")
+        host.write("/etc/NetworkManager/conf.d/lab.conf", LAB)
+        conf = "NetworkManager/conf.d/pi-cam-daemon.conf"
+        host.write(f"/usr/lib/{conf}", (ROOT / "systemd" / conf).read_text())
         shutil.copytree(ROOT / "pi_cam_daemon", host.disk / "srv/pi_cam_daemon")
         # late enough at the boot that NetworkManager has to be kept waiting
         late = "mkdir /run/booted 2>/dev/null && sleep 0.5"
         host.write(PROGRAM, f'#!/bin/sh\n{late}\nPYTHONPATH=/srv exec python3 -m pi_cam_daemon "$@"\n')
         (host.disk / PROGRAM[1:]).chmod(0o755)
-        shutil.copy(ROOT / "systemd" / BOOT, host.disk / "etc/systemd/system")
+        for unit in (BOOT, WATCH, REBOOT_PATH, REBOOT):
+            shutil.copy(ROOT / "systemd" / unit, host.disk / "etc/systemd/system")
         hosts.sh("systemctl", f"--root={host.disk}", "--quiet", "enable", BOOT, "NetworkManager.service")
         pi = Pi(host)
         pi.write("home", "a secret one")
@@ -151,3 +163,95 @@ def test_a_profile_that_netplan_keeps_keeps_its_key_and_gets_a_new_one(pi: Pi, s
     pi.must_have(ssid, password)
     pi.boot(ssid, "another secret")
     pi.must_have(ssid, "another secret")
+
+
+def test_networkmanager_tries_for_ever_and_lets_no_radio_sleep(pi: Pi) -> None:
+    in_force = pi.host.run("NetworkManager", "--print-config").splitlines()
+    assert "autoconnect-retries-default=0" in in_force
+    assert "wifi.powersave=2" in in_force
+
+
+class Network:
+    """A host's only network with a router: net0, which NetworkManager manages, and the router in the lab."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._router = f"10.78.{host.address.split('.')[2]}.1"
+        hosts.sh("ip", "link", "add", "router0", "type", "veth", "peer", "name", "net0", "netns", host.namespace)
+        hosts.sh("ip", "link", "set", "router0", "up")
+        self.give_router_its_address(True)
+        ours = ["ipv4.method", "manual", "ipv4.addresses", f"{self._router[:-1]}2/24", "ipv4.gateway", self._router]
+        host.run("nmcli", "connection", "add", "type", "ethernet", "ifname", "net0", "con-name", "wired", *ours)
+        worked = host.disk / WORKED[1:]
+        until("a router that answers", lambda: self.look() == "" and worked.exists())
+
+    def give_router_its_address(self, gives: bool) -> None:
+        """Have the router answer, or not; the cable stays in."""
+        hosts.sh("ip", "address", "add" if gives else "del", f"{self._router}/24", "dev", "router0")
+
+    def look(self) -> str:
+        """Have the service look at the network; return its record of a loss, empty if there is none."""
+        self.host.run("systemctl", "start", WATCH)
+        return self.host.try_run("cat", LOSS).stdout
+
+    def let_minutes_pass(self, minutes: int) -> None:
+        loss = json.loads(self.host.run("cat", LOSS))
+        for key in ("since", "mended"):
+            if loss[key] is not None:
+                loss[key] -= 60 * minutes
+        self.host.run("sh", "-c", 'echo "$1" >"$2"', "sh", json.dumps(loss), LOSS)
+
+    def close(self) -> None:
+        self.host.run("nmcli", "connection", "delete", "wired")
+        hosts.sh("ip", "link", "del", "router0")
+        self.host.remove(WORKED)
+
+
+@pytest.fixture
+def network(pi: Pi) -> Iterator[Network]:
+    network = Network(pi.host)
+    yield network
+    network.close()
+
+
+def test_a_network_that_networkmanager_has_given_up_is_started_anew(network: Network) -> None:
+    host = network.host
+    # from now on it waits for somebody
+    host.run("nmcli", "device", "disconnect", "net0")
+    assert json.loads(network.look())["problem"] == "no address"
+    number = host.show("NetworkManager.service", "MainPID")
+    network.let_minutes_pass(9)
+    assert json.loads(network.look())["mended"] is None
+    network.let_minutes_pass(1)
+    assert json.loads(network.look())["mended"]
+    assert host.show("NetworkManager.service", "MainPID") != number
+    until("the network", lambda: network.look() == "")
+    told = host.run("cat", "/run/pi-cam-daemon-network/over")
+    assert told.endswith("for 10 minutes, and came back after it was started anew")
+
+
+@pytest.mark.parametrize("pi", ["bookworm"], indirect=True)
+def test_a_router_that_answers_no_more_is_a_lost_network(network: Network) -> None:
+    host = network.host
+    network.give_router_its_address(False)
+    assert json.loads(until("a loss", network.look))["problem"].endswith(".1 does not answer")
+    for name, script in (("systemctl", "echo $* >>asked"), ("sleep", "exec /bin/sleep 0.1")):
+        host.write(f"/opt/pretended/{name}", f"#!/bin/sh\n{script}\n")
+        host.run("chmod", "755", f"/opt/pretended/{name}")
+    path = "[Service]\nEnvironment=PATH=/opt/pretended:/usr/bin:/bin\n"
+    host.write(f"/etc/systemd/system/{REBOOT}.d/test.conf", path)
+    host.run("systemctl", "daemon-reload")
+    asked = host.disk / "var/lib/pi-cam-daemon-reboot/asked"
+    network.let_minutes_pass(40)
+    host.run("systemctl", "start", REBOOT_PATH)
+    network.look()
+    until("a reboot", asked.exists)
+    assert asked.read_text() == "--no-block reboot\n"
+    # the next one has to wait for six hours, and is taken back
+    until("the wish waits", lambda: host.show(REBOOT, "ActiveState") == "activating")
+    network.give_router_its_address(True)
+    until("the network", lambda: network.look() == "")
+    host.run("touch", "-d", "7 hours ago", "/var/lib/pi-cam-daemon-reboot/last")
+    until("nothing waits", lambda: host.show(REBOOT, "ActiveState") == "inactive")
+    assert asked.read_text() == "--no-block reboot\n"
+    host.run("systemctl", "stop", REBOOT_PATH)

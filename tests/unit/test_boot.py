@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pi_cam_daemon import __version__
 from pi_cam_daemon.boot import first_boot, start, status_file, wifi
 from pi_cam_daemon.config import users
 from pi_cam_daemon.errors import ConfigError
@@ -353,9 +354,10 @@ def test_a_profile_that_netplan_keeps_gives_way_to_a_new_one(card: Card) -> None
 def test_the_status_file_reports_addresses_camera_and_settings() -> None:
     text = status_file.compose(
         ["pi-cam.toml: video.rotation: 91 cannot be used"], ["http://192.168.1.5:8000/"], "imx708, 640x480", "0.1-abc",
-        blocked=True, free=16_777_216, setup="",  # what statvfs says of a card on which nothing can be written
+        blocked="set country", network="lost since noon", setup="",
+        free=16_777_216,  # what statvfs says of a card on which nothing can be written
     )  # fmt: skip
-    for words in ("91 cannot be used", "192.168.1.5", "imx708", "0.1-abc", "country", "Card      full"):
+    for words in ("91 cannot be used", "192.168.1.5", "imx708", "0.1-abc", "country", "since noon", "Card      full"):
         assert words in text
 
 
@@ -399,6 +401,15 @@ def test_the_login_screen_shows_the_name_that_avahi_chose(card: Card, monkeypatc
 def test_a_missing_settings_file_is_reported(card: Card) -> None:
     card.boot()
     assert status_file.settings(card.root)[0] == "pi-cam.toml is missing"
+
+
+def test_the_status_file_of_another_host_speaks_of_its_own_files(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_file, "_last_log_line", lambda: "")
+    status_file.write(card.root)
+    text = card.read("boot/firmware/pi-cam-status.txt")
+    assert "Settings  in use as in /etc/pi-cam-daemon\n" in text
+    assert f"Release   {__version__}\n" in text
+    assert not (card.root / ISSUE).exists(), "its login is its owner's"
 
 
 def test_a_file_is_replaced_in_one_step_with_its_mode(tmp_path: Path) -> None:

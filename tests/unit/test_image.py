@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tests.kit.daemon import ROOT
 
 sys.path.append(str(ROOT / "scripts"))
 
 from image import tree
+from installer import service
 
 
 def test_a_card_leaves_the_hardware_watchdog_to_raspberry_pi_os() -> None:
     added = tree.additions(ROOT / "systemd", None)
     assert [path for path in added if "system.conf.d" in path.parts] == []
     assert PurePosixPath("/etc/systemd/journald.conf.d/pi-cam-daemon.conf") in added
+
+
+def test_every_way_of_installing_lets_the_radio_not_sleep_and_try_for_ever() -> None:
+    places = service.places(ROOT / "systemd")
+    source = places[Path("/usr/lib/NetworkManager/conf.d/pi-cam-daemon.conf")]
+    lines = source.read_text().splitlines()
+    assert {"wifi.powersave=2", "autoconnect-retries-default=0"} <= set(lines)
+    # the card has it from there, and no second one
+    assert not [path for path in tree.additions(ROOT / "systemd", None) if "NetworkManager" in path.parts]
