@@ -17,11 +17,16 @@ _MACHINES = {40: "32-bit ARM", 62: "PC", 183: "arm64"}
 
 @dataclass(frozen=True)
 class Base:
-    """Raspberry Pi OS *suite*. *init_format* is Imager's name for the way it sets Wi-Fi, user and host name."""
+    """Raspberry Pi OS *suite*. *init_format* is Imager's name for the way it sets Wi-Fi, user and host name.
+
+    *capabilities* are Imager's names for what it offers besides. The hardware interfaces are not among them: the camera
+    needs none.
+    """
 
     suite: str
     host: Host
     init_format: str
+    capabilities: tuple[str, ...]
 
 
 def inspect(root: RootFs, boot: BootFs) -> Base:
@@ -42,7 +47,17 @@ def inspect(root: RootFs, boot: BootFs) -> Base:
         suites = " and ".join(name.removesuffix("-arm64") for name in TARGETS if name.endswith("-arm64"))
         raise Failed(f"the base is Raspberry Pi OS {suite}; {suites} are supported")
     has_numpy = root.exists("/usr/lib/python3/dist-packages/numpy")
-    return Base(suite, Host(target.python, target.architecture, has_numpy), _init_format(root, boot))
+    init_format = _init_format(root, boot)
+    return Base(
+        suite, Host(target.python, target.architecture, has_numpy), init_format, _capabilities(root, init_format)
+    )
+
+
+def _capabilities(root: RootFs, init_format: str) -> tuple[str, ...]:
+    if init_format == "none":
+        return ()
+    connects = root.exists("/usr/lib/systemd/user/rpi-connect.service")
+    return ("passwordless_sudo", *(["rpi_connect"] if connects else []))
 
 
 def _init_format(root: RootFs, boot: BootFs) -> str:

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import urllib.parse
 from pathlib import Path, PurePosixPath
 
 from image import base, chroot, disk, outputs, tree
@@ -42,7 +43,12 @@ def main(doc: str) -> int:
     parser.add_argument(
         "--signers", metavar="FILE", type=Path, help="the keys that may sign updates, see docs/image.md"
     )
+    parser.add_argument(
+        "--url", metavar="URL", default="", help="the folder from which Imager fetches OUT.img.xz; default: OUT's own"
+    )
     options = parser.parse_args()
+    if options.url and urllib.parse.urlsplit(options.url).scheme not in ("http", "https", "file"):
+        parser.error(f"--url {options.url}: accepted: an address that begins with https://, http:// or file://")
     if options.out.suffix != ".img":
         parser.error(f"{options.out}: the name of an image ends in .img")
     try:
@@ -84,7 +90,7 @@ def _build(options: argparse.Namespace) -> None:
         boot.check()
         disk.assemble(unpacked, work / "bootfs", root.path, image)
         say("packing the image")
-        written = outputs.write(image, out, kind.init_format, release, root.time)
+        written = outputs.write(image, out, options.url, kind, release, root.time)
         for path in [*written, image]:
             path.replace(out.with_name(path.name))
     say(f"{out}: {out.stat().st_size / 1e6:.0f} MB, {release}")

@@ -22,12 +22,14 @@ from tests.kit.wait import until
 
 BASE = CACHE / "base.img"
 ARTEFACT = CACHE / "artefact.tar.zst"
+# where the image will be published
+SITE = "https://example.org/cards/"
 # until then its first picture is there, on a machine that does nothing else
 FIRST_BOOT_SECONDS = 30.0
 
 
 # minutes each
-SOAK = ("test_packages.py", "test_soak.py")
+SOAK = ("test_apt.py", "test_packages.py", "test_soak.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,7 +75,8 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def image(tmp_path_factory: pytest.TempPathFactory, signer: Path) -> Path:
     """An image of this checkout, built by scripts/build-image from the base as it is downloaded."""
     out = tmp_path_factory.mktemp("image") / "pi-cam.img"
-    done = build_image(out, "--signers", signer.with_name("allowed_signers"), base=BASE.with_suffix(".img.xz"))
+    options = ("--signers", signer.with_name("allowed_signers"), "--url", SITE)
+    done = build_image(out, *options, base=BASE.with_suffix(".img.xz"))
     assert done.returncode == 0, done.stderr
     return out
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.image import machine
-from tests.image.conftest import ARTEFACT, BASE, build_image
+from tests.image.conftest import ARTEFACT, BASE, SITE, build_image
 from tests.image.machine import SECTOR, debugfs
 from tests.kit.daemon import ROOT
 
@@ -23,7 +23,7 @@ ARM_32 = b"\x28"
 # of Raspberry Pi Imager's os-list-schema.json: what an entry has to have, and of which kind
 REQUIRED = {
     "name": str, "description": str, "icon": str, "url": str, "extract_size": int, "extract_sha256": str,
-    "image_download_size": int, "release_date": str, "devices": list,
+    "image_download_size": int, "release_date": str, "devices": list, "capabilities": list,
 }  # fmt: skip
 INIT_FORMATS = {"", "systemd", "cloudinit", "cloudinit-rpi", "rpi-preseed", "none"}
 
@@ -59,6 +59,9 @@ def test_the_same_input_gives_the_same_bytes_also_without_root(image: Path, sign
     for suffix in (".img", ".img.xz"):
         one, other = image.with_suffix(suffix), (nobody / image.name).with_suffix(suffix)
         assert subprocess.run(["cmp", one, other], check=False).returncode == 0, suffix
+    # nobody named a web server
+    (entry,) = json.loads((nobody / "pi-cam.rpi-imager-manifest").read_text())["os_list"]
+    assert entry["url"] == (nobody / "pi-cam.img.xz").as_uri()
 
 
 def test_the_checksums_are_those_of_the_files(image: Path) -> None:
@@ -73,7 +76,7 @@ def test_the_manifest_has_all_that_imager_needs(image: Path) -> None:
     assert {key for key, kind in REQUIRED.items() if type(entry.get(key)) is not kind} == set()
     assert entry["init_format"] in INIT_FORMATS
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["release_date"])
-    assert entry["url"] == packed.as_uri() and entry["image_download_size"] == packed.stat().st_size
+    assert entry["url"] == f"{SITE}{packed.name}" and entry["image_download_size"] == packed.stat().st_size
     assert entry["extract_size"] == image.stat().st_size
     unpacked = subprocess.run(
         f"xz -dcT0 '{packed}' | sha256sum", shell=True, capture_output=True, text=True, check=True
