@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import random
 import re
 import shlex
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Report
 from tests.kit import apt
 from tests.kit.daemon import ROOT
 from tests.kit.wait import until
@@ -125,6 +128,28 @@ class Machine:
 
     def version(self) -> str:
         return self.host.run("dpkg-query", "-W", "-f", "${Version}", "pi-cam-daemon")
+
+    def status(self) -> str:
+        return self.host.try_run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "pi-cam-daemon").stdout
+
+    def cut_power_while_it_installs(self, version: str, stage: str, seconds: float) -> str:
+        """Pull the plug when dpkg's log has *stage*, or else at a random moment in *seconds*; boot.
+
+        Return what dpkg had begun.
+        """
+        log = self.host.disk / "var/log/dpkg.log"
+        log.write_text("")
+        file = f"{SRV}/packages/{version}.deb"
+        command = ("apt-get", "-y", "-q", "--allow-downgrades", "--reinstall", "install", file)
+        apt = subprocess.Popen(self.host.inside(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + (60 if stage else random.uniform(0, seconds))
+        until("it", lambda: time.monotonic() > end or (stage and f" {stage} pi-cam-daemon:" in log.read_text()), 60)
+        self.host.cut_power()
+        apt.wait()
+        self.host.boot()
+        steps = re.findall(r" status (\S+) pi-cam-daemon:", log.read_text())
+        assert not stage or stage in steps
+        return steps[-1] if steps else "nothing"
 
     def ours(self) -> list[str]:
         """Return the files and folders of the project, except those that systemd itself and the journal keep."""
@@ -368,3 +393,28 @@ def test_one_host_has_the_package_or_releases_and_keeps_its_settings(machine: Ma
     machine.camera.wait_for_pictures()
     assert machine.camera.state()["name"] == "Gate"
     assert machine.apt("purge", "pi-cam-daemon").returncode == 0
+
+
+@pytest.mark.parametrize("machine", ["bookworm"], indirect=True)
+def test_power_may_fail_while_apt_installs_or_upgrades(machine: Machine, soak: bool, report: Report) -> None:
+    numpy = sorted(f"{SRV}/packages/numpy/{path.name}" for path in (machine.folder / "numpy").iterdir())
+    assert machine.apt("install", *numpy).returncode == 0
+    machine.camera.configure({})
+    # unpacked, and not configured: Debian leaves it so
+    cuts = [(machine.first, "half-configured")]
+    if soak:
+        cuts += [("0.2.0", "half-installed")]
+        cuts += [(version, "") for _ in range(10) for version in (machine.first, "0.2.0")]
+    try:
+        for version, stage in cuts:
+            begun = machine.cut_power_while_it_installs(version, stage, 10)
+            machine.camera.wait_for_pictures(60)
+            until("an end of it", lambda: not machine.status().startswith(("unpacked", "half-configured")), 60)
+            report(f"cut while {begun}: {machine.status()}, and it serves")
+            if stage == "half-configured":
+                assert machine.status() == f"installed {version}"
+    finally:
+        # what was cut while it was unpacked has to be whole before it can go
+        if machine.status().startswith("half-installed"):
+            machine.apt("install", "--reinstall", f"{SRV}/packages/0.2.0.deb")
+        assert machine.apt("purge", "pi-cam-daemon").returncode == 0
