@@ -12,6 +12,7 @@ repair.py     an artefact of an installed release, for another Python
 releases.py   the releases side by side on the disk, and the link to the current one
 presets.py    the preset: what the first boot of a copy of this machine enables
 card.py       a card of scripts/build-image, and what it has besides
+report.py     --status --json
 service.py    the units of the current release, and whether it serves
 camera.py     the camera of a unit, and whether it gives pictures
 server.py     the server of a unit: its state in systemd, and its answers

@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from installer import commands, offer, service
+from installer import commands, offer, report, service
 from installer.machine import PYTHON, Failed, say
 from installer.releases import CONFIG
 
@@ -32,6 +32,8 @@ def main(doc: str) -> int:
     what.add_argument("--uninstall", action="store_true", help=f"remove everything but {CONFIG} and saved settings")
     what.add_argument("--status", action="store_true", help="show the releases, the units and their health")
     what.add_argument("--build-artefact", metavar="OUT.tar.zst", type=Path, dest="out", help="build an artefact")
+    parser.add_argument("--json", action="store_true", help="with --status: for programs, everything as JSON")
+    parser.add_argument("--wake", action="store_true", help="with --json: ask cameras that sleep for a picture")
     parser.add_argument("--purge", action="store_true", help="with --uninstall: remove these too")
     parser.add_argument("--for", metavar="TARGET,...", dest="targets", help="with --build-artefact: only for these")
     parser.add_argument("--no-apt", action="store_true", help="do not install Debian packages")
@@ -57,6 +59,8 @@ def main(doc: str) -> int:
         parser.error("--purge goes with --uninstall, and --for with --build-artefact")
     if options.dry_run and not options.source:
         parser.error("--dry-run goes with --from")
+    if (options.json and not options.status) or (options.wake and not options.json):
+        parser.error("--json goes with --status, and --wake with --json")
     # after a broken connection or a shutdown the previous release serves again, as after Ctrl-C
     for number in commands.INTERRUPTIONS:
         signal.signal(number, signal.default_int_handler)
@@ -80,6 +84,9 @@ def _dispatch(options: argparse.Namespace) -> int:
         return 0
     if options.dry_run:
         offer.show(options.source, not options.no_downgrade)
+        return 0
+    if options.json:
+        report.write(options.wake)
         return 0
     if options.status:
         return 0 if commands.status() else 1

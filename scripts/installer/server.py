@@ -17,8 +17,11 @@ def show(unit: str) -> dict[str, str]:
     return {key: value for key, _, value in (line.partition("=") for line in lines)}
 
 
-def _listening(pid: int) -> list[tuple[str, int]]:
-    """Return the addresses at which a process can be reached. The kernel knows them, even with a socket unit."""
+def listening(pid: int) -> list[tuple[str, int]]:
+    """Return the addresses at which a process can be reached, of which there may be none.
+
+    The kernel knows them, even with a socket unit. Raises OSError if the process has ended.
+    """
     sockets = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -45,7 +48,7 @@ def get(pid: int, path: str, seconds: float = 5.0) -> tuple[int, bytes]:
     Raises Failed if it does not answer, and OSError if it has ended. Only root can ask it.
     """
     problem = "it does not listen"
-    for address, port in _listening(pid):
+    for address, port in listening(pid):
         connection = http.client.HTTPConnection(address, port, timeout=seconds)
         try:
             connection.request("GET", path)
