@@ -157,7 +157,12 @@ class Controller:
         self.key = folder / "id_ed25519"
         self.artefact = Path()
         self.user = "ansible"
-        self._bin = ANSIBLE / version / "bin"
+        # tests that are about it set it
+        self.pause = 0
+        # the folder with the playbooks, and what Ansible's environment has besides
+        self.playbooks = ROOT / "ansible"
+        self.more: dict[str, str] = {}
+        self.bin = ANSIBLE / version / "bin"
         self._inventory = folder / "hosts.json"
         # what each host has in the inventory of its own
         self.own: dict[str, dict[str, Any]] = {pi.name: {} for pi in pis}
@@ -185,18 +190,22 @@ class Controller:
             "pi_cam_daemon_allowed_networks": ["10.77.0.0/16"],
             "pi_cam_daemon_source": "pattern",
             "pi_cam_daemon_config": SMALL,
+            "rollout_pause_seconds": self.pause,
         }
         listed = {name: {"ansible_host": self.pis[name].address, **own} for name, own in self.own.items()}
         local = {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}
+        # a host of root's with a user of its own for Ansible, and the desk
+        watchers = {**local, **{name: {} for name in list(listed)[:1]}}
         self._inventory.write_text(
-            json.dumps({"cameras": {"hosts": listed, "vars": common}, "prometheus": {"hosts": local}})
+            json.dumps({"cameras": {"hosts": listed, "vars": common}, "prometheus": {"hosts": watchers}})
         )
         environment = {
             **os.environ,
-            "PATH": f"{self._bin}:{os.environ['PATH']}",
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "ANSIBLE_HOME": str(self.folder / ".ansible"),
             "ANSIBLE_NOCOLOR": "1",
+            **self.more,
             "ANSIBLE_SSH_CONTROL_PATH_DIR": "/run/ssh",
             "PYTHONDONTWRITEBYTECODE": "1",
             # a host without power is noticed in six seconds and not in a minute
@@ -209,7 +218,7 @@ class Controller:
         argv, environment = self.command(playbook, *arguments)
         begun = time.monotonic()
         done = subprocess.run(
-            argv, cwd=ROOT / "ansible", env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            argv, cwd=self.playbooks, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, timeout=patience(timeout), check=False,
         )  # fmt: skip
         play = Play(done.returncode, done.stdout, time.monotonic() - begun)
@@ -228,7 +237,7 @@ class Controller:
         log = self.folder / "log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                argv, cwd=ROOT / "ansible", env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                argv, cwd=self.playbooks, env=environment, stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         running = Running(process, log)

@@ -8,7 +8,9 @@ from pathlib import Path
 from tests.conftest import Report
 from tests.fleet.conftest import ANNOUNCEMENT, ETC, OPT, OUTSIDE, UNIT, Controller
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
+from tests.kit.daemon import ROOT
 from tests.kit.wait import until
+from tests.systemd import hosts
 
 
 def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, report: Report) -> None:
@@ -93,6 +95,27 @@ def test_a_run_that_would_lock_its_controller_out_stops(deployed: Controller) ->
     assert [pi.trace() for pi in deployed.pis.values()] == traces
 
 
+def test_settings_that_the_host_overrides_are_refused(deployed: Controller) -> None:
+    deployed.own = {"pi1": {}, "pi2": {"pi_cam_daemon_drift": "allow"}}
+    pis = [deployed.pis[name] for name in deployed.own]
+    try:
+        for pi in pis:
+            pi.write(f"{ETC}/conf.d/mine.toml", "[video]\nrotation = 90\n")
+            pi.run("systemctl", "reload", UNIT)
+        overrides = f"{ETC}/conf.d/mine.toml overrides video.rotation"
+        verified = deployed.play("verify.yml")
+        assert verified.status != 0 and overrides in verified.report("pi1")
+        assert "streaming" in verified.report("pi2") and overrides not in verified.report("pi2")
+        before = pis[0].trace()
+        play = deployed.play("site.yml")
+        assert play.status != 0 and f"{overrides}, so that pi1 would not" in " ".join(play.said.split())
+        assert pis[0].trace() == before
+    finally:
+        for pi in pis:
+            pi.remove(f"{ETC}/conf.d")
+            pi.run("systemctl", "reload", UNIT)
+
+
 # -- releases
 
 
@@ -101,12 +124,17 @@ def test_an_upgrade_and_a_rollback(deployed: Controller, releases: Releases) -> 
     pis = [deployed.pis[name] for name in deployed.own]
     before = [pi.release() for pi in pis]
     deployed.artefact = releases.artefact("2")
+    deployed.own["pi1"] = {"pi_cam_daemon_rotation": 90}
+    deployed.deploys("--limit", "pi1", "--tags", "configure")
+    until("the rotation", lambda: pis[0].shows(90))
+    assert pis[0].release() == before[0]
     play = deployed.deploys()
     for pi in pis:
         assert pi.release().startswith("2-") and pi.health()["release"] == pi.release()
         assert pi.release() in play.report(pi.name)
     back = deployed.play("rollback.yml")
     assert back.status == 0 and before[0] in back.report("pi1")
+    assert back.said.count("PLAY [Roll back]") == 2, "the canary is the first"
     assert [pi.health()["release"] for pi in pis] == before
     assert deployed.play("site.yml", "--check").changed()["pi1"], "what is wanted is wanted again"
 
@@ -140,6 +168,27 @@ def fails_with_the_canary(deployed: Controller, artefact: Path, reason: str) -> 
     assert "untouched" in play.report("pi2")
 
 
+def test_a_canary_that_ends_while_it_is_watched_goes_back(deployed: Controller) -> None:
+    deployed.own = {"pi1": {"pi_cam_daemon_rotation": 180}, "pi2": {"pi_cam_daemon_rotation": 180}}
+    canary, other = (deployed.pis[name] for name in deployed.own)
+    files, untouched = canary.trace()["files"], other.trace()
+    deployed.pause = 4
+    try:
+        with deployed.begun() as running:
+            running.wait_for_task("Let the hosts that were changed run on")
+            assert canary.shows(180)
+            canary.run("systemctl", "kill", "--signal=KILL", UNIT)
+            play = running.end()
+    finally:
+        deployed.pause = 0
+    assert play.status != 0
+    report = play.report("pi1")
+    assert f"{UNIT} has ended by itself since it was deployed" in report and "which serves" in report
+    assert canary.trace()["files"] == files
+    until("the rotation", lambda: canary.shows(0))
+    assert other.trace() == untouched and "untouched" in play.report("pi2")
+
+
 def test_a_camera_that_was_already_dead_does_not_stop_the_fleet(deployed: Controller) -> None:
     deployed.own = {"pi1": {"pi_cam_daemon_source": "usb"}}
     pi = deployed.pis["pi1"]
@@ -167,9 +216,18 @@ def test_a_host_with_a_full_card_reports_it_and_serves_on(deployed: Controller, 
     assert not (pi.disk / "var/cache/pi-cam-daemon.tar.zst").exists(), "it takes what room there is"
 
 
-def test_the_oldest_ansible_deploys_to_both_debians(deployed: Controller, releases: Releases) -> None:
-    """All other tests use the newest."""
+def test_the_oldest_ansible_deploys_to_both_debians_from_the_collection(
+    deployed: Controller, releases: Releases, tmp_path: Path
+) -> None:
+    """All other tests use the newest, and the checkout."""
     other = deployed.with_ansible("oldest")
+    galaxy = (other.bin / "ansible-galaxy", "collection")
+    hosts.sh(*galaxy, "build", ROOT / "ansible", "--output-path", tmp_path)
+    (built,) = tmp_path.glob("pi_cam-daemon-*.tar.gz")
+    hosts.sh(*galaxy, "install", built, "--collections-path", tmp_path)
+    # nothing of the checkout is used
+    other.playbooks = tmp_path / "ansible_collections/pi_cam/daemon"
+    other.more = {"ANSIBLE_COLLECTIONS_PATHS": str(tmp_path), "ANSIBLE_CALLBACKS_ENABLED": "pi_cam.daemon.cameras"}
     other.own = {"pi1": {"pi_cam_daemon_rotation": 90}, "pi2": {"pi_cam_daemon_rotation": "90"}}
     other.artefact = releases.artefact("3")
     assert other.play("site.yml", "--check", "--diff").status == 0
@@ -179,9 +237,11 @@ def test_the_oldest_ansible_deploys_to_both_debians(deployed: Controller, releas
         assert pi.health()["release"].startswith("3-")
         assert pi.release() in play.report(pi.name)
     assert set(other.deploys().changed().values()) == {0}
-    for playbook in ("verify.yml", "rollback.yml", "monitoring.yml"):
-        done = other.play(playbook, "-e", f"monitoring_directory={other.folder}/monitoring")
-        assert done.status == 0, playbook
+    for playbook in ("verify.yml", "rollback.yml"):
+        assert other.play(playbook).status == 0, playbook
+    # into a folder of root's
+    assert other.play("monitoring.yml", "--limit", "pi1").status == 0
+    assert "pi2" in other.pis["pi1"].run("cat", "/etc/prometheus/pi-cam-daemon/targets.json")
 
 
 # -- the end

@@ -48,6 +48,9 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
             "pi_cam_daemon_rotation": 90,
             "pi_cam_daemon_allowed_networks_extra": [f"{OUTSIDE}/32"],
             "pi_cam_daemon_avahi": "true",
+            "pi_cam_daemon_boot_status": True,
+            "pi_cam_daemon_journal_in_memory": "true",
+            "pi_cam_daemon_wifi_power_saving": True,
         },
         "pi2": {
             "pi_cam_daemon_port": "8080",
@@ -113,6 +116,15 @@ def test_settings_are_reloaded_and_restart_nothing(deployed: Deployed) -> None:
 def test_avahi_announces_a_camera_where_that_is_asked_for(deployed: Deployed) -> None:
     assert "<port>8000</port>" in deployed.pi("pi1").run("cat", ANNOUNCEMENT)
     assert not (deployed.pi("pi3").disk / ANNOUNCEMENT[1:]).exists()
+
+
+def test_a_host_has_what_is_asked_for_besides_the_camera(deployed: Deployed) -> None:
+    asked, other = deployed.pi("pi1"), deployed.pi("pi3")
+    assert asked.run("systemctl", "is-enabled", "pi-cam-daemon-boot-status.timer") == "enabled"
+    assert "Storage=volatile" in asked.run("cat", "/etc/systemd/journald.conf.d/pi-cam-daemon.conf")
+    assert (asked.disk / "etc/NetworkManager/conf.d/pi-cam-daemon.conf").read_text() == ""
+    assert other.try_run("systemctl", "is-enabled", "pi-cam-daemon-boot-status.timer").stdout.strip() == "disabled"
+    assert not (other.disk / "etc/NetworkManager/conf.d/pi-cam-daemon.conf").exists()
 
 
 def test_a_new_port_causes_a_restart(deployed: Deployed) -> None:
@@ -185,5 +197,5 @@ def test_passwords_are_neither_shown_nor_logged(deployed: Deployed) -> None:
     assert PASSWORD in pi.run("cat", f"{ETC}/config.toml")
     assert PASSWORD not in deployed.checked.said + deployed.play.said
     journal = pi.run("journalctl", "--quiet", "--no-pager")
-    # nor is the role's program, which each task hands over
-    assert PASSWORD not in journal and "CURRENT.readlink" not in journal
+    # nor are the settings, which each task hands over
+    assert PASSWORD not in journal and "[http]" not in journal

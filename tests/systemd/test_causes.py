@@ -14,7 +14,14 @@ from tests.kit.wait import until
 from tests.systemd import csi
 from tests.systemd.conftest import SRV, STATE, Camera
 
-HOST_PROGRAM = "/root/host.py"
+# the modules of the collection that verify is made of
+MODULES = "ansible_collections/pi_cam/daemon/plugins/module_utils"
+VERIFY = f"""import json, sys
+sys.path.insert(0, "/root")
+from {MODULES.replace("/", ".")} import steps
+options = dict(seconds=5, gave={{}}, drift="refuse", expected="", restarts={{}})
+print(json.dumps(steps.verify(options)))
+"""
 NODE = "/dev/video0"
 
 
@@ -22,10 +29,11 @@ NODE = "/dev/video0"
 def camera(stopped: Camera) -> Iterator[Camera]:
     """The service, configured to look for a camera."""
     stopped.configure({"source.kind": "auto"})
-    stopped.host.write(HOST_PROGRAM, (ROOT / "ansible/roles/pi_cam_daemon/files/host.py").read_text())
+    for module in (ROOT / "ansible/plugins/module_utils").glob("*.py"):
+        stopped.host.write(f"/root/{MODULES}/{module.name}", module.read_text())
     yield stopped
     csi.disconnect(stopped.host)
-    stopped.host.run("rm", "-f", NODE, HOST_PROGRAM)
+    stopped.host.run("rm", "-rf", NODE, "/root/ansible_collections")
 
 
 def bring_about(camera: Camera, cause: Cause) -> None:
@@ -56,8 +64,7 @@ def bring_about(camera: Camera, cause: Cause) -> None:
 
 def verify(camera: Camera) -> tuple[str, str]:
     """Return the problem that the role's verify reports, and its note on the camera."""
-    options = json.dumps({"seconds": 5, "gave": {}})
-    done = camera.host.try_run("python3", HOST_PROGRAM, "verify", options)
+    done = camera.host.try_run("python3", "-c", VERIFY)
     if done.returncode:
         return done.stderr, ""
     table = json.loads(done.stdout)
@@ -86,6 +93,8 @@ def test_a_cause_is_told_everywhere(camera: Camera, cause: Cause) -> None:
     refused = cause.event in ("start", "reload")
     assert bool(state["config_refused"]) == (NOT_IN_FORCE in line) == refused
 
+    report = json.loads(camera.host.run(f"{SRV}/install", "--status", "--json"))
+    assert report["units"][camera.unit]["state"]["cause"] == cause.cause
     shown = camera.host.try_run(f"{SRV}/install", "--status")
     print(shown.stdout)
     assert cause.installer in shown.stdout

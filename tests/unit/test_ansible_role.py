@@ -1,7 +1,9 @@
-"""The Ansible role: argument_specs, defaults, default.toml, host.py and the READMEs agree."""
+"""The Ansible role and its collection: argument_specs, defaults, default.toml, plugins and the READMEs agree."""
 
 from __future__ import annotations
 
+import configparser
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -12,12 +14,14 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 
+import pi_cam_daemon
 from pi_cam_daemon.config import loading, text
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.server import access
 from tests.kit.daemon import ROOT
 
-ROLE = ROOT / "ansible/roles/pi_cam_daemon"
+ANSIBLE = ROOT / "ansible"
+ROLE = ANSIBLE / "roles/pi_cam_daemon"
 TYPES = {bool: "bool", int: "int", float: "float", str: "str", list: "list", dict: "dict"}
 # these have variables of their own, so that each is set in one place
 OWN = {
@@ -49,8 +53,16 @@ def module(path: Path) -> ModuleType:
     return made
 
 
-HOST = module(ROLE / "files/host.py")
-FILTERS = module(ROLE / "filter_plugins/pi_cam_daemon.py")
+def utility(name: str) -> ModuleType:
+    """Return a module of the collection that the module on the host imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ANSIBLE / "collections")
+        return importlib.import_module(f"ansible_collections.pi_cam.daemon.plugins.module_utils.{name}")
+
+
+STEPS = utility("steps")
+HOST = utility("host")
+FILTERS = module(ANSIBLE / "plugins/filter/pi_cam_daemon.py")
 
 
 def problems(**given: object) -> list[str]:
@@ -108,7 +120,7 @@ def test_every_variable_has_a_default_and_a_line_in_the_readme() -> None:
 
 
 def test_local_means_the_same_for_the_check_of_the_controllers_access() -> None:
-    text = (ROLE / "files/host.py").read_text()
+    text = Path(HOST.__file__ or "").read_text()
     (networks,) = re.findall(r"^LOCAL = \((.*)\)$", text, re.MULTILINE)
     assert re.findall(r'"(.*?)"', networks) == [str(network) for network in access._LOCAL_NETWORKS]
 
@@ -130,6 +142,13 @@ def test_local_means_the_same_for_the_check_of_the_controllers_access() -> None:
         ),
         ({"config": {"video": {"hflip": "yes"}}}, "'yes' is neither true nor false"),
         ({"config": {"csi": {"camera": 1}}}, "pi_cam_daemon_config.csi.camera: not text; write it in quotes"),
+        ({"rotation": 45}, "pi_cam_daemon_rotation: 45 cannot be used; accepted: 0, 90, 180, 270"),
+        ({"port": 80.5}, "pi_cam_daemon_port: 80.5 is not a whole number"),
+        ({"port": [80]}, "pi_cam_daemon_port: [80] is not a number"),
+        ({"config": ["video"]}, "pi_cam_daemon_config: not a dictionary"),
+        ({"cameras": 2}, "pi_cam_daemon_cameras: not a list"),
+        ({"config": {"page": {"language": "fr"}}}, "language: 'fr' cannot be used; accepted: auto, en, ko"),
+        ({"network_watch": "sometimes"}, "'sometimes' cannot be used; accepted: true, false, keep"),
         ({"rotation": "quarter"}, "pi_cam_daemon_rotation: 'quarter' is text"),
         ({"port": 8000, "cameras": [{"name": "a", "port": 8000}]}, "port 8000 belongs to another camera"),
         ({"cameras": [{"name": "a b", "port": 8001}]}, "'a b' cannot be a name"),
@@ -154,12 +173,38 @@ def test_wrong_values_that_ansible_accepts_are_refused(given: dict[str, object],
     assert problem in found
 
 
+def test_every_problem_of_a_host_is_told_at_once() -> None:
+    given = {
+        "rotaton": 90,
+        "port": "http",
+        "rotation": 45,
+        "allowed_networks": ["10.0.0.0/33"],
+        "wall": "hous",
+        "cameras": [{"name": "a b", "port": 8001}],
+        "tls_key": "camera.key",
+    }
+    words = (
+        "unknown",
+        "is text",
+        "accepted: 0, 90",
+        "neither an address",
+        "did you mean house",
+        "a name",
+        "is not set",
+    )
+    found = problems(**given)
+    assert len(found) == len(words)
+    assert [word for word in words if not any(word in problem for problem in found)] == []
+
+
 def test_right_values_are_accepted() -> None:
-    templates = ("pi_cam_daemon_artefact", "pi_cam_daemon_installer")
-    given = {name.removeprefix("pi_cam_daemon_"): value for name, value in DEFAULTS.items() if name not in templates}
+    given = {name.removeprefix("pi_cam_daemon_"): value for name, value in DEFAULTS.items()}
+    # a template
+    del given["artefact"]
     assert problems(**given) == []
     # as INI inventories and --extra-vars give them
     assert problems(rotation="90", port="8080", apt="false", verify_seconds="30") == []
+    assert problems(boot_status=True, network_watch="false", journal_in_memory="keep", drift="allow") == []
     assert problems(config={"video": {"framerate": 5, "hflip": True}, "csi": {"camera": "1"}}) == []
 
 
@@ -248,8 +293,51 @@ FAULTS: dict[str, tuple[dict[str, Any], bool | None, str, str]] = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_camera_is_missed_only_where_there_was_one(case: str) -> None:
     now, gave, fault, note = FAULTS[case]
-    assert HOST.fault("u", {"captured": 0}, now, "a", gave) == fault
-    assert HOST.note(now) == note
+    assert STEPS.fault("u", {"captured": 0}, now, "a", gave) == fault
+    assert STEPS.note(now) == note
+
+
+MAIN = '[http]\nallowed_networks = ["local"]\n[video]\nrotation = 180\n'
+OVERRIDES: dict[str, tuple[dict[str, str], list[str]]] = {
+    # name: the files in conf.d, the keys that they override
+    "another value": ({"a.toml": "[video]\nrotation = 90\n"}, ["a.toml overrides video.rotation"]),
+    "a dotted key": ({"a.toml": "http.allowed_networks = []\n"}, ["a.toml overrides http.allowed_networks"]),
+    "the same value": ({"a.toml": "video.rotation = 180\n"}, []),
+    "a key that the role does not set": ({"a.toml": "video.width = 320\n"}, []),
+    "the last of two": ({"a.toml": "video.rotation = 90\n", "b.toml": "video.rotation = 180\n"}, []),
+    "what the daemon does not read": ({".a.toml": "video.rotation = 90\n", "a.txt": "video.rotation = 90\n"}, []),
+    "no TOML, which the daemon tells": ({"a.toml": "rotation"}, []),
+}
+
+
+@pytest.mark.parametrize("case", OVERRIDES)
+def test_a_file_in_conf_d_overrides_what_it_sets_to_another_value(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HOST, "ETC", tmp_path)
+    (tmp_path / "conf.d").mkdir()
+    files, overridden = OVERRIDES[case]
+    for name, content in files.items():
+        (tmp_path / "conf.d" / name).write_text(content)
+    assert HOST.overridden(MAIN) == [f"{tmp_path}/conf.d/{problem}" for problem in overridden]
+
+
+def test_no_inventory_is_taken_unasked() -> None:
+    config = configparser.ConfigParser()
+    config.read(ANSIBLE / "ansible.cfg")
+    assert "inventory" not in config["defaults"]
+    assert config["inventory"]["unparsed_is_failed"] == "true"
+
+
+def test_role_and_installer_read_zstd_in_the_same_way() -> None:
+    copy = ANSIBLE / "plugins/module_utils/zstd.py"
+    assert copy.read_text() == (ROOT / "scripts/installer/zstd.py").read_text()
+    # ansible-galaxy takes no link out of the collection
+    assert [path for path in (ANSIBLE / "plugins").rglob("*") if path.is_symlink()] == []
+
+
+def test_the_collection_has_the_version_of_the_project() -> None:
+    assert load(ANSIBLE / "galaxy.yml")["version"] == pi_cam_daemon.__version__
 
 
 def test_the_port_of_a_host_defaults_to_the_settings_default() -> None:

@@ -1,22 +1,20 @@
-"""Filters of the role: checks that Ansible's validation lacks, the settings as TOML, the installer as one file."""
+"""Filters of the role: checks of its variables that Ansible's validation lacks, and the settings as TOML."""
 
 from __future__ import annotations
 
-import base64
 import copy
 import difflib
 import hashlib
-import io
 import ipaddress
 import json
 import re
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _BUILD = "scripts/install --build-artefact ansible/pi-cam-daemon.tar.zst makes an artefact"
 _NUMBERS = {"int": r"-?\d+", "float": r"-?\d+(\.\d+)?"}
+_WORDS = ("true", "false", "yes", "no")
 # the role's default; the variables of other hosts do not contain it
 _PORT = 8000
 _NOTE = (
@@ -37,32 +35,35 @@ def plain(value: Any) -> Any:
 
 
 def problems(given: dict[str, Any], options: dict[str, Any], groups: Iterable[str]) -> list[str]:
-    """Return what is wrong in the role's variables, which are *given* by name: one sentence for each problem.
+    """Return all that is wrong in the role's variables, which are *given* by name: one sentence for each problem.
 
     *options* is the role's argument specification, and *groups* are the groups of the inventory. Ansible itself accepts
     unknown variables, text with commas as a list, and "640" as a number, and does not convert them.
     """
     found = []
     given = plain(given)
+    wrong = set()
     for name, value in given.items():
         if name not in options:
             found.append(_unknown(name, name, options))
-        else:
-            found += _wrong_types(name, value, options[name], top=True)
+        elif own := _wrong_types(name, value, options[name], top=True):
+            found += own
+            wrong.add(name)
+    # what has a type of its own is looked at more closely, also where another variable is wrong
+    given = {name: value for name, value in given.items() if name not in wrong}
     if given.get("pi_cam_daemon_allowed_networks") == []:
         found.append(
             'pi_cam_daemon_allowed_networks: empty, so nobody could look; write ["127.0.0.1"] for the host alone'
         )
-    if not found:
-        for name in ("pi_cam_daemon_allowed_networks", "pi_cam_daemon_allowed_networks_extra"):
-            found += [f"{name}: {entry!r} is neither an address nor a network" for entry in _no_networks(given, name)]
-        if given.get("pi_cam_daemon_wall") and given["pi_cam_daemon_wall"] not in groups:
-            found.append(_unknown("pi_cam_daemon_wall: group", given["pi_cam_daemon_wall"], groups))
-        found += _cameras(given)
-        found += _files(given)
-        for name in ("pi_cam_daemon_artefact", "pi_cam_daemon_installer"):
-            if name in given and not Path(given[name]).is_file():
-                found.append(f"{name}: {given[name]}: no such file on the controller; {_BUILD}")
+    for name in ("pi_cam_daemon_allowed_networks", "pi_cam_daemon_allowed_networks_extra"):
+        found += [f"{name}: {entry!r} is neither an address nor a network" for entry in _no_networks(given, name)]
+    if given.get("pi_cam_daemon_wall") and given["pi_cam_daemon_wall"] not in groups:
+        found.append(_unknown("pi_cam_daemon_wall: group", given["pi_cam_daemon_wall"], groups))
+    found += _cameras(given)
+    found += _files(given, wrong)
+    artefact = given.get("pi_cam_daemon_artefact")
+    if artefact is not None and not Path(artefact).is_file():
+        found.append(f"pi_cam_daemon_artefact: {artefact}: no such file on the controller; {_BUILD}")
     return found
 
 
@@ -84,41 +85,61 @@ def _no_networks(given: dict[str, Any], name: str) -> list[str]:
 
 
 def _wrong_types(name: str, value: Any, option: dict[str, Any], top: bool = False) -> list[str]:
+    """Return what is wrong in the type of *value*, and that of all in it, and whether it is one of the choices.
+
+    What is at the *top* is the role's own, and is converted: INI inventories and --extra-vars give text.
+    """
     kind = option.get("type", "str")
     if value is None:
         return [f"{name}: no value; remove it to use the default"]
     if kind == "list":
+        return _wrong_entries(name, value, option)
+    if kind == "dict":
+        return _wrong_keys(name, value, option)
+    if kind in _NUMBERS and not (top and isinstance(value, str) and re.fullmatch(_NUMBERS[kind], value)):
         if isinstance(value, str):
-            items = ", ".join(f'"{item.strip()}"' for item in value.split(","))
-            return [f"{name}: text where a list is needed; write [{items}]"]
-        entries = [(f"{name}[{number}]", entry) for number, entry in enumerate(value)]
-        element = {"type": option.get("elements", "str"), "options": option.get("options")}
-        return [problem for place, entry in entries for problem in _wrong_types(place, entry, element)]
-    if kind == "dict" and option.get("options") and isinstance(value, dict):
-        known = option["options"]
-        wrong = [_unknown(f"{name}.{key}", key, known) for key in value if key not in known]
-        wrong += [f"{name}: no {key}" for key, entry in known.items() if entry.get("required") and key not in value]
-        return wrong + [
-            problem
-            for key, entry in value.items()
-            if key in known
-            for problem in _wrong_types(f"{name}.{key}", entry, known[key], top=name.endswith("]"))
-        ]
-    if kind in _NUMBERS and isinstance(value, str):
-        # numbers of the role itself are converted, because INI inventories and --extra-vars give them as text
-        if top and re.fullmatch(_NUMBERS[kind], value):
-            return []
-        return [f"{name}: {value!r} is text; write the number without quotes"]
-    if kind in _NUMBERS and isinstance(value, bool):
-        return [f"{name}: {value} is not a number"]
+            return [f"{name}: {value!r} is text; write the number without quotes"]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return [f"{name}: {value} is not a number"]
+        if kind == "int" and value != int(value):
+            return [f"{name}: {value} is not a whole number"]
     if kind == "bool" and not isinstance(value, bool) and not (top and str(value).lower() in _WORDS):
         return [f"{name}: {value!r} is neither true nor false"]
-    if kind == "str" and not isinstance(value, str):
+    accepted = [str(choice) for choice in option.get("choices", [])]
+    # as Ansible does: a truth value is one of the words
+    word = str(value).lower() if "true" in accepted and isinstance(value, bool) else str(value)
+    if kind in ("str", "path") and not isinstance(value, str) and word not in accepted:
         return [f"{name}: not text; write it in quotes"]
+    if accepted and word not in accepted:
+        return [f"{name}: {value!r} cannot be used; accepted: {', '.join(accepted)}"]
     return []
 
 
-_WORDS = ("true", "false", "yes", "no")
+def _wrong_entries(name: str, value: Any, option: dict[str, Any]) -> list[str]:
+    if isinstance(value, str):
+        items = ", ".join(f'"{item.strip()}"' for item in value.split(","))
+        return [f"{name}: text where a list is needed; write [{items}]"]
+    if not isinstance(value, list):
+        return [f"{name}: not a list"]
+    element = {"type": option.get("elements", "str"), "options": option.get("options")}
+    entries = [(f"{name}[{number}]", entry) for number, entry in enumerate(value)]
+    return [problem for place, entry in entries for problem in _wrong_types(place, entry, element)]
+
+
+def _wrong_keys(name: str, value: Any, option: dict[str, Any]) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{name}: not a dictionary of keys and values"]
+    known = option.get("options")
+    if not known:
+        return []
+    wrong = [_unknown(f"{name}.{key}", key, known) for key in value if key not in known]
+    wrong += [f"{name}: no {key}" for key, entry in known.items() if entry.get("required") and key not in value]
+    return wrong + [
+        problem
+        for key, entry in value.items()
+        if key in known
+        for problem in _wrong_types(f"{name}.{key}", entry, known[key], top=name.endswith("]"))
+    ]
 
 
 def _cameras(given: dict[str, Any]) -> list[str]:
@@ -139,14 +160,15 @@ def _cameras(given: dict[str, Any]) -> list[str]:
     return found
 
 
-def _files(given: dict[str, Any]) -> list[str]:
+def _files(given: dict[str, Any], wrong: Collection[str]) -> list[str]:
+    """Return what is wrong with the files. Of a pair of which one is *wrong* nothing is told."""
     found = []
     names = ["users"] if given.get("pi_cam_daemon_users") else []
     pair = ("pi_cam_daemon_tls_certificate", "pi_cam_daemon_tls_key")
     missing = [name for name in pair if not given.get(name)]
-    if len(missing) == 1:
+    if len(missing) == 1 and missing[0] not in wrong:
         found.append(f"{missing[0]} is not set; set both {' and '.join(pair)}, or neither")
-    elif not missing:
+    if not missing:
         names += ["camera.pem", "camera.key"]
     for file in given.get("pi_cam_daemon_files", []):
         name = file["name"]
@@ -166,17 +188,6 @@ def sha256(path: str) -> str:
     """Return the sha256 of the file at *path*, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def zipapp(path: str) -> str:
-    """Return the installer at *path* with its package as one program: a zip that Python runs, in base64."""
-    installer = Path(path)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        bundle.write(installer, "__main__.py")
-        for module in sorted((installer.parent / "installer").glob("*.py")):
-            bundle.write(module, f"installer/{module.name}")
-    return base64.b64encode(archive.getvalue()).decode()
 
 
 def addresses(hosts: Iterable[str], hostvars: Mapping[str, Any]) -> list[str]:
@@ -250,11 +261,10 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
         return {
-            "pi_cam_daemon_problems": problems,
-            "pi_cam_daemon_sha256": sha256,
-            "pi_cam_daemon_zipapp": zipapp,
-            "pi_cam_daemon_addresses": addresses,
-            "pi_cam_daemon_with_wall": with_wall,
-            "pi_cam_daemon_configurations": configurations,
-            "pi_cam_daemon_new": new,
+            "problems": problems,
+            "sha256": sha256,
+            "addresses": addresses,
+            "with_wall": with_wall,
+            "configurations": configurations,
+            "new": new,
         }
