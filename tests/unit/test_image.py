@@ -24,7 +24,7 @@ def test_a_card_leaves_the_hardware_watchdog_to_raspberry_pi_os() -> None:
 
 
 def test_every_way_of_installing_lets_the_radio_not_sleep_and_try_for_ever() -> None:
-    places = service.places(ROOT / "systemd")
+    places = service.places(ROOT / "systemd", on_card=False)
     source = places[Path("/usr/lib/NetworkManager/conf.d/pi-cam-daemon.conf")]
     lines = source.read_text().splitlines()
     assert {"wifi.powersave=2", "autoconnect-retries-default=0"} <= set(lines)
