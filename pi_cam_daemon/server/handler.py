@@ -135,7 +135,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.client = replace(self.client, encrypted=True)
         # local programs need no TLS, and may not know the certificate's name
         elif policy.tls and not is_same_host(self.peer, self.here):
-            raise Refused(HTTPStatus.BAD_REQUEST, "This address is served by https, not by http")
+            raise Refused(Reason.TLS, "This address is served by https, not by http")
         policy.hosts.check(asked, self.client.address, policy.access.trusts(self.peer))
         if asked.path in _ROUTES or asked.path in _CHANGES:
             self.endpoint = asked.path

@@ -157,6 +157,7 @@ def test_plain_http_gets_a_message_and_other_protocols_an_alert(tmp_path: Path, 
             for path in ("/livez", "/snapshot", "/stream", "/nowhere"):
                 answer = ask("10.231.9.2", "10.231.9.1", f"GET {path} HTTP/1.1\r\nHost: 10.231.9.1\r\n\r\n".encode())
                 assert answer.startswith(b"HTTP/1.1 400 ")
+                assert b"\r\nX-Refused: tls\r\n" in answer  # for the page, if it came before the certificate
                 assert answer.endswith(b"This address is served by https, not by http\n")
             assert ask("198.51.100.2", "198.51.100.1", STREAM) == bytes.fromhex("15030300020231")
             with pytest.raises(ssl.SSLError, match=r"(?i)access.denied"):
