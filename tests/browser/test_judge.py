@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, Route
 
 from pi_cam_daemon.errors import Cause
 from pi_cam_daemon.ipc import parts
-from pi_cam_daemon.server.refused import Reason
+from pi_cam_daemon.server.refusal_page import RefusalPage
+from pi_cam_daemon.server.refused import Reason, Refused
 from tests.kit.daemon import ROOT
 
 WEB = ROOT / "pi_cam_daemon/server/web"
@@ -262,6 +263,15 @@ def test_each_refusal_has_its_key(scripts: Page) -> None:
     assert scripts.evaluate(script, [list(one) for one in REFUSED]) == [*REFUSED.values(), ""]
     told = {(reason.label or "picture", int(reason.status)) for reason in Reason}
     assert told - REFUSED.keys() == {("role", 403)}, "only changes are refused for a role"
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_page_that_refuses_is_told_in_english_without_its_links(scripts: Page, language: str) -> None:
+    body = RefusalPage().body(Refused(Reason.HOST, "No such name.\n\nAdd it as in\n\n[http]\nx = 1"), language, "./")
+    scripts.route("**/refusal", lambda route: route.fulfill(status=421, body=body, content_type="text/html"))
+    script = "import('/request.js').then(({ open }) => open('/refusal')).catch((refusal) => refusal.reason)"
+    assert scripts.evaluate(script) == "No such name.\n\nAdd it as in\n\n[http]\nx = 1"
+    scripts.unroute("**/refusal")
 
 
 # ---- texts

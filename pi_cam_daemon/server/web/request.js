@@ -13,11 +13,13 @@ export class Refusal extends Error {
   }
 }
 
-// Before a request is read the answer is a page, whoever asks.
+// Returns the English reason. Before a request is read the answer is a page in two languages, whoever asks.
 async function reasonOf(reply) {
   const said = await reply.text();
   if (!(reply.headers.get("Content-Type") || "").startsWith("text/html")) return said.trim();
-  const parts = new DOMParser().parseFromString(said, "text/html").querySelectorAll("body > :not([lang])");
+  const page = new DOMParser().parseFromString(said, "text/html");
+  const part = page.querySelector("section[lang=en]") || page.querySelector("main") || page.body;
+  const parts = part.querySelectorAll(":scope > :not(nav, section)");
   return [...parts].map((part) => part.textContent).join("\n\n").trim();
 }
 
