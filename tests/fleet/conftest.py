@@ -191,6 +191,8 @@ class Controller:
             "pi_cam_daemon_source": "pattern",
             "pi_cam_daemon_config": SMALL,
             "rollout_pause_seconds": self.pause,
+            # tests end cameras themselves
+            "pi_cam_daemon_soak_seconds": 0,
         }
         listed = {name: {"ansible_host": self.pis[name].address, **own} for name, own in self.own.items()}
         local = {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}

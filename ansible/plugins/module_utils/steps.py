@@ -113,7 +113,7 @@ def install(options: dict[str, Any]) -> dict[str, Any]:
         done = subprocess.run(
             [
                 PYTHON, str(CACHE / "install"), "--from", str(artefact), "--health-seconds", str(options["seconds"]),
-                *apt,
+                "--soak-seconds", str(options["soak"]), *apt,
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip

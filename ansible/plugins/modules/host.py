@@ -32,6 +32,7 @@ options:
   release: {description: The release that C(restore) goes back to., type: str, default: ""}
   restarts: {description: How often each unit had ended by itself before., type: dict, default: {}}
   seconds: {description: How long cameras may take to serve., type: int, default: 90}
+  soak: {description: How long the installer watches a release afterwards; 0 for not at all., type: int, default: 60}
   switches: {description: What the host has for all its cameras, C(keep) as it is., type: dict, default: {}}
 author: [the authors of pi_cam_daemon (@pi_cam)]
 """
@@ -67,6 +68,7 @@ def main() -> None:
             "release": {"type": "str", "default": ""},
             "restarts": {"type": "dict", "default": {}},
             "seconds": {"type": "int", "default": 90},
+            "soak": {"type": "int", "default": 60},
             "switches": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
