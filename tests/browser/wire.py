@@ -21,11 +21,11 @@ class Wire:
 
     `go_silent` stops connections that pictures come on without a packet to either end, as lost Wi-Fi does, and with
     *later* those that are opened afterwards, until `recover` closes them. `hang_up` closes such connections at once.
-    *change* is given all that a browser sends.
+    *change* is given all that a browser sends. *target* is the port that new connections lead to.
     """
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}/"
@@ -74,7 +74,7 @@ class Wire:
 
     def _relay(self, near: socket.socket, number: int) -> None:
         # an end that has gone is how a connection ends
-        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._target), 5) as far:
+        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.target), 5) as far:
             while not self._closing and number not in self._hung_up:
                 if number in self._silent:
                     time.sleep(0.05)

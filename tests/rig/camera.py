@@ -1,7 +1,8 @@
 """A camera process whose camera can be given a fault: `camera.py FAULT_FILE SOCKET MEMORY LEVEL`.
 
 The first camera process that reads a word in FAULT_FILE removes it and acts on it, so the next process is healthy.
-Without a fault it shows the test picture. If the configuration says "csi", it has the controls of a Camera Module 3.
+Without a fault it shows the test picture, or the pictures of upstream.url. If the configuration says "csi", it has the
+controls of a Camera Module 3.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Any
 from pi_cam_daemon.camera import process
 from pi_cam_daemon.camera.choose import Choice
 from pi_cam_daemon.camera.csi_controls import CsiControls
+from pi_cam_daemon.camera.csi_picamera2 import explain
 from pi_cam_daemon.camera.pattern import PatternSource
 from pi_cam_daemon.camera.source import Commands, Sink, Source, Stop, TakeStill, next_command
+from pi_cam_daemon.camera.upstream import UpstreamSource
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
@@ -35,6 +38,12 @@ REFUSE_FILE = FAULT_FILE.with_name("refuse")  # while it is there, the camera re
 STILL_FAULT_FILE = FAULT_FILE.with_name("still-fault")  # the same for whoever takes a still next
 DESCRIPTOR = int(sys.argv[2])
 WIDEST = 4608  # pixels of a Camera Module 3
+# what picamera2 raises, by the word of the fault
+PICAMERA2 = {
+    "csi-busy": RuntimeError("Failed to acquire camera: Device or resource busy"),
+    "csi-permission": PermissionError(13, "Permission denied", "/dev/media0"),
+    "csi-settings": RuntimeError("Camera configuration failed: Invalid camera configuration"),
+}
 LARGE = 7_000_000  # bytes of each fifth picture after the word "large", as from a sensor of 12 megapixels
 
 
@@ -92,6 +101,8 @@ class FaultySink:
 
     def frame(self, jpeg: bytes | memoryview, captured_ns: int) -> None:
         match take_fault():
+            case word if word in PICAMERA2:
+                raise explain(PICAMERA2[word])
             case "missing":
                 FAULT_FILE.write_text("missing")  # it is for the next process, however late that comes
             case "hang":
@@ -186,7 +197,7 @@ class AdjustableSource:
     def run(self, sink: Sink, commands: Commands) -> None:
         ending = Commands()
         adjustable = Adjustable(FaultySink(sink, commands), commands, self._config.settings("csi"), ending)
-        PatternSource(self._config.video).run(adjustable, ending)
+        healthy(self._config).run(adjustable, ending)
 
 
 class FaultySource:
@@ -195,6 +206,13 @@ class FaultySource:
 
     def run(self, sink: Sink, commands: Commands) -> None:
         self._source.run(FaultySink(sink, commands), commands)
+
+
+def healthy(config: CameraConfig) -> Source:
+    """Return the source of the pictures."""
+    if config.upstream.url:
+        return UpstreamSource(config.video, config.upstream)
+    return PatternSource(config.video)
 
 
 def create(config: CameraConfig) -> Choice:
@@ -207,8 +225,8 @@ def create(config: CameraConfig) -> Choice:
     if config.kind == "csi":
         if config.video.width > WIDEST:
             raise SourceError(f"The camera has no picture {config.video.width} pixels wide", Cause.SETTINGS)
-        return Choice(AdjustableSource(config), "a test of controls")
-    return Choice(FaultySource(PatternSource(config.video)), "a test of the daemon")
+        return Choice(AdjustableSource(config), "picamera2 finds a CSI camera")
+    return Choice(FaultySource(healthy(config)), "a test of the daemon")
 
 
 if __name__ == "__main__":

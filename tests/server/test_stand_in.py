@@ -35,7 +35,7 @@ def settings(**more: object) -> dict[str, object]:
 def env(folder: Path, program: str) -> dict[str, str]:
     """Return an environment whose picamera2 is *program*."""
     modules = folder / "modules"
-    modules.mkdir()
+    modules.mkdir(parents=True)
     (modules / "picamera2.py").write_text(program)
     root = Path(__file__).parents[2]
     return {"PYTHONPATH": f"{modules}:{root}"}
