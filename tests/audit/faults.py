@@ -242,7 +242,7 @@ FAULTS = [
         "tests/bench/measures.py",
         '"memory of the server process, 1 viewer", median(r.resident_mb for r in runs[DAEMON][1]), "MB", 28, 24',
         '"memory of the server process, 1 viewer", median(r.resident_mb for r in runs[DAEMON][1]), "MB"',
-        "tests/usb/test_bench.py::test_each_figure_of_the_readme_is_missed_if_the_daemon_is_worse",
+        "tests/usb/test_bench.py::test_each_figure_of_the_document_is_missed_if_the_daemon_is_worse",
     ),
     Fault(
         "pi_cam_daemon/server/handler.py",

@@ -17,13 +17,21 @@ TESTS = {
         "server/test_access.py::test_allowed_networks_is_obeyed",
         "unit/test_access.py::test_local_denies",
     ],
+    "That is so even": [
+        "server/test_access.py::test_allowed_networks_is_obeyed",
+        "unit/test_access.py::test_local_denies",
+    ],
     "A page on the internet that somebody at home opens": [
         "browser/test_other_sites.py::test_a_foreign_name_that_resolves_to_the_camera_gets_no_picture",
         "browser/test_other_sites.py::test_scripts_of_other_sites_read_nothing_unless_they_are_in_the_list",
         "unit/test_hosts.py::test_only_own_pages_and_listed_origins_may_change_something",
     ],
     "(It can show the picture": ["browser/test_other_sites.py::test_a_picture_may_be_shown_anywhere_but_not_read"],
-    "**To those who watch:** nobody who sends nonsense": [
+    "**To those who watch:** a client cannot": [
+        "load/test_attacks.py::test_twenty_viewers_do_not_notice_an_attack",
+        "load/test_attacks.py::test_peers_that_are_refused_and_talk_without_end",
+    ],
+    "In the tests 20 viewers": [
         "load/test_attacks.py::test_twenty_viewers_do_not_notice_an_attack",
         "load/test_attacks.py::test_peers_that_are_refused_and_talk_without_end",
     ],
@@ -35,8 +43,14 @@ TESTS = {
         "systemd/test_unit.py::test_the_sandbox_holds_from_inside",
         "systemd/test_unit.py::test_the_readme_explains_every_directive",
     ],
+    "[systemd/README.md]": [
+        "systemd/test_unit.py::test_the_readme_explains_every_directive",
+    ],
     "What a stranger sends takes bounded memory": [
         "load/test_attacks.py::test_twenty_viewers_do_not_notice_an_attack",
+        "server/test_daemon.py::test_clients_cannot_write_lines_into_the_log",
+    ],
+    "It is made printable": [
         "server/test_daemon.py::test_clients_cannot_write_lines_into_the_log",
     ],
     "Passwords of an upstream camera are in no log": [
@@ -53,68 +67,104 @@ TESTS = {
         "server/test_access.py::test_a_refused_client_that_stays_delays_nobody",
         "unit/test_access.py::test_loopback_is_allowed_even_by_an_empty_list",
     ],
+    "Loopback is always": [
+        "unit/test_access.py::test_loopback_is_allowed_even_by_an_empty_list",
+    ],
     # reload
     "A network that is taken off the list": [
         "server/test_access.py::test_a_network_taken_off_the_list_ends_its_streams_and_no_others",
         "server/test_access.py::test_a_kept_alive_connection_is_checked_at_each_request",
     ],
+    "On other open connections": [
+        "server/test_access.py::test_a_kept_alive_connection_is_checked_at_each_request",
+    ],
     # proxies
-    "Forwarding headers let somebody in only": [
+    "Headers from other machines never": [
         "server/test_access.py::test_behind_a_trusted_proxy_the_client_is_checked_whatever_it_claims",
         "unit/test_access.py::test_the_client_behind_a_proxy_is_found",
     ],
-    "From anybody else they only keep out": [
+    "We check the last": [
+        "unit/test_access.py::test_the_client_behind_a_proxy_is_found",
+    ],
+    "Headers that contradict": [
+        "unit/test_access.py::test_the_client_behind_a_proxy_is_found",
+    ],
+    "From this machine itself": [
         "server/test_access.py::test_a_proxy_on_this_machine_is_refused_until_it_is_trusted",
         "server/test_access.py::test_an_unknown_proxy_lets_in_no_forbidden_client",
         "server/test_access.py::test_a_forbidden_client_gains_nothing_by_a_header",
     ],
+    "From other machines, only": [
+        "server/test_access.py::test_an_unknown_proxy_lets_in_no_forbidden_client",
+        "server/test_access.py::test_a_forbidden_client_gains_nothing_by_a_header",
+    ],
     # name
-    "A request whose `Host` is not an address": [
+    "`Host` must be an address": [
         "unit/test_hosts.py::test_by_default_ip_addresses_and_own_names_are_served",
         "browser/test_other_sites.py::test_a_foreign_name_that_resolves_to_the_camera_gets_no_picture",
     ],
-    "`.fritz.box`, which the internet has too": [
-        "unit/test_hosts.py::test_a_router_s_public_domain_counts_for_the_own_networks_alone"
+    "Anything else is refused": [
+        "browser/test_other_sites.py::test_a_foreign_name_that_resolves_to_the_camera_gets_no_picture",
     ],
+    "Names of the machine itself": [
+        "unit/test_hosts.py::test_by_default_ip_addresses_and_own_names_are_served",
+    ],
+    "`.fritz.box` also exists": ["unit/test_hosts.py::test_a_router_s_public_domain_counts_for_the_own_networks_alone"],
     "Two `Host` fields are refused": ["server/test_requests.py::test_each_request_gets_its_status"],
     "A request without one is served": ["unit/test_hosts.py::test_a_request_without_a_host_is_served"],
     # users
-    "With `users_file` all but `/livez`": [
+    "With `users_file` everything but": [
         "server/test_users.py::test_all_but_health_needs_a_user_and_every_change_an_admin"
+    ],
+    "On the Pi itself": [
+        "server/test_users.py::test_all_but_health_needs_a_user_and_every_change_an_admin",
     ],
     "Passwords are kept as scrypt hashes": [
         "unit/test_users.py::test_the_hash_is_standard_scrypt",
         "unit/test_logins.py::test_passwords_are_compared_in_constant_time",
-        "unit/test_logins.py::test_an_unknown_name_costs_as_much_as_a_wrong_password",
+    ],
+    "Unknown names cost": ["unit/test_logins.py::test_an_unknown_name_costs_as_much_as_a_wrong_password"],
+    "An address may send five": [
         "unit/test_logins.py::test_only_the_fifth_different_wrong_password_locks_out",
         "unit/test_logins.py::test_of_many_wrong_passwords_at_once_five_are_checked",
-        "unit/test_logins.py::test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour",
+    ],
+    "The fifth locks it out": [
+        "unit/test_logins.py::test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour"
     ],
     "During a lock-out the right password": [
         "unit/test_logins.py::test_a_guessing_client_is_locked_out_and_learns_nothing",
         "server/test_users.py::test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it",
     ],
-    "The same wrong one again": [
+    "The same wrong password again": [
         "unit/test_logins.py::test_a_repeated_old_password_is_derived_once_and_locks_nobody_out"
     ],
     "A request with `X-Requested-With`": ["server/test_users.py::test_the_401_tells_programs_and_people_what_to_do"],
+    "So no browser opens": [
+        "server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",
+    ],
     "Outside your own networks all IPv6 addresses": [
         "unit/test_logins.py::test_lockouts_count_by_address_at_home_and_by_64_outside"
+    ],
+    "Inside each counts": [
+        "unit/test_logins.py::test_lockouts_count_by_address_at_home_and_by_64_outside",
     ],
     "Both sides are counted apart": [
         "unit/test_logins.py::test_a_scanner_outside_changes_nothing_for_an_old_password_at_home",
         "unit/test_logins.py::test_many_scanners_outside_keep_nobody_at_home_waiting",
     ],
-    "An hour without a wrong one": [
+    "The count ends after": [
         "unit/test_logins.py::test_the_lockout_doubles_from_the_fifth_failure_and_ends_after_an_hour",
         "server/test_users.py::test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it",
     ],
-    "A reload ends the streams of those": [
+    "A reload ends the streams of users": [
         "server/test_users.py::test_a_reload_ends_only_the_streams_of_removed_and_changed_users"
     ],
     # encryption
     "With `tls_certificate` and `tls_key`": [
         "server/test_tls.py::test_nothing_older_than_tls_1_2_and_no_weak_suite_is_agreed_on",
+        "server/test_tls.py::test_plain_http_gets_a_message_and_other_protocols_an_alert",
+    ],
+    "Plain HTTP is served": [
         "server/test_tls.py::test_plain_http_gets_a_message_and_other_protocols_an_alert",
     ],
     "Handshakes have `request_timeout_seconds`": [
@@ -128,16 +178,29 @@ TESTS = {
         "server/test_settings.py::test_only_json_of_the_own_page_saves_anything",
         "unit/test_hosts.py::test_only_own_pages_and_listed_origins_may_change_something",
     ],
+    "`POST` changes controls": [
+        "server/test_settings.py::test_every_wrong_setting_is_named_and_nothing_is_saved",
+    ],
+    "A change that comes": [
+        "server/test_settings.py::test_only_json_of_the_own_page_saves_anything",
+        "unit/test_hosts.py::test_only_own_pages_and_listed_origins_may_change_something",
+    ],
     "A trusted proxy that replaces `Host`": [
         "unit/test_hosts.py::test_a_trusted_proxy_names_the_host_of_the_page",
         "unit/test_hosts.py::test_a_trusted_proxy_names_the_port_apart",
     ],
-    "Refused is also `/still.jpg`": [
+    "That counts only": [
+        "unit/test_hosts.py::test_a_trusted_proxy_names_the_host_of_the_page",
+    ],
+    "`/still.jpg` interrupts": [
         "unit/test_hosts.py::test_a_foreign_page_gets_no_still_unless_its_origin_is_listed",
         "server/test_stills.py::test_a_page_of_another_site_takes_no_still",
     ],
     "Over plain HTTP browsers do not say": [
         "server/test_stills.py::test_stills_are_taken_one_at_a_time_with_a_pause_between"
+    ],
+    "There the pause": [
+        "server/test_stills.py::test_stills_are_taken_one_at_a_time_with_a_pause_between",
     ],
     # reading
     "Pages of other sites get no CORS header": [
@@ -149,15 +212,20 @@ TESTS = {
         "unit/test_hosts.py::test_any_page_may_ask_but_only_listed_origins_may_read",
     ],
     # framing
-    "The page is in no other site's frame": [
+    "No other site may show": [
         "browser/test_other_sites.py::test_the_page_is_framed_only_by_sites_in_the_list",
         "server/test_requests.py::test_the_page_loads_only_its_own_files_and_listed_origins_frame_it",
     ],
-    "`/wall` alone loads": [
-        "browser/test_wall.py::test_only_the_wall_may_load_from_other_cameras_and_only_listed_ones"
+    "The page runs only": [
+        "server/test_requests.py::test_the_page_loads_only_its_own_files_and_listed_origins_frame_it",
     ],
+    "Only `/wall` loads": ["browser/test_wall.py::test_only_the_wall_may_load_from_other_cameras_and_only_listed_ones"],
     # syntax
     "Requests are read strictly": [
+        "unit/test_request.py::test_an_invalid_request_is_refused",
+        "unit/test_request.py::test_unreadable_bodies_are_refused",
+    ],
+    "These are errors": [
         "unit/test_request.py::test_an_invalid_request_is_refused",
         "unit/test_request.py::test_unreadable_bodies_are_refused",
     ],
@@ -166,10 +234,16 @@ TESTS = {
         "server/test_requests.py::test_a_client_that_may_not_ask_gets_no_100_continue",
     ],
     # cost
-    "A request of any bytes costs": [
+    "A request costs about as much": [
         "unit/test_request_cost.py::test_no_header_costs_more_than_its_length",
         "unit/test_request_cost.py::test_refusing_controls_costs_little_more_than_reading_json",
         "unit/test_request_cost.py::test_any_body_is_accepted_or_refused_in_words_within_5_ms",
+    ],
+    "Names and values": [
+        "unit/test_request_cost.py::test_refusing_controls_costs_little_more_than_reading_json",
+    ],
+    "Only the first mistakes": [
+        "unit/test_request_cost.py::test_refusing_controls_costs_little_more_than_reading_json",
     ],
     # slow clients
     "A slow client gets its whole picture": [
@@ -178,7 +252,14 @@ TESTS = {
         "unit/test_streams.py::test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one",
         "unit/test_streams.py::test_a_viewer_that_drips_is_dropped",
     ],
+    "After that time it": [
+        "unit/test_sending.py::test_a_client_that_drips_is_given_up",
+        "unit/test_streams.py::test_a_viewer_that_drips_is_dropped",
+    ],
     "So nobody holds a connection for ever": ["unit/test_request.py::test_a_slow_request_has_one_deadline"],
+    "A request has": [
+        "unit/test_request.py::test_a_slow_request_has_one_deadline",
+    ],
     "Clients that get the same picture share": ["unit/test_streams.py::test_viewers_of_the_same_picture_keep_one_copy"],
     "When pictures of more than `max_pending_bytes`": [
         "unit/test_streams.py::test_slow_viewers_keep_no_more_pictures_than_allowed",
@@ -198,9 +279,16 @@ TESTS = {
         "server/test_viewers.py::test_a_viewer_over_the_limit_is_refused",
         "server/test_viewers.py::test_a_connection_over_the_limit_is_refused",
     ],
-    "A place of somebody who is hanging up": [
+    "Each limit is a key": [
+        "server/test_requests.py::test_limits_are_configurable",
+        "server/test_requests.py::test_each_request_gets_its_status",
+    ],
+    "If somebody is just hanging up": [
         "unit/test_limits.py::test_the_place_of_one_that_leaves_is_waited_for",
         "server/test_viewers.py::test_connections_that_are_made_again_find_their_places_free",
+    ],
+    "Otherwise a refusal": [
+        "server/test_viewers.py::test_a_viewer_over_the_limit_is_refused",
     ],
     # refusals
     "They say what to add": [
@@ -214,6 +302,9 @@ TESTS = {
         "unit/test_counts.py::test_each_refusal_in_the_log_names_its_setting_once",
         "unit/test_counts.py::test_a_refusal_that_a_setting_prevents_has_the_whole_line",
     ],
+    "If a line in the": [
+        "unit/test_counts.py::test_a_refusal_that_a_setting_prevents_has_the_whole_line",
+    ],
     "To a browser the answer is a page": [
         "browser/test_refusals.py::test_a_wrong_name_is_printed_as_text_whatever_is_in_it"
     ],
@@ -223,6 +314,9 @@ TESTS = {
     ],
     "No thread waits for the reader of the log": [
         "server/test_logs.py::test_a_log_that_nobody_reads_blocks_nobody_and_tells_what_it_dropped"
+    ],
+    "What the reader does": [
+        "server/test_logs.py::test_a_log_that_nobody_reads_blocks_nobody_and_tells_what_it_dropped",
     ],
     # files: both commands write through commands/output.py
     "What `snapshot` and `support-bundle` write": ["server/test_cli.py::test_only_its_owner_can_read_a_new_picture"],
@@ -239,13 +333,13 @@ TESTS = {
 
 
 def sentences() -> list[str]:
-    """Return those of the section on what is promised, and of the second column of the table."""
+    """Return those of the sections on what is promised and on how it is done, without the names of paragraphs."""
     promised, done = (DOCUMENT.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in
                       ("What is promised", "How it is done"))  # fmt: skip
-    texts = [*promised.strip().split("\n\n"), *re.findall(r"^\| \w[\w ]* \| (.+) \|$", done, re.MULTILINE)[1:]]
     found = []
-    for text in texts:
-        found += re.split(r"(?<=\.)\)? (?=[A-Z(`])", " ".join(text.split()))
+    for text in (promised, re.sub(r"^\*\*[\w ]+\.\*\* ", "", done, flags=re.MULTILINE)):
+        for paragraph in text.strip().split("\n\n"):
+            found += re.split(r"(?<=\.)\)? (?=[A-Z(`[])", " ".join(paragraph.split()))
     return found
 
 

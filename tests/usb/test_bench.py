@@ -183,14 +183,14 @@ SEEN = {"pictures": 1000, "viewers": 1, "seconds": 1.0, "fewest": 30, "dropped":
         (1000, {"resident_mb": 31.0}),
     ],
 )
-def test_each_figure_of_the_readme_is_missed_if_the_daemon_is_worse(viewers: int, worse: dict[str, Any]) -> None:
+def test_each_figure_of_the_document_is_missed_if_the_daemon_is_worse(viewers: int, worse: dict[str, Any]) -> None:
     def load(cpu: float = 1.0, resident_mb: float = 28.0, **seen: Any) -> Load:
         return Load({**SEEN, **seen}, cpu / 1000, cpu / 1000, 0, resident_mb)
 
     servers = {measures.DAEMON: 1.0, measures.USTREAMER: 2.0, measures.FLOOR: 1.0}
     runs = {name: {count: [load(cpu)] for count in measures.VIEWERS} for name, cpu in servers.items()}
     rows = measures.curve_table(measures.summary(runs)).splitlines()
-    head = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| CPU µs"))
+    head = next(line for line in (ROOT / "docs/performance.md").read_text().splitlines() if line.startswith("| CPU µs"))
     assert rows[0] == head
 
     def missed() -> list[str]:
