@@ -36,6 +36,12 @@ def test_python_is_clean(tool: tuple[str, ...], tmp_path: Path) -> None:
     assert findings(sys.executable, "-m", *tool, *cache) == ""
 
 
+def test_no_text_has_a_known_spelling_mistake() -> None:
+    texts = [*ROOT.glob("*.md")] + [path for name in (*FOLDERS, "docs") for path in (ROOT / name).rglob("*")]
+    texts = [path for path in texts if path.suffix in {".md", ".py", ".toml", ".js", ".html", ".service", ".yml"}]
+    assert findings(sys.executable, "-m", "codespell_lib", *texts) == ""
+
+
 def test_shell_is_clean() -> None:
     if not shutil.which("shellcheck"):
         pytest.skip("needs shellcheck")

@@ -20,6 +20,7 @@ import pytest
 from tests.conftest import Report
 from tests.kit import apt
 from tests.kit.daemon import ROOT
+from tests.kit.documents import commands
 from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, STATE, UNIT, Camera, deliver
@@ -202,6 +203,8 @@ def installed(machine: Machine) -> Iterator[Machine]:
     yield machine
     machine.host.remove(REPOSITORY)
     machine.host.remove(SOURCES)
+    # apt keeps what it has downloaded
+    machine.apt("clean")
     done = machine.apt("purge", "pi-cam-daemon")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -400,21 +403,67 @@ def test_power_may_fail_while_apt_installs_or_upgrades(machine: Machine, soak: b
     numpy = sorted(f"{SRV}/packages/numpy/{path.name}" for path in (machine.folder / "numpy").iterdir())
     assert machine.apt("install", *numpy).returncode == 0
     machine.camera.configure({})
-    # unpacked, and not configured: Debian leaves it so
-    cuts = [(machine.first, "half-configured")]
-    if soak:
-        cuts += [("0.2.0", "half-installed")]
-        cuts += [(version, "") for _ in range(10) for version in (machine.first, "0.2.0")]
     try:
-        for version, stage in cuts:
-            begun = machine.cut_power_while_it_installs(version, stage, 10)
-            machine.camera.wait_for_pictures(60)
-            until("an end of it", lambda: not machine.status().startswith(("unpacked", "half-configured")), 60)
-            report(f"cut while {begun}: {machine.status()}, and it serves")
-            if stage == "half-configured":
-                assert machine.status() == f"installed {version}"
+        # unpacked, and not configured: Debian leaves it so
+        cut_and_serve(machine, machine.first, "half-configured", 0, report)
+        assert machine.status() == f"installed {machine.first}"
+        if soak:
+            began = time.monotonic()
+            machine.installs("0.2.0")
+            seconds = time.monotonic() - began
+            for version in (machine.first, "0.2.0") * 10:
+                cut_and_serve(machine, version, "", seconds, report)
     finally:
         # what was cut while it was unpacked has to be whole before it can go
         if machine.status().startswith("half-installed"):
             machine.apt("install", "--reinstall", f"{SRV}/packages/0.2.0.deb")
         assert machine.apt("purge", "pi-cam-daemon").returncode == 0
+
+
+def cut_and_serve(machine: Machine, version: str, stage: str, seconds: float, report: Report) -> None:
+    begun = machine.cut_power_while_it_installs(version, stage, seconds)
+    machine.camera.wait_for_pictures(60)
+    until("an end of it", lambda: machine.status().startswith(("installed", "half-installed")), 60)
+    report(f"cut while {begun}: {machine.status()}, and it serves")
+
+
+# -- the ways to install, as docs/install.md has them
+
+
+@pytest.mark.parametrize("machine", ["bookworm"], indirect=True)
+def test_the_ways_to_install_work_as_the_document_says(machine: Machine) -> None:
+    host, desk = machine.host, "/root/pi_cam_daemon"
+    folder = host.disk / desk[1:]
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, path in {
+        "pi-cam-daemon_0.1.0_arm64.deb": machine.folder / f"{machine.first}.deb",
+        "pi-cam-daemon.tar.zst": host.disk / SRV[1:] / "artefact.tar.zst",
+    }.items():
+        (folder / name).symlink_to("/" + str(path.relative_to(host.disk)))
+    numpy = sorted(f"{SRV}/packages/numpy/{path.name}" for path in (machine.folder / "numpy").iterdir())
+    assert machine.apt("install", *numpy).returncode == 0
+    machine.camera.configure({})
+    typed = commands(ROOT / "docs/install.md")
+
+    def types(command: str, said: str = "") -> None:
+        """Type a command of the document, say yes to what it asks, and read *said*."""
+        assert command in typed
+        done = host.try_run("sh", "-c", f"cd {desk}; yes | {command}", timeout=300)
+        assert said in done.stdout + done.stderr, (command, done)
+        assert bool(said) or done.returncode == 0, (command, done)
+
+    types("sudo apt install ./pi-cam-daemon_0.1.0_arm64.deb")
+    machine.camera.wait_for_pictures()
+    types("systemctl status pi-cam-daemon-soak", "pi-cam-daemon-soak.service")
+    types("sudo apt remove pi-cam-daemon")
+    assert (host.disk / CONFIG[1:]).exists()
+    types("sudo scripts/install --from pi-cam-daemon.tar.zst", "serves")
+    machine.camera.wait_for_pictures()
+    types("sudo scripts/install --status", "health    ok")
+    types("systemctl status pi-cam-daemon", "Streaming 320x240")
+    types("journalctl -u pi-cam-daemon", "state: streaming")
+    types("sudo scripts/install --rollback", "there is no release before this one to go back to")
+    types("sudo scripts/install --uninstall", "left: /etc/pi-cam-daemon")
+    types("sudo apt install ./pi-cam-daemon_0.1.0_arm64.deb")
+    types("sudo apt purge pi-cam-daemon")
+    assert not (host.disk / CONFIG[1:]).exists()
