@@ -103,6 +103,8 @@ def end() -> None:
     present = _FILE.exists() or FOLDER.exists()
     if present and has_systemd() and server.show(UNIT)["MainPID"] != str(os.getpid()):
         run("systemctl", "stop", UNIT, check=False)
+        # one that is stopped while it watches has failed for systemd
+        run("systemctl", "reset-failed", UNIT, check=False)
     # the record first: without it the unit does nothing
     for path in (_RECORD, _LINK, _FILE, FOLDER):
         remove(path)
