@@ -633,7 +633,7 @@ def test_a_release_for_another_python_tells_the_command_that_makes_it_fit(machin
         f"the release was made for another Python; run: sudo {command}"
         in machine.host.try_run(command, "--status").stdout
     )
-    done = machine.host.try_run(command, SETTLE)
+    done = machine.host.try_run(command, SETTLE, NO_SOAK)
     assert done.returncode == 0 and f"{old} was made for Python 3.10" in done.stderr, done.stderr
     machine.wait_for_pictures()
     assert machine.running() == machine.current() == machine.history()[-1] != old
@@ -1039,7 +1039,7 @@ def test_a_wheel_and_a_checkout_install_where_pip_finds_what_they_need(machine: 
     listed = hosts.sh("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in (name for name in listed if name and (ROOT / name).exists()):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, checkout / name)
+        shutil.copy2(ROOT / name, checkout / name, follow_symlinks=False)
     debs = f"{SRV}/debs-{source}"
     shutil.copytree(hosts.CACHE / host.suite / "debs", host.disk / debs[1:])
     for wheel in hosts.CACHE.glob("setuptools-*.whl"):

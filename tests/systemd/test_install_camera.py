@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,8 @@ def status(machine: Machine) -> tuple[int, str]:
 
 
 def streams(machine: Machine) -> bool:
-    return "camera    streaming: Streaming 320x240 at 25 frames/s from imx708" in status(machine)[1]
+    # on a busy machine another rate is measured than the one announced
+    return bool(re.search(r"camera    streaming: Streaming 320x240 at \d+ frames/s from imx708", status(machine)[1]))
 
 
 @pytest.fixture
