@@ -20,6 +20,7 @@ from pi_cam_daemon.config.last_good import ConfigFiles
 from pi_cam_daemon.config.loading import ETC, Loaded
 from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.core.health import CameraStatus
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
@@ -88,12 +89,7 @@ def run(
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
     def card() -> Frame | None:
-        status = supervisor.status()
-        picture = cards.get(status.cause, _size(latest, observer.config))  # drawn meanwhile, for when it is needed
-        if status.live:
-            return None
-        now_us = int(time.time() * 1e6)
-        return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
+        return _card(cards, supervisor.status(), latest, observer.config)
 
     live_controls = LiveControls(supervisor, saved.controls_file(), loaded.camera, config.camera)
     streams = Streams(latest, supervisor.demand, card)
@@ -228,6 +224,19 @@ def _language(config: Config) -> str:
     if config.page.language != "auto":
         return config.page.language
     return "ko" if machine.language() == "ko" else "en"
+
+
+def _card(cards: Cards, status: CameraStatus, latest: LatestFrame, config: Config) -> Frame | None:
+    """Return what viewers see while no picture comes; None while no picture is overdue.
+
+    It is also None while there is nothing of the right size, if nobody has seen a picture yet.
+    """
+    size = _size(latest, config)
+    picture = cards.get(status.cause, size)  # drawn meanwhile, for when it is needed
+    if status.live or (latest.frame is None and cards.awaited(size)):
+        return None
+    now_us = int(time.time() * 1e6)
+    return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
 
 
 def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:

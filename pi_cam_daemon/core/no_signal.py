@@ -11,12 +11,15 @@ from pathlib import Path
 
 from pi_cam_daemon.core.spawn import manner
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.system import children
 
 log = logging.getLogger(__name__)
 
 _DRAWING_SECONDS = 30.0  # OpenCV alone takes seconds to import on a Zero
 _RETRY_SECONDS = 60.0  # after a failure, such as on a busy machine
+# A viewer that has seen nothing yet waits so long for a card of the right size; Home Assistant hangs up after 10 s.
+_FIRST_SECONDS = 6.0
 _MOST_CARDS = 24  # a camera that keeps changing its size must not fill the memory
 
 _ENGLISH = "en"
@@ -41,7 +44,8 @@ class Cards:
         self._packaged = Path(__file__).with_name("no-signal.jpg").read_bytes()
         self._lock = threading.Lock()
         self._cards: dict[_Key, tuple[bytes, float]] = {}  # the JPEG, and until when it is valid
-        self._last_drawn = (0, 0), self._packaged  # size and JPEG
+        self._last_drawn = jpeg.size(self._packaged), self._packaged  # size and JPEG
+        self._begun_at = 0.0  # when the newest drawing began (CLOCK_MONOTONIC)
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -66,10 +70,19 @@ class Cards:
                 thread = threading.Thread(target=self._draw, args=key, name="card", daemon=True)
                 try:
                     thread.start()
-                    self._thread = thread
+                    self._thread, self._begun_at = thread, time.monotonic()
                 except RuntimeError as error:
                     self._put_off(key, str(error))
         return card
+
+    def awaited(self, size: tuple[int, int]) -> bool:
+        """Return whether a card is being drawn for a short time, and no card of *size* is there yet.
+
+        OpenCV's FFmpeg keeps the size of the first picture for the whole connection, and shows parts of all others.
+        """
+        with self._lock:
+            drawn = self._last_drawn[0] == size or any(key[1] == size for key in self._cards)
+            return not drawn and self._thread is not None and time.monotonic() - self._begun_at < _FIRST_SECONDS
 
     def close(self, timeout: float) -> None:
         """Kill the drawing process, and wait for its thread for at most *timeout* seconds."""

@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon import daemon
 from pi_cam_daemon.config import loading
+from pi_cam_daemon.core import no_signal
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
@@ -162,6 +164,24 @@ def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: P
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
     latest.publish(Frame(part(broken, 0), 0, 0))
     assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
+
+
+def test_the_first_that_a_viewer_sees_has_the_size_of_the_pictures_to_come(
+    cards: Cards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # OpenCV's FFmpeg keeps the first size: after a card of another size it would show parts of pictures for ever
+    latest, status = LatestFrame(), SimpleNamespace(cause=Cause.STARTING, live=False)
+    config = loading.load(etc=tmp_path).with_values({"video.width": 160, "video.height": 120})
+    seen = until("a card", lambda: daemon._card(cards, status, latest, config))
+    assert b"Content-Type: image/jpeg" in seen.part and jpeg.size(seen.jpeg) == SIZE
+    other = config.with_values({"video.width": 320, "video.height": 240})
+    assert daemon._card(cards, status, latest, other) is None
+    monkeypatch.setattr(no_signal, "_FIRST_SECONDS", 0.0)
+    slow = daemon._card(cards, status, latest, other)
+    assert slow and bytes(slow.jpeg) == PACKAGED, "whoever waits for long sees why"
+    monkeypatch.undo()
+    latest.publish(Frame(part(PACKAGED, 0), 0, 0))
+    assert daemon._card(cards, status, latest, config), "an old picture is never taken for a live one"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
