@@ -98,7 +98,7 @@ PROGRAMS = {
             *) exec "$@" ;;
         esac""",
     "apt-get": """
-        [ "$1" = install ] || exit
+        case " $* " in *" install "*) ;; *) exit ;; esac
         echo dlstatus:1:50.0000:Retrieving file 1 of 2
         cp -r "$PI/repository/." "$PI/packages"
         touch "$PI/installed/python3-picamera2" "$PI/installed/libturbojpeg0"
