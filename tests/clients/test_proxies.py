@@ -193,6 +193,7 @@ def test_the_camera_checks_the_address_that_the_proxy_forwards(name: str, tmp_pa
 )
 def test_the_page_of_the_camera_may_change_controls(name: str, host: str, plain: int, tmp_path: Path) -> None:
     with running(tmp_path / "daemon", settings()) as daemon, in_front(name, daemon.port, tmp_path, host) as proxy:
+        daemon.wait_for_state("streaming", 30)  # before, there are no controls
         own = {"Host": f"{NAME}:{proxy.port}", "Origin": f"http://{NAME}:{proxy.port}"}
         other = {**own, "Origin": "http://attacker.example"}
 
