@@ -49,6 +49,11 @@ class Seen:
     def key(self) -> Any:
         return self.run(f"{self._app}?.dataset.key")
 
+    def told(self) -> tuple[str, str]:
+        """Return the key, and the words over the picture at the same moment."""
+        key, words = self.run(f"[{self._app}.dataset.key, {self._app}.querySelector('.told').innerText.trim()]")
+        return key, words
+
     def picture(self) -> Any:
         return self.run(f"({PIXELS})({self._picture})")
 
