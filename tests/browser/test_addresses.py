@@ -68,3 +68,23 @@ def test_open_snippets_stay_open(shared: Any, page: Page) -> None:
         with page.expect_response("**/state"):
             pass
     expect(page.get_by_role("button", name="Copy: config.yml")).to_be_visible()
+
+
+def test_an_address_has_one_line_and_a_long_one_is_broken_after_a_slash(shared: Any, page: Page) -> None:
+    page.goto(shared.address)
+    wait_until_live(page)
+    code = open_drawer(page, "info").locator(".snippet code").first
+    expect(code).to_have_text(f"{shared.address}stream")
+    tops = "(node) => new Set([...node.getClientRects()].map((one) => one.top)).size"
+    assert code.evaluate(tops) == 1
+    page.evaluate("document.querySelector('.snippet pre').style.width = '14rem'")
+    assert code.evaluate(tops) == 2
+    parts = """(node) => [...node.childNodes].filter((one) => one.data).map((one) => {
+        const range = document.createRange();
+        range.selectNode(one);
+        return range.getClientRects().length;
+    })"""
+    assert code.evaluate(parts) == [1, 1], "neither part of it is broken"
+    page.evaluate("document.addEventListener('copy', () => { window.copied = String(getSelection()) })")
+    page.get_by_role("button", name="Copy: Live").click()
+    assert page.evaluate("window.copied") == f"{shared.address}stream"

@@ -35,7 +35,8 @@ ok, picture = camera.read()
 `;
 
 function snippet([name, textContent]) {
-  const code = make("code", { textContent });
+  const steps = textContent.split(/(?<=[^/:]\/)/); // a long address is broken after a slash
+  const code = make("code", {}, ...steps.flatMap((step) => [make("wbr"), step]).slice(1));
   const copy = button(words.copy, () => {
     const selection = getSelection();
     selection.selectAllChildren(code);
