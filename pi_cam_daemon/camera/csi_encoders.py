@@ -154,7 +154,7 @@ def output_to(sink: Sink, encoder: Any, orientation: Orientation, name: str) -> 
                     # without an MJPEG codec the hardware encoder falls back to H.264 (picamera2 #351)
                     message = "The encoder's pictures are no JPEGs: the firmware has no MJPEG codec"
                     command = "sudo apt full-upgrade"
-                    raise SourceError(message, hint=f"Run {command}, then reboot", command=command)
+                    raise SourceError(message, hint=f"Run `{command}`, then reboot", command=command)
                 if not begins or not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
                     self._bad.add("it is not whole: larger than the encoder's buffer, or broken")
                     return

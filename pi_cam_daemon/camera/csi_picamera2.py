@@ -59,7 +59,7 @@ def _not_importable(error: Exception) -> SourceError:
         command, then = _UPGRADE, "and restart the Pi"
     # while the first boot installs it, there is nothing to run
     values = {"module": "picamera2", **({"installing": "picamera2"} if progress else {"command": command})}
-    hint = progress or f"Run {command}, {then}"
+    hint = progress or f"Run `{command}`, {then}"
     if missing:
         cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
         return SourceError("picamera2 is not installed", cause, hint, **values)
@@ -73,7 +73,7 @@ def check_version(version: str) -> None:
     def numbers(text: str) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", text)[:3]]
 
-    hint = "Run sudo apt update, then sudo apt full-upgrade"
+    hint = "Run `sudo apt update`, then `sudo apt full-upgrade`"
     if numbers(version) < numbers(_OLDEST_PICAMERA2):
         message = f"picamera2 {version} is too old: {_OLDEST_PICAMERA2} or later is needed"
         values = {"module": "picamera2", "version": version, "wanted": _OLDEST_PICAMERA2, "command": _UPGRADE}

@@ -13,7 +13,7 @@ from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 
 log = logging.getLogger(__name__)
 
-VIDEO_GROUP_HINT = "The user has to be in the group `video`: sudo usermod -aG video USER, then log in again"
+VIDEO_GROUP_HINT = "The user has to be in the group `video`: `sudo usermod -aG video USER`, then log in again"
 # least time between two log lines about bad pictures
 _WARN_SECONDS = 60.0
 

@@ -21,6 +21,8 @@ _ELSEWHERE = (None, Reason.PICTURE, Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_A
 _FINAL = (None, Reason.TLS)  # the same request is refused again
 # one entry of Accept-Language (RFC 9110, section 12.5.4): the language without its region, and its weight
 _WISH = re.compile(r"\s*([A-Za-z]+)(?:-[A-Za-z0-9-]*)?\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?))?\s*")
+_CODE = re.compile("`([^`\n]+)`")  # commands and names in a sentence
+_TAG = re.compile("</?code>")
 
 
 def language(setting: str, accepted: Sequence[str] = (), wish: str = "") -> str:
@@ -63,7 +65,8 @@ class RefusalPage:
         other = next(name for name in _LANGUAGES if name != language)
         page = self._template.substitute(
             language=language,
-            title=parts[language][0],
+            title=_TAG.sub("", parts[language][0]),
+            heading=parts[language][0],
             text=parts[language][1],
             links=links[language],
             other_language=other,
@@ -76,7 +79,7 @@ class RefusalPage:
 
 def _english(text: str) -> tuple[str, str]:
     """Return title and paragraphs of *text*, in which empty lines separate them, as HTML."""
-    title, *paragraphs = html.escape(text, quote=False).split("\n\n")
+    title, *paragraphs = _CODE.sub(r"<code>\1</code>", html.escape(text, quote=False)).split("\n\n")
     # lines of the configuration file keep their line breaks
     return title, "\n".join(f"<pre>{one}</pre>" if one.startswith("[") else f"<p>{one}</p>" for one in paragraphs)
 

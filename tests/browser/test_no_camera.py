@@ -15,6 +15,7 @@ from tests.browser.looking import (
     KOREAN,
     assert_moves,
     headline,
+    open_drawer,
     picture,
     told,
     wait_for_key,
@@ -108,6 +109,55 @@ def test_a_stand_in_is_amber_and_its_reason_is_above_the_fold(
         expect(notice).to_contain_text(sentence, timeout=1000)
 
 
+# where the arrow and the word TOP end, of the test picture's height; tests/unit/test_pattern.py looks at them
+TOP_ENDS = 0.248
+
+
+def top_of_the_notice(page: Page) -> float:
+    """Return how far below the word TOP the notice begins, in pixels, and fail if a part of it is cut off."""
+    stage, notice = page.locator("#stage").bounding_box(), told(page).bounding_box()
+    assert stage and notice
+    assert notice["y"] + notice["height"] <= stage["y"] + stage["height"]
+    shape = page.locator("#picture").evaluate("canvas => canvas.height / canvas.width")
+    height = min(stage["height"], stage["width"] * shape)
+    return float(notice["y"] - (stage["y"] + (stage["height"] - height) / 2 + TOP_ENDS * height))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720)], ids=["4:3", "16:9"])
+def test_the_notice_of_a_stand_in_leaves_the_word_top_free(
+    start_stand_in: StartStandIn, new_page: Callable[..., Page], size: tuple[int, int], language: str
+) -> None:
+    usb = {"usb.device": "/dev/video9"}  # the longest words
+    daemon = start_stand_in(**dict(zip(("video.width", "video.height"), size, strict=True)), **usb)
+    for device in (DESKTOP, PHONE, {**PHONE, "viewport": {"width": 844, "height": 390}}):
+        page = new_page(**device)
+        page.goto(f"{daemon.address}?lang={language}")
+        wait_until_live(page, "test-picture")
+        expect(page.locator("#detail code, #advice code").first).to_be_visible()
+        assert top_of_the_notice(page) >= 0
+        open_drawer(page, "info")
+        assert top_of_the_notice(page) >= 0
+        if page.locator("#menu").is_visible():
+            page.locator("#menu").press("Enter")
+        page.locator("#fullscreen").press("Enter")
+        expect(page.locator("#app")).to_have_class(re.compile(r"\bfull\b"))
+        assert top_of_the_notice(page) >= 0
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_commands_are_shown_as_code_without_backticks(start_stand_in: StartStandIn, page: Page, language: str) -> None:
+    daemon = start_stand_in(**{"usb.device": "/dev/video9"})
+    page.goto(f"{daemon.address}?lang={language}")
+    expect(told(page).locator("code").first).to_have_text("pi-cam-daemon list-cameras")
+    expect(told(page)).not_to_contain_text("`")
+    assert_accessible(page)
+    page.goto(f"{daemon.address}still.jpg?lang={language}")
+    expect(page.locator("p code").first).to_have_text("pi-cam-daemon list-cameras")
+    expect(page.locator("body")).not_to_contain_text("`")
+    assert_accessible(page)
+
+
 def test_zoom_hold_and_save_go_on_with_a_stand_in(start_stand_in: StartStandIn, page: Page) -> None:
     daemon = start_stand_in()
     page.goto(daemon.address)
@@ -160,6 +210,17 @@ def test_a_missing_camera_without_a_stand_in_is_red_above_the_fold(
     box = told(page).bounding_box()
     assert box and box["y"] + box["height"] <= 720
     wait_until_dim(page)
+
+
+def test_the_detail_does_not_repeat_the_headline(start_daemon: Callable[..., Daemon], page: Page) -> None:
+    daemon = start_daemon(source__kind="csi", csi__camera="no-such-camera")
+    daemon.wait_for_state("no-camera", 30)
+    refused = {"cause": "settings", "detail": "The camera refuses its settings: Invalid size", "hint": "Ask `me`"}
+    page.route("**/state", lambda route: route.fulfill(json={**daemon.state(), **refused}))
+    page.goto(daemon.address)
+    expect(headline(page, "The camera refuses its settings")).to_be_visible()
+    expect(page.locator("#detail")).to_have_text("Invalid size")
+    expect(page.locator("#advice code")).to_have_text("me")
 
 
 def test_the_reason_for_pictures_that_cannot_be_used_is_shown(start_daemon: Callable[..., Daemon], page: Page) -> None:

@@ -83,7 +83,7 @@ def test_a_broken_picamera2_gets_the_command_that_repairs_it(
     assert refused.value.cause is Cause.BROKEN
     assert refused.value.message.startswith("picamera2 cannot be loaded: ")
     assert command in refused.value.hint
-    assert refused.value.hint.startswith(f"Run {refused.value.values['command']}, ")
+    assert refused.value.hint.startswith(f"Run `{refused.value.values['command']}`, ")
     assert refused.value.message.endswith(refused.value.values["error"])
 
 

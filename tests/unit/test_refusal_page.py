@@ -52,6 +52,12 @@ def text(refused: Refused, first: str, home: str = "./") -> str:
     return PAGE.body(refused, first, home).decode()
 
 
+def test_commands_are_code_and_the_title_of_the_window_is_plain() -> None:
+    page = text(Refused(Reason.PICTURE, "Run `<b>`\n\n`ls -l` shows `it"), "en")
+    assert "<title>Run &lt;b&gt;</title>" in page and "<h1>Run <code>&lt;b&gt;</code></h1>" in page
+    assert "<p><code>ls -l</code> shows `it</p>" in page
+
+
 @pytest.mark.parametrize("reason", [None, *Reason])
 def test_every_refusal_is_told_in_both_languages(reason: Reason | None) -> None:
     refused = Refused(reason or Reason.NETWORK.status, "No <b>\n\nAsk & wait\n\n[http]\nkey = 1", seconds=40)

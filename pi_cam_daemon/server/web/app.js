@@ -4,7 +4,7 @@ import { judge, refusalKey } from "./judge.js";
 import { Live } from "./live.js";
 import { Refusal, open, request } from "./request.js";
 import { followScreen } from "./screen.js";
-import { clock, duration, kept, language, number, put, text, translate } from "./text.js";
+import { clock, duration, kept, language, number, put, putSentence, text, translate } from "./text.js";
 import { zoomable } from "./zoom.js";
 
 const POLL_MS = 1000;
@@ -59,9 +59,9 @@ function render() {
   const refused = live.refusal || refusal;
   const told = worded(headline);
   put($("headline"), key === "held" && live.taken ? text.taken(clock(1000 * live.taken)) : key === cause ? told : text.standsIn(told));
-  put($("advice"), language === "en" && state?.hint && state.cause === cause ? state.hint : worded(advice));
-  const [detail, tongue] = refusalKey(refused) === key ? [refused.reason, "en"] : detailOf(cause);
-  put($("detail"), detail);
+  putSentence($("advice"), language === "en" && state?.hint && state.cause === cause ? state.hint : worded(advice));
+  const [detail, tongue] = refusalKey(refused) === key ? [key === "lockout" ? "" : refused.reason, "en"] : detailOf(cause);
+  putSentence($("detail"), detail.startsWith(`${told}: `) ? detail.slice(told.length + 2) : detail);
   $("detail").lang = tongue;
   if (changed) renderAct(key);
 

@@ -16,13 +16,13 @@ const LINES = {
   fingerprint: (v) => `인증서 지문: ${v.fingerprint}`,
   type: (v) => `영상 대신 온 것: ${v.type}`,
   title: (v) => `웹 페이지 제목: ${v.title}`,
-  group: (v) => `필요한 그룹: ${v.group}`,
+  group: (v) => `필요한 그룹: \`${v.group}\``,
   setting: (v) => `확인할 설정: ${v.setting}`,
   wanted: (v) => `필요한 값: ${v.wanted}`,
   offers: (v) => `쓸 수 있는 값: ${v.offers}`,
   seconds: (v) => `영상이 없던 시간: ${v.seconds}초`,
   ended: (v) => `카메라 프로그램이 끝난 이유: ${v.ended}`,
-  command: (v) => `라즈베리 파이에서 실행: ${v.command}`,
+  command: (v) => `라즈베리 파이에서 실행: \`${v.command}\``,
   error: (v) => `오류: ${v.error}`,
 };
 

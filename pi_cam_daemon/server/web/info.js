@@ -1,7 +1,7 @@
 // The panel of facts about the camera and the daemon.
 
 import { make } from "./panel.js";
-import { clock, language, put } from "./text.js";
+import { clock, language, put, putSentence } from "./text.js";
 
 const words = {
   en: {
@@ -42,12 +42,12 @@ export function mount(node) {
         words.clock[Number(synced ?? -1)],
       ];
       facts.forEach((fact, number) => put(fact, texts[number] || "–"));
-      put(reason, source.reason || "");
+      putSentence(reason, source.reason || "");
       if (!refused) return files.replaceChildren();
       const at = Date.now() - 1000 * refused.since_seconds;
       if (Math.abs(at - refusedAt) > 2000) refusedAt = at;
       put(headline, words.refused(clock(refusedAt)));
-      put(problems, refused.problems.join("\n"));
+      putSentence(problems, refused.problems.join("\n"));
       if (!files.firstChild) files.append(...notice);
     },
   };

@@ -1,6 +1,6 @@
 // What the panels of the drawer share.
 
-import { language, put } from "./text.js";
+import { language, put, putSentence } from "./text.js";
 
 const ANSWER_MS = 15000; // a camera that is asleep is woken first
 
@@ -58,7 +58,7 @@ export function foot(label, ...buttons) {
   const say = (what, detail = "") => {
     now = what;
     put(said, now || resting);
-    put(english, detail);
+    putSentence(english, detail);
   };
   const rest = (what) => {
     resting = what;

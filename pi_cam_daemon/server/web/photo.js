@@ -1,7 +1,7 @@
 // The menu of photos: the picture that is shown, and one of the sensor's full size.
 
 import { Refusal, request } from "./request.js";
-import { put, text } from "./text.js";
+import { put, putSentence, text } from "./text.js";
 
 const TIMEOUT_MS = 80000; // the server gives up after 75 s, with a camera that sleeps and takes a picture in 20 s
 const KEEP_MS = 60000; // by then the browser has the file
@@ -54,7 +54,7 @@ async function takeFullSize() {
     picture?.close();
   } catch (error) {
     put($("photo-said"), text.notFull);
-    put($("photo-why"), error instanceof Refusal ? error.reason : "");
+    putSentence($("photo-why"), error instanceof Refusal ? error.reason : "");
   }
   $("full-size").removeAttribute("aria-busy");
   taking = false;

@@ -28,7 +28,7 @@ export const text = {
     missing: ["No camera", "No camera found", (v) => (v.address || v.module || v.device ? "" : "Check its cable: switch the Raspberry Pi off, seat the cable again at both ends and switch it on.")],
     broken: ["No camera", "The camera's software does not work", "Install or update it on the Raspberry Pi, then restart the Pi."],
     busy: ["No camera", "Another program uses the camera", "Close that program; the picture comes by itself."],
-    permission: ["No camera", "The camera may not be opened", "Check that the service's user is in the group “video”."],
+    permission: ["No camera", "The camera may not be opened", "Check that the service's user is in the group `video`."],
     settings: ["No camera", "The camera refuses its settings", "Choose another size or frame rate."],
     lost: ["No camera", "The camera was lost", "Check its cable; the picture comes back by itself."],
     crashed: ["No camera", "The camera program ended unexpectedly", "It is started again. If this repeats, the service's log says why."],

@@ -34,6 +34,15 @@ export function put(node, value) {
   if (node.textContent !== value) node.textContent = value;
 }
 
+// The same for a sentence, in which commands and names stand between backticks.
+export function putSentence(node, value) {
+  const parts = value.split(/`([^`]+)`/); // every other one is code
+  if (node.textContent === parts.join("")) return;
+  node.replaceChildren(...parts.map((part, at) => {
+    return at % 2 ? Object.assign(document.createElement("code"), { textContent: part }) : part;
+  }).filter(Boolean));
+}
+
 // Fills in the texts of all nodes in *part*.
 export function translate(part) {
   for (const node of part.querySelectorAll("[data-text]")) node.textContent = text[node.dataset.text];
