@@ -21,7 +21,8 @@ from tests.kit.documents import PAGES, commands, headings, links, sentences
 README = ROOT / "README.md"
 KOREAN = ROOT / "README.ko.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
-TEXTS = [*PAGES, KOREAN, ROOT / "CHANGELOG.md"]
+CHANGELOG = ROOT / "CHANGELOG.md"
+TEXTS = [*PAGES, KOREAN, CHANGELOG]
 
 
 def name(page: Path) -> str:
@@ -100,7 +101,7 @@ def test_the_readme_begins_with_the_two_commands_and_is_short() -> None:
     assert lines.index("## How it works") < 60
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [*PAGES, CHANGELOG], ids=name)
 def test_sentences_are_short(page: Path) -> None:
     lengths = {sentence: len(sentence.split()) for sentence in sentences(page)}
     assert {sentence: words for sentence, words in lengths.items() if words > 35} == {}
