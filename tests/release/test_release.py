@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import update
 from tests.kit import apt
 from tests.kit.daemon import ROOT
+from tests.kit.versions import later
 
 TARGET = {"x86_64": "bookworm-amd64", "aarch64": "bookworm-arm64"}[platform.machine()]
 UNRELEASED = "## Unreleased\n\n- It makes coffee.\n"
@@ -76,40 +78,48 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
 
 def test_an_unfit_checkout_is_refused_and_nothing_changes(checkout: Checkout) -> None:
     checkout.refuses("1.2", "not a version")
-    checkout.git("tag", "v1.2.3")
-    checkout.refuses("1.2.3", "already")
-    checkout.git("tag", f"v{__version__}")
+    checkout.git("tag", f"v{later()}")
+    checkout.refuses(later(), "already")
+    # which this checkout has if it is a release
+    checkout.git("tag", "--force", f"v{__version__}")
     checkout.refuses("0.0.9", f"not later than {__version__}")
     (checkout.folder / "stray").write_text("")
-    checkout.refuses("1.0.0", "not clean")
+    checkout.refuses(later(2), "not clean")
     (checkout.folder / "stray").unlink()
     changelog = checkout.folder / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace(UNRELEASED, "## Unreleased\n"))
     checkout.commit()
-    checkout.refuses("1.0.0", "nothing under Unreleased")
+    checkout.refuses(later(2), "nothing under Unreleased")
     changelog.write_text(changelog.read_text().replace("## Unreleased\n", UNRELEASED))
     checkout.commit()
-    checkout.refuses("1.0.0", "nobody: no such secret key in your gpg keyring", "--apt", "nobody", "http://pi/apt")
+    checkout.refuses(later(2), "nobody: no such secret key in your gpg keyring", "--apt", "nobody", "http://pi/apt")
 
 
 def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkout) -> None:
+    version = later()
     # the repository of the releases before
-    earlier = checkout.folder / "dist/apt/pi-cam-daemon_1.2.2_all.deb"
+    earlier = checkout.folder / f"dist/apt/pi-cam-daemon_{__version__}_all.deb"
     earlier.parent.mkdir(parents=True)
-    apt.make_deb(earlier, "1.2.2")
-    done = checkout.release("1.2.3", "--apt", apt.OWNER, "https://example.org/apt")
+    apt.make_deb(earlier, __version__)
+    done = checkout.release(version, "--apt", apt.OWNER, "https://example.org/apt")
     assert done.returncode == 0, done.stderr
-    dist, artefact = checkout.folder / "dist", "pi-cam-daemon-1.2.3.tar.zst"
+    dist, artefact = checkout.folder / "dist", f"pi-cam-daemon-{version}.tar.zst"
     # the version
-    assert '__version__ = "1.2.3"' in (checkout.folder / "pi_cam_daemon/__init__.py").read_text()
-    assert checkout.git("rev-parse", "v1.2.3^{commit}") == checkout.git("rev-parse", "HEAD")
-    assert checkout.git("cat-file", "-t", "v1.2.3") == "tag", "others are not pushed with --follow-tags"
-    assert (checkout.git("log", "-1", "--format=%s"), checkout.git("status", "--porcelain")) == ("release: 1.2.3", "")
+    assert f'__version__ = "{version}"' in (checkout.folder / "pi_cam_daemon/__init__.py").read_text()
+    assert checkout.git("rev-parse", f"v{version}^{{commit}}") == checkout.git("rev-parse", "HEAD")
+    assert checkout.git("cat-file", "-t", f"v{version}") == "tag", "others are not pushed with --follow-tags"
+    assert checkout.git("log", "-1", "--format=%s") == f"release: {version}"
+    assert checkout.git("status", "--porcelain") == ""
     manifest = json.loads(subprocess.check_output(["tar", "--zstd", "-xOf", dist / artefact, "manifest.json"]))
-    assert manifest["version"] == "1.2.3"
+    assert manifest["version"] == version
+    # what else has a version agrees, and no document has to be changed
+    tests = [f"tests/unit/test_{name}.py" for name in ("documents", "commands", "ansible_role", "deb", "cli")]
+    pytest_again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    again = subprocess.run(pytest_again, cwd=checkout.folder, capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 0, again.stdout
     # the changelog
     new = re.search(
-        r"^## Unreleased\n\n## 1\.2\.3 \(\d{4}-\d\d-\d\d\)\n\n- It makes coffee\.\n\n## 0\.0\.1",
+        rf"^## Unreleased\n\n## {re.escape(version)} \(\d{{4}}-\d\d-\d\d\)\n\n- It makes coffee\.\n\n## 0\.0\.1",
         (checkout.folder / "CHANGELOG.md").read_text(),
         re.MULTILINE,
     )
@@ -121,13 +131,13 @@ def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkou
     for name in (artefact, "SHA256SUMS"):
         assert update.verify(dist / name, dist / f"{name}.sig", signers) == "publisher"
     # the list of what is in it is that of the manifest
-    bill = json.loads((dist / f"pi-cam-daemon-1.2.3-{TARGET}.cdx.json").read_text())
+    bill = json.loads((dist / f"pi-cam-daemon-{version}-{TARGET}.cdx.json").read_text())
     listed = {(part["name"].replace("_", "-"), part["version"]) for part in bill["components"]}
     wheels = {tuple(name.split("-")[:2]) for name in manifest["targets"][TARGET]["wheels"]}
     assert listed == {(name.replace("_", "-"), version) for name, version in wheels}
-    assert ("pi-cam-daemon", "1.2.3") in listed
+    assert ("pi-cam-daemon", version) in listed
     # apt's repository has this package, which is one of the files, and those of the releases before
-    package = f"pi-cam-daemon_1.2.3_{TARGET.partition('-')[2]}.deb"
+    package = f"pi-cam-daemon_{version}_{TARGET.partition('-')[2]}.deb"
     repository = dist / "apt"
     assert (repository / package).read_bytes() == (dist / package).read_bytes()
     assert package in (dist / "SHA256SUMS").read_text()
@@ -140,6 +150,6 @@ def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkou
     # what was released is not released again
     checkout_before = checkout.git("rev-parse", "HEAD")
     signers.unlink()
-    again = checkout.release("1.2.4")
+    again = checkout.release(later(2))
     assert again.returncode == 1 and "nothing under Unreleased" in again.stderr
     assert checkout.git("rev-parse", "HEAD") == checkout_before

@@ -21,6 +21,7 @@ from tests.conftest import Report
 from tests.kit import apt
 from tests.kit.daemon import ROOT
 from tests.kit.documents import commands
+from tests.kit.versions import later
 from tests.kit.wait import until
 from tests.systemd import hosts
 from tests.systemd.conftest import SRV, STATE, UNIT, Camera, deliver
@@ -31,13 +32,14 @@ GARDEN = "pi-cam-daemon@garden.service"
 SOAK = "pi-cam-daemon-soak.service"
 SOURCES = "/etc/apt/sources.list.d/pi-cam-daemon.sources"
 REPOSITORY = f"{SRV}/apt"
-# there the service of 0.4.0 dies
+NEXT, BROKEN, SHORT = later(1), later(2), later(3)
+# there the service of SHORT dies
 POISON = "/run/pi-cam-daemon/poison"
 # what a package of another version has behind the daemon's own code
 CODE = {
-    "0.2.0": "",
-    "0.3.0": "\n\ndef run(_load):\n    raise OSError('this release is broken')\n",
-    "0.4.0": f"""
+    NEXT: "",
+    BROKEN: "\n\ndef run(_load):\n    raise OSError('this release is broken')\n",
+    SHORT: f"""
 
 def _die():
     import os, pathlib, time
@@ -266,7 +268,7 @@ def test_an_upgrade_from_a_signed_repository_restarts_service_and_instances(inst
     before = {unit: host.show(unit, "MainPID") for unit in (UNIT, GARDEN)}
     with web_server(installed.repository) as port, apt.keyring() as stranger:
         url = f"http://{host.address.rpartition('.')[0]}.1:{port}"
-        installed.publish(keys, url, installed.first, "0.2.0")
+        installed.publish(keys, url, installed.first, NEXT)
         shutil.copy2(installed.repository / "pi-cam-daemon.sources", host.disk / SOURCES[1:])
         # somebody else's signature
         installed.publish(stranger, url)
@@ -275,7 +277,7 @@ def test_an_upgrade_from_a_signed_repository_restarts_service_and_instances(inst
         installed.publish(keys, url)
         assert installed.apt("update", "--error-on=any").returncode == 0
         # another package than the one that was signed
-        package = installed.repository / "0.2.0.deb"
+        package = installed.repository / f"{NEXT}.deb"
         good = package.read_bytes()
         package.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         assert "Hash Sum mismatch" in installed.changes_nothing("upgrade")
@@ -285,23 +287,23 @@ def test_an_upgrade_from_a_signed_repository_restarts_service_and_instances(inst
     installed.camera.wait_for_pictures()
     Camera(host, GARDEN, 8001).wait_for_pictures()
     assert all(host.show(unit, "MainPID") not in ("0", pid) for unit, pid in before.items())
-    assert host.run("pi-cam-daemon", "--version") == "pi-cam-daemon 0.2.0"
+    assert host.run("pi-cam-daemon", "--version") == f"pi-cam-daemon {NEXT}"
 
 
 def test_what_its_owner_has_switched_off_stays_off(installed: Machine) -> None:
     installed.host.run("systemctl", "disable", "--now", UNIT)
-    installed.installs("0.2.0")
+    installed.installs(NEXT)
     assert installed.host.show(UNIT, "ActiveState") == "inactive"
 
 
 @pytest.mark.every_debian
 def test_a_version_that_does_not_serve_says_so_and_how_to_go_back(installed: Machine, keys: Path) -> None:
-    installed.publish(keys, f"file:{REPOSITORY}", installed.first, "0.3.0")
+    installed.publish(keys, f"file:{REPOSITORY}", installed.first, BROKEN)
     shutil.copy2(installed.repository / "pi-cam-daemon.sources", installed.host.disk / SOURCES[1:])
     assert installed.apt("update", "--error-on=any").returncode == 0
     done = installed.apt("install", "pi-cam-daemon")
     said = done.stdout + done.stderr
-    assert f"{UNIT} does not serve with version 0.3.0. Its log ends with:" in said
+    assert f"{UNIT} does not serve with version {BROKEN}. Its log ends with:" in said
     assert "this release is broken" in said
     # what it says is done to the letter
     (back,) = re.findall("^To go back: sudo (.*), or ./FILE.deb of that version$", said, re.MULTILINE)
@@ -312,12 +314,12 @@ def test_a_version_that_does_not_serve_says_so_and_how_to_go_back(installed: Mac
 
 def test_a_version_that_ends_soon_after_it_served_is_told(installed: Machine) -> None:
     host = installed.host
-    said = installed.installs("0.4.0")
+    said = installed.installs(SHORT)
     assert "does not serve" not in said and f"this will tell: systemctl status {SOAK}" in said
     host.run("touch", POISON)
     until("it is told", lambda: host.show(SOAK, "ActiveState") == "failed", 30)
     told = host.run("journalctl", "-q", "-u", SOAK, "-o", "cat")
-    assert f"{UNIT} does not serve with version 0.4.0" in told
+    assert f"{UNIT} does not serve with version {SHORT}" in told
     assert f"pi-cam-daemon={installed.first}" in told
     assert f"{UNIT} does not serve" not in installed.installs(installed.first)
     assert host.show(SOAK, "ActiveState") == "active"
@@ -409,14 +411,14 @@ def test_power_may_fail_while_apt_installs_or_upgrades(machine: Machine, soak: b
         assert machine.status() == f"installed {machine.first}"
         if soak:
             began = time.monotonic()
-            machine.installs("0.2.0")
+            machine.installs(NEXT)
             seconds = time.monotonic() - began
-            for version in (machine.first, "0.2.0") * 10:
+            for version in (machine.first, NEXT) * 10:
                 cut_and_serve(machine, version, "", seconds, report)
     finally:
         # what was cut while it was unpacked has to be whole before it can go
         if machine.status().startswith("half-installed"):
-            machine.apt("install", "--reinstall", f"{SRV}/packages/0.2.0.deb")
+            machine.apt("install", "--reinstall", f"{SRV}/packages/{NEXT}.deb")
         assert machine.apt("purge", "pi-cam-daemon").returncode == 0
 
 
@@ -436,7 +438,7 @@ def test_the_ways_to_install_work_as_the_document_says(machine: Machine) -> None
     folder = host.disk / desk[1:]
     shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for name, path in {
-        "pi-cam-daemon_0.1.0_arm64.deb": machine.folder / f"{machine.first}.deb",
+        f"pi-cam-daemon_{machine.first}_arm64.deb": machine.folder / f"{machine.first}.deb",
         "pi-cam-daemon.tar.zst": host.disk / SRV[1:] / "artefact.tar.zst",
     }.items():
         (folder / name).symlink_to("/" + str(path.relative_to(host.disk)))
@@ -446,13 +448,13 @@ def test_the_ways_to_install_work_as_the_document_says(machine: Machine) -> None
     typed = commands(ROOT / "docs/install.md")
 
     def types(command: str, said: str = "") -> None:
-        """Type a command of the document, say yes to what it asks, and read *said*."""
+        """Type a command of the document with the version that there is, say yes to what it asks, and read *said*."""
         assert command in typed
-        done = host.try_run("sh", "-c", f"cd {desk}; yes | {command}", timeout=300)
+        done = host.try_run("sh", "-c", f"cd {desk}; yes | {command.replace('VERSION', machine.first)}", timeout=300)
         assert said in done.stdout + done.stderr, (command, done)
         assert bool(said) or done.returncode == 0, (command, done)
 
-    types("sudo apt install ./pi-cam-daemon_0.1.0_arm64.deb")
+    types("sudo apt install ./pi-cam-daemon_VERSION_arm64.deb")
     machine.camera.wait_for_pictures()
     types("systemctl status pi-cam-daemon-soak", "pi-cam-daemon-soak.service")
     types("sudo apt remove pi-cam-daemon")
@@ -464,6 +466,6 @@ def test_the_ways_to_install_work_as_the_document_says(machine: Machine) -> None
     types("journalctl -u pi-cam-daemon", "state: streaming")
     types("sudo scripts/install --rollback", "there is no release before this one to go back to")
     types("sudo scripts/install --uninstall", "left: /etc/pi-cam-daemon")
-    types("sudo apt install ./pi-cam-daemon_0.1.0_arm64.deb")
+    types("sudo apt install ./pi-cam-daemon_VERSION_arm64.deb")
     types("sudo apt purge pi-cam-daemon")
     assert not (host.disk / CONFIG[1:]).exists()
