@@ -17,6 +17,7 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.commands import update
 from tests.kit import apt
 from tests.kit.daemon import ROOT
+from tests.kit.documents import commands
 from tests.kit.lateness import patience
 from tests.kit.versions import later
 
@@ -64,7 +65,7 @@ class Checkout:
         }  # fmt: skip
         argv = ["scripts/release", *options, version, self.key, TARGET]
         return subprocess.run(
-            argv, cwd=self.folder, env=env, capture_output=True, text=True, timeout=patience(300), check=False
+            argv, cwd=self.folder, env=env, capture_output=True, text=True, timeout=patience(500), check=False
         )
 
     def refuses(self, version: str, why: str, *options: str) -> None:
@@ -130,11 +131,15 @@ def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkou
     )
     assert new
     # whoever downloads it can check it, and a camera takes it
-    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=dist, check=True, timeout=60)
-    signers = checkout.folder / "allowed_signers"
+    signers = dist / "allowed_signers"
     signers.write_text(f'publisher namespaces="pi-cam-daemon" {checkout.key.with_suffix(".pub").read_text()}')
     for name in (artefact, "SHA256SUMS"):
         assert update.verify(dist / name, dist / f"{name}.sig", signers) == "publisher"
+    typed = [command for command in commands(ROOT / "docs/install.md") if "SHA256SUMS" in command]
+    assert [command.split()[0] for command in typed] == ["ssh-keygen", "sha256sum"]
+    for command in typed:
+        subprocess.run(["bash", "-c", command], cwd=dist, check=True, timeout=60)
+    signers.unlink()
     # the list of what is in it is that of the manifest
     bill = json.loads((dist / f"pi-cam-daemon-{version}-{TARGET}.cdx.json").read_text())
     listed = {(part["name"].replace("_", "-"), part["version"]) for part in bill["components"]}
@@ -154,7 +159,6 @@ def test_a_release_is_one_version_everywhere_signed_and_listed(checkout: Checkou
     subprocess.run([*verify, repository / "Release.gpg", repository / "Release"], check=True, timeout=60)
     # what was released is not released again
     checkout_before = checkout.git("rev-parse", "HEAD")
-    signers.unlink()
     again = checkout.release(later(2))
     assert again.returncode == 1 and "nothing under Unreleased" in again.stderr
     assert checkout.git("rev-parse", "HEAD") == checkout_before

@@ -16,7 +16,8 @@ _ASKED = "server/test_commands.py::test_the_requests_of_the_document_do_what_it_
 _HOST = "systemd/test_package.py::test_the_ways_to_install_work_as_the_document_says"
 _PULL = "systemd/test_install.py::test_the_timer_installs_a_newer_release_and_refuses_an_older_one"
 _RELEASE = "release/test_release.py::test_a_release_is_one_version_everywhere_signed_and_listed"
-_FLEET = "fleet/test_rollout.py::test_from_an_inventory_to_pictures"
+_BOOTSTRAPPED = "fleet/conftest.py::bootstrapped"
+_ARTEFACT = "not run: needs the network and takes minutes; tests/systemd/rig/artefact builds one for this machine"
 _PI = "not run: for a Raspberry Pi; its parts are tested in picamera and unit"
 _OTHERS = "not run: another program's command, or one with the reader's own names"
 _DEVELOPERS = "not run: takes long, and its parts are tested"
@@ -50,6 +51,7 @@ WHERE = {
     r"sudo scripts/build-image .*|scripts/build-image": (
         "image/test_build.py::test_the_same_input_gives_the_same_bytes_also_without_root"
     ),
+    r"ssh-keygen -Y verify .*|sha256sum .*": _RELEASE,
     r"ssh-keygen .*|echo .*allowed_signers|scripts/build-image --signers .*": (
         "image/test_power.py::test_an_update_is_taken_only_from_a_trusted_publisher"
     ),
@@ -80,14 +82,20 @@ WHERE = {
     r"sudo (rm|apt-mark) .*|sudo apt install (unattended|ansible).*": _OTHERS,
     r"sudo apt update && sudo apt upgrade|pip install .*": _OTHERS,
     r"curl localhost:8000/state": "server/test_daemon.py::test_healthz_and_the_config_command_give_the_same_hash",
-    r"ansible-galaxy collection .*": (
+    r"scripts/install --build-artefact ansible/.*": _ARTEFACT,
+    r"ansible-galaxy collection install -r .*": "not run: its address is an example; the next ones do the same",
+    r"ansible-galaxy collection (build ansible|install)": (
         "fleet/test_rollout.py::test_the_oldest_ansible_deploys_to_both_debians_from_the_collection"
     ),
     r"ansible-playbook monitoring.yml": (
         "fleet/test_monitoring.py::test_prometheus_finds_the_cameras_and_every_query_of_the_dashboard_has_data"
     ),
-    r"cd ansible|cp -r inventory/example .*|export ANSIBLE.*|ssh-keyscan .*": _FLEET,
-    r".*ansible-playbook .*|scripts/install .*ansible.*": _FLEET,
+    r"cd ansible|cp -r inventory/example .*|export ANSIBLE.*|ssh-keyscan .*": _BOOTSTRAPPED,
+    r"ansible-playbook bootstrap.yml .*": _BOOTSTRAPPED,
+    r"ansible-playbook site.yml( --check --diff)?": "fleet/test_rollout.py::test_from_an_inventory_to_pictures",
+    r"ANSIBLE_FORKS=100 ansible-playbook site.yml .*": (
+        "fleet/test_rollout.py::test_manual_stops_and_edits_are_reverted"
+    ),
 }
 
 
