@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 from tests.clients.picture import alike, corners, turned
 from tests.fleet.releases import Releases
 from tests.kit.daemon import ROOT
+from tests.kit.documents import commands
 from tests.kit.lateness import patience
 from tests.kit.wait import until
 from tests.systemd import hosts
@@ -32,6 +34,10 @@ from tests.systemd.hosts import Host
 __all__ = ["artefact", "lab"]
 
 ANSIBLE = hosts.CACHE.parent / "ansible"
+# what a person types
+TYPED = {
+    command for page in ("README.md", "roles/pi_cam_daemon/README.md") for command in commands(ROOT / "ansible" / page)
+}
 # the oldest is Debian bookworm's, the newest what this Python can run
 VERSIONS = ("oldest", "newest")
 UNIT = "pi-cam-daemon.service"
@@ -149,12 +155,16 @@ class Play:
 
 
 class Controller:
-    """A user's desk: an inventory, a key and the project's ansible folder."""
+    """A user's desk: an inventory, a key and the project's ansible folder.
+
+    What is typed into its shell begins in a copy of the checkout; what is played uses the checkout.
+    """
 
     def __init__(self, folder: Path, pis: Sequence[Pi], version: str) -> None:
         self.folder = folder
         self.pis = {pi.name: pi for pi in pis}
-        self.key = folder / "id_ed25519"
+        self.ssh = folder / ".ssh"
+        self.checkout = folder / "pi_cam_daemon"
         self.artefact = Path()
         self.user = "ansible"
         # tests that are about it set it
@@ -163,7 +173,9 @@ class Controller:
         self.playbooks = ROOT / "ansible"
         self.more: dict[str, str] = {}
         self.bin = ANSIBLE / version / "bin"
-        self._inventory = folder / "hosts.json"
+        self.inventory = folder / "hosts.json"
+        # what was typed that holds for what follows
+        self._typed: list[str] = []
         # what each host has in the inventory of its own
         self.own: dict[str, dict[str, Any]] = {pi.name: {} for pi in pis}
         # the hosts that nothing but a plain deployment was done to, as that left them
@@ -178,12 +190,12 @@ class Controller:
         for pi in self.pis.values():
             public = (pi.disk / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
             lines.append(f"{pi.address} {' '.join(public)}\n")
-        (self.folder / "known_hosts").write_text("".join(lines))
+        (self.ssh / "known_hosts").write_text("".join(lines))
 
     def command(self, playbook: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        ssh = f"-F /dev/null -o UserKnownHostsFile={self.folder}/known_hosts -o HostKeyAlgorithms=ssh-ed25519"
+        ssh = f"-F /dev/null -o UserKnownHostsFile={self.ssh}/known_hosts -o HostKeyAlgorithms=ssh-ed25519"
         common = {
-            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_private_key_file": str(self.ssh / "id_ed25519"),
             "ansible_ssh_common_args": ssh,
             "ansible_user": self.user,
             "pi_cam_daemon_artefact": str(self.artefact),
@@ -198,7 +210,7 @@ class Controller:
         local = {"localhost": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}
         # a host of root's with a user of its own for Ansible, and the desk
         watchers = {**local, **{name: {} for name in list(listed)[:1]}}
-        self._inventory.write_text(
+        self.inventory.write_text(
             json.dumps({"cameras": {"hosts": listed, "vars": common}, "prometheus": {"hosts": watchers}})
         )
         environment = {
@@ -214,7 +226,7 @@ class Controller:
             "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=2 "
             "-o ServerAliveCountMax=3 -o ConnectTimeout=4",
         }
-        return ["ansible-playbook", "-i", str(self._inventory), playbook, *arguments], environment
+        return ["ansible-playbook", "-i", str(self.inventory), playbook, *arguments], environment
 
     def play(self, playbook: str = "site.yml", *arguments: str, timeout: float = 300.0) -> Play:
         argv, environment = self.command(playbook, *arguments)
@@ -225,6 +237,29 @@ class Controller:
         )  # fmt: skip
         play = Play(done.returncode, done.stdout, time.monotonic() - begun)
         print(play.said)
+        return play
+
+    def types(self, command: str, more: str = "", answer: str = "") -> Play:
+        """Type a command of ansible/README.md or of the role's as it stands there, and *answer* to what it asks.
+
+        *more* is what a person adds. The addresses of the document are those of the hosts.
+        """
+        assert command in TYPED
+        _, environment = self.command("")
+        addresses = " ".join(pi.address for pi in self.pis.values())
+        typed = f"{command} {more}".replace("192.168.10.21 …", addresses).strip()
+        begun = time.monotonic()
+        # without a terminal a password is read from the standard input
+        done = subprocess.run(
+            ["bash", "-ec", "\n".join([*self._typed, typed])], cwd=self.checkout, env=environment, input=answer,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=patience(300), check=False,
+            start_new_session=True,
+        )  # fmt: skip
+        play = Play(done.returncode, done.stdout, time.monotonic() - begun)
+        print(f"$ {typed}\n{play.said}")
+        assert play.status == 0, play.said[-6000:]
+        if command.startswith(("cd ", "export ")):
+            self._typed.append(typed)
         return play
 
     def deploys(self, *arguments: str) -> Play:
@@ -296,9 +331,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the folder where the controller keeps its key."""
+    """Make the home of the controller, with a key and what the commands of the documents need of a checkout."""
     folder = tmp_path_factory.mktemp("desk")
-    hosts.sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "id_ed25519")
+    (folder / ".ssh").mkdir()
+    hosts.sh("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / ".ssh/id_ed25519")
+    left_out = shutil.ignore_patterns("mine", "*.tar.zst")
+    shutil.copytree(ROOT / "ansible", folder / "pi_cam_daemon/ansible", symlinks=True, ignore=left_out)
     return folder
 
 
@@ -306,7 +344,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pis(lab: Path, desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pi]]:
     """Four running hosts, two of each Debian, set up as Raspberry Pi Imager does."""
     hosts.sh("ip", "addr", "add", f"{OUTSIDE}/32", "dev", "lo")
-    key = (desk / "id_ed25519.pub").read_text()
+    key = (desk / ".ssh/id_ed25519.pub").read_text()
     with contextlib.ExitStack() as stack:
         made = []
         for number in range(1, 5):
@@ -321,14 +359,16 @@ def pis(lab: Path, desk: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def bootstrapped(pis: list[Pi], desk: Path) -> Controller:
-    """The controller with the newest Ansible, and hosts that know its user."""
+    """The controller with the newest Ansible, and hosts that know its user: the document, up to there."""
     controller = Controller(desk, pis, "newest")
-    controller.trust_hosts()
-    first = controller.play(
-        "bootstrap.yml", "-e", "ansible_user=pi", "-e", "ansible_become_password=raspberry",
-        "-e", f"bootstrap_public_key='{(desk / 'id_ed25519.pub').read_text().strip()}'",
-    )  # fmt: skip
-    assert first.status == 0, first.said
+    controller.types("cd ansible")
+    controller.types("cp -r inventory/example inventory/mine")
+    mine = controller.checkout / "ansible/inventory/mine"
+    shutil.rmtree(mine / "group_vars")
+    controller.inventory = mine / "hosts.yml"
+    controller.types("export ANSIBLE_INVENTORY=inventory/mine")
+    controller.types("ssh-keyscan -H 192.168.10.21 … >>~/.ssh/known_hosts")
+    controller.types("ansible-playbook bootstrap.yml -e ansible_user=pi -K", answer="raspberry\n")
     return controller
 
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from tests.conftest import Report
 from tests.fleet.conftest import ANNOUNCEMENT, ETC, OPT, OUTSIDE, UNIT, Controller
 from tests.fleet.releases import ENDS, NO_PICTURES, Releases
-from tests.kit.daemon import ROOT
 from tests.kit.wait import until
-from tests.systemd import hosts
 
 
 def test_from_an_inventory_to_pictures(controller: Controller, artefact: Path, report: Report) -> None:
     controller.own = {"pi1": {"pi_cam_daemon_rotation": 90}, "pi2": {"pi_cam_daemon_rotation": 270}}
-    controller.artefact = artefact
+    # where the document's first command puts it
+    controller.artefact = controller.checkout / "ansible/pi-cam-daemon.tar.zst"
+    shutil.copyfile(artefact, controller.artefact)
     if any(pi.release() for pi in controller.pis.values()):
         assert controller.play("uninstall.yml", "-e", "uninstall_purge=true").status == 0
-    checked = controller.play("site.yml", "--check", "--diff")
-    assert checked.status == 0
+    checked = controller.types("ansible-playbook site.yml --check --diff")
     assert "+rotation = 270" in checked.said
     for name in controller.own:
         disk = controller.pis[name].disk
         assert not (disk / ETC[1:]).exists() and not (disk / OPT[1:]).exists(), "--check has changed something"
 
-    play = controller.deploys()
+    play = controller.types("ansible-playbook site.yml")
     report(f"{play.seconds:.1f} s for 2 hosts, {play.seconds / 2:.1f} s a host")
     for name, own in controller.own.items():
         pi = controller.pis[name]
@@ -49,7 +49,7 @@ def test_manual_stops_and_edits_are_reverted(deployed: Controller) -> None:
     until("the edit", lambda: edited.shows(180))
     checked = deployed.play("site.yml", "--check")
     assert checked.changed()["pi1"] and checked.changed()["pi2"] and not checked.changed()["pi3"]
-    deployed.deploys()
+    deployed.types("""ANSIBLE_FORKS=100 ansible-playbook site.yml -e '{"rollout_batches": [1, 10, 100, "100%"]}'""")
     assert stopped.run("systemctl", "is-enabled", UNIT) == "enabled"
     until("pictures", lambda: stopped.shows(0))
     until("the rotation", lambda: edited.shows(0))
@@ -221,10 +221,9 @@ def test_the_oldest_ansible_deploys_to_both_debians_from_the_collection(
 ) -> None:
     """All other tests use the newest, and the checkout."""
     other = deployed.with_ansible("oldest")
-    galaxy = (other.bin / "ansible-galaxy", "collection")
-    hosts.sh(*galaxy, "build", ROOT / "ansible", "--output-path", tmp_path)
-    (built,) = tmp_path.glob("pi_cam-daemon-*.tar.gz")
-    hosts.sh(*galaxy, "install", built, "--collections-path", tmp_path)
+    other.types("ansible-galaxy collection build ansible")
+    (built,) = other.checkout.glob("pi_cam-daemon-*.tar.gz")
+    other.types("ansible-galaxy collection install", f"{built.name} --collections-path {tmp_path}")
     # nothing of the checkout is used
     other.playbooks = tmp_path / "ansible_collections/pi_cam/daemon"
     other.more = {"ANSIBLE_COLLECTIONS_PATHS": str(tmp_path), "ANSIBLE_CALLBACKS_ENABLED": "pi_cam.daemon.cameras"}

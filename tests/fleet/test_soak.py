@@ -72,7 +72,7 @@ def test_on_a_raspberry_pi_picamera2_comes_by_apt(deployed: Controller, releases
 @pytest.fixture
 def crowd(lab: Path, deployed: Controller, releases: Releases, tmp_path: Path) -> Iterator[Controller]:
     """The controller with as many hosts as two cores carry; only the first four have the daemon."""
-    key = (deployed.folder / "id_ed25519.pub").read_text()
+    key = (deployed.ssh / "id_ed25519.pub").read_text()
     with contextlib.ExitStack() as stack:
         made = list(deployed.pis.values())
         for number in range(len(made) + 1, MOST + 1):
