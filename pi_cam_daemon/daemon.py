@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pi_cam_daemon import __version__
@@ -22,13 +23,15 @@ from pi_cam_daemon.config.schema import Config
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.health import CameraStatus
 from pi_cam_daemon.core.last_camera import LastCamera
-from pi_cam_daemon.core.latest import LatestFrame
+from pi_cam_daemon.core.latest import LatestFrame, Pictures
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import ConfigError, CredentialsError
+from pi_cam_daemon.imaging.shrink import size as small_size
 from pi_cam_daemon.ipc import parts
 from pi_cam_daemon.server.app import App, Policy
+from pi_cam_daemon.server.audience import Audience
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
 from pi_cam_daemon.server.live_controls import LiveControls
@@ -88,12 +91,14 @@ def run(
     last = LastCamera(saved.folder() / "last-camera.json")
     supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
 
-    def card() -> Frame | None:
-        return _card(cards, supervisor.status(), latest, observer.config)
+    def card(pictures: Pictures) -> Frame | None:
+        size = _size(pictures.latest, latest, observer.config)
+        return _card(cards, supervisor.status(), pictures.latest, size)
 
     live_controls = LiveControls(supervisor, saved.controls_file(), loaded.camera, config.camera)
-    streams = Streams(latest, supervisor.demand, card)
-    observer = Observer(supervisor, latest, streams, notifier, loaded)
+    big, small = Pictures(latest, supervisor.demand), Pictures(LatestFrame(), supervisor.small_demand, steady=False)
+    streams = Streams(*(Audience(pictures, partial(card, pictures)) for pictures in (big, small)))
+    observer = Observer(supervisor, latest, small.latest, streams, notifier, loaded)
     if refused:
         observer.refuse(refused)
     settings = Settings(saved.settings_file(), loaded, observer, live_controls, supervisor)
@@ -101,7 +106,7 @@ def run(
     in_etc = f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
     place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
-    app = App(policy, latest, streams, supervisor.demand, observer, live_controls, settings, stills, counts)
+    app = App(policy, big, small, streams, observer, live_controls, settings, stills, counts)
     threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
     activated = listening_socket()
     try:
@@ -226,12 +231,11 @@ def _language(config: Config) -> str:
     return "ko" if machine.language() == "ko" else "en"
 
 
-def _card(cards: Cards, status: CameraStatus, latest: LatestFrame, config: Config) -> Frame | None:
+def _card(cards: Cards, status: CameraStatus, latest: LatestFrame, size: tuple[int, int]) -> Frame | None:
     """Return what viewers see while no picture comes; None while no picture is overdue.
 
     It is also None while there is nothing of the right size, if nobody has seen a picture yet.
     """
-    size = _size(latest, config)
     picture = cards.get(status.cause, size)  # drawn meanwhile, for when it is needed
     if status.live or (latest.frame is None and cards.awaited(size)):
         return None
@@ -239,9 +243,15 @@ def _card(cards: Cards, status: CameraStatus, latest: LatestFrame, config: Confi
     return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
 
 
-def _size(latest: LatestFrame, config: Config) -> tuple[int, int]:
-    """Return the size of the last picture, or else the configured one: recorders do not like a change of size."""
-    return latest.size() or (config.video.width, config.video.height)
+def _size(latest: LatestFrame, big: LatestFrame, config: Config) -> tuple[int, int]:
+    """Return the size of the last picture in *latest*, or else the one expected: recorders do not like a change.
+
+    *big* has the pictures of full size. Any other is small.
+    """
+    if found := latest.size():
+        return found
+    wanted = big.size() or (config.video.width, config.video.height)
+    return wanted if latest is big else small_size(*wanted, config.small.width)
 
 
 def _report_bug(failure: threading.ExceptHookArgs, events: Events, counts: Counts) -> None:

@@ -8,11 +8,14 @@ usb.py             source: USB cameras and other cameras with a V4L2 node
 usb_cameras.py     finds these cameras
 raw_pictures.py    formats of their raw pictures, converted with OpenCV
 usb_controls.py    controls of a USB camera
-v4l2.py            access to a camera through V4L2
+usb_pictures.py    converts their data to JPEGs of both sizes
+v4l2.py            pictures of a camera through V4L2
+v4l2_device.py     description of a V4L2 device, and its controls
 csi.py             source: CSI cameras, through picamera2
 csi_controls.py    controls of a CSI camera
 csi_bitrate.py     the bitrate of the hardware encoder, adapted to the size of its pictures
 csi_encoders.py    JPEG encoders for a CSI camera
+csi_small.py       small pictures of a CSI camera
 csi_picamera2.py   imports picamera2 and explains its exceptions
 upstream.py        source: the pictures of another server (core/supervisor.py connects again)
 upstream_http.py   HTTP client for them: redirects, cookies, certificates
@@ -20,5 +23,6 @@ upstream_login.py  answers to that server's demand for a password
 http_response.py   reads an HTTP answer leniently
 jpeg_stream.py     finds the JPEGs in a stream
 pattern.py         source: the test picture
+small.py           makes small pictures of finished JPEGs, in a thread
 __main__.py        starts the process: python -m pi_cam_daemon.camera
 """

@@ -48,24 +48,24 @@ def _build(kind: str, config: CameraConfig) -> Source:
         case "usb":
             from pi_cam_daemon.camera.usb import UsbSource
 
-            return UsbSource(config.video, config.usb, settings=config.settings("usb"))
+            return UsbSource(config.video, config.usb, config.small, settings=config.settings("usb"))
         case "upstream":
             from pi_cam_daemon.camera.upstream import UpstreamSource
 
-            return UpstreamSource(config.video, config.upstream)
+            return UpstreamSource(config.video, config.upstream, config.small)
     return _test_picture(config)
 
 
 def _csi(config: CameraConfig) -> CsiSource:
     from pi_cam_daemon.camera.csi import CsiSource
 
-    return CsiSource(config.video, config.csi, config.settings("csi"))
+    return CsiSource(config.video, config.csi, config.small, config.settings("csi"))
 
 
 def _test_picture(config: CameraConfig, notice: str = "") -> Source:
     from pi_cam_daemon.camera.pattern import PatternSource
 
-    return PatternSource(config.video, notice)
+    return PatternSource(config.video, config.small, notice)
 
 
 def _auto(config: CameraConfig) -> Choice:
@@ -142,6 +142,7 @@ class _Lookout:
     def __init__(self, sink: Sink, commands: Commands, find: Callable[[], str]) -> None:
         self.found = ""
         self.opened, self.controls, self.still, self.unusable = sink.opened, sink.controls, sink.still, sink.unusable
+        self.claim_small, self.small = sink.claim_small, sink.small
         self._sink = sink
         self._commands = commands
         self._find = find
@@ -150,6 +151,10 @@ class _Lookout:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
+
+    @property
+    def small_wanted(self) -> bool:
+        return self._sink.small_wanted
 
     @property
     def quiet_seconds(self) -> float:

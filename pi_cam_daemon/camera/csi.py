@@ -17,12 +17,15 @@ from typing import Any
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.camera.csi_encoders import choose_encoder, encode_wanted, output_to, software_encoder
 from pi_cam_daemon.camera.csi_picamera2 import explain, explained, import_picamera2
+from pi_cam_daemon.camera.csi_small import STREAM, YUV, Encode, second_stream, small_encoder
+from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
-from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
+from pi_cam_daemon.config.schema import CsiConfig, SmallConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.orientation import Orientation, overlay_of
+from pi_cam_daemon.imaging.shrink import size as shrunk
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.system import machine
 
@@ -90,12 +93,15 @@ class CsiSource:
         self,
         video: VideoConfig,
         csi: CsiConfig,
+        small: SmallConfig,
         settings: Mapping[str, Value] | None = None,
         *,
         allocator: Any = None,
     ) -> None:
         self._video = video
         self._csi = csi
+        self._small = small
+        self._small_pictures: SmallPictures[YUV]
         self._settings = settings or {}
         self._allocator = allocator
         self._found: list[Camera] | None = None
@@ -152,6 +158,9 @@ class CsiSource:
         main = picam2.camera_configuration()["main"]
         width, height = main["size"]
         self._draw_overlay(picam2)
+        small = shrunk(width, height, self._small.width), self._small.quality
+        encode = Encode(*small, self._orientation(picam2), overlay_of(self._video))
+        self._small_pictures = SmallPictures(sink, encode)
         if (width, height) != (self._video.width, self._video.height):
             log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
         if framerate != self._video.framerate:
@@ -170,7 +179,14 @@ class CsiSource:
         encoder, encoder_name = choose_encoder(width, height, self._video.quality)
         encode_wanted(encoder, sink)
         output = output_to(sink, encoder, self._orientation(picam2), name)
-        picam2.start_encoder(encoder, output)
+        try:
+            picam2.start_encoder(encoder, output)
+        except OSError:
+            # As far as it has started: its thread would keep a core busy for ever.
+            with contextlib.suppress(OSError, AttributeError):
+                encoder.stop()
+            raise
+        picam2.start_encoder(small_encoder(self._small_pictures), name=STREAM)
         return output, encoder_name
 
     def _draw_overlay(self, picam2: Any) -> None:
@@ -233,7 +249,8 @@ class CsiSource:
         """Set size, flips and frame rate; return the real frame rate. libcamera replaces a size that it cannot give."""
         size = self._video.width, self._video.height
         for sensor in self._sensor_modes(picam2):
-            picam2.configure(self._configuration(picam2, size, sensor, self._csi.buffer_count))
+            second = second_stream(size)
+            picam2.configure(self._configuration(picam2, size, sensor, self._csi.buffer_count, second=second))
             if picam2.camera_controls["FrameDurationLimits"][0] <= round(1e6 / self._video.framerate):
                 break
         return self._hold_rate(picam2)
@@ -245,10 +262,12 @@ class CsiSource:
         sensor: dict[str, Any],
         buffer_count: int,
         raw: dict[str, Any] | None = None,
+        second: dict[str, Any] | None = None,
     ) -> Any:
-        """Return picamera2's configuration for pictures of this *size*. *raw*: the raw stream, {} for that of *sensor*.
+        """Return picamera2's configuration for pictures of this *size*, and for the *second* stream.
 
-        In the stream there is none: it would have *buffer_count* buffers of the sensor's size, libcamera takes four.
+        *raw*: the raw stream, {} for that of *sensor*. While pictures are streamed there is none: it would have
+        *buffer_count* buffers of the sensor's size, libcamera takes four.
         """
         import libcamera
 
@@ -261,6 +280,7 @@ class CsiSource:
         return picam2.create_video_configuration(
             # every encoder takes it without conversion; it has 1.5 bytes per pixel instead of 4
             main={"size": size, "format": "YUV420"},
+            lores=second,
             raw=raw,
             sensor=sensor,
             transform=transform,

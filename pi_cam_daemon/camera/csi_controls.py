@@ -133,6 +133,8 @@ class CsiControls:
         for name in sorted(self._touched):
             if name != "roi" or self._value(name) != self._default(name):
                 found |= self._translated(name, self._value(name))
+        if still and "ScalerCrops" in found:  # a still is the only stream
+            found["ScalerCrop"] = found.pop("ScalerCrops")[0]
         denoise = self._controls.get("denoise")
         if still and denoise and denoise.value == denoise.default and "cdn_hq" in denoise.choices:
             found |= self._translated("denoise", "cdn_hq")
@@ -188,9 +190,10 @@ class CsiControls:
         if name == "flicker_period":
             return {"AeFlickerMode": 1, "AeFlickerPeriod": value} if value else {"AeFlickerMode": 0}
         if name == "roi":
-            if value == self._default("roi"):
-                return {"ScalerCrop": self._limits["ScalerCrop"][2]}
-            return {"ScalerCrop": self._pixels(value, self._limits["ScalerCrop"][0])}
+            smallest, _, usual = self._limits["ScalerCrop"]
+            region = usual if value == self._default("roi") else self._pixels(value, smallest)
+            # Each stream of a Pi 5 has its own region. picamera2 sets both, and then libcamera ignores ScalerCrop.
+            return {"ScalerCrops": [region] * 2} if "ScalerCrops" in self._limits else {"ScalerCrop": region}
         if name == "autofocus_window":
             return {"AfMetering": 1, "AfWindows": [self._pixels(value)]} if value else {"AfMetering": 0}
         if name == "lens_position":

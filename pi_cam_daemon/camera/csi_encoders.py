@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pi_cam_daemon.camera import v4l2
+from pi_cam_daemon.camera import v4l2_device
 from pi_cam_daemon.camera.csi_bitrate import SETTLING_PICTURES, BitrateControl
 from pi_cam_daemon.camera.source import BadFrameCounter, Sink
 from pi_cam_daemon.errors import JpegError, SourceError
@@ -39,7 +39,7 @@ def _is_encoder() -> bool:
     PermissionError without the permission to open it.
     """
     try:
-        card = v4l2.device(_NODE).name
+        card = v4l2_device.device(_NODE).name
     except FileNotFoundError:
         problem = f"There is no {_NODE}, the hardware's JPEG encoder"
     except PermissionError:

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 
 from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill, next_command
-from pi_cam_daemon.config.schema import VideoConfig
+from pi_cam_daemon.config.schema import SmallConfig, VideoConfig
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels, fit, height_of
 from pi_cam_daemon.imaging.local_time import local_time
 from pi_cam_daemon.imaging.orientation import Orientation
+from pi_cam_daemon.imaging.shrink import Shrink
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 
 # 75 % bars in the order of SMPTE RP 219, from bright to dark
@@ -36,8 +37,9 @@ _STILL = (3280, 2464)
 class PatternSource:
     """Delivers test pictures with the size, rate, orientation and quality of *video*, and with *notice* on them."""
 
-    def __init__(self, video: VideoConfig, notice: str = "") -> None:
+    def __init__(self, video: VideoConfig, small: SmallConfig, notice: str = "") -> None:
         self._video = video
+        self._small = small
         self._notice = notice
 
     def run(self, sink: Sink, commands: Commands) -> None:
@@ -48,12 +50,14 @@ class PatternSource:
         video = self._video
         picture = _Picture(video, self._notice)
         orientation = Orientation.of(video)
+        small_orientation = Orientation.of(dataclasses.replace(video, quality=self._small.quality))
+        shrink = Shrink(self._small.width, self._small.quality)
         period_ns = 1e9 / video.framerate
         start_ns = time.monotonic_ns()
         slot = number = 0
         while True:
             wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
-            idle = number > 0 and not sink.wanted
+            idle = number > 0 and not sink.wanted and not sink.small_wanted
             match next_command(commands, max(0.0, wait_ns / 1e9, sink.quiet_seconds if idle else 0.0)):
                 case Stop():
                     return
@@ -63,13 +67,18 @@ class PatternSource:
             if captured_ns - start_ns < slot * period_ns:  # a command came before
                 continue
             before, slot = slot, next_slot(slot, captured_ns - start_ns, period_ns)
-            wanted = not number or sink.wanted
-            if idle:
+            wanted, small_wanted = not number or sink.wanted, sink.claim_small()
+            if idle or not wanted:
                 sink.passed(slot - before - wanted)
-            if not wanted:
+            if not wanted and not small_wanted:
                 continue
             number += 1
-            jpeg = orientation.encode(picture.draw(number, captured_ns))
+            pixels = picture.draw(number, captured_ns)
+            if small_wanted:
+                sink.small(shrink.of_pixels(pixels, small_orientation), captured_ns)
+            if not wanted:
+                continue
+            jpeg = orientation.encode(pixels)
             if number == 1:
                 size = orientation.size(video.width, video.height)
                 encoder = "software JPEG (OpenCV)"

@@ -52,6 +52,9 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
             elif message.kind in (Kind.LIVE, Kind.QUIET):
                 sender.live(message.kind is Kind.LIVE)
                 commands.put(None)
+            elif message.kind is Kind.SMALL:
+                sender.live_small(bool(*COUNT.unpack(message.view)))
+                commands.put(None)
     except (EOFError, ProtocolError):
         commands.put(Stop())
         time.sleep(_ORPHAN_SECONDS)
@@ -66,7 +69,7 @@ def main(argv: list[str], create: Create = choose) -> int:
     logs.setup(level)
     sock = socket.socket(fileno=int(descriptor))
     sock.set_inheritable(False)  # libcamera's helper processes must not keep it open after this process
-    slots = SlotWriter(int(frames))
+    slots, small_slots = SlotWriter(int(frames)), SlotWriter(int(frames), small=True)
     os.close(int(frames))
     commands = Commands()
     signal.signal(signal.SIGTERM, lambda *_: commands.put(Stop()))
@@ -81,7 +84,7 @@ def main(argv: list[str], create: Create = choose) -> int:
         raise ProtocolError("the first message has to be the configuration")
     config = CameraConfig.from_json(message.payload)
     memory.keep_free_blocks(config.video.width * config.video.height)
-    sender = FrameSender(sock, slots)
+    sender = FrameSender(sock, slots, small_slots, config.small.framerate)
     sender.start()
     threading.Thread(target=_listen, args=(reader, sender, commands), name="listener", daemon=True).start()
     failure, status = None, os.EX_OK

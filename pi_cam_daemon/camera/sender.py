@@ -10,10 +10,11 @@ import time
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, text_payload
 from pi_cam_daemon.ipc.protocol import COUNT, LONGEST_FRAME, Kind, pack
-from pi_cam_daemon.ipc.slots import SlotWriter
+from pi_cam_daemon.ipc.slots import LONGEST_SMALL, SlotWriter
 
 _BEAT_SECONDS = 1.0
 _QUIET_NS = 1_000_000_000
+_NEVER_NS = 1 << 63
 _FIRST_FRAMES = 3  # are sent even if nobody watches: by them the server measures the pace
 
 
@@ -25,7 +26,9 @@ class FrameSender:
     frames are skipped.
     """
 
-    def __init__(self, sock: socket.socket, slots: SlotWriter) -> None:
+    def __init__(
+        self, sock: socket.socket, slots: SlotWriter, small_slots: SlotWriter, small_framerate: float = 10.0
+    ) -> None:
         self.reason = ""  # why this camera was chosen
         self.stands_in_for: SourceError | None = None  # why there is no camera
         self._sock = sock
@@ -33,6 +36,9 @@ class FrameSender:
         self._changed = threading.Condition(self._lock)
         self._messages: list[bytes] = []  # few: the server waits for the answer to each command
         self._slots = slots
+        self._small_slots = small_slots
+        self._small_period_ns = int(1e9 / small_framerate)
+        self._small_due_ns = _NEVER_NS
         self._sending = False  # the thread is using the socket
         self._quiet_until_ns = 0
         self._captured = 0
@@ -85,8 +91,35 @@ class FrameSender:
         return self._live or time.monotonic_ns() >= self._quiet_until_ns
 
     @property
+    def small_wanted(self) -> bool:
+        return time.monotonic_ns() >= self._small_due_ns
+
+    def small(self, jpeg: bytes, captured_ns: int) -> None:
+        if len(jpeg) > LONGEST_SMALL:
+            self.unusable(f"the small one has {len(jpeg)} bytes; at most {LONGEST_SMALL} are accepted")
+            return
+        with self._changed:
+            if self._small_due_ns == _NEVER_NS or not (announcement := self._small_slots.write(jpeg, captured_ns)):
+                return
+            self._messages.append(announcement)
+            self._changed.notify()
+
+    def claim_small(self) -> bool:
+        now = time.monotonic_ns()
+        with self._lock:
+            if now < self._small_due_ns:
+                return False
+            # counted from the time due, so that the average rate is right for any frame rate of the camera
+            self._small_due_ns += self._small_period_ns
+            if self._small_due_ns <= now:
+                self._small_due_ns = now + self._small_period_ns
+            return True
+
+    @property
     def quiet_seconds(self) -> float:
-        return 0.0 if self._live else max(0.0, (self._quiet_until_ns - time.monotonic_ns()) / 1e9)
+        if self._live:
+            return 0.0
+        return max(0.0, (min(self._quiet_until_ns, self._small_due_ns) - time.monotonic_ns()) / 1e9)
 
     def passed(self, count: int = 1) -> None:
         if count:
@@ -101,6 +134,12 @@ class FrameSender:
     def live(self, wanted: bool) -> None:
         """Send every frame if *wanted*, else one a second."""
         self._live = wanted
+
+    def live_small(self, wanted: bool) -> None:
+        """Send small frames if *wanted*, else none."""
+        with self._lock:
+            if wanted != (self._small_due_ns != _NEVER_NS):
+                self._small_due_ns = 0 if wanted else _NEVER_NS
 
     def end(self, error: SourceError | None, timeout: float) -> None:
         """Send *error*, if there is one, and end the thread; wait for that at most *timeout* seconds."""
@@ -136,6 +175,7 @@ class FrameSender:
                     messages.append(pack(Kind.BEAT, COUNT.pack(self._captured), self._captured_at_ns))
                     beat_at = now + _BEAT_SECONDS
                     self._slots.trim()
+                    self._small_slots.trim()
                     if self._unusable:
                         messages.append(pack(Kind.UNUSABLE, text_payload(self._unusable)))
                         self._unusable = ""

@@ -74,8 +74,18 @@ class Sink(Protocol):
         """True if the next frame will be sent. If it is False, a source may skip the frame and call `passed`."""
 
     @property
+    def small_wanted(self) -> bool:
+        """True if a small frame is due."""
+
+    def claim_small(self) -> bool:
+        """Return True if a small frame is due. The caller then makes it; the next one is due a period later."""
+
+    def small(self, jpeg: bytes, captured_ns: int) -> None:
+        """Take the same picture as a small JPEG."""
+
+    @property
     def quiet_seconds(self) -> float:
-        """Time until the next frame is wanted if nobody begins to watch; 0 if it is wanted now."""
+        """Time until the next frame of either size is wanted if nobody begins to watch; 0 if it is wanted now."""
 
     def passed(self, count: int = 1) -> None:
         """Count frames that were captured and skipped."""

@@ -10,18 +10,21 @@ import socket
 import struct
 import threading
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 from pi_cam_daemon.camera import jpeg_stream
 from pi_cam_daemon.camera.http_response import HttpError, Response
+from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, Client, pictures_in, place
-from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
+from pi_cam_daemon.config.schema import SmallConfig, UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.known import KnownHeader
 from pi_cam_daemon.imaging.orientation import Orientation
+from pi_cam_daemon.imaging.shrink import Shrink
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.system.redaction import without_secrets
@@ -42,9 +45,10 @@ _FIRST_SECONDS = 25.0
 class UpstreamSource:
     """Delivers the pictures of the stream *upstream*, turned as *video* asks for, otherwise unchanged."""
 
-    def __init__(self, video: VideoConfig, upstream: UpstreamConfig) -> None:
+    def __init__(self, video: VideoConfig, upstream: UpstreamConfig, small: SmallConfig) -> None:
         self._video = video
         self._upstream = upstream
+        self._small = small
         self._orientation = Orientation.of(video)
 
     def run(self, sink: Sink, commands: Commands) -> None:
@@ -63,6 +67,7 @@ class UpstreamSource:
         still = 0  # the number of the still that is wanted
         reported = ""
         receiver = _Receiver(self._upstream, 1 / self._video.framerate)
+        small = SmallPictures(sink, Shrink(self._small.width, self._small.quality).of_jpeg)
         try:
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
@@ -79,6 +84,7 @@ class UpstreamSource:
                             sink.opened(CameraInfo("upstream", name, *size, rate, "MJPG", "passed through"))
                             opened = True
                         sink.frame(picture, captured_ns)
+                        small.offer(partial(bytes, picture), captured_ns)
                         if still:
                             described = self._orientation.described(picture, Photo(captured_ns))
                             sink.still(Still(still, described, captured_ns))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import mmap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pi_cam_daemon.camera import raw_pictures, v4l2
+from pi_cam_daemon.camera import v4l2, v4l2_device
 from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.camera.usb_cameras import (
     DEV,
@@ -24,12 +23,12 @@ from pi_cam_daemon.camera.usb_cameras import (
     useless,
 )
 from pi_cam_daemon.camera.usb_controls import UsbControls
-from pi_cam_daemon.config.schema import UsbConfig, VideoConfig
+from pi_cam_daemon.camera.usb_pictures import pictures
+from pi_cam_daemon.config.schema import SmallConfig, UsbConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import JpegError, SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.imaging.exif import Photo
-from pi_cam_daemon.imaging.known import KnownHeader
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.ipc.messages import CameraInfo, SetControls, Still
 
@@ -59,12 +58,14 @@ class UsbSource:
         self,
         video: VideoConfig,
         usb: UsbConfig,
+        small: SmallConfig,
         dev: Path = DEV,
         sysfs: Path = SYSFS,
         settings: Mapping[str, Value] | None = None,
     ) -> None:
         self._video = video
         self._usb = usb
+        self._small = small
         self._settings = settings or {}
         self._dev = dev
         self._sysfs = sysfs
@@ -88,7 +89,7 @@ class UsbSource:
                         number = self._deliver(camera, capture, largest, controls, sink, commands)
                     if number is None:
                         return
-                    still = self._take_still(fd, camera, largest, number)
+                    still = self._take_still(fd, camera, largest, number, sink)
                     capture = self._configure(fd, camera)
                     sink.still(still)
         except SourceError:
@@ -99,7 +100,7 @@ class UsbSource:
     def _configure(self, fd: int, camera: Camera) -> v4l2.Capture:
         """Set the camera to the stream's format, size and rate; SourceError if it lacks the format."""
         video = self._video
-        device = v4l2.describe(fd)
+        device = v4l2_device.describe(fd)
         wanted = self._usb.pixel_format
         for name in FORMATS[wanted]:
             if name in device.pixel_formats:
@@ -123,29 +124,29 @@ class UsbSource:
 
     def _largest(self, fd: int, capture: v4l2.Capture) -> _Mode:
         """Return the mode for stills: the largest size of the formats that may be used, at least the stream's."""
-        offered = v4l2.pixel_formats(fd)
+        offered = v4l2_device.pixel_formats(fd)
         names = [name for name in FORMATS[self._usb.pixel_format] if name in offered]
-        modes = [(name, *v4l2.largest_size(fd, name, jpeg.MOST_PIXELS)) for name in names]
+        modes = [(name, *v4l2_device.largest_size(fd, name, jpeg.MOST_PIXELS)) for name in names]
         # of two formats with the same size, max() returns the first, which is the better one
         streamed: _Mode = capture.pixel_format, capture.width, capture.height
         return max(streamed, *modes, key=lambda mode: mode[1] * mode[2])
 
-    def _take_still(self, fd: int, camera: Camera, mode: _Mode, number: int) -> Still:
+    def _take_still(self, fd: int, camera: Camera, mode: _Mode, number: int, sink: Sink) -> Still:
         """Take the still *number* in *mode*. If the camera fails at a mode that it listed, the still says so."""
         try:
             capture = v4l2.Capture(fd, *mode, self._video.framerate)
             with capture.streaming():
-                return self._first_settled(camera, capture, number)
+                return self._first_settled(camera, capture, number, sink)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise
             return Still(number, refused=f"No picture of full size: {explain(error, camera.path).message}")
 
-    def _first_settled(self, camera: Camera, capture: v4l2.Capture, number: int) -> Still:
+    def _first_settled(self, camera: Camera, capture: v4l2.Capture, number: int, sink: Sink) -> Still:
         """Return the first valid picture after _SETTLE_SECONDS as the still *number*."""
         begun = time.monotonic()
         orientation = Orientation.of(self._video)
-        upright_jpeg, _ = _converter(capture, orientation)
+        converter = pictures(capture, self._video, self._small, sink)
         why = "none came"
         while (seconds := time.monotonic() - begun) < _STILL_SECONDS:
             picture = capture.newest() if capture.wait(_CHECK_MS) else None
@@ -156,7 +157,7 @@ class UsbSource:
             capture.give_back()
             if seconds > _SETTLE_SECONDS and not damaged:
                 try:
-                    upright = upright_jpeg(data)
+                    upright = converter.upright(data)
                 except JpegError as error:
                     why = str(error)
                 else:
@@ -169,12 +170,12 @@ class UsbSource:
     ) -> int | None:
         """Deliver frames. Return the number of a still that needs *mode*, or None after a Stop."""
         orientation = Orientation.of(self._video)
-        upright_jpeg, is_ready = _converter(capture, orientation)
+        converter = pictures(capture, self._video, self._small, sink)
         bad_frames = BadFrameCounter(camera.path, sink)
         captured_ns = time.monotonic_ns()
         still = None
         while True:
-            idle = still is None and not sink.wanted
+            idle = still is None and not sink.wanted and not sink.small_wanted
             if idle or not commands.empty():
                 match next_command(commands, sink.quiet_seconds if idle else 0.0):
                     case Stop():
@@ -198,8 +199,8 @@ class UsbSource:
             now_ns = time.monotonic_ns()
             # some drivers give no timestamp, or one of another clock
             captured_ns = timestamp_ns if captured_ns < timestamp_ns <= now_ns else now_ns
-            if still is None and not damaged and is_ready(memory, length):
-                sink.frame(view[:length], captured_ns)
+            if still is None and not damaged and converter.is_ready(memory, length):
+                converter.deliver(view[:length], captured_ns, sink)
                 capture.give_back()
                 continue
             data = memory[:length]
@@ -207,42 +208,13 @@ class UsbSource:
             try:
                 if damaged:
                     raise JpegError("the driver reports it as damaged")
-                data = upright_jpeg(data)
+                if still is not None:
+                    sink.still(_still(still, converter.upright(data), orientation, camera, captured_ns))
+                    still = None
+                converter.deliver(data, captured_ns, sink)
             except JpegError as error:
                 bad_frames.add(str(error))
-                continue
-            if still is not None:
-                sink.still(_still(still, data, orientation, camera, captured_ns))
-                still = None
-            sink.frame(data, captured_ns)
 
 
 def _still(number: int, upright: bytes, orientation: Orientation, camera: Camera, captured_ns: int) -> Still:
     return Still(number, orientation.described(upright, Photo(captured_ns, camera.name)), captured_ns)
-
-
-_Convert = Callable[[bytes], bytes]
-_IsReady = Callable[[mmap.mmap, int], bool]
-
-
-def _converter(capture: v4l2.Capture, orientation: Orientation) -> tuple[_Convert, _IsReady]:
-    """Return two functions for a camera's data.
-
-    The first one converts it to a whole, upright JPEG, or raises JpegError. The second one tells whether the first
-    bytes of a buffer are one already; False says nothing.
-    """
-    if capture.pixel_format in JPEGS:
-        known = KnownHeader()
-
-        def upright(data: bytes) -> bytes:
-            picture = known.repair(data)
-            return orientation.after(known.orientation).jpeg(picture)
-
-        return upright, known.matches if orientation.identity else _never
-
-    to_bgr = raw_pictures.to_bgr(capture.pixel_format, capture.width, capture.height, capture.row_bytes)
-    return lambda data: orientation.encode(to_bgr(data)), _never
-
-
-def _never(_memory: mmap.mmap, _length: int) -> bool:
-    return False

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi_cam_daemon.camera import raw_pictures, v4l2
+from pi_cam_daemon.camera import raw_pictures, v4l2_device
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT
 from pi_cam_daemon.errors import Cause, SourceError
 
@@ -46,13 +46,13 @@ def cameras(dev: Path = DEV, sysfs: Path = SYSFS) -> list[Camera]:
 
     SourceError if none is found, but a node that may not be opened, or one whose pictures cannot be used.
     """
-    found: dict[Path, v4l2.Device] = {}
+    found: dict[Path, v4l2_device.Device] = {}
     refusal = None
     numbers = (path.name[5:] for path in sysfs.glob("video*"))
     for number in sorted(int(number) for number in numbers if number.isdecimal()):
         node = dev / f"video{number}"
         try:
-            device = v4l2.device(node)
+            device = v4l2_device.device(node)
         except PermissionError as error:
             refusal = explain(error, node)
         except OSError as error:  # it was just unplugged, or its driver is broken; others may work
@@ -80,7 +80,7 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
         raise SourceError("There is no USB camera", Cause.MISSING, hint, command="lsusb")
     path = Path(wanted)
     try:
-        device = v4l2.device(path)
+        device = v4l2_device.device(path)
     except OSError as error:
         raise explain(error, path) from error
     if not device.captures:
@@ -97,7 +97,7 @@ def find_camera(wanted: str, dev: Path = DEV, sysfs: Path = SYSFS) -> Camera:
     return Camera(path, node, device.name)
 
 
-def useless(camera: Camera, device: v4l2.Device, wanted: str = "auto") -> SourceError:
+def useless(camera: Camera, device: v4l2_device.Device, wanted: str = "auto") -> SourceError:
     """Return the SourceError for a *camera* that offers none of the formats that are *wanted*."""
     values = {"camera": camera.name, "device": str(camera.path)}
     if device.planes:
@@ -113,7 +113,7 @@ def useless(camera: Camera, device: v4l2.Device, wanted: str = "auto") -> Source
     return SourceError(message, Cause.SETTINGS, f"It has {has}; usable are {usable}", **values, wanted=usable)
 
 
-def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2.Device]) -> Path:
+def _stable_path(node: Path, dev: Path, cameras: Mapping[Path, v4l2_device.Device]) -> Path:
     """Return udev's link to *node* with the camera's serial number, else that with its USB port, else *node* itself.
 
     *cameras* are all that there are. Those of one model without a serial number, or with the same one, share ONE link,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import videodev2 as api
 
-from pi_cam_daemon.camera import v4l2
+from pi_cam_daemon.camera import v4l2_device
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.ipc.controls import Control, Group, Kind, check
 from pi_cam_daemon.ipc.messages import Report
@@ -99,28 +99,28 @@ class UsbControls:
         if control.flags & _LOCKED:
             raise ValueError("It has no effect now: another control decides it, most likely an automatic one")
         try:
-            v4l2.set_control(self._fd, control, _number(control, value))
+            v4l2_device.set_control(self._fd, control, _number(control, value))
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise
             raise ValueError(f"The camera refuses it: {error.strerror}") from None
 
-    def _listed(self) -> dict[str, v4l2.Control]:
+    def _listed(self) -> dict[str, v4l2_device.Control]:
         usable = (
             control
-            for control in v4l2.controls(self._fd)
+            for control in v4l2_device.controls(self._fd)
             if control.type in _KINDS
             and not control.flags & (_UNUSABLE_BUTTON if _KINDS[control.type] is Kind.ACTION else _UNUSABLE)
         )
         return {_name(control): control for control in itertools.islice(usable, _MOST_CONTROLS)}
 
-    def _controls(self, listed: Mapping[str, v4l2.Control]) -> tuple[Control, ...]:
+    def _controls(self, listed: Mapping[str, v4l2_device.Control]) -> tuple[Control, ...]:
         found = []
         names = {control.id: name for name, control in listed.items()}
         for name, control in listed.items():
             kind = _KINDS[control.type]
             try:
-                now = None if kind is Kind.ACTION else v4l2.get_control(self._fd, control)
+                now = None if kind is Kind.ACTION else v4l2_device.get_control(self._fd, control)
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     raise
@@ -142,11 +142,11 @@ def group(number: int) -> Group:
     return Group.EXPOSURE if number & _CLASS == api.V4L2_CTRL_CLASS_CAMERA and number & _OWN == 0 else Group.IMAGE
 
 
-def _name(control: v4l2.Control) -> str:
+def _name(control: v4l2_device.Control) -> str:
     return re.sub(r"[^a-z0-9]+", "_", control.name.lower()).strip("_")
 
 
-def _described(name: str, kind: Kind, control: v4l2.Control, now: int | None) -> Control:
+def _described(name: str, kind: Kind, control: v4l2_device.Control, now: int | None) -> Control:
     inactive = bool(control.flags & _LOCKED)
     if kind is Kind.ACTION:
         return Control(name, kind, inactive=inactive)
@@ -159,7 +159,7 @@ def _described(name: str, kind: Kind, control: v4l2.Control, now: int | None) ->
     return Control(name, kind, control.default, now, control.minimum, control.maximum, control.step, inactive=inactive)
 
 
-def _number(control: v4l2.Control, value: Value) -> int:
+def _number(control: v4l2_device.Control, value: Value) -> int:
     """Return the kernel's number for *value*."""
     if value is None:
         return control.default

@@ -44,9 +44,9 @@ def section(name: str, table: Mapping[str, Any], known: _Known) -> str:
 def key(name: str, home: str, known: _Known) -> str:
     """Return a hint for the unknown key *name* of the section *home*; "" for a key outside of all sections."""
     other = _home(name, known)
-    everywhere = {key: f"{section}.{key}" for section, keys in known.items() for key in keys}
     guess = f"{other}.{name}" if other else _KEYS.get(name.lower()) or _near(name, known.get(home, ()))
-    guess = guess or everywhere.get(_near(name, everywhere), "")
+    nearest = _near(name, [key for keys in known.values() for key in keys])
+    guess = guess or (nearest and f"{_home(nearest, known)}.{nearest}")
     if guess:
         return _meant(guess)
     return f"accepted: {', '.join(known[home]) if home else 'section.key, such as video.width'}"

@@ -54,6 +54,15 @@ class VideoConfig:
 
 
 @dataclass(frozen=True)
+class SmallConfig:
+    """[small]: the small pictures, which are made while somebody watches them."""
+
+    width: Annotated[int, converters.integer(64, 1200)]
+    framerate: Annotated[float, converters.number(0.1, 60)]
+    quality: Annotated[int, converters.integer(1, 100)]
+
+
+@dataclass(frozen=True)
 class CsiConfig:
     """[csi]: settings of cameras on the ribbon connector only."""
 
@@ -198,6 +207,7 @@ class CameraConfig:
 
     kind: str
     video: VideoConfig
+    small: SmallConfig
     csi: CsiConfig
     controls: ControlsConfig
     usb: UsbConfig
@@ -235,6 +245,7 @@ class Config:
 
     source: SourceConfig
     video: VideoConfig
+    small: SmallConfig
     csi: CsiConfig
     controls: ControlsConfig
     usb: UsbConfig
@@ -248,7 +259,7 @@ class Config:
 
     @property
     def camera(self) -> CameraConfig:
-        return CameraConfig(self.source.kind, self.video, self.csi, self.controls, self.usb, self.upstream)
+        return CameraConfig(self.source.kind, self.video, self.small, self.csi, self.controls, self.usb, self.upstream)
 
     def value(self, key: str) -> Any:
         """Return the value of *key*, a `section.key`."""

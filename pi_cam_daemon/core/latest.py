@@ -1,4 +1,4 @@
-"""The newest frame, and the demand for frames: here the camera's side and the viewers' side meet."""
+"""The newest frame, and the demand for frames, of each size: here the camera's side and the viewers' side meet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.errors import JpegError
@@ -56,6 +57,15 @@ class LatestFrame:
                 return self.frame.size() if self.frame else None
             except JpegError:
                 return None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of one size: the newest, and the demand for them. *steady* ones come even while nobody watches."""
+
+    latest: LatestFrame
+    demand: Demand
+    steady: bool = True
 
 
 class Demand:

@@ -18,7 +18,7 @@ from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still, plain
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
-from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SlotReader
+from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SLOTS, SlotReader
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class CameraLink:
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
     of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*. *unusable* says why the
     camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
-    but the test picture.
+    but the test picture. *small* is the newest small frame; who calls `read` takes it.
     """
 
     def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:
@@ -59,6 +59,7 @@ class CameraLink:
         self.error: SourceError | None = None
         self.stands_in_for: SourceError | None = None
         self.unusable = ""
+        self.small: Frame | None = None
         self.ended = False
         self.protocol_error = ""
         self.captured = 0
@@ -120,16 +121,23 @@ class CameraLink:
                 data = self._sock.recv(_RECEIVE_BYTES)
                 if len(data) == FRAME.size and data[0] == Kind.FRAME:  # as nearly always: without an object for it
                     _, _, captured_ns, slot, header_length, length, timestamp_us = FRAME.unpack(data)
-                    return self._frame(captured_ns, slot, header_length, length, timestamp_us)
+                    if slot < SLOTS:
+                        return self._frame(captured_ns, slot, header_length, length, timestamp_us)
+                    self._take_small(captured_ns, slot, header_length, length, timestamp_us)
+                    return None
                 self._reader.feed(data)
             for _ in range(_MESSAGES_PER_TURN):
                 message = self._reader.read()
                 if message is None:
                     break
                 if message.kind is Kind.FRAME:
+                    slot, *facts = ANNOUNCEMENT.unpack(message.view)
+                    if slot >= SLOTS:
+                        self._take_small(message.captured_ns, slot, *facts)
+                        continue
                     if newest:
                         newest.free()
-                    newest = self._frame(message.captured_ns, *ANNOUNCEMENT.unpack(message.view))
+                    newest = self._frame(message.captured_ns, slot, *facts)
                 else:
                     self._handle(message)
                 if self._reader.drained:  # another recv() would cost as much as reading a frame
@@ -162,6 +170,13 @@ class CameraLink:
         if self.pace.measured is None:  # afterwards BEAT messages are enough, which come once a second
             self.pace.next(now)
         return Frame(part, min(captured_ns, int(now * 1e9)), timestamp_us, self._slots, slot)
+
+    def _take_small(self, captured_ns: int, slot: int, header_length: int, length: int, timestamp_us: int) -> None:
+        """Put the small frame in *slot* in the place of one that nobody has taken yet."""
+        part = self._slots.take(slot, header_length, length)
+        if self.small:
+            self.small.free()
+        self.small = Frame(part, min(captured_ns, time.monotonic_ns()), timestamp_us, self._slots, slot)
 
     def _progress(self, now: float) -> None:
         self.progressed_at = max(now, self.progressed_at or 0.0)

@@ -23,7 +23,7 @@ from pi_cam_daemon.core.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.messages import CameraInfo
-from pi_cam_daemon.ipc.protocol import Kind
+from pi_cam_daemon.ipc.protocol import COUNT, Kind
 from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class _Camera:
         self.link = link
         self.started_at = now
         self.live: bool | None = None
+        self.small = False  # small frames were asked for
         self.live_since = math.inf
         self.greeted = False
         self.deadline: float  # of the next step below; each step sets it anew
@@ -74,7 +75,7 @@ class Supervisor:
         popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
         self.probe = Probe("supervisor", self.wake)
-        self.demand = Demand(self.wake)
+        self.demand, self.small_demand = Demand(self.wake), Demand(self.wake)
         self._changed, self._argv, self._popen = changed, argv, popen
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must count each once
@@ -194,7 +195,8 @@ class Supervisor:
         return self._settings.kind == "auto" and not self._starts  # one look tells if there is a camera
 
     def _watched(self, now: float) -> bool:
-        return self.demand.wanted_until(self._config.source.idle_seconds) > now
+        linger = self._config.source.idle_seconds
+        return max(self.demand.wanted_until(linger), self.small_demand.wanted_until(linger)) > now
 
     def step(self, now: float) -> None:
         """Do what is due at *now* (CLOCK_MONOTONIC), and answer the probe; tests call it with a clock of their own."""
@@ -261,6 +263,9 @@ class Supervisor:
         if watched != camera.live:
             camera.live, camera.live_since = watched, now if watched else math.inf
             link.tell(Kind.LIVE if watched else Kind.QUIET)
+        if (watched := self.small_demand.present) != camera.small:
+            camera.small = watched
+            link.tell(Kind.SMALL, COUNT.pack(watched))
         camera.deadline = self._deadlines(camera).restart_at
         # A camera that was started may give its first frame even if nobody waits any more: the next one may ask soon.
         if (not self._wanted(now) and link.first_at) or self._restart or self._closing:

@@ -15,6 +15,7 @@ came, else 0.
                       ERROR        JSON: ErrorMessage; the process ends after it
     server → camera   CONFIGURE    JSON: CameraConfig; the first message of all
                       LIVE, QUIET  send every frame (somebody watches), send one frame a second (nobody does)
+                      SMALL        u64: 1 to send small frames as well (somebody watches them), 0 to send none
                       SET          JSON: SetControls
                       TAKE_STILL   u64: its number; take one picture of the sensor's full size
                       STOP         close the camera and exit
@@ -50,6 +51,7 @@ class Kind(enum.IntEnum):
     STOP = 19
     SET = 20
     TAKE_STILL = 21
+    SMALL = 22
 
 
 # A still of 64 megapixels in good quality is smaller. Anything longer comes from a broken sender.

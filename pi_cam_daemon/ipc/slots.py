@@ -1,7 +1,8 @@
 """Slots: memory that both processes share, in which frames go from the camera process to the server.
 
     byte N          1 while slot N belongs to the server, 0 while it belongs to the camera process
-    second page on  8 slots, each for one frame as a ready part of the stream (ipc/parts.py)
+    second page on  8 slots for frames of full size, then 4 for small ones; each has one frame as a ready part of the
+                    stream (ipc/parts.py)
 
 The camera process writes a part into a slot of its own, sets the slot's byte, and announces the part by a FRAME
 message. The server sends the part from there, and clears the byte when it has a newer one. So no process writes to
@@ -28,11 +29,16 @@ SLOTS = 8
 # waits, one is written.
 LARGE_SLOTS = 3
 _LARGE_BYTES = 4 * 1024 * 1024
+# slots for small frames, behind the others
+SMALL_SLOTS = 4
+LONGEST_SMALL = 4 * 1024 * 1024
 # so much more than twice the longest frame stays in a slot
 _KEPT_BYTES = 1024 * 1024
 _FIRST = mmap.PAGESIZE
 _SLOT_BYTES = LONGEST_FRAME + mmap.PAGESIZE
-_BYTES = _FIRST + SLOTS * _SLOT_BYTES
+_SMALL_FIRST = _FIRST + SLOTS * _SLOT_BYTES
+_SMALL_SLOT_BYTES = LONGEST_SMALL + mmap.PAGESIZE
+_BYTES = _SMALL_FIRST + SMALL_SLOTS * _SMALL_SLOT_BYTES
 
 # slot, length of the part's header, length of the JPEG, Unix time in microseconds
 ANNOUNCEMENT = struct.Struct("<BxHIq")
@@ -56,26 +62,40 @@ def create() -> int:
     return fd
 
 
-class SlotWriter:
-    """The camera process's side of the memory *fd*. For one thread at a time."""
+def _place(slot: int) -> tuple[int, int]:
+    """Return the offset of *slot* in the memory, and its length."""
+    if slot < SLOTS:
+        return _FIRST + slot * _SLOT_BYTES, _SLOT_BYTES
+    return _SMALL_FIRST + (slot - SLOTS) * _SMALL_SLOT_BYTES, _SMALL_SLOT_BYTES
 
-    def __init__(self, fd: int) -> None:
+
+class SlotWriter:
+    """The camera process's side of the memory *fd*: of the slots for small frames, or of the others.
+
+    For one thread at a time.
+    """
+
+    def __init__(self, fd: int, small: bool = False) -> None:
         self._memory = mmap.mmap(fd, _BYTES)
-        self._reach = [0] * SLOTS  # length of the longest frame that each slot had since its memory was given back
+        self._first = SLOTS if small else 0
+        self._end = self._first + (SMALL_SLOTS if small else SLOTS)
+        self._places = [_place(slot)[0] for slot in range(SLOTS + SMALL_SLOTS)]
+        self._reach = [0] * (SLOTS + SMALL_SLOTS)  # length of each slot's longest frame since its memory was given back
         self._longest = 0  # of the frames since the last `trim`
 
     def write(self, jpeg: bytes | bytearray | memoryview, captured_ns: int) -> bytes | None:
-        """Write a part with *jpeg*, at most LONGEST_FRAME bytes, and return its announcement; None if no slot is free.
+        """Write a part with *jpeg* and return its announcement; None if no slot is free.
 
-        *captured_ns* is CLOCK_MONOTONIC in nanoseconds.
+        *jpeg* has at most LONGEST_FRAME bytes, LONGEST_SMALL if it is small. *captured_ns* is CLOCK_MONOTONIC in
+        nanoseconds.
         """
         memory, length = self._memory, len(jpeg)
-        slot = memory.find(b"\0", 0, SLOTS if length <= _LARGE_BYTES else LARGE_SLOTS)
+        slot = memory.find(b"\0", self._first, self._end if length <= _LARGE_BYTES else LARGE_SLOTS)
         if slot < 0:
             return None
         timestamp_us = int(time.time() * 1e6) - max(0, time.monotonic_ns() - captured_ns) // 1000
         header = part_header(length, timestamp_us)
-        start = _FIRST + slot * _SLOT_BYTES
+        start = self._places[slot]
         begin = start + len(header)
         end = begin + length
         memory[start:begin] = header
@@ -94,7 +114,7 @@ class SlotWriter:
             return
         for slot, reach in enumerate(self._reach):
             if reach > 2 * self._longest + _KEPT_BYTES and not self._memory[slot]:
-                self._memory.madvise(mmap.MADV_REMOVE, _FIRST + slot * _SLOT_BYTES, _SLOT_BYTES)
+                self._memory.madvise(mmap.MADV_REMOVE, *_place(slot))
                 self._reach[slot] = 0
         self._longest = 0
 
@@ -104,16 +124,17 @@ class SlotReader:
 
     def __init__(self, fd: int) -> None:
         self._view = memoryview(mmap.mmap(fd, _BYTES))
-        self._taken = [False] * SLOTS
+        self._taken = [False] * (SLOTS + SMALL_SLOTS)
 
     def take(self, slot: int, header_length: int, jpeg_length: int) -> memoryview:
         """Return the part in *slot*, not copied. Raises ProtocolError if it cannot be one."""
-        if slot >= SLOTS or self._taken[slot]:
+        if slot >= SLOTS + SMALL_SLOTS or self._taken[slot]:
             raise ProtocolError(f"a frame in slot {slot}, which is not the camera's")
-        start = _FIRST + slot * _SLOT_BYTES
+        start, room = _place(slot)
         length = header_length + jpeg_length + len(CLOSING)
-        if length > _SLOT_BYTES:
-            raise ProtocolError(f"FRAME of {jpeg_length} bytes; at most {LONGEST_FRAME} are accepted")
+        if length > room:
+            most = LONGEST_FRAME if slot < SLOTS else LONGEST_SMALL
+            raise ProtocolError(f"FRAME of {jpeg_length} bytes; at most {most} are accepted")
         part = self._view[start : start + length]
         if part[header_length] != 0xFF or part[header_length + 1] != 0xD8:
             raise ProtocolError(f"a frame of {jpeg_length} bytes that is no JPEG")

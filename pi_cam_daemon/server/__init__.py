@@ -18,6 +18,7 @@ counts.py          counters for /metrics, log of refusals
 metrics.py         /metrics
 report.py          /state and /healthz
 streams.py         stream loop: one thread sends the stream to all viewers
+audience.py        viewers of one size of the pictures, and what they see
 viewer.py          one connection that gets the stream
 sending.py         sending of answers, and the clients to drop when slow ones keep too many pictures
 stills.py          /still.jpg

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
-from pi_cam_daemon.core.latest import Demand, LatestFrame
+from pi_cam_daemon.core.latest import Pictures
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client, own_networks
 from pi_cam_daemon.server.answers import read_pages
@@ -57,9 +57,9 @@ class App:
     """The parts of the daemon that requests use; one for all connections."""
 
     policy: Policy
-    latest: LatestFrame
+    big: Pictures
+    small: Pictures
     streams: Streams
-    demand: Demand
     observer: Observer
     live_controls: LiveControls
     settings: Settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import logging
-import math
 import socket
 import ssl
 import time
@@ -15,6 +14,7 @@ from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pi_cam_daemon.core.health import State
+from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.parts import CONTENT_TYPE, OPENING
 from pi_cam_daemon.server import answers, live_controls, refusal_page
 from pi_cam_daemon.server.access import Client, is_same_host
@@ -195,11 +195,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._page(self.asked.path[1:])
 
     def stream(self) -> None:
-        """Send the stream; `?fps=N` limits it to N pictures per second, `?raw=1` is for scripts.
+        """Send the stream; `?fps=N` limits it to N pictures per second, `?size=small` is of small ones.
 
-        WebKit's fetch() takes no answer of the type multipart/x-mixed-replace. The bytes are the same.
+        `?raw=1` is for scripts: WebKit's fetch() takes no answer of the type multipart/x-mixed-replace. The bytes are
+        the same.
         """
-        fps = self.asked.number("fps", 0.05, 1000.0)
+        fps, small = self.asked.number("fps", 0.05, 1000.0), self.asked.small
         content_type = "application/octet-stream" if self.asked.number("raw", 0.0, 1.0) else CONTENT_TYPE
         self.close_connection = True
         streams = self.app.streams
@@ -210,28 +211,32 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.request.sendall(head)
             return
         try:
-            streams.add(self.request, self.client, head + OPENING, 1 / fps if fps else 0.0)
+            streams.add(self.request, self.client, head + OPENING, 1 / fps if fps else 0.0, small)
         except OSError:  # the client has hung up
             streams.give_back_place(self.client)
         else:
             self.server.leave_open(self.request)
 
     def snapshot(self) -> None:
-        """Send the newest picture; `?max_age_ms=N` limits its age in milliseconds."""
+        """Send the newest picture; `?max_age_ms=N` limits its age in milliseconds, `?size=small` is a small one."""
+        small = self.asked.small
+        pictures = self.app.small if small else self.app.big
         max_age_ms = self.asked.number("max_age_ms", 0.0, 3_600_000.0)
         status = self.app.observer.camera()
-        max_age = max(1.0, 2 * status.period) if max_age_ms is None else max_age_ms / 1000
+        period = max(status.period, 1 / self.app.observer.config.small.framerate) if small else status.period
+        max_age = max(1.0, 2 * period) if max_age_ms is None else max_age_ms / 1000
         now = time.monotonic()
         # no waiting for a camera that is known to be missing, unless the test picture is shown in its place
         comes = status.state.ok or status.state is State.STARTING or status.stands_in or not status.failure
         patience = _SNAPSHOT_SECONDS if comes else 0.0
-        self.app.demand.touch()
-        frame = self.app.latest.wait(now - max_age, 0.0)
+        pictures.demand.touch()
+        frame = pictures.latest.wait(now - max_age, 0.0)
         if frame is None and patience:
-            with self.app.demand.waiting():
-                frame = self.app.latest.wait(now - max_age, patience)
+            with pictures.demand.waiting():
+                frame = pictures.latest.wait(now - max_age, patience)
         if frame is None and max_age_ms is None and self.app.observer.camera().live:
-            frame = self.app.latest.wait(-math.inf, 0.0)  # of a camera that is slow
+            # of a camera that is slow; small ones come only while somebody asks
+            frame = pictures.latest.wait(time.monotonic() - Pace(period).silent_seconds, 0.0)
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
         else:
@@ -283,8 +288,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _wake_camera(self) -> None:
         """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
         if self.app.observer.camera().state in (State.IDLE, State.STARTING):
-            with self.app.demand.waiting():
-                self.app.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
+            with self.app.big.demand.waiting():
+                self.app.big.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self) -> None:
         """Send all that is known about the daemon and its camera."""

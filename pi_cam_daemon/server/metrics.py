@@ -51,7 +51,7 @@ class _Camera(Collector):
 
     def collect(self) -> Iterable[Metric]:
         app, observer = self._app, self._app.observer
-        counts, camera, newest, notifier = app.counts, observer.camera(), app.latest.frame, observer.notifier
+        counts, camera, newest, notifier = app.counts, observer.camera(), app.big.latest.frame, observer.notifier
         states = {word: word is camera.state for word in State}
         failures = {cause: count for cause, count in camera.restarts.items() if cause is not Cause.STARTING}
         requests = {(path, str(code)): count for (path, code), count in counts.answered.copy().items()}
@@ -68,10 +68,15 @@ class _Camera(Collector):
             age = max(0.0, time.monotonic() - newest.captured)
             yield _gauge("frame_age_seconds", "Age of the newest frame, by the monotonic clock.", age)
             yield _gauge("last_frame_timestamp_seconds", "Unix time of the newest frame.", newest.timestamp_us / 1e6)
+        if app.small.demand.present and (small := app.small.latest.frame):
+            age = max(0.0, time.monotonic() - small.captured)
+            yield _gauge("small_frame_age_seconds", "Age of the newest small frame, while one is asked for.", age)
         about = "Times that the camera process failed and was started again."
         yield _counter("camera_restarts", about, failures, "reason")
         yield _gauge("rotation_degrees", "Rotation that is configured.", observer.config.video.rotation)
         yield _gauge("stream_clients", "Viewers of the stream.", app.streams.quota.taken)
+        about = "Viewers of the stream by the size of their pictures."
+        yield _gauge("stream_clients_by_size", about, app.streams.by_size(), "size")
         about = "Viewers refused because of the limits on viewers."
         yield _counter("stream_clients_rejected", about, app.streams.quota.rejected)
         about = "Clients disconnected because they took too little, or kept too many pictures in memory."

@@ -32,9 +32,16 @@ class Observer:
     """
 
     def __init__(
-        self, supervisor: Supervisor, latest: LatestFrame, streams: Streams, notifier: Notifier, loaded: Loaded
+        self,
+        supervisor: Supervisor,
+        latest: LatestFrame,
+        small: LatestFrame,
+        streams: Streams,
+        notifier: Notifier,
+        loaded: Loaded,
     ) -> None:
         self.latest = latest
+        self._small = small
         self.streams = streams
         self.notifier = notifier
         self._supervisor = supervisor
@@ -126,8 +133,8 @@ class Observer:
         """Return the answer of /state. All *_seconds are durations, not timestamps."""
         now = time.monotonic()
         status = self.camera()
-        config, info, newest = self.config, status.info, self.latest.frame
-        age = round(max(0.0, now - newest.captured), 3) if newest else None
+        config, info = self.config, status.info
+        small_width, small_height = self._small.size() or (None, None)
         kind, reason = (info.kind, info.reason) if info else (None, "")
         failure = None if status.state is State.STREAMING else status.failure
         return {
@@ -157,7 +164,13 @@ class Observer:
                 "captured": status.captured,
                 "rate": round(status.rate, 2),
                 "period_seconds": round(status.measured or 1 / (info or config.video).framerate, 3),
-                "age_seconds": age,
+                "age_seconds": _age(self.latest, now),
+            },
+            "small": {
+                "width": small_width,
+                "height": small_height,
+                "frames": {"age_seconds": _age(self._small, now)},
+                "viewers": self.streams.by_size()["small"],
             },
             "viewers": self.streams.quota.taken,
             "wall_cameras": len(config.wall.cameras),
@@ -167,6 +180,10 @@ class Observer:
             "update": pulled.report(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
+
+
+def _age(latest: LatestFrame, now: float) -> float | None:
+    return round(max(0.0, now - newest.captured), 3) if (newest := latest.frame) else None
 
 
 def _rate(measured: float, announced: float) -> str:

@@ -71,6 +71,14 @@ class Request:
         return number
 
     @property
+    def small(self) -> bool:
+        """Return whether the query asks for small pictures. Raises Refused for a size that there is not."""
+        size = self.arguments.get("size", "big")
+        if size not in ("big", "small"):
+            raise Refused(HTTPStatus.BAD_REQUEST, "size has to be big or small")
+        return size == "small"
+
+    @property
     def keeps_alive(self) -> bool:
         """Return whether the client wants to keep the connection."""
         options = {option.strip().lower() for option in ",".join(self.headers.get("connection", ())).split(",")}

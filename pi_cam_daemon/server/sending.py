@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from pi_cam_daemon.server.request import set_deadline
@@ -47,16 +47,16 @@ class Transfer(Protocol):
 T = TypeVar("T", bound=Transfer)
 
 
-def too_many(transfers: Iterable[T], newest: bytes | None, most: int, now: float) -> list[T]:
+def too_many(transfers: Iterable[T], newest: Sequence[bytes | None], most: int, now: float) -> list[T]:
     """Return the slowest *transfers*, without which the others keep at most *most* bytes.
 
-    A part counts once, and *newest* does not count, because it stays in any case. One other part is always allowed. A
+    A part counts once. The *newest* do not count, because they stay in any case. One other part is always allowed. A
     part goes with all its transfers, and the part whose fastest transfer is the slowest goes first.
     """
     by_part: dict[int, list[T]] = {}
     sizes: dict[int, int] = {}
     for one in transfers:
-        if (part := one.part) is not None and part is not newest:
+        if (part := one.part) is not None and not any(part is kept for kept in newest):
             by_part.setdefault(id(part), []).append(one)
             sizes[id(part)] = len(part)
     total = sum(sizes.values())

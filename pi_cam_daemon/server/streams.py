@@ -14,14 +14,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.latest import Demand, LatestFrame
 from pi_cam_daemon.core.link import CameraLink
-from pi_cam_daemon.ipc.pace import SILENT_SECONDS
 from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.audience import REPEAT_SECONDS, Audience
 from pi_cam_daemon.server.limits import LEAVING_SECONDS, Quota, hung_up
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.sending import Answer, Answers, longest_seconds, too_many
@@ -31,33 +31,24 @@ from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 
-# The last picture is shown for at least so long.
-HOLD_SECONDS = SILENT_SECONDS
-# Without a new frame the last part is sent again after this time; Home Assistant hangs up after 10 s without a byte.
-REPEAT_SECONDS = 1.0
 # arrivals of one client are logged once in this time, and those of all clients so often
 _ARRIVAL_SECONDS = 60.0
 _MOST_ARRIVALS = 20
 
+_Gone = list[tuple[Viewer, OSError]]
+
 
 class Streams:
-    """All viewers of the stream.
+    """All viewers of the stream: those of the pictures of full size (*big*), and those of the *small* ones."""
 
-    *no_signal* returns what to show after HOLD_SECONDS without a new picture, so that nobody takes an old picture for a
-    live one; None while no other picture is overdue.
-    """
-
-    def __init__(self, latest: LatestFrame, demand: Demand, no_signal: Callable[[], Frame | None]) -> None:
+    def __init__(self, big: Audience, small: Audience) -> None:
         self.probe = Probe("stream loop", self._wake)
         self.quota = Quota("viewer", Reason.MAX_VIEWERS, Reason.MAX_VIEWERS_PER_ADDRESS, self._leaving)
         most = Reason.MAX_TLS_VIEWERS
         self._tls_quota = Quota("encrypted viewer", most, most, self._leaving)
         self.answers = Answers(self._wake)
         self._viewer_timeout_seconds = 0.0
-        self._latest = latest
-        self._demand = demand
-        self._no_signal = no_signal
-        self._viewers: dict[int, Viewer] = {}
+        self._big, self._small = big, small
         self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._slow_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
@@ -68,10 +59,6 @@ class Streams:
         self._closing = False
         self._camera: CameraLink | None = None
         self._camera_fd = -1
-        # the frame shown now (None: none yet), when it was sent, and when the last new picture was
-        self._shown: Frame | None = None
-        self._shown_at = 0.0
-        self._fresh_at = float("-inf")
         self._stalled_check_at = 0.0
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -115,15 +102,15 @@ class Streams:
     def _leaving(self) -> bool:
         """Return whether a viewer closed its side just now, and may have hung up."""
         since = time.monotonic() - LEAVING_SECONDS
-        viewers = [*self._viewers.values(), *self._arrivals]
+        viewers = [*self._viewers(), *self._arrivals]
         return hung_up(one.sock.fileno() for one in viewers if one.closed_at is None or one.closed_at > since)
 
-    def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float) -> None:
+    def add(self, sock: socket.socket, client: Client, opening: bytes, interval: float, small: bool = False) -> None:
         """Take over *sock*, whose *client* has taken a place, and stream to it. Raises OSError.
 
         *opening* is the HTTP answer up to the first boundary, *interval* the seconds between two pictures, on average.
         """
-        viewer = Viewer(sock, client, opening, interval, time.monotonic())
+        viewer = Viewer(sock, client, opening, interval, time.monotonic(), small)
         with self._lock:
             self._arrivals.append(viewer)
         self._wake()
@@ -140,7 +127,7 @@ class Streams:
     # -- the loop
 
     def _run(self) -> None:
-        poll, timeout = self._epoll.poll, -1.0
+        poll, timeout, big, small = self._epoll.poll, -1.0, self._big, self._small
         while not self._closing:
             fresh = None
             for fd, event in poll(timeout, 64):
@@ -150,32 +137,44 @@ class Streams:
                     os.eventfd_read(fd)
                     self._handle_wake()
                     self.probe.answer()
-                elif viewer := self._viewers.get(fd):
+                elif viewer := big.viewers.get(fd) or small.viewers.get(fd):
                     self._serve(viewer, event)
             now = time.monotonic()
+            timeout = -1.0
             if fresh:
-                self._latest.publish(fresh)
-                self._fresh_at = now
-                self._show(fresh, now)
-                timeout = REPEAT_SECONDS if self._viewers else -1.0
-            elif not self._viewers:
-                timeout = -1.0
-            else:
-                if now >= self._due():
-                    self._repeat(now)
-                timeout = max(0.0, self._due() - now)
+                self._show(big, big.publish, fresh, now)
+                timeout = REPEAT_SECONDS if big.viewers else -1.0
+            elif big.viewers:
+                timeout = self._keep_up(big, now)
+            if self._camera is not None and (frame := self._camera.small):
+                self._camera.small = None
+                self._show(small, small.publish, frame, now)
+            if small.viewers:
+                wait = self._keep_up(small, now)
+                timeout = wait if timeout < 0 else min(timeout, wait)
             if now >= self._stalled_check_at:
                 self._drop_stalled(now)
-        for viewer in list(self._viewers.values()):
+        for viewer in list(self._viewers()):
             self._drop(viewer, "the daemon stops")
         for viewer in self._arrivals:
             viewer.sock.close()
         self._epoll.close()
 
-    def _due(self) -> float:
-        """Return when `_repeat` is needed if no frame comes: to repeat the picture, or to replace it by no-signal."""
-        repeat_at, replace_at = self._shown_at + REPEAT_SECONDS, self._fresh_at + HOLD_SECONDS
-        return min(repeat_at, replace_at) if replace_at > self._shown_at else repeat_at
+    def _viewers(self) -> Iterator[Viewer]:
+        return chain(self._big.viewers.values(), self._small.viewers.values())
+
+    def by_size(self) -> dict[str, int]:
+        """Return how many viewers there are of each size. Any thread may call it."""
+        return {"big": len(self._big.viewers), "small": len(self._small.viewers)}
+
+    def _audience(self, viewer: Viewer) -> Audience:
+        return self._small if viewer.small else self._big
+
+    def _keep_up(self, audience: Audience, now: float) -> float:
+        """Show the last picture again if it is time to; return for how many seconds that is not needed again."""
+        if now >= audience.due():
+            self._drop_gone(audience.repeat(now))
+        return max(0.0, audience.due() - now)
 
     def _handle_wake(self) -> None:
         with self._lock:
@@ -187,37 +186,30 @@ class Streams:
             self._camera, self._camera_fd = camera, camera.fileno()
             self._epoll.register(self._camera_fd, select.EPOLLIN)
         now = time.monotonic()
-        if arrivals and not self._viewers:
-            newest = self._latest.frame
-            if newest is not None and (now - newest.captured <= HOLD_SECONDS or self._no_signal() is None):
-                self._shown = newest
-            else:
-                # Old pictures are not shown. The camera has some time for a new one before the no-signal picture comes.
-                self._shown = None
-                self._fresh_at = now
-            self._shown_at = now
         for viewer in arrivals:
             self._welcome(viewer, now)
         # Clients admitted by the old policy may arrive after the new one. `_welcome` may have dropped some of them.
-        for viewer in arrivals if reviewed else list(self._viewers.values()):
-            if viewer.sock.fileno() in self._viewers and not may_stay(viewer.client):
+        for viewer in arrivals if reviewed else list(self._viewers()):
+            if viewer.sock.fileno() in self._audience(viewer).viewers and not may_stay(viewer.client):
                 self._drop(viewer, "no longer allowed")
         self._drop_slowest(now)
         if arrivals:
-            self._demand.viewers(len(self._viewers))
+            self._big.count()
+            self._small.count()
 
     def _welcome(self, viewer: Viewer, now: float) -> None:
-        fd = viewer.sock.fileno()
-        self._viewers[fd] = viewer
+        fd, audience = viewer.sock.fileno(), self._audience(viewer)
+        if not audience.viewers:
+            audience.expect(now)
+        audience.viewers[fd] = viewer
         if not viewer.client.encrypted and self._tls_quota.taken:
-            # viewers without TLS are served first, because encryption takes a Pi 4 over a millisecond per picture
-            self._viewers = dict(sorted(self._viewers.items(), key=lambda entry: entry[1].client.encrypted))
+            audience.in_order()
         self._epoll.register(fd, select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET)
         viewer.told = self._arrivals_logged.due(str(viewer.client), now)
         if viewer.told:
-            log.info("viewer %s came, %d now", viewer.client, len(self._viewers))
+            log.info("viewer %s came, %d now", viewer.client, len(list(self._viewers())))
         try:
-            viewer.welcome(self._shown, now)
+            viewer.welcome(audience.shown, now)
         except OSError as error:
             self._drop(viewer, _reason(error))
 
@@ -237,42 +229,26 @@ class Streams:
             self._camera.close()
             self._camera, self._camera_fd = None, -1
 
-    def _show(self, frame: Frame, now: float) -> None:
-        """Send *frame* to every viewer that is ready for it. This is the hot path."""
-        before, self._shown, self._shown_at = self._shown, frame, now
+    def _show(self, audience: Audience, show: Callable[[Frame, float], _Gone], frame: Frame, now: float) -> None:
+        before = audience.shown
         if before and before.copy is not None:  # it counts from now on
+            audience.shown = frame
             self._drop_slowest(now)
         del before  # its copy, if nobody needs it, makes room for the new one
-        gone = []
-        for viewer in self._viewers.values():
-            if viewer.part is None and now >= viewer.due:
-                try:
-                    viewer.begin(frame, now)
-                except OSError as error:
-                    gone.append((viewer, _reason(error)))
-            elif viewer.last is not frame:
-                viewer.last = None  # it would keep an old picture in memory
-        for viewer, why in gone:
-            self._drop(viewer, why)
+        self._drop_gone(show(frame, now))
 
-    def _repeat(self, now: float) -> None:
-        """Show the last picture again, or the no-signal picture if it is too old."""
-        no_signal = self._no_signal()  # starts the drawing, so that it is ready in the right size when it is needed
-        if no_signal is not None and now - self._fresh_at >= HOLD_SECONDS:
-            self._show(no_signal, now)
-        elif self._shown is not None:
-            self._show(self._shown, now)
-        else:
-            self._shown_at = now
+    def _drop_gone(self, gone: _Gone) -> None:
+        for viewer, error in gone:
+            self._drop(viewer, _reason(error))
 
     def _drop_slowest(self, now: float) -> None:
         """Disconnect the slowest clients if too many pictures wait in memory for slow ones.
 
         There has to be room for a copy of the picture that is shown now, too.
         """
-        waiting: list[Viewer | Answer] = [viewer for viewer in self._viewers.values() if viewer.part is not None]
-        waiting += self.answers.under_way()
-        newest, room = (self._shown.copy, len(self._shown.part)) if self._shown else (None, 0)
+        waiting: list[Viewer | Answer] = [*self._big.waiting(), *self._small.waiting(), *self.answers.under_way()]
+        shown = [frame for frame in (self._big.shown, self._small.shown) if frame]
+        newest, room = [frame.copy for frame in shown], sum(len(frame.part) for frame in shown)
         for slow in too_many(waiting, newest, self.answers.most_bytes - room, now):
             if self._slow_logged.due(str(slow.client), now):
                 log.warning("%s is disconnected: over http.max_pending_bytes wait, and it is the slowest", slow.client)
@@ -286,9 +262,8 @@ class Streams:
         """Disconnect viewers that have taken nothing for the configured time, or too little of a part in all."""
         self._stalled_check_at = now + REPEAT_SECONDS
         timeout = self._viewer_timeout_seconds
-        for viewer in list(self._viewers.values()):
-            if viewer.part is None:
-                continue
+        for viewer in [*self._big.waiting(), *self._small.waiting()]:
+            assert viewer.part is not None
             if now - viewer.moved_at > timeout:
                 why = f"took nothing for {timeout:g} s"
             elif now - viewer.begun_at > longest_seconds(len(viewer.part), timeout):
@@ -302,16 +277,16 @@ class Streams:
         if event & (select.EPOLLERR | select.EPOLLHUP):
             self._drop(viewer, "hung up")
             return
-        now = time.monotonic()
+        now, audience = time.monotonic(), self._audience(viewer)
         try:
             viewer.push(now)
             if event & select.EPOLLRDHUP and viewer.closed_at is None:
                 viewer.closed_at = now
-                shown = self._shown or self._no_signal()
+                shown = audience.shown or audience.no_signal()
                 if viewer.part is None and shown is not None:  # one that has hung up answers this with a reset
                     viewer.begin(shown, now)
-            elif viewer.part is None and self._shown not in (None, viewer.last) and now >= viewer.due:
-                viewer.begin(self._shown, now)
+            elif viewer.part is None and audience.shown not in (None, viewer.last) and now >= viewer.due:
+                viewer.begin(audience.shown, now)
         except OSError as error:
             self._drop(viewer, _reason(error))
 
@@ -319,15 +294,17 @@ class Streams:
         self.give_back_place(viewer.client)  # first: a viewer that is neither here nor gone would take a place
         fd = viewer.sock.fileno()
         self._epoll.unregister(fd)
-        del self._viewers[fd]
+        audience = self._audience(viewer)
+        del audience.viewers[fd]
         viewer.sock.close()
         viewer.part = viewer.last = None  # the loop remembers the viewer that it served last
         if viewer.told:
             log.info(
                 "viewer %s left (%s): %d parts in %.0f s, %d now",
-                viewer.client, why, viewer.pictures, time.monotonic() - viewer.since, len(self._viewers),
+                viewer.client, why, viewer.pictures, time.monotonic() - viewer.since,
+                len(list(self._viewers())),
             )  # fmt: skip
-        self._demand.viewers(len(self._viewers))
+        audience.count()
 
 
 def _reason(error: OSError) -> str:

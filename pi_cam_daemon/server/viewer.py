@@ -18,10 +18,12 @@ class Viewer:
 
     __slots__ = (
         "begun_at", "client", "closed_at", "due", "interval", "last", "moved_at", "offset", "opening", "part",
-        "pictures", "since", "sock", "told",
+        "pictures", "since", "small", "sock", "told",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float) -> None:
+    def __init__(
+        self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float, small: bool = False
+    ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         limit_unsent(sock)
@@ -29,6 +31,7 @@ class Viewer:
         self.client = client
         self.interval = interval
         self.opening = opening
+        self.small = small
         self.part: bytes | None = None
         self.last: Frame | None = None
         self.offset = 0

@@ -36,9 +36,9 @@ FAULTS = [
     ),
     # the stream loop
     Fault(
-        "pi_cam_daemon/server/streams.py",
-        "                self._shown = None\n                self._fresh_at = now\n",
-        "                self._shown = None\n",
+        "pi_cam_daemon/server/audience.py",
+        "            self.shown = None\n            self.fresh_at = now\n",
+        "            self.shown = None\n",
         "tests/unit/test_streams.py::test_a_camera_has_time_for_a_picture_before_a_new_viewer_gets_the_card",
     ),
     Fault(
@@ -52,6 +52,37 @@ FAULTS = [
         "            if self.due <= now:\n",
         "            if True:\n",
         "tests/unit/test_streams.py::test_a_rate_limit_holds_on_average_for_any_frame_times",
+    ),
+    # the small stream
+    Fault(
+        "pi_cam_daemon/server/audience.py",
+        "(steady and self.no_signal() is None)",
+        "self.no_signal() is None",
+        "tests/unit/test_streams.py::test_a_small_picture_from_before_anybody_watched_is_not_shown",
+    ),
+    Fault(
+        "pi_cam_daemon/imaging/shrink.py",
+        "                    del self._scaled  # after some broken headers libjpeg-turbo refuses every picture\n",
+        "                    pass\n",
+        "tests/unit/test_shrink.py::test_a_broken_jpeg_is_refused_in_words_and_the_next_one_is_made",
+    ),
+    Fault(
+        "pi_cam_daemon/imaging/shrink.py",
+        "or colours not in _YUV",
+        "or colours == 3",
+        "tests/unit/test_shrink.py::test_a_jpeg_whose_colours_are_no_yuv_keeps_them",
+    ),
+    Fault(
+        "pi_cam_daemon/core/link.py",
+        "        if self.small:\n            self.small.free()\n",
+        "",
+        "tests/unit/test_link.py::test_the_slots_of_small_frames_that_nobody_took_are_free_again",
+    ),
+    Fault(
+        "pi_cam_daemon/camera/sender.py",
+        "            if self._small_due_ns <= now:\n",
+        "            if False:\n",
+        "tests/server/test_process.py::test_small_frames_are_due_only_while_wanted_and_at_their_rate",
     ),
     # the supervisor
     Fault(
@@ -106,6 +137,18 @@ FAULTS = [
         "            colour_space=libcamera.ColorSpace.Sycc(),\n",
         "",
         "tests/picamera/test_source.py::test_the_stream_has_the_colours_of_a_jpeg_the_buffers_configured_and_nothing_raw",
+    ),
+    Fault(
+        "pi_cam_daemon/camera/csi_controls.py",
+        'return {"ScalerCrops": [region] * 2} if "ScalerCrops" in self._limits else {"ScalerCrop": region}',
+        'return {"ScalerCrop": region}',
+        "tests/unit/test_csi_controls.py::test_two_streams_of_a_pi_5_get_the_same_region_and_a_still_alone_gets_its_own",
+    ),
+    Fault(
+        "pi_cam_daemon/camera/small.py",
+        "        if not self._sink.claim_small():\n            return\n",
+        "",
+        "tests/picamera/test_small.py::test_nothing_small_is_copied_or_encoded_while_nobody_asks",
     ),
     *(
         Fault(
@@ -222,7 +265,7 @@ FAULTS = [
     # what documents promise
     Fault(
         "pi_cam_daemon/server/handler.py",
-        "            frame = self.app.latest.wait(-math.inf, 0.0)  # of a camera that is slow\n",
+        "            frame = pictures.latest.wait(time.monotonic() - Pace(period).silent_seconds, 0.0)\n",
         "            pass\n",
         "tests/unit/test_snapshot.py::test_a_snapshot_is_a_second_old_at_most_or_three_frames",
     ),

@@ -12,19 +12,19 @@ from tests.kit.lateness import patience
 
 
 class CameraEnd:
-    """The camera's *sock* and *writer*; the server gets *theirs* and *reader*."""
+    """The camera's *sock*, *writer* and *small_writer*; the server gets *theirs* and *reader*."""
 
     def __init__(self) -> None:
         self.theirs, self.sock = socket.socketpair()
         self.sock.settimeout(patience(10))
         fd = slots.create()
-        self.reader, self.writer = SlotReader(fd), SlotWriter(fd)
+        self.reader, self.writer, self.small_writer = SlotReader(fd), SlotWriter(fd), SlotWriter(fd, small=True)
         os.close(fd)
 
-    def say(self, kind: Kind, payload: bytes = b"", captured_ns: int = 0) -> None:
+    def say(self, kind: Kind, payload: bytes = b"", captured_ns: int = 0, small: bool = False) -> None:
         """Send a message; for a FRAME the *payload* is its JPEG."""
         if kind is Kind.FRAME:
-            announcement = self.writer.write(payload, captured_ns)
+            announcement = (self.small_writer if small else self.writer).write(payload, captured_ns)
             assert announcement, "the server has all slots"
             self.sock.sendall(announcement)
         else:

@@ -35,6 +35,8 @@ CAMERA_MODULE_3: dict[str, tuple[Any, Any, Any]] = {
     "ScalerCrop": ((0, 0, 64, 64), (0, 0, 4608, 2592), (576, 0, 3456, 2592)),
     "Sharpness": (0.0, 16.0, 1.0),
 }
+# beside a second stream, here of the same shape: the regions that both have by default
+TWO_STREAMS = {**CAMERA_MODULE_3, "ScalerCrops": ((576, 0, 3456, 2592), (576, 0, 3456, 2592), (576, 0, 3456, 2592))}
 # an older libcamera, without a switch for what is automatic, and a camera without a lens that moves and without colours
 WITHOUT_SWITCHES = {
     name: limits for name, limits in CAMERA_MODULE_3.items() if not name.endswith(("TimeMode", "GainMode"))

@@ -20,11 +20,14 @@ import pytest
 from PIL import Image
 
 from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
-from pi_cam_daemon.config.schema import VideoConfig
+from pi_cam_daemon.config.schema import SmallConfig, VideoConfig
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, Still
 from tests.kit.lateness import patience
+from tests.kit.wait import until
+
+SMALL = SmallConfig(width=80, framerate=10.0, quality=60)
 
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
@@ -40,6 +43,8 @@ class Run:
         self.reports: list[Report] = []
         self.stills: list[Still] = []
         self.wanted = True
+        self.small_wanted = False
+        self.smalls: list[tuple[bytes, int]] = []
         self.quiet = 0.1  # seconds between two frames while none is wanted
         self.passed_over = 0
         self.complaints: list[str] = []
@@ -68,9 +73,17 @@ class Run:
         if len(self.frames) == 1:
             time.sleep(self._dawdle)
 
+    def claim_small(self) -> bool:
+        return self.small_wanted
+
+    def small(self, jpeg: bytes, captured_ns: int) -> None:
+        with self._changed:
+            self.smalls.append((jpeg, captured_ns))
+            self._changed.notify_all()
+
     @property
     def quiet_seconds(self) -> float:
-        return 0.0 if self.wanted else self.quiet
+        return 0.0 if self.wanted or self.small_wanted else self.quiet
 
     def passed(self, count: int = 1) -> None:
         with self._changed:
@@ -99,6 +112,17 @@ class Run:
             raise self.error
         assert arrived, f"{len(self.frames)} of {count} frames"
         return self.frames[:count]
+
+    def wait_for_smalls(self, count: int) -> list[tuple[bytes, int]]:
+        """Want small frames and return the next *count* ones."""
+        before, self.small_wanted = len(self.smalls), True
+        self.commands.put(None)
+        with self._changed:
+            arrived = self._changed.wait_for(lambda: self.error or len(self.smalls) >= before + count, patience(10))
+        if self.error:
+            raise self.error
+        assert arrived, f"{len(self.smalls) - before} of {count} small frames"
+        return self.smalls[before : before + count]
 
     def take_still(self, number: int) -> Still:
         """Order a still and return the answer."""
@@ -173,6 +197,42 @@ class SourceContract(abc.ABC):
             jpeg.check(data)
             assert jpeg.size(data) == (run.info.width, run.info.height)
             assert decoded(data).shape == (run.info.height, run.info.width, 3)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"rotation": 90},
+            {"rotation": 180, "hflip": True},
+            {"rotation": 270, "vflip": True, "rotation_method": "exif"},
+            {"overlay": "MMMM"},
+        ],
+        ids=str,
+    )
+    def test_small_pictures_show_what_the_big_ones_show(self, changes: dict[str, Any]) -> None:
+        with running(self.make(video(**changes))) as run:
+            run.wait_for_frames(3)
+            assert not run.smalls, "nobody wants them"
+            small, captured_ns = run.wait_for_smalls(2)[-1]
+            until("the same picture in both sizes", lambda: captured_ns in [at for _, at in run.frames])
+        big = next(data for data, at in run.frames if at == captured_ns)
+        jpeg.check(small)
+        width, height = jpeg.size(big)
+        assert jpeg.size(small) == (width // 2, height // 2)
+        marks = [Image.open(io.BytesIO(data)).getexif().get(0x0112, 1) for data in (big, small)]
+        assert marks[0] == marks[1]
+        grey, wanted = (cv2.cvtColor(decoded(data), cv2.COLOR_BGR2GRAY) for data in (small, big))
+        wanted = cv2.resize(wanted, grey.shape[::-1], interpolation=cv2.INTER_AREA)
+        below = len(grey) // 2 if "overlay" in changes else 0  # raw pictures have text that fits the small one
+        assert np.abs(grey[below:].astype(int) - wanted[below:]).mean() < 10
+
+    def test_small_pictures_come_while_nobody_wants_big_ones(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(1)
+            run.wanted = False
+            times = [captured_ns for _, captured_ns in run.wait_for_smalls(5)]
+            run.small_wanted = False
+        assert times == sorted(set(times))
 
     def test_says_which_camera_it_is(self) -> None:
         with running(self.make(video())) as run:

@@ -17,13 +17,14 @@ from PIL import Image
 
 from pi_cam_daemon.camera import csi
 from pi_cam_daemon.camera.source import Command, Commands, Stop, TakeStill
-from pi_cam_daemon.config.schema import CsiConfig, VideoConfig
+from pi_cam_daemon.config.schema import CsiConfig, SmallConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import SourceError
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
 from tests.kit.lateness import patience
 from tests.kit.wait import until
 
+SMALL = SmallConfig(width=320, framerate=20.0, quality=60)
 IMX219, IMX708 = "/base/soc/i2c0mux/i2c@0/imx219@10", "/base/soc/i2c0mux/i2c@1/imx708@1a"
 
 
@@ -63,11 +64,12 @@ def source(
     settings: Mapping[str, Value] | None = None,
     tuning_file: str = "",
     buffer_count: int = 4,
+    small: SmallConfig = SMALL,
     **changes: Any,
 ) -> csi.CsiSource:
     """Return a source as the daemon makes it, but for its buffers; *changes* are to the video settings."""
     configured = CsiConfig(camera, tuning_file, buffer_count)
-    return csi.CsiSource(video(**changes), configured, settings, allocator=allocator or MemfdAllocator())
+    return csi.CsiSource(video(**changes), configured, small, settings, allocator=allocator or MemfdAllocator())
 
 
 class Recorder:
@@ -76,6 +78,8 @@ class Recorder:
     def __init__(self, camera: csi.CsiSource) -> None:
         self.wanted = True
         self.passed_over = 0
+        self.asks_small = False
+        self.smalls: list[tuple[bytes, int]] = []
         self.events: list[Any] = []
         self.reports: list[Report] = []
         self.stills: list[Still] = []
@@ -83,6 +87,7 @@ class Recorder:
         self.error: BaseException | None = None
         self.commands = Commands()
         self._camera = camera
+        self._small_due = 0.0
         self._thread = threading.Thread(target=self._run, name="source")
 
     def opened(self, info: CameraInfo) -> None:
@@ -93,6 +98,23 @@ class Recorder:
 
     def still(self, still: Still) -> None:
         self.stills.append(still)
+
+    @property
+    def small_wanted(self) -> bool:
+        return self.asks_small and time.monotonic() >= self._small_due
+
+    def claim_small(self) -> bool:
+        due = self.small_wanted
+        if due:
+            now, period = time.monotonic(), 1 / SMALL.framerate
+            self._small_due += period
+            if self._small_due <= now:
+                self._small_due = now + period
+        return due
+
+    def small(self, jpeg: bytes, captured_ns: int) -> None:
+        if self.asks_small:
+            self.smalls.append((bytes(jpeg), captured_ns))
 
     @property
     def quiet_seconds(self) -> float:
@@ -128,6 +150,12 @@ class Recorder:
     def wait_for_more(self, frames: int = 5) -> None:
         """Wait for so many frames from now on."""
         self.wait_for(len(self.frames) + frames)
+
+    def ask_small(self, frames: int = 5) -> list[tuple[bytes, int]]:
+        """Ask for small frames from now on; return so many."""
+        before, self.asks_small = len(self.smalls), True
+        self.until(f"{frames} small frames", lambda: len(self.smalls) >= before + frames)
+        return self.smalls[before:]
 
     def set(self, **values: Value) -> Report:
         """Set controls; return the answer."""

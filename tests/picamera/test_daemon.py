@@ -107,17 +107,20 @@ def test_a_snapshot_is_a_new_picture(start: Callable[..., Daemon]) -> None:
     assert len(pictures) == 3
 
 
-def test_an_on_demand_camera_runs_only_while_somebody_looks(start: Callable[..., Daemon]) -> None:
+@pytest.mark.parametrize(("query", "size"), [("", (640, 480)), ("?size=small", (320, 240))], ids=["big", "small"])
+def test_an_on_demand_camera_runs_only_while_somebody_looks(
+    start: Callable[..., Daemon], query: str, size: tuple[int, int]
+) -> None:
     daemon = start(source__capture="on-demand", source__idle_seconds=1)
     daemon.wait_for_state("idle", START_SECONDS)
     assert camera_pids(daemon) == []
 
-    status, _, jpeg = daemon.get("/snapshot")
+    status, _, jpeg = daemon.get(f"/snapshot{query}")
     assert status == 200
-    assert Image.open(io.BytesIO(jpeg)).size == (640, 480)
+    assert Image.open(io.BytesIO(jpeg)).size == size
     until("the camera is closed", lambda: camera_pids(daemon) == [], START_SECONDS)
 
-    with closing(daemon.watch()) as viewer:
+    with closing(daemon.watch(f"/stream{query}")) as viewer:
         wait_for_pictures(viewer)
         assert len(camera_pids(daemon)) == 1
     daemon.wait_for_state("idle", START_SECONDS)

@@ -64,6 +64,7 @@ def test_without_memory_for_its_buffers_the_hint_says_what_helps(encoder: Encode
     assert error.cause is Cause.LOST
     assert "No memory for the camera's buffers" in error.message
     assert encoder.log("REFUSED") == ["REFUSED REQBUFS ENOMEM"]
+    assert len(encoder.log("close")) == len(encoder.log("open")), "else its thread goes on for ever"
 
 
 def test_a_stalled_encoder_still_lets_the_camera_stop(encoder: EncoderNode) -> None:

@@ -241,7 +241,7 @@ def test_the_stream_has_the_colours_of_a_jpeg_the_buffers_configured_and_nothing
     with running(source(buffer_count=3)) as recorder:
         recorder.wait_for(5)
     (configuration,) = imx219.configurations
-    assert [(str(stream.pixel_format), stream.buffer_count) for stream in configuration] == [("YUV420", 3)]
+    assert [(str(stream.pixel_format), stream.buffer_count) for stream in configuration] == [("YUV420", 3)] * 2
     assert configuration.at(0).color_space == libcamera.ColorSpace.Sycc()
 
 
@@ -257,6 +257,7 @@ def test_every_orientation_is_upright_whether_or_not_the_sensor_flips(
     with running(source(IMX219, **settings)) as flips, running(source(IMX708, **settings)) as fixed:
         flips.wait_for(3)
         fixed.wait_for(3)
+        small = [recorder.ask_small(2)[-1][0] for recorder in (flips, fixed)]
     seen = np.array([[2, 1], [0, 0]])[:: -1 if vflip else 1, :: -1 if hflip else 1]
     upright = np.rot90(seen, -rotation // 90)
     size = (126, 332) if rotation in (90, 270) else (332, 126)
@@ -265,6 +266,9 @@ def test_every_orientation_is_upright_whether_or_not_the_sensor_flips(
         for jpeg, _, _ in recorder.frames:
             assert picture(jpeg).size == size
             assert quarters(jpeg) == upright.tolist()
+    for jpeg in small:
+        assert picture(jpeg).size == ((62, 166) if rotation in (90, 270) else (166, 62))
+        assert quarters(jpeg) == upright.tolist()
 
 
 @pytest.mark.parametrize(
@@ -340,12 +344,16 @@ def test_a_picture_that_cannot_be_turned_is_left_out(encoder: EncoderNode) -> No
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_the_overlay_is_drawn_before_encoding_in_the_final_top_left_corner(rotation: int) -> None:
-    def corners(overlay: str) -> Any:
+def test_the_overlay_is_drawn_before_encoding_in_the_final_top_left_corner(encoder: EncoderNode, rotation: int) -> None:
+    encoder.set(quality=60)  # it begins with a low one
+
+    def corners(overlay: str) -> list[Any]:
         with running(source(rotation=rotation, overlay=overlay)) as recorder:
-            recorder.wait_for(40)  # the encoder begins with a low quality
+            recorder.wait_for(5)
             still = recorder.take_still()
-        return [grey(jpeg)[:40, :120] for jpeg in (recorder.frames[39][0], still.jpeg)]
+            small = recorder.ask_small(5)
+        big = [grey(jpeg)[:40, :120] for jpeg in (recorder.frames[4][0], still.jpeg)]
+        return big + [grey(jpeg)[:14, :60] for jpeg, _ in small[:5]]
 
     for plain, drawn in zip(corners(""), corners("MMMMMMMMMMMMMMMM"), strict=True):
         assert np.median(drawn[:2]) < 40, "the box is dark above the letters"

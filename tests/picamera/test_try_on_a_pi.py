@@ -23,10 +23,12 @@ MEASURES = [
     "start to the first picture", "stop of the whole daemon", "1 viewer", "CPU of 1 viewer",
     "the next picture after SIGKILL of the camera process, on the same connection",
     "the next picture after SIGSTOP of the camera process, on the same connection", "CPU while nobody watches",
+    "1 viewer of small pictures", "CPU of 1 viewer of small pictures", "the camera meanwhile",
 ]  # fmt: skip
 SUCCEEDS = [
-    "Huffman tables in a picture", "stop without SIGKILL", "bytes by quality, asked for 640x480",
-    "the camera process after these", "stills refused", "the camera process after the stills",
+    "Huffman tables in a picture", "stop without SIGKILL",
+    "bytes by quality, asked for 640x480", "the camera process after these", "stills refused",
+    "the camera process after the stills",
 ]  # fmt: skip
 
 

@@ -70,8 +70,18 @@ class FaultySink:
         return self._sink.wanted
 
     @property
+    def small_wanted(self) -> bool:
+        return self._sink.small_wanted
+
+    @property
     def quiet_seconds(self) -> float:
         return self._sink.quiet_seconds
+
+    def claim_small(self) -> bool:
+        return self._sink.claim_small()
+
+    def small(self, jpeg: bytes, captured_ns: int) -> None:
+        self._sink.small(jpeg, captured_ns)
 
     def passed(self, count: int = 1) -> None:
         self._sink.passed(count)
@@ -155,6 +165,7 @@ class Adjustable:
 
     def __init__(self, sink: Sink, commands: Commands, settings: Mapping[str, Value], ending: Commands) -> None:
         self.passed, self.still = sink.passed, sink.still
+        self.claim_small, self.small = sink.claim_small, sink.small
         self._sink = sink
         self._commands = commands
         self._settings = settings
@@ -164,6 +175,10 @@ class Adjustable:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
+
+    @property
+    def small_wanted(self) -> bool:
+        return self._sink.small_wanted
 
     @property
     def quiet_seconds(self) -> float:
@@ -211,8 +226,8 @@ class FaultySource:
 def healthy(config: CameraConfig) -> Source:
     """Return the source of the pictures."""
     if config.upstream.url:
-        return UpstreamSource(config.video, config.upstream)
-    return PatternSource(config.video)
+        return UpstreamSource(config.video, config.upstream, config.small)
+    return PatternSource(config.video, config.small)
 
 
 def create(config: CameraConfig) -> Choice:

@@ -34,6 +34,7 @@ CONTRACT = {
     "pi_cam_camera_restarts_total": {"reason"},
     "pi_cam_rotation_degrees": set(),
     "pi_cam_stream_clients": set(),
+    "pi_cam_stream_clients_by_size": {"size"},
     "pi_cam_stream_clients_rejected_total": set(),
     "pi_cam_slow_clients_dropped_total": {"reason"},
     "pi_cam_http_requests_total": {"path", "code"},

@@ -163,25 +163,24 @@ def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: P
     # the stream loop asks for the card: an exception there ends the daemon
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
     latest.publish(Frame(part(broken, 0), 0, 0))
-    assert daemon._size(latest, loading.load(etc=tmp_path)) == (640, 480)
+    assert daemon._size(latest, latest, loading.load(etc=tmp_path)) == (640, 480)
 
 
 def test_the_first_that_a_viewer_sees_has_the_size_of_the_pictures_to_come(
-    cards: Cards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cards: Cards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # OpenCV's FFmpeg keeps the first size: after a card of another size it would show parts of pictures for ever
     latest, status = LatestFrame(), SimpleNamespace(cause=Cause.STARTING, live=False)
-    config = loading.load(etc=tmp_path).with_values({"video.width": 160, "video.height": 120})
-    seen = until("a card", lambda: daemon._card(cards, status, latest, config))
+    seen = until("a card", lambda: daemon._card(cards, status, latest, SIZE))
     assert b"Content-Type: image/jpeg" in seen.part and jpeg.size(seen.jpeg) == SIZE
-    other = config.with_values({"video.width": 320, "video.height": 240})
+    other = 320, 240
     assert daemon._card(cards, status, latest, other) is None
     monkeypatch.setattr(no_signal, "_FIRST_SECONDS", 0.0)
     slow = daemon._card(cards, status, latest, other)
     assert slow and bytes(slow.jpeg) == PACKAGED, "whoever waits for long sees why"
     monkeypatch.undo()
     latest.publish(Frame(part(PACKAGED, 0), 0, 0))
-    assert daemon._card(cards, status, latest, config), "an old picture is never taken for a live one"
+    assert daemon._card(cards, status, latest, SIZE), "an old picture is never taken for a live one"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

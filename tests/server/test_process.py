@@ -395,7 +395,7 @@ Source = Forking
 
 def test_an_announcement_waits_for_room_behind_other_messages() -> None:
     end = CameraEnd()
-    sender = FrameSender(end.sock, end.writer)
+    sender = FrameSender(end.sock, end.writer, end.small_writer)
     sender.live(True)
     end.sock.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -423,7 +423,7 @@ def test_an_announcement_waits_for_room_behind_other_messages() -> None:
 
 def test_frames_are_skipped_while_the_server_has_all_slots_and_count_as_captured() -> None:
     end = CameraEnd()
-    sender = FrameSender(end.sock, end.writer)
+    sender = FrameSender(end.sock, end.writer, end.small_writer)
     sender.live(True)
     for number in range(slots.SLOTS + 3):
         sender.frame(b"\xff\xd8 %d" % number, number)
@@ -483,7 +483,7 @@ def test_memory_that_only_larger_frames_took_is_given_back() -> None:
 
 def test_a_frame_that_is_too_long_is_told_as_unusable() -> None:
     end = CameraEnd()
-    sender = FrameSender(end.sock, end.writer)
+    sender = FrameSender(end.sock, end.writer, end.small_writer)
     sender.frame(memoryview(bytes(LONGEST_FRAME + 1)), 1)
     sender.start()
     reader = Reader(end.theirs)
@@ -508,7 +508,7 @@ def test_the_reasons_of_auto_and_of_the_source_are_told_together(of_auto: str, o
     end = CameraEnd()
     with end.sock, end.theirs as theirs:
         theirs.settimeout(patience(15))
-        sender = FrameSender(end.sock, end.writer)
+        sender = FrameSender(end.sock, end.writer, end.small_writer)
         sender.reason = of_auto
         sender.opened(CameraInfo("csi", "imx708", 64, 48, 25.0, "YUV420", "none", of_source))
         sender.start()
@@ -516,3 +516,77 @@ def test_the_reasons_of_auto_and_of_the_source_are_told_together(of_auto: str, o
         assert kind == Kind.HELLO
         assert CameraInfo.from_json(theirs.recv(length, socket.MSG_WAITALL)).reason == told
         sender.end(None, patience(15))
+
+
+@pytest.fixture
+def sending() -> Iterator[tuple[FrameSender, CameraEnd]]:
+    """A sender whose thread does not run, so that what it has to send stays with it."""
+    end = CameraEnd()
+    with end.sock, end.theirs:
+        yield FrameSender(end.sock, end.writer, end.small_writer, 10.0), end
+
+
+def test_small_frames_are_due_only_while_wanted_and_at_their_rate(
+    sending: tuple[FrameSender, CameraEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, _ = sending
+    now = 10**12
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+
+    def claimed(seconds: float) -> int:
+        nonlocal now
+        count, end = 0, now + seconds * 1e9
+        while now < end:
+            count += sender.claim_small()
+            now += 1_000_000_000 // 25
+        return count
+
+    assert (sender.small_wanted, claimed(10)) == (False, 0)
+    sender.live_small(True)
+    assert sender.small_wanted, "the first one at once"
+    assert claimed(10) == pytest.approx(100, abs=1)
+    now += 60_000_000_000
+    assert claimed(0.1) <= 2, "no burst follows a pause"
+    assert sender.claim_small()
+    sender.live_small(True)
+    assert not sender.small_wanted, "that was known"
+    sender.live_small(False)
+    assert (sender.small_wanted, claimed(10)) == (False, 0)
+
+
+def test_who_sends_small_frames_only_is_woken_for_them(sending: tuple[FrameSender, CameraEnd]) -> None:
+    sender, _ = sending
+    for number in range(3):
+        sender.frame(b"\xff\xd8", time.monotonic_ns() + number)
+    assert 0.5 < sender.quiet_seconds <= 1.0
+    sender.live_small(True)
+    assert sender.quiet_seconds == 0
+    assert sender.claim_small()
+    assert 0 < sender.quiet_seconds <= 0.1
+    assert not sender.wanted
+
+
+def test_a_small_frame_is_sent_only_while_wanted_and_if_a_slot_is_free(
+    sending: tuple[FrameSender, CameraEnd],
+) -> None:
+    sender, end = sending
+    sender.small(b"\xff\xd8 too late", 1)
+    assert sender._messages == []
+    sender.live_small(True)
+    for number in range(slots.SMALL_SLOTS + 2):
+        sender.small(b"\xff\xd8 %d" % number, number)
+    sender.small(b"\xff\xd8" + bytes(slots.LONGEST_SMALL), 99)
+    sender.start()
+    reader = Reader(end.theirs)
+    end.theirs.settimeout(patience(15))
+    heard = []
+    while not heard or heard[-1].kind is not Kind.UNUSABLE:
+        message = reader.read()
+        assert message
+        heard.append(message)
+    frames = [slots.ANNOUNCEMENT.unpack(message.payload)[0] for message in heard if message.kind is Kind.FRAME]
+    assert frames == list(range(slots.SLOTS, slots.SLOTS + slots.SMALL_SLOTS))
+    assert b"the small one has 4194306 bytes; at most 4194304" in heard[-1].payload
+    beat = next(message for message in heard if message.kind is Kind.BEAT)
+    assert COUNT.unpack(beat.payload) == (0,), "they do not count as captured"
+    sender.end(None, patience(15))

@@ -19,9 +19,10 @@ from pi_cam_daemon.config.schema import Config, HealthConfig
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.last_camera import LastCamera
-from pi_cam_daemon.core.latest import LatestFrame
+from pi_cam_daemon.core.latest import LatestFrame, Pictures
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import Cause
+from pi_cam_daemon.server.audience import Audience
 from pi_cam_daemon.server.streams import Streams
 from tests.kit.lateness import patience
 from tests.kit.proc import fields
@@ -109,7 +110,9 @@ class Rig:
         self.supervisor = Supervisor(
             settings, settings.camera, LastCamera(Path(os.devnull)), self._changed, argv, self._spawn
         )
-        self.streams = Streams(self.latest, self.supervisor.demand, lambda: Frame(b"card", 0, 0))
+        big = Pictures(self.latest, self.supervisor.demand)
+        small = Pictures(LatestFrame(), self.supervisor.small_demand, steady=False)
+        self.streams = Streams(*(Audience(one, lambda: Frame(b"card", 0, 0)) for one in (big, small)))
         self.streams.start()
         if settings.source.stall_timeout_seconds < 3:  # an unwatched camera has that long
             self.supervisor.demand.viewers(1)
@@ -198,7 +201,7 @@ def test_failures_are_counted_and_the_waits_double(start: Start) -> None:
     # each wait follows a process that lived for a moment, and has a fifth of jitter
     for wait, expected in zip(waits, (0, 1, 2, 4), strict=False):
         assert 0.8 * expected <= wait <= 1.2 * expected + patience(0.7)
-    status = rig.status
+    status = until("the fifth is counted", lambda: (now := rig.status).starts >= 5 and now)
     assert status.starts == 5
     assert status.state is State.NO_CAMERA
     assert status.failure is not None

@@ -46,7 +46,7 @@ WHERE = {
     r"scripts/screenshots": _DEVELOPERS,
     r"scripts/mutate.*|scripts/bench.*|python -m tests.audit": _DEVELOPERS,
     r"scripts/(release|apt-repository).*": _RELEASE,
-    r"scripts/try-on-a-pi.*|.*\.venv/bin/pi-cam-daemon.*|curl .*http://PI:.*|sudo systemctl stop .*": _PI,
+    r"scripts/try-on-a-pi.*|.*(\.venv/bin/pi-cam-daemon|rpicam-vid).*|curl .*http://PI:.*|sudo systemctl stop .*": _PI,
     r"journalctl -f|journalctl -D .*|.*systemd-journal.*|rpi-connect .*|loginctl .*|.*rpi-connect-lite": _OTHERS,
     r"sudo scripts/build-image .*|scripts/build-image": (
         "image/test_build.py::test_the_same_input_gives_the_same_bytes_also_without_root"

@@ -345,7 +345,7 @@ def test_all_problems_of_all_layers_are_reported_at_once(etc: Path) -> None:
         ("section.video.width=640", "section: unknown section; did you mean video?"),
         ("section={width = 640}", "section: unknown section; did you mean video?"),
         ("log.x=1", "unknown key; accepted: level"),
-        ("zzz.x=1", "unknown section; accepted: source, video, csi, controls, usb, upstream, http, page, wall, "),
+        ("zzz.x=1", "unknown section; accepted: source, video, small, csi, controls, usb, upstream, http, page, "),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),
         pytest.param("video." + "w" * 5000 + "=1", "unknown key; accepted: width, ", id="long"),

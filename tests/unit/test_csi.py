@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.camera import csi, csi_encoders, csi_picamera2
+from pi_cam_daemon.camera import csi, csi_encoders, csi_picamera2, csi_small
 from pi_cam_daemon.errors import Cause, SourceError
 
 CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]
@@ -126,6 +126,28 @@ def test_the_hardware_encodes_on_a_pi_0_to_4_up_to_its_limit(
     vc4: bool, width: int, height: int, hardware: bool
 ) -> None:
     assert csi_encoders.has_hardware_encoder(vc4, width, height) is hardware
+
+
+# -- the small stream
+
+
+@pytest.mark.parametrize(
+    ("size", "second"),
+    [
+        ((640, 480), (320, 240)),
+        ((1280, 720), (640, 360)),
+        ((720, 1280), (360, 640)),
+        ((1640, 1232), (820, 616)),
+        ((3280, 2464), (1200, 900)),
+        ((332, 130), (166, 64)),
+        ((332, 126), (332, 126)),  # no side below 64: the ISP of a Pi 0 to 4 gives none, and would squash it
+        ((16, 16), (16, 16)),
+    ],
+)
+def test_the_second_stream_has_half_of_each_side_in_even_numbers(
+    size: tuple[int, int], second: tuple[int, int]
+) -> None:
+    assert csi_small.second_stream(size) == {"size": second, "format": "YUV420"}
 
 
 # -- its frames

@@ -9,7 +9,7 @@ import pytest
 from pi_cam_daemon.camera.csi_controls import CsiControls
 from pi_cam_daemon.config.schema import ControlsConfig
 from pi_cam_daemon.ipc.controls import Control, Group, Kind
-from tests.kit.pi_camera import CAMERA_MODULE_3, MONOCHROME, WITHOUT_SWITCHES
+from tests.kit.pi_camera import CAMERA_MODULE_3, MONOCHROME, TWO_STREAMS, WITHOUT_SWITCHES
 
 FRAME_US = 40_000
 
@@ -138,6 +138,18 @@ def test_a_region_that_is_too_small_becomes_the_smallest_and_is_reported(camera:
     assert camera.now == {"ScalerCrop": (4608 - 64, 2592 - 64, 64, 64)}
     assert applied["roi"] == pytest.approx([4544 / 4608, 2528 / 2592, 64 / 4608, 64 / 2592], abs=1e-5)
     assert camera.control("roi").value == applied["roi"]
+
+
+def test_two_streams_of_a_pi_5_get_the_same_region_and_a_still_alone_gets_its_own() -> None:
+    camera = Camera(TWO_STREAMS)
+    middle = (1152, 648, 2304, 1296)
+    camera.set(roi=[0.25, 0.25, 0.5, 0.5])
+    # libcamera ignores ScalerCrop beside ScalerCrops, which picamera2 sets with each configuration
+    assert camera.now == camera.controls.in_force() == {"ScalerCrops": [middle, middle]}
+    assert camera.controls.in_force(still=True) == {"ScalerCrop": middle, "NoiseReductionMode": 2}
+    camera.set(roi=None)
+    assert camera.now == {"ScalerCrops": [(576, 0, 3456, 2592)] * 2}
+    assert camera.controls.in_force() == {}
 
 
 def test_a_lens_is_moved_by_hand_or_by_the_autofocus(camera: Camera) -> None:

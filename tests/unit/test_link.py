@@ -20,7 +20,7 @@ from pi_cam_daemon.ipc.controls import Kind as ControlKind
 from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
-from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, SLOTS
+from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, LONGEST_SMALL, SLOTS, SMALL_SLOTS
 from tests.kit.camera_end import CameraEnd
 from tests.kit.lateness import patience
 
@@ -41,7 +41,7 @@ class Rig:
 
     def __init__(self) -> None:
         end = CameraEnd()
-        self.say, self.camera, self.writer = end.say, end.sock, end.writer
+        self.say, self.camera, self.writer, self.small_writer = end.say, end.sock, end.writer, end.small_writer
         self.changes = 0
         self.link = CameraLink(end.theirs, end.reader, 15.0, self._changed)
 
@@ -230,8 +230,14 @@ def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig)
         pytest.param(HEADER.pack(Kind.STILL, LONGEST_FRAME + 1, 0), id="a still without end"),
         pytest.param(pack(Kind.FRAME, b""), id="a frame without a slot"),
         pytest.param(pack(Kind.FRAME, ANNOUNCEMENT.pack(0, 80, 1000, 0)), id="a slot that nothing was written to"),
-        pytest.param(pack(Kind.FRAME, ANNOUNCEMENT.pack(SLOTS, 80, 1000, 0)), id="a slot behind the last one"),
+        pytest.param(
+            pack(Kind.FRAME, ANNOUNCEMENT.pack(SLOTS + SMALL_SLOTS, 80, 1000, 0)), id="a slot behind the last one"
+        ),
         pytest.param(pack(Kind.FRAME, ANNOUNCEMENT.pack(0, 80, LONGEST_FRAME + 5000, 0)), id="a frame over its slot"),
+        pytest.param(pack(Kind.FRAME, ANNOUNCEMENT.pack(SLOTS, 80, 1000, 0)), id="an empty small slot"),
+        pytest.param(
+            pack(Kind.FRAME, ANNOUNCEMENT.pack(SLOTS, 80, LONGEST_SMALL + 5000, 0)), id="a frame over its small slot"
+        ),
         pytest.param(pack(Kind.FRAME, ANNOUNCEMENT.pack(0, 80, 2**32 - 1, 0)), id="a frame without end"),
         pytest.param(pack(Kind.BEAT, b"1"), id="a beat of one byte"),
         pytest.param(pack(Kind.STOP), id="a command"),
@@ -273,7 +279,7 @@ SAID = st.one_of(
             st.binary(max_size=60),
             st.builds(
                 ANNOUNCEMENT.pack,
-                st.integers(0, SLOTS),
+                st.integers(0, SLOTS + SMALL_SLOTS),
                 st.integers(0, 100),
                 st.integers(0, 100) | st.just(LONGEST_FRAME),
                 st.integers(-(2**63), 2**63 - 1),
@@ -596,3 +602,50 @@ def test_the_socket_is_not_asked_again_when_it_was_emptied(rig: Rig, monkeypatch
     rig.beat(1)
     rig.link.read()
     assert len(reads) == 1
+
+
+def test_a_small_frame_is_kept_for_who_reads_and_is_no_sign_of_the_cameras_pace(rig: Rig) -> None:
+    for number in range(4):
+        rig.say(Kind.FRAME, picture(number), number, True)
+        assert rig.link.read() is None
+    assert rig.link.small and rig.link.small.jpeg == picture(3)
+    assert (rig.link.progressed_at, rig.link.first_at, rig.link.pace.measured, rig.changes) == (None, None, None, 0)
+
+
+@pytest.mark.parametrize("order", [(False, True, False, True), (True, False), (True, True, False)])
+def test_frames_of_both_sizes_that_came_at_once_are_both_taken(rig: Rig, order: tuple[bool, ...]) -> None:
+    for number, small in enumerate(order):
+        rig.say(Kind.FRAME, picture(number), number, small)
+    big = rig.link.read()
+    newest = {small: number for number, small in enumerate(order)}
+    assert big and big.jpeg == picture(newest[False])
+    assert rig.link.small and rig.link.small.jpeg == picture(newest[True])
+
+
+def test_small_frames_have_slots_of_their_own(rig: Rig) -> None:
+    assert [bool(rig.small_writer.write(picture(1), 5)) for _ in range(SMALL_SLOTS + 1)] == [True] * SMALL_SLOTS + [
+        False
+    ]
+    assert [bool(rig.writer.write(picture(1), 5)) for _ in range(SLOTS + 1)] == [True] * SLOTS + [False]
+
+
+def test_the_slots_of_small_frames_that_nobody_took_are_free_again(rig: Rig) -> None:
+    for number in range(3 * SMALL_SLOTS):
+        rig.say(Kind.FRAME, picture(number), number, True)
+        rig.link.read()
+    assert rig.link.small
+    rig.link.small.free()
+    assert [bool(rig.small_writer.write(picture(1), 5)) for _ in range(SMALL_SLOTS + 1)] == [True] * SMALL_SLOTS + [
+        False
+    ]
+
+
+def test_the_longest_small_frame_fits_beside_the_others(rig: Rig) -> None:
+    longest = (b"\xff\xd8" + bytes(range(256)) * (LONGEST_SMALL // 256))[:LONGEST_SMALL]
+    for number in range(SLOTS - 1):
+        rig.say(Kind.FRAME, picture(number), number)
+    for _ in range(2):
+        rig.say(Kind.FRAME, longest, 7, True)
+    frame = rig.link.read()
+    assert frame and frame.jpeg == picture(SLOTS - 2)
+    assert rig.link.small and rig.link.small.jpeg == longest

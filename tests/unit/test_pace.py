@@ -18,7 +18,7 @@ from pi_cam_daemon.core import supervisor as supervisor_module
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message
-from pi_cam_daemon.server.streams import HOLD_SECONDS
+from pi_cam_daemon.server.audience import HOLD_SECONDS
 from tests.unit.test_supervisor import INFO, NOW, Rig
 
 JPEG = memoryview(b"\xff\xd8")

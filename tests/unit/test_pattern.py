@@ -13,13 +13,13 @@ from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.config.schema import VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
 from tests.kit.lateness import patience
-from tests.kit.sources import SourceContract, decoded, running, video
+from tests.kit.sources import SMALL, SourceContract, decoded, running, video
 from tests.kit.wait import until
 
 
 class TestPattern(SourceContract):
     def make(self, settings: VideoConfig) -> Source:
-        return PatternSource(settings)
+        return PatternSource(settings, SMALL)
 
     @pytest.mark.parametrize(
         "size", [(16, 16), (64, 48), (48, 640), (640, 16), (332, 18), (1920, 1080), (4096, 3072)], ids=str
@@ -137,9 +137,9 @@ def test_a_wait_that_ended_early_does_not_repeat_a_slot() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (160, 120), (640, 480), (1920, 1080), (480, 640)], ids=str)
 def test_a_notice_is_on_the_picture_and_leaves_the_arrow_and_the_clock(size: tuple[int, int]) -> None:
     settings = video(*size)
-    with running(PatternSource(settings)) as run:
+    with running(PatternSource(settings, SMALL)) as run:
         plain = decoded(run.wait_for_frames(1)[0][0])
-    with running(PatternSource(settings, "There is no USB camera; caf\u00e9")) as run:
+    with running(PatternSource(settings, SMALL, "There is no USB camera; caf\u00e9")) as run:
         noted = decoded(run.wait_for_frames(1)[0][0])
     changed = np.abs(plain.astype(int) - noted).max(axis=(1, 2)) > 60
     top, bottom = round(size[1] * 0.25), round(size[1] * 0.6)
@@ -148,7 +148,7 @@ def test_a_notice_is_on_the_picture_and_leaves_the_arrow_and_the_clock(size: tup
 
 
 def test_a_picture_that_is_not_wanted_is_counted_and_not_drawn() -> None:
-    with running(PatternSource(video())) as run:
+    with running(PatternSource(video(), SMALL)) as run:
         run.wait_for_frames(1)
         run.wanted = False
         until("pictures that are passed over", lambda: run.passed_over > 3)

@@ -35,8 +35,8 @@ FOLDERS = [wing for wing in WINGS if (PACKAGE / wing).is_dir()]
 # A picture goes through these, from the driver to the viewer; docs/develop.md lists them.
 FRAME_PATH = (
     "camera/v4l2", "camera/usb", "camera/source", "imaging/known", "camera/process", "camera/sender", "ipc/slots",
-    "ipc/parts", "ipc/protocol", "core/link", "core/frame", "core/latest", "server/streams", "server/viewer",
-    "core/supervisor", "core/health", "daemon",
+    "ipc/parts", "ipc/protocol", "core/link", "core/frame", "core/latest", "server/streams", "server/audience",
+    "server/viewer", "core/supervisor", "core/health", "daemon",
 )  # fmt: skip
 
 
@@ -261,11 +261,12 @@ def test_the_walk_reads_strings_but_not_docstrings() -> None:
 
 
 def test_only_the_csi_modules_import_the_camera_stack() -> None:
-    assert users("picamera2", "libcamera") == {"camera.csi", "camera.csi_encoders", "camera.csi_picamera2"}
+    modules = {f"camera.csi{name}" for name in ("", "_encoders", "_picamera2", "_small")}
+    assert users("picamera2", "libcamera") == modules
 
 
 def test_only_the_camera_and_what_draws_use_pixels() -> None:
-    drawing = {f"imaging.{name}" for name in ("no_signal", "lettering", "hangul", "orientation", "overlay")}
+    drawing = {f"imaging.{name}" for name in ("no_signal", "lettering", "hangul", "orientation", "overlay", "shrink")}
     assert {module for module in users("cv2", "numpy", "PIL") if wing(module) != "camera"} <= drawing
 
 

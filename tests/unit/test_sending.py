@@ -30,27 +30,29 @@ A, B, C, D = (bytes([number]) * 100 for number in range(4))
 
 
 def test_nothing_is_too_many_below_the_limit() -> None:
-    assert too_many([], A, 0, 1.0) == []
-    assert too_many([Sent(A, 1), Sent(B, 1), Sent(None, 0)], C, 200, 1.0) == []
+    assert too_many([], [A], 0, 1.0) == []
+    assert too_many([Sent(A, 1), Sent(B, 1), Sent(None, 0)], [C], 200, 1.0) == []
 
 
-def test_a_part_counts_once_and_the_newest_does_not_count() -> None:
-    assert too_many([Sent(A, 1), Sent(A, 1), Sent(A, 1), Sent(B, 1), Sent(C, 1)], C, 200, 1.0) == []
+def test_a_part_counts_once_and_the_newest_of_each_size_does_not_count() -> None:
+    assert too_many([Sent(A, 1), Sent(A, 1), Sent(A, 1), Sent(B, 1), Sent(C, 1)], [C], 200, 1.0) == []
+    three = [Sent(A, 1), Sent(B, 2), Sent(C, 3), Sent(D, 4)]
+    assert too_many(three, [A, B], 200, 1.0) == [] != too_many(three, [A, None], 200, 1.0)
 
 
 def test_the_slowest_go_first() -> None:
     slow, quick, late = Sent(A, 50), Sent(B, 80), Sent(C, 20, begun_at=0.9)
-    assert too_many([quick, slow, late], None, 200, 1.0) == [slow]
-    assert too_many([quick, slow, late], None, 100, 1.0) == [slow, quick]
+    assert too_many([quick, slow, late], (), 200, 1.0) == [slow]
+    assert too_many([quick, slow, late], (), 100, 1.0) == [slow, quick]
 
 
 def test_a_slow_one_that_shares_the_part_of_a_quick_one_stays() -> None:
     alone = Sent(B, 40)
-    assert too_many([Sent(A, 1), Sent(A, 90), alone], None, 100, 1.0) == [alone]
+    assert too_many([Sent(A, 1), Sent(A, 90), alone], (), 100, 1.0) == [alone]
 
 
 def test_one_part_may_always_wait() -> None:
-    assert too_many([Sent(A, 1), Sent(A, 2)], None, 10, 1.0) == []
+    assert too_many([Sent(A, 1), Sent(A, 2)], (), 10, 1.0) == []
 
 
 class Client:

@@ -22,14 +22,15 @@ from hypothesis import strategies as st
 import pi_cam_daemon
 from pi_cam_daemon.config import loading
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.latest import Demand, LatestFrame
+from pi_cam_daemon.core.latest import Demand, LatestFrame, Pictures
 from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.ipc import parts as wire
 from pi_cam_daemon.ipc.protocol import Kind
-from pi_cam_daemon.server import sending, streams
+from pi_cam_daemon.server import audience, sending, streams
 from pi_cam_daemon.server.access import Client
+from pi_cam_daemon.server.audience import HOLD_SECONDS, Audience
 from pi_cam_daemon.server.refused import Refused
-from pi_cam_daemon.server.streams import HOLD_SECONDS, Streams
+from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.server.viewer import Viewer
 from tests.kit.camera_end import CameraEnd
 from tests.kit.lateness import patience
@@ -37,7 +38,7 @@ from tests.kit.wait import until
 
 OPENING = b"HTTP/1.1 200 OK\r\n" + wire.OPENING
 PACKAGED = Path(pi_cam_daemon.__file__).with_name("core").joinpath("no-signal.jpg").read_bytes()
-CARD = b"the card"
+CARD, SMALL_CARD = b"the card", b"the small card"
 NOW_US = 1_800_000_000_000_000
 
 
@@ -99,7 +100,12 @@ class Rig:
         self.latest = LatestFrame()
         self.demand = Demand(lambda: None)
         self.no_signal: Frame | None = Frame(wire.part(CARD, 0), 0, 0)  # None while no picture is overdue
-        self.streams = Streams(self.latest, self.demand, lambda: self.no_signal)
+        self.big = Audience(Pictures(self.latest, self.demand), lambda: self.no_signal)
+        pictures = Pictures(LatestFrame(), Demand(lambda: None), steady=False)
+        self.small_demand, self.small_latest = pictures.demand, pictures.latest
+        self.small_card: Frame | None = Frame(wire.part(SMALL_CARD, 0), 0, 0)
+        self.small = Audience(pictures, lambda: self.small_card)
+        self.streams = Streams(self.big, self.small)
         self.configure()
         if started:
             self.streams.start()
@@ -120,11 +126,11 @@ class Rig:
         self.streams.watch(link)
         return link
 
-    def frame(self, jpeg: bytes) -> None:
+    def frame(self, jpeg: bytes, small: bool = False) -> None:
         """Send a frame and wait until it is published, so that no two frames merge."""
         captured_ns = time.monotonic_ns()
-        self.camera.say(Kind.FRAME, jpeg, captured_ns)
-        assert self.latest.wait(captured_ns / 1e9, patience(10))
+        self.camera.say(Kind.FRAME, jpeg, captured_ns, small)
+        assert (self.small_latest if small else self.latest).wait(captured_ns / 1e9, patience(10))
 
     def frames_until(self, what: str, condition: Callable[[], bool]) -> int:
         """Send frames until *condition* holds; return the number of the last one."""
@@ -155,11 +161,12 @@ class Rig:
         receive_buffer: int | None = None,
         address: str = "127.0.0.1",
         encrypted: bool = False,
+        small: bool = False,
     ) -> Watching:
         looking = Client(address, address, encrypted=encrypted)
         self.streams.take_place(looking, self.limits)
         client, accepted = self.connect(receive_buffer)
-        self.streams.add(accepted, looking, OPENING, interval)
+        self.streams.add(accepted, looking, OPENING, interval, small)
         return Watching(client)
 
     def close(self) -> None:
@@ -168,6 +175,11 @@ class Rig:
         self._listener.close()
         for sock in self._sockets:
             sock.close()
+
+
+def repeat_every(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in (streams, audience):
+        monkeypatch.setattr(module, "REPEAT_SECONDS", seconds)
 
 
 @contextmanager
@@ -189,8 +201,8 @@ def punctual() -> Iterator[Rig]:
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A rig that repeats no picture and shows no card while a slow machine pauses between two pictures."""
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
-    monkeypatch.setattr(streams, "HOLD_SECONDS", 600.0)
+    repeat_every(monkeypatch, 600.0)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 600.0)
     with running() as rig:
         yield rig
 
@@ -282,7 +294,7 @@ def test_a_stalled_viewer_is_dropped_after_the_timeout_but_not_a_slow_one(punctu
 
 def test_a_viewer_that_drips_is_dropped(punctual: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "_LEAST_BYTES_PER_SECOND", 20_000_000)
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.2)
+    repeat_every(monkeypatch, 0.2)
     punctual.configure(viewer_timeout_seconds=0.5)
     drips = punctual.view(receive_buffer=4096)
     drips.open()
@@ -343,8 +355,8 @@ def test_an_old_picture_is_repeated_then_the_card_follows_then_pictures(punctual
 def test_a_camera_has_time_for_a_picture_before_a_new_viewer_gets_the_card(
     punctual: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.02)
-    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
+    repeat_every(monkeypatch, 0.02)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 0.1)
     begin = time.monotonic()
     client = punctual.view()
     client.open()
@@ -355,8 +367,8 @@ def test_a_camera_has_time_for_a_picture_before_a_new_viewer_gets_the_card(
 def test_the_picture_of_a_slow_camera_is_shown_until_another_is_overdue(
     punctual: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.05)
-    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.1)
+    repeat_every(monkeypatch, 0.05)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 0.1)
     card, punctual.no_signal = punctual.no_signal, None
     punctual.frame(picture(1))
     time.sleep(0.2)
@@ -456,8 +468,8 @@ def test_viewers_are_limited_to_the_configured_number(rig: Rig) -> None:
 def test_the_card_waits_for_the_last_picture_and_not_for_the_first(
     punctual: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 0.1)
-    monkeypatch.setattr(streams, "HOLD_SECONDS", 0.3)
+    repeat_every(monkeypatch, 0.1)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 0.3)
     client = punctual.view()
     client.open()
     for number in range(8):
@@ -578,7 +590,7 @@ def test_the_slowest_viewer_goes_first_and_not_the_oldest(rig: Rig) -> None:
     stuck = rig.view(receive_buffer=4096)
     stuck.open()
     slow.take(4_000_000)
-    first, second = rig.streams._viewers.values()
+    first, second = rig.streams._viewers()
 
     def second_is_slower() -> bool:
         now = time.monotonic()
@@ -656,11 +668,11 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 def arrived(rig: Rig, address: str = "127.0.0.1") -> Viewer:
     """Return a viewer that the loop has taken over."""
-    before = set(rig.streams._viewers)
+    before = set(rig.big.viewers)
     rig.view(address=address)
     rig.streams._handle_wake()
-    (fd,) = set(rig.streams._viewers) - before
-    return rig.streams._viewers[fd]
+    (fd,) = set(rig.big.viewers) - before
+    return rig.big.viewers[fd]
 
 
 def shown(captured: float = 1000.0) -> Frame:
@@ -686,8 +698,8 @@ def test_the_loop_is_a_daemon_thread_whose_descriptors_no_child_inherits(still: 
 def test_the_loop_has_to_repeat_or_to_replace_the_picture(
     still: Rig, shown_at: float, fresh_at: float, due: float
 ) -> None:
-    still.streams._shown_at, still.streams._fresh_at = shown_at, fresh_at
-    assert still.streams._due() == due
+    still.big.shown_at, still.big.fresh_at = shown_at, fresh_at
+    assert still.big.due() == due
 
 
 @pytest.mark.parametrize(
@@ -696,19 +708,19 @@ def test_the_loop_has_to_repeat_or_to_replace_the_picture(
 def test_the_first_viewer_gets_no_old_picture_unless_the_camera_is_slow(
     still: Rig, age: float | None, card: bool, kept: bool
 ) -> None:
-    streams_, frame = still.streams, None
+    frame = None
     if age is not None:
         frame = shown(1000.0 - age)
         still.latest.publish(frame)
     if not card:
         still.no_signal = None
-    streams_._fresh_at = 900.0
+    still.big.fresh_at = 900.0
     arrived(still)
-    assert streams_._shown is frame if kept else streams_._shown is None
-    assert (streams_._shown_at, streams_._fresh_at) == (1000.0, 900.0 if kept else 1000.0)
-    streams_._shown_at = 990.0
+    assert still.big.shown is frame if kept else still.big.shown is None
+    assert (still.big.shown_at, still.big.fresh_at) == (1000.0, 900.0 if kept else 1000.0)
+    still.big.shown_at = 990.0
     arrived(still)
-    assert streams_._shown_at == 990.0, "a second viewer changes nothing"
+    assert still.big.shown_at == 990.0, "a second viewer changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -720,13 +732,13 @@ def test_a_picture_is_repeated_until_it_is_too_old(
 ) -> None:
     frame = shown() if picture_ else None
     viewer = arrived(still)
-    still.streams._shown, still.streams._shown_at, still.streams._fresh_at = frame, 990.0, 1000.0 - age
+    still.big.shown, still.big.shown_at, still.big.fresh_at = frame, 990.0, 1000.0 - age
     if not card:
         still.no_signal = None
-    still.streams._repeat(1000.0)
+    still.big.repeat(1000.0)
     expected = {"card": still.no_signal, "picture": frame, "": None}[what]
-    assert viewer.last is expected and still.streams._shown is expected
-    assert still.streams._shown_at == 1000.0
+    assert viewer.last is expected and still.big.shown is expected
+    assert still.big.shown_at == 1000.0
 
 
 def test_a_viewer_is_ready_when_it_has_its_part_and_its_time_has_come(still: Rig) -> None:
@@ -734,10 +746,10 @@ def test_a_viewer_is_ready_when_it_has_its_part_and_its_time_has_come(still: Rig
     early.due, late.due, busy.part = 1000.0, 1000.1, b"another part"
     old, new = shown(), shown()
     late.last = busy.last = old
-    still.streams._show(new, 1000.0)
+    still.big.show(new, 1000.0)
     assert (early.last, late.last, busy.last) == (new, None, None)
     late.last = new
-    still.streams._show(new, 1000.0)
+    still.big.show(new, 1000.0)
     assert late.last is new
 
 
@@ -779,7 +791,7 @@ def test_a_viewer_that_takes_nothing_or_too_little_is_dropped(still: Rig, caplog
     drips.since, drips.pictures = 100.0, 3
     caplog.clear()
     still.streams._drop_stalled(1000.0)
-    assert list(still.streams._viewers.values()) == [ready, steady]
+    assert list(still.big.viewers.values()) == [ready, steady]
     assert [record.getMessage() for record in caplog.records] == [
         "viewer c left (took nothing for 10 s): 0 parts in 0 s, 3 now",
         f"viewer d left (took 7 bytes in {longest + 0.1:.0f} s): 3 parts in 900 s, 2 now",
@@ -802,7 +814,7 @@ def test_a_viewer_whose_arrival_was_not_logged_leaves_without_a_word(
 
 def test_a_viewer_that_closes_its_side_gets_one_part_more(still: Rig) -> None:
     viewer, frame = arrived(still), shown()
-    still.streams._shown, viewer.last, viewer.pictures = frame, frame, 0
+    still.big.shown, viewer.last, viewer.pictures = frame, frame, 0
     for _ in range(2):
         still.streams._serve(viewer, select.EPOLLOUT | select.EPOLLRDHUP)
         assert (viewer.closed_at, viewer.pictures) == (1000.0, 1)
@@ -825,7 +837,7 @@ def test_a_viewer_that_closes_its_side_is_not_served_in_the_middle_of_a_part(sti
 @pytest.mark.parametrize("event", [select.EPOLLERR, select.EPOLLHUP, select.EPOLLHUP | select.EPOLLOUT])
 def test_a_viewer_that_has_hung_up_is_dropped(still: Rig, event: int) -> None:
     still.streams._serve(arrived(still), event)
-    assert not still.streams._viewers and not still.demand.present
+    assert not still.big.viewers and not still.demand.present
 
 
 @pytest.mark.parametrize(("due", "newest", "served"), [(1000.0, False, True), (1000.1, False, False), (0, True, False)])
@@ -836,7 +848,7 @@ def test_a_viewer_with_room_gets_the_newest_picture_once_in_its_time(
     viewer.due, viewer.last, viewer.pictures = due, frame if newest else None, 0
     still.streams._serve(viewer, select.EPOLLOUT)
     assert viewer.pictures == 0, "there is none"
-    still.streams._shown = frame
+    still.big.shown = frame
     still.streams._serve(viewer, select.EPOLLOUT)
     assert viewer.pictures == served
 
@@ -872,8 +884,8 @@ def test_it_waits_without_end_while_nobody_watches(monkeypatch: pytest.MonkeyPat
 
     epoll = select.epoll
     monkeypatch.setattr(select, "epoll", Epoll)
-    monkeypatch.setattr(streams, "REPEAT_SECONDS", 600.0)
-    monkeypatch.setattr(streams, "HOLD_SECONDS", 900.0)
+    repeat_every(monkeypatch, 600.0)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 900.0)
     with running() as rig:
         rig.frame(picture(1))
         assert set(waits) == {-1.0}
@@ -897,4 +909,131 @@ def test_closing_hangs_up_also_on_who_just_arrived(still: Rig) -> None:
     still.streams._run()
     assert present.at_end() and late.at_end() and arrival.at_end()
     assert still.streams._epoll.closed
-    assert not still.streams._viewers
+    assert not still.big.viewers
+
+
+# --- a small stream beside the big one
+
+
+def test_viewers_of_each_size_get_their_own_pictures_only(rig: Rig) -> None:
+    big, small = rig.view(), rig.view(small=True)
+    big.open()
+    small.open()
+    until("both are counted", lambda: rig.demand.present and rig.small_demand.present)
+    assert rig.streams.by_size() == {"big": 1, "small": 1}
+    for number in range(1, 6):
+        rig.frame(picture(number))
+        rig.frame(picture(100 + number), small=True)
+        assert (big.number(), small.number()) == (number, 100 + number)
+    late = rig.view(small=True)
+    late.open()
+    assert late.number() == 105
+    assert rig.streams.quota.taken == 3
+
+
+def test_each_size_is_asked_for_by_its_own_viewers(rig: Rig) -> None:
+    small = rig.view(small=True)
+    until("small ones are wanted", lambda: rig.small_demand.present)
+    assert not rig.demand.present
+    small.sock.close()
+    rig.frame(picture(1), small=True)
+    rig.frame(picture(2), small=True)
+    until("nobody is left", lambda: not rig.small_demand.present)
+    rig.view()
+    until("big ones are wanted", lambda: rig.demand.present)
+    assert not rig.small_demand.present
+
+
+def test_each_size_has_a_card_of_its_own(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    repeat_every(monkeypatch, 0.02)
+    monkeypatch.setattr(audience, "HOLD_SECONDS", 0.3)
+    big, small = rig.view(), rig.view(small=True)
+    big.open()
+    small.open()
+    rig.frame(picture(1))
+    assert big.number() == 1
+    until("the small card", lambda: small.part() == SMALL_CARD)
+    for number in range(2, 5):
+        rig.frame(picture(number), small=True)
+        until("the small picture", lambda number=number: small.part() == picture(number))  # type: ignore[misc]
+    until("the big card, although small ones come", lambda: big.part() == CARD)
+
+
+def test_a_rate_limit_of_a_small_viewer_is_its_own(rig: Rig) -> None:
+    small, brisk = rig.view(interval=600, small=True), rig.view(small=True)
+    small.open()
+    brisk.open()
+    for number in range(1, 6):
+        rig.frame(picture(number), small=True)
+        assert brisk.number() == number
+    assert small.number() == 1
+    small.sock.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        small.part()
+
+
+def test_a_slow_small_viewer_delays_nobody_and_goes_on_with_the_newest(rig: Rig) -> None:
+    slow, big = rig.view(receive_buffer=4096, small=True), rig.view()
+    slow.open()
+    big.open()
+    for number in range(1, 9):
+        rig.frame(picture(number, 3_000_000), small=True)
+        rig.frame(picture(number))
+        assert big.number() == number
+    assert (slow.number(), slow.number()) == (1, 8)
+
+
+def test_what_waits_for_slow_viewers_of_both_sizes_counts_together(rig: Rig) -> None:
+    rig.configure(max_pending_bytes=14_000_000)
+    steady, steady_small = rig.view(address="10.0.0.1"), rig.view(address="10.0.0.1", small=True)
+    steady.open()
+    steady_small.open()
+    stuck = []
+    for number in range(1, 5):
+        for small in (False, True):
+            stuck.append(rig.view(receive_buffer=4096, address="10.0.0.2", small=small))
+            stuck[-1].open()
+            rig.frame(picture(number, 3_000_000), small)
+            assert (steady_small if small else steady).number() == number
+    until("some were dropped", lambda: rig.streams.quota.taken < 10)
+    rig.frame(picture(9))
+    assert steady.number() == 9
+    rig.frame(picture(9), small=True)
+    assert steady_small.number() == 9
+    until("few are left", lambda: rig.streams.quota.taken <= 6)
+    assert rig.streams.answers.dropped["max_pending_bytes"] == 10 - rig.streams.quota.taken >= 4
+
+
+@pytest.mark.parametrize(("age", "kept"), [(2.0, True), (2.1, False)])
+def test_a_small_picture_from_before_anybody_watched_is_not_shown(still: Rig, age: float, kept: bool) -> None:
+    frame, still.small_card = shown(1000.0 - age), None  # the camera gives pictures, but nobody asked for small ones
+    still.small_latest.publish(frame)
+    still.view(small=True)
+    still.streams._handle_wake()
+    assert still.small.shown is (frame if kept else None)
+
+
+def test_small_viewers_are_dropped_and_disconnected_by_the_same_rules(punctual: Rig) -> None:
+    punctual.configure(viewer_timeout_seconds=0.5)
+    dead = punctual.view(receive_buffer=4096, small=True, address="10.0.0.1")
+    punctual.frame(picture(1, 3_900_000), small=True)
+    until("the stalled one is dropped", lambda: not punctual.streams.quota.taken)
+    assert dead.at_end()
+    stranger, friend = punctual.view(address="10.0.0.1", small=True), punctual.view(address="10.0.0.2", small=True)
+    stranger.open()
+    friend.open()
+    punctual.configure(may_stay=lambda client: str(client) != "10.0.0.1")
+    assert stranger.at_end()
+    punctual.frame(picture(2), small=True)
+    assert friend.number() in (1, 2)
+
+
+def test_small_viewers_go_on_with_the_next_camera_process(rig: Rig) -> None:
+    small = rig.view(small=True)
+    small.open()
+    rig.frame(picture(1), small=True)
+    assert small.number() == 1
+    rig.camera.close()
+    rig.new_camera()
+    rig.frame(picture(2), small=True)
+    until("the new one", lambda: small.number() == 2)

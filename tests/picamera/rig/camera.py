@@ -15,7 +15,8 @@ from pi_cam_daemon.config.schema import CameraConfig
 
 
 def create(config: CameraConfig) -> Choice:
-    return Choice(CsiSource(config.video, config.csi, config.settings("csi"), allocator=MemfdAllocator()))
+    settings = config.settings("csi")
+    return Choice(CsiSource(config.video, config.csi, config.small, settings, allocator=MemfdAllocator()))
 
 
 if __name__ == "__main__":

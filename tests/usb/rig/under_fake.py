@@ -22,7 +22,7 @@ from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.ipc.controls import Control, Group, Kind
 from pi_cam_daemon.ipc.messages import Report, SetControls
 from tests.kit.lateness import patience
-from tests.kit.sources import LosableSourceContract, Run, decoded, running, video
+from tests.kit.sources import SMALL, LosableSourceContract, Run, decoded, running, video
 from tests.kit.wait import until
 from tests.usb.machine import Machine, draw_frames
 
@@ -49,7 +49,7 @@ class UsbContract(LosableSourceContract):
         machine.plug(formats=self.formats, size="160x120", fps="50")
 
     def make(self, settings: VideoConfig) -> Source:
-        return UsbSource(settings, UsbConfig("", "auto", {}), self.machine.dev, self.machine.sysfs)
+        return UsbSource(settings, UsbConfig("", "auto", {}), SMALL, self.machine.dev, self.machine.sysfs)
 
     def lose(self) -> None:
         self.machine.unplug()
@@ -64,7 +64,7 @@ class TestRawPictures(UsbContract):
 
 
 def source(machine: Machine, device: str = "") -> Source:
-    return UsbSource(video(), UsbConfig(device, "auto", {}), machine.dev, machine.sysfs)
+    return UsbSource(video(), UsbConfig(device, "auto", {}), SMALL, machine.dev, machine.sysfs)
 
 
 def test_the_first_node_that_captures_is_taken_and_none_of_the_pis_own(machine: Machine) -> None:
@@ -346,7 +346,7 @@ def test_one_forbidden_node_does_not_hide_the_others(machine: Machine) -> None:
 def test_an_overlay_is_drawn_into_the_cameras_own_jpegs_and_into_a_still(machine: Machine) -> None:
     large = draw_frames(machine.frames.parent / "large", 640, 480)
     machine.plug(size="160x120", large="640x480", large_frames=str(large), fps="50", formats="MJPG")
-    usb = UsbSource(video(overlay="MMMM {time}"), UsbConfig("", "auto", {}), machine.dev, machine.sysfs)
+    usb = UsbSource(video(overlay="MMMM {time}"), UsbConfig("", "auto", {}), SMALL, machine.dev, machine.sysfs)
     with running(usb) as run:
         pictures = [data for data, _ in run.wait_for_frames(3)]
         pictures.append(run.take_still(1).jpeg)
@@ -549,7 +549,7 @@ def test_a_camera_that_refuses_a_value_keeps_streaming(machine: Machine) -> None
 def test_a_camera_starts_as_configured_and_reports_refused_values(machine: Machine) -> None:
     machine.plug(size="160x120")
     wanted = {"brightness": 30, "contrast": 1000, "focus_absolute": 3, "white_balance_automatic": False}
-    usb = UsbSource(video(), UsbConfig("", "auto", {}), machine.dev, machine.sysfs, settings=wanted)
+    usb = UsbSource(video(), UsbConfig("", "auto", {}), SMALL, machine.dev, machine.sysfs, settings=wanted)
     with running(usb) as run:
         run.wait_for_frames(1)
         (report,) = run.reports

@@ -55,6 +55,11 @@ class PiConfiguration:
         return self.at(0).size.width, self.at(0).size.height
 
     @property
+    def picture_sizes(self) -> list[tuple[int, int]]:
+        """Return width and height of each stream that is not raw, in their order."""
+        return [sides(stream) for stream in self._streams if not _is_raw(stream)]
+
+    @property
     def raw(self) -> list[Any]:
         return [stream for stream in self._streams if _is_raw(stream)]
 

@@ -37,13 +37,18 @@ class Sensor:
     def size(self) -> tuple[int, int]:
         return max(mode.size for mode in self.modes)
 
-    def limits(self, mode: Mode, width: int, height: int) -> dict[str, tuple[Any, Any, Any]]:
-        """Return all controls in *mode* for a main picture of this size, as ipa_base.cpp and vc4.cpp make them."""
+    def limits(self, mode: Mode, cropped: list[tuple[int, int]]) -> dict[str, tuple[Any, Any, Any]]:
+        """Return all controls in *mode*, as ipa_base.cpp and pipeline_base.cpp make them.
+
+        *cropped* are width and height of the pictures that have a region of their own.
+        """
+        usual = [widest(mode.crop, *size) for size in cropped]
         return {
             **self.controls,
             "FrameDurationLimits": (mode.shortest_us, self.longest_us, 33_333),
             "ExposureTime": (26, self.longest_us - 1_000, 20_000),
-            "ScalerCrop": ((0, 0, 64, 64), mode.crop, widest(mode.crop, width, height)),
+            "ScalerCrop": ((0, 0, 64, 64), mode.crop, usual[0]),
+            **({"ScalerCrops": (usual[0], usual[1], usual[0])} if len(usual) == 2 else {}),
         }
 
 

@@ -6,7 +6,8 @@ pipeline_base.cpp, vc4.cpp and ipa_base.cpp say:
 
 - The cameras have modes, a raw stream, the controls of a Pi's camera, and properties by which picamera2 knows one.
 - A configuration is adjusted or refused as on a Pi 0 to 4. Pictures are YUV420, flipped by the sensor, cropped by
-  ScalerCrop, and one comes in each frame time.
+  ScalerCrop, and one comes in each frame time. Where picamera2 sees a Pi 5, each of two streams has a region of its own
+  in ScalerCrops, and ScalerCrop beside that is ignored.
 - Buffers take CMA memory, and without a raw stream start() takes four of the sensor's size for itself.
 
 `cameras` has what each was asked for, and faults to set.
@@ -18,6 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +40,8 @@ class PiCamera:
         self.sensor = sensor
         self.reset()
         self.configuration: PiConfiguration | None = None
-        self.values: dict[str, Any] = {}  # controls in force; all but ScalerCrop outlast a new configuration
+        self.values: dict[str, Any] = {}  # controls in force; all but the regions outlast a new configuration
+        self.crops: dict[int, Any] = {}  # regions that were set, by the stream's number
         self.pacer: _Pacer | None = None
         self.lock = threading.Lock()
 
@@ -65,13 +68,32 @@ class PiCamera:
         return {**self.controls, "FrameDurationLimits": limits["FrameDurationLimits"]}
 
     def _of_mode(self) -> dict[str, tuple[Any, Any, Any]]:
-        if self.configuration is None:
-            return self.sensor.limits(self.sensor.modes[-1], *self.sensor.size)
-        return self.sensor.limits(self.configuration.mode, *self.configuration.size)
+        mode = self.configuration.mode if self.configuration else self.sensor.modes[-1]
+        return self.sensor.limits(mode, self._cropped())
+
+    def _cropped(self) -> list[tuple[int, int]]:
+        """Return the sizes of the streams that have a region of their own: both on a Pi 5, and one on a Pi 0 to 4."""
+        from picamera2.platform import Platform, get_platform
+
+        sizes = self.configuration.picture_sizes if self.configuration else [self.sensor.size]
+        return sizes if get_platform() is Platform.PISP else sizes[:1]
 
     def apply(self, controls: dict[str, Any]) -> None:
+        """Take *controls* over; the regions as applyScalerCrop() does."""
+        several, one = controls.get("ScalerCrops", ()), controls.get("ScalerCrop")
         with self.lock:
             self.values |= controls
+            for index in range(len(self._cropped())):
+                if index < len(several):
+                    self.crops[index] = several[index]
+                elif one is not None:
+                    self.crops[index] = one
+
+    def forget_crops(self) -> None:
+        with self.lock:
+            self.crops.clear()
+            for name in ("ScalerCrop", "ScalerCrops"):
+                self.values.pop(name, None)
 
     def frame_seconds(self) -> float:
         least, most, usual = self._of_mode()["FrameDurationLimits"]
@@ -92,13 +114,17 @@ class PiCamera:
             "ScalerCrop": self.crop(),
         }
 
-    def crop(self) -> tuple[int, int, int, int]:
-        """Return the region of the sensor that is shown: ScalerCrop, moved and shrunk into the mode's."""
-        _, whole, usual = self._of_mode()["ScalerCrop"]
+    def crop(self, stream: int = 0) -> tuple[int, int, int, int]:
+        """Return the region of the sensor that *stream* shows: ScalerCrop, moved and shrunk into the mode's."""
+        from pi_sensors import widest
+
+        limits, sizes = self._of_mode(), self._cropped()
+        stream = min(stream, len(sizes) - 1)
+        whole = limits["ScalerCrop"][1]
         with self.lock:
-            crop = self.values.get("ScalerCrop")
+            crop = self.crops.get(stream)
         if crop is None:
-            return tuple(usual)
+            return widest(whole, *sizes[stream])
         x, y, wide, high = crop.to_tuple() if hasattr(crop, "to_tuple") else crop
         wide, high = min(wide, whole[2]), min(high, whole[3])
         x = min(max(x, whole[0]), whole[0] + whole[2] - wide)
@@ -147,10 +173,10 @@ class _Pacer(threading.Thread):
 
         configuration = self._camera.running
         wide, high = self._camera.sensor.size
-        x, y, w, h = self._camera.crop()
         hflip, vflip = configuration.flipped()
         for stream, buffer in request.buffers.items():
-            described = next(each for each in configuration if each.stream == stream)
+            index, described = next((i, each) for i, each in enumerate(configuration) if each.stream == stream)
+            x, y, w, h = self._camera.crop(index)
             if str(described.pixel_format) == "YUV420" and buffer in pixels:
                 view = View(*sides(described), x / wide, y / high, w / wide, h / high, hflip, vflip)
                 draw(pixels[buffer], view, described.stride, self._frame)
@@ -163,11 +189,23 @@ _metadata: dict[Any, dict[str, Any]] = {}
 _streams: dict[Any, Any] = {}
 
 
+@dataclass(frozen=True)
+class _ControlId:
+    name: str
+    type: Any
+
+
+class _OwnControls:
+    """libcamera.controls.rpi, which Debian's libcamera has not without the pipelines of a Pi."""
+
+    ScalerCrops: _ControlId
+
+
 def _identity(name: str) -> Any:
     """Return libcamera's ControlId of this name."""
     import libcamera
 
-    places = (libcamera.controls, libcamera.controls.draft)
+    places = (libcamera.controls, libcamera.controls.draft, _OwnControls)
     return next(getattr(place, name) for place in places if hasattr(place, name))
 
 
@@ -184,6 +222,7 @@ def install() -> None:
     except ImportError:
         return  # while the root is being made
 
+    _OwnControls.ScalerCrops = _ControlId("ScalerCrops", libcamera.ControlType.Rectangle)
     cameras.update({name: PiCamera(sensor) for name, sensor in SENSORS.items()})
     _change_camera(libcamera, libcamera.Camera)
     _change_request(libcamera.Request)
@@ -210,7 +249,7 @@ def _change_camera(libcamera: Any, kind: Any) -> None:
             _streams[stream.stream] = stream
         mine.configuration = configuration
         mine.configurations.append(configuration)
-        mine.values.pop("ScalerCrop", None)
+        mine.forget_crops()
 
     def new_start(camera: Any, controls: dict[Any, Any]) -> None:
         from pi_memory import memory
@@ -226,7 +265,7 @@ def _change_camera(libcamera: Any, kind: Any) -> None:
                 why = error.strerror
         if why:  # as the binding words std::system_error
             raise RuntimeError(f"Failed to start camera: {why}")
-        start(camera, controls)
+        start(camera, {control: value for control, value in controls.items() if not isinstance(control, _ControlId)})
         mine.apply(named)
         mine.pacer = _Pacer(mine, lambda request: queue_request(camera, request))
         mine.pacer.start()
@@ -252,6 +291,7 @@ def _change_camera(libcamera: Any, kind: Any) -> None:
         mine = cameras[camera.id]
         _free(mine)
         mine.configuration = None
+        mine.crops.clear()
         mine.values.clear()  # picamera2 lets the camera manager go
 
     def new_controls(camera: Any) -> dict[Any, Any]:
@@ -277,7 +317,8 @@ def _change_request(kind: Any) -> None:
     set_control, metadata = kind.set_control, kind.metadata
 
     def new_set(request: Any, control: Any, value: Any) -> None:
-        set_control(request, control, value)  # checks the type
+        if not isinstance(control, _ControlId):
+            set_control(request, control, value)  # checks the type
         _set.setdefault(request, {})[control.name] = value
 
     def new_metadata(request: Any) -> dict[Any, Any]:

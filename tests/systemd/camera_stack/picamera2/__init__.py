@@ -10,8 +10,24 @@ import time
 from typing import Any
 
 import libcamera
+import numpy as np
 
-from picamera2.encoders import Request
+from picamera2.encoders import Encoder, Request
+
+
+class MappedArray:
+    """The planes of a grey picture."""
+
+    def __init__(self, request: Request, _stream: str, write: bool = True) -> None:
+        del write
+        width, height = request.size
+        self.array = np.full((height * 3 // 2, width), 127, np.uint8)
+
+    def __enter__(self) -> MappedArray:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 class Picamera2:
@@ -29,6 +45,7 @@ class Picamera2:
         self.camera_controls = {"FrameDurationLimits": (10_000, 1_000_000, 33_333)}
         self._configuration: dict[str, Any] = {"transform": libcamera.Transform()}
         self._frame_us = 33_333
+        self._encoders: dict[str, Encoder] = {}
         self._stopping = threading.Event()
 
     def create_video_configuration(self, **configuration: Any) -> dict[str, Any]:
@@ -43,9 +60,9 @@ class Picamera2:
     def set_controls(self, controls: dict[str, Any]) -> None:
         self._frame_us = controls.get("FrameDurationLimits", (self._frame_us,))[0]
 
-    def start_encoder(self, encoder: Any, output: Any) -> None:
-        encoder.output = output
-        self._encoder = encoder
+    def start_encoder(self, encoder: Encoder, output: Any = None, name: str = "main") -> None:
+        encoder.output, encoder.size = output, self._configuration[name]["size"]
+        self._encoders[name] = encoder
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._deliver, daemon=True)
@@ -53,7 +70,9 @@ class Picamera2:
 
     def _deliver(self) -> None:
         while not self._stopping.wait(self._frame_us / 1e6):
-            self._encoder.encode("main", Request(self._configuration["main"]["size"], time.monotonic_ns() // 1000))
+            taken_us = time.monotonic_ns() // 1000
+            for name, encoder in self._encoders.items():
+                encoder.encode(name, Request(encoder.size, taken_us))
 
     def stop_recording(self) -> None:
         self._stopping.set()

@@ -17,18 +17,29 @@ class MJPEGEncoder:
     """Only its name is used: the machine is a Pi 5."""
 
 
-class JpegEncoder:
-    output: Any
-
-    def __init__(self, q: int) -> None:
-        self._quality = q
-        self.firsttimestamp: int | None = None
+class Encoder:
+    output: Any = None
+    size = (0, 0)
+    firsttimestamp: int | None = None
 
     def encode(self, stream: str, request: Request) -> None:
-        assert stream == "main"
+        self._encode(stream, request)
+
+    def _encode(self, stream: str, request: Request) -> None:
+        raise NotImplementedError
+
+    def _timestamp(self, request: Request) -> int:
+        self.firsttimestamp = self.firsttimestamp or request.taken_us
+        return request.taken_us - self.firsttimestamp
+
+
+class JpegEncoder(Encoder):
+    def __init__(self, q: int) -> None:
+        self._quality = q
+
+    def _encode(self, _stream: str, request: Request) -> None:
         width, height = request.size
         jpeg = cv2.imencode(
             ".jpg", np.full((height, width, 3), 127, np.uint8), (cv2.IMWRITE_JPEG_QUALITY, self._quality)
         )
-        self.firsttimestamp = self.firsttimestamp or request.taken_us
-        self.output.outputframe(jpeg[1].tobytes(), True, request.taken_us - self.firsttimestamp, None, False)
+        self.output.outputframe(jpeg[1].tobytes(), True, self._timestamp(request), None, False)
