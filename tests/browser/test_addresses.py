@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import open_drawer, wait_until_live
+from tests.kit.wait import until
 
 
 @pytest.fixture
@@ -47,12 +48,20 @@ def test_the_lines_for_opencv_read_a_picture(uses: Any) -> None:
 
 def test_the_lines_for_frigate_name_the_stream_the_preset_and_the_size(shared: Any, uses: Any) -> None:
     name = shared.state()["name"]
-    assert uses("Frigate")["config.yml"] == (
+    assert shared.get("/snapshot?size=small")[0] == 200
+    config = (
         f"cameras:\n  {name}:\n    ffmpeg:\n      inputs:\n"
-        f"        - path: {shared.address}stream\n"
+        f"        - path: {shared.address}stream?size=small\n"
         "          input_args: preset-http-mjpeg-generic\n          roles:\n            - detect\n"
-        "    detect:\n      enabled: true\n      width: 640\n      height: 480\n      fps: 5\n"
+        "    detect:\n      enabled: true\n      width: 320\n      height: 240\n      fps: 5\n"
     )
+    until("the size of small pictures", lambda: uses("Frigate")["config.yml"] == config)
+
+
+@pytest.mark.usefixtures("uses")
+def test_small_pictures_have_an_address(shared: Any, page: Page) -> None:
+    listed = page.locator("#addresses > .snippet code").all_text_contents()
+    assert listed == [f"{shared.address}{path}" for path in ("stream", "stream?size=small", "snapshot")]
 
 
 def test_open_snippets_stay_open(shared: Any, page: Page) -> None:
@@ -86,5 +95,5 @@ def test_an_address_has_one_line_and_a_long_one_is_broken_after_a_slash(shared: 
     })"""
     assert code.evaluate(parts) == [1, 1], "neither part of it is broken"
     page.evaluate("document.addEventListener('copy', () => { window.copied = String(getSelection()) })")
-    page.get_by_role("button", name="Copy: Live").click()
+    page.get_by_role("button", name="Copy: Live", exact=True).click()
     assert page.evaluate("window.copied") == f"{shared.address}stream"

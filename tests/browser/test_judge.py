@@ -274,6 +274,41 @@ def test_a_page_that_refuses_is_told_in_english_without_its_links(scripts: Page,
     scripts.unroute("**/refusal")
 
 
+# ---- the size of the pictures
+
+SIZED: list[tuple[str, dict[str, Any], str]] = [
+    ("a computer", {}, "big"),
+    ("a phone", {"phone": True}, "small"),
+    ("a browser that saves data", {"saveData": True}, "small"),
+    ("a slow connection", {"slow": True}, "small"),
+    ("big was chosen on a phone", {"chosen": "big", "phone": True}, "big"),
+    ("and the connection is slow", {"chosen": "big", "saveData": True, "slow": True}, "big"),
+    ("small was chosen on a computer", {"chosen": "small"}, "small"),
+    ("an address that asks for small", {"asked": "small", "chosen": "big"}, "small"),
+    ("and for big", {"asked": "big", "chosen": "small", "phone": True, "saveData": True, "slow": True}, "big"),
+    ("an address that asks for nothing that there is", {"asked": "huge"}, "big"),
+    ("on a phone", {"asked": "", "phone": True}, "small"),
+    ("where a size was chosen", {"asked": "SMALL", "chosen": "big"}, "big"),
+    ("something else was kept", {"chosen": "640"}, "big"),
+]
+COUNTED = [  # late polls before; pictures a second that come here; seconds between two of the camera; late polls now
+    (0, 25, 0.04, 0), (0, 13, 0.04, 0), (0, 12, 0.04, 1), (1, 12, 0.04, 2), (5, 0.3, 0.04, 6), (5, 13, 0.04, 0),
+    (3, None, 0.04, 0), (3, 0.1, 10, 0), (3, 0.04, 10, 4), (3, 60, 0.04, 0),
+]  # fmt: skip
+
+
+def test_the_address_the_person_the_device_and_the_connection_choose_a_size(scripts: Page) -> None:
+    rows = [{"asked": None, "chosen": None, "phone": False, "slow": False, **differs} for _, differs, _ in SIZED]
+    sizes = scripts.evaluate("rows => import('/size.js').then(({ choose }) => rows.map(choose))", rows)
+    names = [name for name, *_ in SIZED]
+    assert dict(zip(names, sizes, strict=True)) == {name: size for name, _, size in SIZED}
+
+
+def test_polls_are_late_while_less_than_half_of_the_pictures_come(scripts: Page) -> None:
+    script = "rows => import('/size.js').then(({ count }) => rows.map((row) => count(...row)))"
+    assert scripts.evaluate(script, [row[:3] for row in COUNTED]) == [row[3] for row in COUNTED]
+
+
 # ---- texts
 
 _SHAPES = """async () => {

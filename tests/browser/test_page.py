@@ -530,7 +530,7 @@ def test_the_strictest_content_security_policy_is_enough(shared: Any, page: Page
     resume(page)
     wait_until_live(page)
     for tab in ("picture", "info"):
-        expect(open_drawer(page, tab)).not_to_have_text("")
+        open_drawer(page, tab)
     assert said == []
 
 

@@ -45,10 +45,10 @@ def wait_for_key_of(page: Page, number: int, key: str) -> None:
 
 
 def wait_until_shown(page: Page, number: int) -> None:
-    """Wait until a tile says that its picture is live, and shows it in its colours."""
+    """Wait until a tile says that its picture is live, and shows it in its colours: a small one."""
     wait_for_key_of(page, number, "live")
     expect(tile(page, number)).not_to_have_class(re.compile("dim"))
-    assert tile(page, number).locator("canvas").evaluate("canvas => canvas.width") == 640
+    assert tile(page, number).locator("canvas").evaluate("canvas => canvas.width") == 320
 
 
 def assert_tile_moves(page: Page, number: int) -> None:
@@ -79,7 +79,8 @@ def test_each_camera_shows_its_picture_and_the_state_that_it_reports(
     expect(tile(page, 2).locator(".badge strong")).to_have_text("연결 끊김" if korean else "Offline")
     expect(tile(page, 2).locator(".told")).not_to_have_text("")
     expect(tile(page, 2)).to_have_class(re.compile("dim"))
-    assert [camera.state()["viewers"] for camera in (wall.own, wall.friend, wall.stranger)] == [0, 1, 0]
+    for count in (lambda state: state["viewers"], lambda state: state["small"]["viewers"]):
+        assert [count(camera.state()) for camera in (wall.own, wall.friend, wall.stranger)] == [0, 1, 0]
     assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
     assert_accessible(page)
     keep_screenshot(page, "wall-phone-light-ko" if korean else "wall-desktop-dark-en")

@@ -5,28 +5,29 @@ import { language } from "./text.js";
 
 const words = {
   en: {
-    title: "Use it elsewhere", live: "Live", photo: "Photo", copy: "Copy", copied: "Copied",
+    title: "Use it elsewhere", live: "Live", small: "Live, small", photo: "Photo", copy: "Copy", copied: "Copied",
     homeAssistant: "Settings → Devices & services → Add integration → MJPEG IP Camera", vlc: "Media → Open Network Stream",
   },
   ko: {
-    title: "다른 프로그램에서 보기", live: "실시간", photo: "사진", copy: "복사", copied: "복사됨",
+    title: "다른 프로그램에서 보기", live: "실시간", small: "실시간, 작게", photo: "사진", copy: "복사", copied: "복사됨",
     homeAssistant: "설정 → 기기 및 서비스 → 통합 구성요소 추가하기 → MJPEG IP Camera", vlc: "미디어 → 네트워크 스트림 열기",
   },
 }[language];
 
 const address = (path) => new URL(path, document.baseURI).href;
 
-const frigate = ({ name, camera }) => `cameras:
+// Frigate detects in small pictures, and looks itself for a size that is not known yet.
+const frigate = ({ name, small }) => `cameras:
   ${name.replace(/[^A-Za-z0-9_-]/g, "_")}:
     ffmpeg:
       inputs:
-        - path: ${address("stream")}
+        - path: ${address("stream?size=small")}
           input_args: preset-http-mjpeg-generic
           roles:
             - detect
     detect:
       enabled: true
-${camera ? `      width: ${camera.width}\n      height: ${camera.height}\n` : ""}      fps: 5
+${small.width ? `      width: ${small.width}\n      height: ${small.height}\n` : ""}      fps: 5
 `;
 const opencv = () => `import cv2
 
@@ -52,7 +53,7 @@ export function mount(node) {
   let written = ""; // the camera that the addresses were written for
   return {
     update(state) {
-      const known = state ? [state.name, state.camera?.width, state.camera?.height].join() : written;
+      const known = state ? [state.name, state.small.width, state.small.height].join() : written;
       if (known === written) return;
       written = known;
       const [stream, snapshot] = [address("stream"), address("snapshot")];
@@ -65,7 +66,7 @@ export function mount(node) {
       ];
       const opened = node.querySelector("[open] > summary")?.textContent;
       node.id = "addresses";
-      node.replaceChildren(make("h2", { textContent: words.title }), ...[[words.live, stream], [words.photo, snapshot]].map(snippet),
+      node.replaceChildren(make("h2", { textContent: words.title }), ...[[words.live, stream], [words.small, `${stream}?size=small`], [words.photo, snapshot]].map(snippet),
         ...uses.map(([program, where, ...snippets]) => make("details", { name: "use", open: program === opened },
           make("summary", { textContent: program }), make("p", { className: "muted", textContent: where }), ...snippets.map(snippet))));
     },

@@ -2,8 +2,9 @@
 
 import { judge, refusalKey } from "./judge.js";
 import { Live } from "./live.js";
-import { Refusal, open, request } from "./request.js";
+import { Refusal, newest, request } from "./request.js";
 import { followScreen } from "./screen.js";
+import { LATE_POLLS, choose, count, isPhone, remember, remembered } from "./size.js";
 import { clock, duration, kept, language, number, put, putSentence, text, translate } from "./text.js";
 import { zoomable } from "./zoom.js";
 
@@ -17,6 +18,7 @@ const $ = (id) => document.getElementById(id);
 const query = () => new URLSearchParams(location.search);
 const holds = () => query().get("mode") === "snapshot";
 const app = $("app");
+const sizes = document.querySelectorAll("[data-size]"); // buttons
 
 let state = null; // the newest answer of /state
 let answeredAt = null; // when it came, in ms since 1970
@@ -28,6 +30,10 @@ let failed = false; // the last attempt to take one
 let explain; // of the texts in Korean, once they are needed
 let drawer; // the modules, once they were opened
 let photos;
+let chosen = remembered(); // a size, by the person
+let picked = false; // on this page
+let late = 0; // polls in a row in which few of the big pictures came
+let slow = false; // there were too many of them, and no size was picked since
 let wake = () => {}; // ends the pause between two polls
 
 const live = new Live($("picture"), "stream?raw=1", () => {
@@ -36,6 +42,8 @@ const live = new Live($("picture"), "stream?raw=1", () => {
 });
 
 const show = (id, visible) => { $(id).hidden = !visible; };
+const moves = () => ["live", "test-picture"].includes(app.dataset.key);
+const size = () => choose({ asked: query().get("size"), chosen, phone: isPhone(), saveData: navigator.connection?.saveData, slow });
 
 // ---- what the viewer is told
 
@@ -65,7 +73,7 @@ function render() {
   $("detail").lang = tongue;
   if (changed) renderAct(key);
 
-  const moving = key === "live" || key === "test-picture";
+  const moving = moves();
   put($("rate"), moving && live.rate ? text.fps(number(live.rate)) : "");
   put($("age"), moving && clockAhead !== null ? text.old(duration(Math.max(0, now / 1000 + clockAhead - live.taken))) : "");
   put($("viewers"), state && key !== "offline" ? text.viewers(state.viewers) : "");
@@ -74,6 +82,9 @@ function render() {
     $(id).classList.toggle("marked", Boolean(state?.config_refused));
     $(id).title = state?.config_refused ? text.filesRefused : "";
   }
+  put($("slow"), slow && moving ? text.tooSlow : "");
+  show("slow-size", slow && moving);
+  for (const one of sizes) one.setAttribute("aria-pressed", String(one.dataset.size === live.size));
   show("again", holds());
   $("again").setAttribute("aria-busy", String(taking));
   $("photo").disabled = !live.jpeg;
@@ -104,6 +115,7 @@ const visible = () => new Promise((done) => {
 
 // Shows a stream while it is wanted, and while no password is refused: to check one takes a Zero most of a second.
 function tend() {
+  live.turn(size());
   if (document.hidden || holds() || refusal?.status === 401) live.stop();
   else live.start();
 }
@@ -119,9 +131,16 @@ async function ask() {
     answeredAt = Date.now();
     clockAhead = state.time - (asked + answeredAt) / 2000;
     refusal = null;
+    heed();
   } catch (error) {
     refusal = error instanceof Refusal ? error : null;
   }
+}
+
+// Notices a connection that is too slow for the big pictures.
+function heed() {
+  late = moves() && live.shown === "big" ? count(late, live.rate, state.frames.period_seconds) : 0;
+  if (late >= LATE_POLLS && !picked) slow = true;
 }
 
 async function watch() {
@@ -146,9 +165,8 @@ async function take() {
   if (taking) return;
   taking = true;
   render();
-  const slow = state?.frames.period_seconds > 2; // a new picture may come too late
   try {
-    await request(`snapshot${slow ? "" : "?max_age_ms=0"}`, SNAPSHOT_TIMEOUT_MS, async (reply) => {
+    await request(newest(state), SNAPSHOT_TIMEOUT_MS, async (reply) => {
       const jpeg = await reply.blob();
       const bitmap = await createImageBitmap(jpeg);
       if (holds()) live.show(bitmap, jpeg, Number(reply.headers.get("X-Timestamp")));
@@ -170,17 +188,34 @@ async function take() {
 function enter() {
   openedAt = Date.now();
   failed = false;
-  const target = query();
-  if (holds()) {
-    const shown = app.dataset.key === "live" || app.dataset.key === "test-picture";
-    if (!shown) take();
-    target.delete("mode");
-  } else target.set("mode", "snapshot");
+  if (holds() && (!moves() || live.shown === "small")) take(); // a held picture is a big one
   tend();
-  $("hold").href = `${location.pathname}?${target}`; // not by <base>: the page keeps the address it was opened at
+  offerHold();
   put($("hold-name"), holds() ? text.resume : text.hold);
   $("hold-sign").setAttribute("d", holds() ? "M8 5l11 7-11 7z" : "M9 5v14M15 5v14");
   render();
+}
+
+function offerHold() {
+  const target = query();
+  if (holds()) target.delete("mode");
+  else target.set("mode", "snapshot");
+  $("hold").href = `${location.pathname}?${target}`; // not by <base>: the page keeps the address it was opened at
+}
+
+// Shows pictures of the size that the person picked by *button*, now and later, whatever the address says.
+function pick(button) {
+  const target = query();
+  target.delete("size");
+  history.replaceState(null, "", `${location.pathname}?${target}`.replace(/\?$/, ""));
+  chosen = button.dataset.size;
+  remember(chosen);
+  picked = true;
+  slow = false;
+  tend();
+  offerHold();
+  render();
+  if (button.closest("[hidden]")) $("view").focus();
 }
 
 async function withDrawer(act) {
@@ -210,6 +245,7 @@ $("hold").addEventListener("click", (event) => {
   enter();
 });
 $("again").addEventListener("click", take);
+for (const one of sizes) one.addEventListener("click", () => pick(one));
 $("photos").addEventListener("beforetoggle", async (event) => {
   if (event.newState === "open") photos = await import("./photo.js");
   photos?.offer(live, state);

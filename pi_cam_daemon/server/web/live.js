@@ -10,9 +10,10 @@ const RATE_OF = 12; // pictures that the rate is measured over
 
 export class Live {
   // *changed* is called when there is something to say: the first picture, the end of a stream, a refusal.
-  constructor(canvas, address, changed) {
-    Object.assign(this, { canvas, address, changed, run: null, wait: FIRST_WAIT_MS, screen: canvas.getContext("bitmaprenderer") });
+  constructor(canvas, address, changed, size = "big") {
+    Object.assign(this, { canvas, address, changed, size, run: null, wait: FIRST_WAIT_MS, screen: canvas.getContext("bitmaprenderer") });
     this.jpeg = null; // of the picture that is shown
+    this.shown = size; // its size
     this.taken = null; // when the camera took it, in Unix seconds by its own clock
     this.refusal = null; // the last answer to an opening, if it was one
     this.open = false;
@@ -39,7 +40,17 @@ export class Live {
   // An aborted fetch is closed for certain: an <img> may keep its connection.
   stop() {
     this.run = null;
+    this.open = false;
     this.abort?.abort();
+  }
+
+  // Goes on with pictures of *size*.
+  turn(size) {
+    if (size === this.size) return;
+    this.size = size;
+    if (!this.run) return;
+    this.stop();
+    this.start();
   }
 
   // Ends a pause between two attempts.
@@ -69,7 +80,7 @@ export class Live {
       if (performance.now() - this.receivedAt > SILENT_MS) abort.abort();
     }, 1000);
     try {
-      const { body } = await open(this.address, { signal: abort.signal });
+      const { body } = await open(this.address + (this.size === "small" ? "&size=small" : ""), { signal: abort.signal });
       if (this.run === run) Object.assign(this, { refusal: null, open: true, cause: "", times: [] });
       await readParts(body, (part) => { if (this.run === run) this.take(part); }, () => this.arrived());
     } catch (error) {
@@ -88,21 +99,21 @@ export class Live {
     this.wait = FIRST_WAIT_MS;
     const told = part.cause !== this.cause;
     this.cause = part.cause;
-    if (part.cause || part.taken === this.taken) {
+    if (part.cause || (part.taken === this.taken && this.shown === this.size)) {
       if (told) this.changed();
       return;
     }
-    this.waiting = part; // only the newest one
+    this.waiting = { ...part, size: this.size }; // only the newest one
     if (!this.drawing) this.drawing = this.draw();
   }
 
   async draw() {
     while (this.waiting) {
-      const { jpeg, taken } = this.waiting;
+      const { jpeg, taken, size } = this.waiting;
       this.waiting = null;
       const blob = new Blob([jpeg], { type: "image/jpeg" });
       try {
-        this.show(await createImageBitmap(blob), blob, taken);
+        this.show(await createImageBitmap(blob), blob, taken, size);
       } catch {
         // a picture that this browser cannot decode is as good as none
       }
@@ -111,7 +122,7 @@ export class Live {
   }
 
   // Shows *bitmap*, which is *blob* decoded, and closes it.
-  show(bitmap, blob, taken) {
+  show(bitmap, blob, taken, size = "big") {
     const { canvas, pictureAt } = this;
     const { width, height } = bitmap;
     if (canvas.width !== width || canvas.height !== height) {
@@ -119,7 +130,7 @@ export class Live {
       canvas.closest(".stage")?.style.setProperty("--shape", `${width} / ${height}`);
     }
     this.screen.transferFromImageBitmap(bitmap);
-    Object.assign(this, { jpeg: blob, taken, pictureAt: Date.now() });
+    Object.assign(this, { jpeg: blob, shown: size, taken, pictureAt: Date.now() });
     this.times.push([taken, performance.now()]);
     if (this.times.length > RATE_OF) this.times.shift();
     if (this.times.length === 1 || pictureAt === null) this.changed();

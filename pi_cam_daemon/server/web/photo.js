@@ -1,6 +1,6 @@
 // The menu of photos: the picture that is shown, and one of the sensor's full size.
 
-import { Refusal, request } from "./request.js";
+import { Refusal, newest, request } from "./request.js";
 import { put, putSentence, text } from "./text.js";
 
 const TIMEOUT_MS = 80000; // the server gives up after 75 s, with a camera that sleeps and takes a picture in 20 s
@@ -28,34 +28,40 @@ function addressOf(jpeg) {
 export function offer(live, state) {
   name = state?.name || "camera";
   const save = $("save");
-  save.onclick = () => {
+  save.onclick = (event) => {
+    if (live.shown === "small") { // a photo is a big one
+      event.preventDefault();
+      take(save, newest(state));
+      return;
+    }
     save.href = addressOf(live.jpeg);
     save.download = fileName(name, new Date(live.pictureAt));
   };
   save.href = "snapshot";
   $("full-size").hidden = !state?.ok; // a test picture in place of a camera has no full size
-  $("full-size").onclick = takeFullSize;
+  $("full-size").onclick = () => take($("full-size"), "still.jpg", "-full", text.takingFull, text.tookFull, text.notFull);
 }
 
-async function takeFullSize() {
+// Saves the picture at *path*. The page says *during*, and then what *took* makes of its size, or *failed*.
+async function take(button, path, kind = "", during = "", took = () => "", failed = text.told.failed[1]) {
   if (taking) return;
   taking = true;
-  $("full-size").setAttribute("aria-busy", "true");
-  put($("photo-said"), text.takingFull);
+  button.setAttribute("aria-busy", "true");
+  put($("photo-said"), during);
   put($("photo-why"), "");
   try {
-    const jpeg = await request("still.jpg", TIMEOUT_MS, (reply) => reply.blob());
+    const jpeg = await request(path, TIMEOUT_MS, (reply) => reply.blob());
     const link = document.createElement("a");
     link.href = addressOf(jpeg);
-    link.download = fileName(name, new Date(), "-full");
+    link.download = fileName(name, new Date(), kind);
     link.click(); // first: a picture that this browser cannot decode is a file all the same
     const picture = await createImageBitmap(jpeg).catch(() => null);
-    put($("photo-said"), text.tookFull(picture ? `${picture.width} × ${picture.height}` : ""));
+    put($("photo-said"), took(picture ? `${picture.width} × ${picture.height}` : ""));
     picture?.close();
   } catch (error) {
-    put($("photo-said"), text.notFull);
+    put($("photo-said"), failed);
     putSentence($("photo-why"), error instanceof Refusal ? error.reason : "");
   }
-  $("full-size").removeAttribute("aria-busy");
+  button.removeAttribute("aria-busy");
   taking = false;
 }

@@ -23,6 +23,9 @@ async function reasonOf(reply) {
   return [...parts].map((part) => part.textContent).join("\n\n").trim();
 }
 
+// The address of the newest picture. A camera that is slow has no newer one in time.
+export const newest = (state) => `snapshot${state?.frames.period_seconds > 2 ? "" : "?max_age_ms=0"}`;
+
 // Returns the reply if it is a success. Throws Refusal.
 export async function open(path, options) {
   const own = new URL(path, document.baseURI).origin === location.origin;

@@ -28,8 +28,8 @@ const pause = (milliseconds) => new Promise((done) => {
 
 // Shows single pictures of a camera that lets nobody read. It has the fields of Live that `judge` reads.
 class Pictures {
-  constructor(canvas, address, changed) {
-    Object.assign(this, { canvas, address, changed, run: null, pictureAt: null, refusal: null, cause: "", rate: null, open: false });
+  constructor(canvas, address, changed, size) {
+    Object.assign(this, { canvas, address, changed, size, run: null, pictureAt: null, refusal: null, cause: "", rate: null, open: false });
     this.screen = canvas.getContext("2d");
   }
 
@@ -49,7 +49,7 @@ class Pictures {
       // decode() of a picture whose address was taken away never ends
       this.open = await new Promise((done) => {
         setTimeout(done, TIMEOUT_MS + 1000, false);
-        image.src = `${this.address}?t=${Date.now()}`;
+        image.src = `${this.address}?size=${this.size}&t=${Date.now()}`;
         image.decode().then(() => done(true), () => done(false));
       });
       if (!this.open) image.src = "";
@@ -86,7 +86,7 @@ class Tile {
     const canvas = this.stream ? old.cloneNode() : old; // a canvas keeps its first context
     old.replaceWith(canvas);
     const address = Way === Live ? `${this.origin}/stream?raw=1&fps=${FPS}` : `${this.origin}/snapshot`;
-    this.stream = new Way(canvas, address, () => this.render());
+    this.stream = new Way(canvas, address, () => this.render(), "small");
     if (Way === Pictures) this.stream.screen.drawImage(old, 0, 0);
     this.openedAt = Date.now();
     this.tend();
