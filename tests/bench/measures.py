@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ DAEMON, USTREAMER, FLOOR, SPYGLASS = "daemon", "µStreamer", "C floor", "spyglas
 # a rate that is held: what the edges of a measurement cost is no missed frame
 HELD_FPS = 29.5
 _WATCHERS = 20
+_MANY = 50
+_SMALL_SECONDS = 10.0  # so that one picture at an edge is one in a hundred
 _OVERLAY = "{time} {host} {rate}"
 _SNAPSHOT_SECONDS = 10.0  # between two, while nobody watches
 # slow viewers of the largest pictures; they come so far apart that each one keeps another picture
@@ -297,6 +300,32 @@ class Bench:
             Figure("… CPU, of passing them on", drawn.cpu / plain.cpu, "x"),
         ]
 
+    def small(self) -> list[Figure]:
+        """Measure the small stream: what a picture costs, and what its viewers change for others."""
+        many = str(_MANY)
+        with self._daemon() as server, ThreadPoolExecutor(1) as pool:
+            first = _first_small_seconds(server)
+            one = self._load(server, "-n", "1", "-d", str(_SMALL_SECONDS), path="small", stamped=False)
+            small = self._load(server, "-n", many, path="small", stamped=False)
+            big = self._load(server, "-n", many)
+            longer = str(self._depth.seconds + 2)
+            others = pool.submit(self._load, server, "-n", many, "-d", longer, path="small", stamped=False)
+            time.sleep(1)
+            both = self._load(server, "-n", many)
+            others.result()
+        (scaled, length), (anew, _) = (_shrinking(self._hd.folder, library) for library in (True, False))
+        together = both.percent / (big.percent + small.percent)
+        age = both.seen["age"]["p50"] / big.seen["age"]["p50"]
+        return [
+            Figure("a small picture of 1280x720", scaled * 1e6, "µs"),
+            Figure("… CPU, of decoding, scaling and encoding by OpenCV", scaled / anew, "x", 0.35),
+            Figure("a small stream, 1 viewer: fps", one.fps, "fps", 9.5, least=True),
+            Figure("… bits", one.fps * length * 8e-6, "Mbit/s", 1.5),
+            Figure("… its first picture", first * 1e3, "ms", 300),
+            Figure(f"{many} viewers of big ones and {many} of small ones: CPU, of both alone", together, "x", 1.1),
+            Figure("… age of the big pictures, p50, of without", age, "x", 1.1),
+        ]
+
     def all_rows(self, runs: Runs) -> list[Figure]:
         figures = self.compared(runs)
         for measure in (
@@ -308,6 +337,7 @@ class Bench:
             self.starts,
             self.turned,
             self.overlay,
+            self.small,
         ):
             self._say(measure.__name__.replace("_", " "))
             figures += measure()
@@ -332,6 +362,17 @@ def _snapshot(server: Server) -> bool:
         return answer.status == 200
 
 
+def _first_small_seconds(server: Server) -> float:
+    """Return the time from a request for small pictures to the end of the first one, while nobody has asked before."""
+    begun = time.monotonic()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("GET", server.paths["small"])
+        answer, seen = connection.getresponse(), b""
+        while b"\xff\xd9" not in seen:
+            seen += answer.read1()
+    return time.monotonic() - begun
+
+
 def _first_picture_at(server: Server) -> float:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -353,6 +394,37 @@ def _turning_seconds(folder: Path, env: Mapping[str, str] | None = None) -> floa
         preexec_fn=lambda: lift(SERVER_CPU),
     )
     return float(run.stdout)
+
+
+def _shrinking(folder: Path, library: bool) -> tuple[float, float]:
+    """Return the processor time to make one of the pictures in *folder* small, and its length in bytes.
+
+    With the *library* the daemon's way, else with OpenCV at full size: what a program does that knows nothing better.
+    """
+    daemon = "from pi_cam_daemon.imaging.shrink import Shrink\nshrink = Shrink(480, 60).of_jpeg\n"
+    opencv = (
+        "import cv2, numpy\n"
+        "cv2.setNumThreads(1)\n"
+        "def shrink(jpeg):\n"
+        "    pixels = cv2.imdecode(numpy.frombuffer(jpeg, numpy.uint8), cv2.IMREAD_COLOR)\n"
+        "    small = cv2.resize(pixels, (480, 270), interpolation=cv2.INTER_AREA)\n"
+        "    return cv2.imencode('.jpg', small, (cv2.IMWRITE_JPEG_QUALITY, 60))[1].tobytes()\n"
+    )
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        + (daemon if library else opencv)
+        + "jpegs = [file.read_bytes() for file in sorted(Path(sys.argv[1]).iterdir())]\n"
+        "for jpeg in jpegs:\n    shrink(jpeg)\n"
+        "begin = time.process_time()\n"
+        "lengths = [len(shrink(jpeg)) for jpeg in 5 * jpegs]\n"
+        "print((time.process_time() - begin) / len(lengths), sum(lengths) / len(lengths))\n"
+    )
+    argv = [sys.executable, "-c", code, str(folder)]
+    run = subprocess.run(
+        argv, check=True, capture_output=True, text=True, cwd=ROOT, preexec_fn=lambda: lift(SERVER_CPU)
+    )
+    seconds, length = map(float, run.stdout.split())
+    return seconds, length
 
 
 def _overlay_seconds(width: int, height: int) -> float:

@@ -85,7 +85,7 @@ class Rig:
             config = machine.dev.parent / "config.toml"
             config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()))
             argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--config", str(config)]
-            paths = {"stream": "/stream", "snapshot": "/snapshot"}
+            paths = {"stream": "/stream", "small": "/stream?size=small", "snapshot": "/snapshot"}
             with self._running("daemon", argv, {**machine.env, **(env or {})}, port, paths) as server:
                 yield server
 
