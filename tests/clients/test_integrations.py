@@ -73,17 +73,18 @@ def process(argv: Sequence[str | Path], folder: Path) -> Iterator[subprocess.Pop
 
 
 @contextlib.contextmanager
-def home_assistant(daemon: Daemon, folder: Path, login: str = "") -> Iterator[tuple[int, str, str]]:
+def home_assistant(daemon: Daemon, folder: Path, login: str = "", query: str = "") -> Iterator[tuple[int, str, str]]:
     """Run Home Assistant with a camera; return its port and its paths of the stream and the still picture.
 
-    *login* is name and password in the form used in a URL.
+    *login* is name and password in the form used in a URL. *query* is added to both addresses.
     """
     address = f"{login}@127.0.0.1:{daemon.port}" if login else f"127.0.0.1:{daemon.port}"
     lines = document.block("Home Assistant", 0, {document.CAMERA: address}).splitlines()
     addresses = dict(re.split(r":\s+", line, maxsplit=1) for line in lines)
     port = free_port()
     python = VENVS / "homeassistant" / "bin" / "python"
-    argv = [python, "-P", RIG / "homeassistant.py", str(port), addresses["MJPEG URL"], addresses["Still image URL"]]
+    asked = [addresses[name] + query for name in ("MJPEG URL", "Still image URL")]
+    argv = [python, "-P", RIG / "homeassistant.py", str(port), *asked]
     with process(argv, folder) as home:
         assert home.stdout
         stream, still = home.stdout.readline().strip(), home.stdout.readline().strip()

@@ -64,7 +64,7 @@ def turned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield daemon, turn
 
 
-@pytest.mark.parametrize("path", ["/stream", "/?action=stream", "/stream.mjpg"])
+@pytest.mark.parametrize("path", ["/stream", "/?action=stream", "/stream.mjpg?size=small"])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_address_is_watched_without_complaint(upright: Daemon, program: str, path: str, tmp_path: Path) -> None:
     with watching(program, upright, tmp_path, path) as watcher:

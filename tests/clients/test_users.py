@@ -9,9 +9,10 @@ import pytest
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
+from pi_cam_daemon.imaging import jpeg
 from tests.clients import picture
 from tests.clients.programs import PROGRAMS, started, watching
-from tests.clients.test_integrations import has_picture, home_assistant, watch
+from tests.clients.test_integrations import get, home_assistant, watch
 from tests.clients.test_recovery import CONSUMERS, sees
 from tests.kit import certificates
 from tests.kit.certificates import Certificate
@@ -64,11 +65,12 @@ def test_programs_log_in_with_the_addresses_of_the_document(
         sees(watcher, "the test picture", picture.is_upright)
 
 
-def test_home_assistant_logs_in_by_the_address(daemon: Daemon, tmp_path: Path) -> None:
-    with home_assistant(daemon, tmp_path, ASCII_LOGIN) as (port, stream, still):
-        assert has_picture(port, still)
+def test_home_assistant_logs_in_by_the_address_and_gets_small_pictures(daemon: Daemon, tmp_path: Path) -> None:
+    with home_assistant(daemon, tmp_path, ASCII_LOGIN, "?size=small") as (port, stream, still):
+        status, body = get(port, still)
+        assert (status, jpeg.size(body)) == (200, (160, 120))
         viewer = watch(port, stream)
-        viewer.next_where("the test picture", lambda part: picture.is_upright(part.jpeg))
+        viewer.next_where("a small picture", lambda part: part.size == (160, 120))
         viewer.close()
 
 
