@@ -43,6 +43,7 @@ _VARIANTS: Sequence[tuple[str, Mapping[str, object]]] = (
     ("the same turned by 180", {"video.rotation": 180}),
 )
 _HELD = 0.95
+_SMALL_RATE = 10.0  # the default of small.framerate
 _AIM_TOLERANCE = 0.6, 1.6
 _STILL_SECONDS = 70.0
 _PACE = "The stream comes first"  # how the daemon begins when the next still may only be taken later
@@ -181,6 +182,7 @@ class Trial:
                     yield Result("memory of server and camera process", value, "room on a board of 512 MB")
                     viewer.close()
                     yield self._nobody(daemon, spent)
+                    yield from self._small(daemon, framerate)
 
     def _nobody(self, daemon: Daemon, watched: _Spent) -> Result:
         time.sleep(self._depth.settle_seconds)
@@ -189,6 +191,25 @@ class Trial:
         alone.stop()
         expected = f"less than with a viewer: {watched.percent}"
         return Result("CPU while nobody watches", alone.percent, expected, alone.all < watched.all)
+
+    def _small(self, daemon: Daemon, framerate: float) -> Results:
+        """Measure one viewer of small pictures, and the rate of the camera meanwhile."""
+        with closing(daemon.watch("/stream?size=small")) as viewer:
+            live(viewer)
+            watch_for(viewer, self._depth.settle_seconds)
+            spent = _Spent(daemon.process.pid)
+            seen = pictures_for(viewer, self._depth.seconds)
+            spent.stop()
+            camera = daemon.state()["frames"]["rate"]
+        rate, (width, height) = len(seen) / spent.seconds, seen[-1].size
+        megabits = sum(len(part.jpeg) for part in seen) * 8e-6 / spent.seconds
+        value = f"{rate:.1f} frames/s of {width}x{height}, {megabits:.2f} Mbit/s"
+        yield Result(
+            "1 viewer of small pictures", value, f"{_SMALL_RATE:g}", rate >= _HELD * min(_SMALL_RATE, framerate)
+        )
+        yield Result("CPU of 1 viewer of small pictures", spent.per_picture(len(seen)), "about 10 ms on a Zero 2 W")
+        name, kept = "the camera meanwhile", camera >= _HELD * framerate
+        yield Result(name, f"{camera:.1f} frames/s", f"{framerate:g}", kept)
 
     # -- pictures
 
