@@ -21,10 +21,10 @@ DESKTOP = {"viewport": {"width": 1280, "height": 720}}
 TILE = 640  # width of a tile of a wall with four or two cameras, in pixels
 _QUALITY = 80
 _QUIET_MS = 60_000
-# whether the rates that are shown are those of a machine with nothing else to do; a wall asks for 10 pictures a second
-_USUAL_RATE = """() => [["#rate", 13], [".rate", 8]].every(([selector, least]) =>
-    [...document.querySelectorAll(selector)].every((node) => !node.textContent
-        || node.textContent.match(/[0-9.]+/) >= least))"""
+# whether the rates that are shown are those of a machine with nothing else to do; 10 small pictures come in a second
+_USUAL_RATE = """() => [["#rate", document.querySelector("[data-size=small][aria-pressed=true]") ? 8 : 13],
+    [".rate", 8]].every(([selector, least]) => [...document.querySelectorAll(selector)].every((node) =>
+        !node.textContent || node.textContent.match(/[0-9.]+/) >= least))"""
 
 
 class Session:
