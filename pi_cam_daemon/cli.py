@@ -32,6 +32,7 @@ files; later ones win, key by key:
   {loading.ETC}/conf.d/*.toml
   {saved.settings_file()}  the settings that were saved on the page
   {saved.controls_file()}  the saved controls
+  the last two are in another folder if STATE_DIRECTORY names one
 
 exit status:
   {OK:3}  done

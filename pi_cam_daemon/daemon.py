@@ -117,6 +117,9 @@ def run(
     listening = None if activated else (config.http.listen_address, config.http.port)
     if activated:
         log.info("listening on pi-cam-daemon.socket; http.listen_address and http.port are ignored")
+    if not saved.hold_folder():
+        shared = "another pi-cam-daemon saves its settings in %s, too; start one of them with another STATE_DIRECTORY"
+        log.warning(shared, saved.folder())
     if not refused:
         files.keep(loaded)
 

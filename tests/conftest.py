@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ _HANGS_SECONDS_IMAGE = 4000.0
 
 # Where to write down what passed and failed. Not for a pytest that a test starts.
 _RESULTS = os.environ.pop("TEST_RESULTS", "")
+
+# a daemon or command of a test does not read what somebody has saved on a page of this checkout
+_STATE = tempfile.TemporaryDirectory(prefix="pi-cam-daemon-state-")
+Path(_STATE.name).chmod(0o755)  # some tests give up the rights of root
+os.environ["STATE_DIRECTORY"] = _STATE.name
 
 # a shell starts what runs in its background deaf to Ctrl-C, and everything that a test starts would be deaf, too
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -124,7 +124,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Sequen
         readers += [(str(path), partial(_read, path)) for path in ([file] if file else _files(etc))]
     except OSError as error:
         problems.append(f"{error.filename}: {files.explain(error, Path(error.filename))}")
-    readers += [(str(path), partial(_read, path)) for path in saved if path.exists()]
+    readers += [(str(path), partial(_read, path)) for path in saved if _may_exist(path)]
     readers += [("--set", partial(_setting, setting)) for setting in settings]
     layers: list[_Layer] = []
     for layer, read in readers:
@@ -164,6 +164,14 @@ def accepted_in(path: Path, key: str) -> Any:
         return _value(_checked(_read(path))[0], key)
     except ValueError:
         return {}
+
+
+def _may_exist(path: Path) -> bool:
+    """Return whether *path* exists; also True if its folder may not be entered, which reading it then reports."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _files(etc: Path) -> list[Path]:

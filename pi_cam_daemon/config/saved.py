@@ -5,13 +5,14 @@ One has the controls, for each kind of camera; the other one settings of all kin
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pi_cam_daemon.config import kinds, loading
 from pi_cam_daemon.config.text import Value, toml
-from pi_cam_daemon.system import files
+from pi_cam_daemon.system import files, setup
 
 _SETTINGS_HEAD = "# Saved settings. pi-cam-daemon writes this file whenever an admin sets some on the page.\n"
 _HEAD = '# Saved controls. pi-cam-daemon writes this file whenever controls are saved, and removes it on "forget".\n'
@@ -19,8 +20,23 @@ _KINDS = [name for name, kind in kinds.KINDS.items() if kind.controls]
 
 
 def folder() -> Path:
-    """Return the StateDirectory of the unit, or its usual place."""
-    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/pi-cam-daemon")
+    """Return the state directory: STATE_DIRECTORY, which systemd sets, or that of the checkout, or the service's."""
+    if given := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(given)
+    checkout = setup.checkout()
+    return checkout / "state" if checkout else Path("/var/lib/pi-cam-daemon")
+
+
+def hold_folder() -> bool:
+    """Hold the state directory until this process ends. Return False if another process holds it."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        fcntl.flock(os.open(folder(), os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)  # never closed
+    except BlockingIOError:
+        return False
+    except OSError:  # nothing can be saved there
+        pass
+    return True
 
 
 def settings_file() -> Path:

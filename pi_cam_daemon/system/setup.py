@@ -1,4 +1,6 @@
-"""Paths of the installer and of the first boot, relative to the root directory, and the progress of the first boot."""
+"""Paths of the installer and of the first boot, relative to the root directory, the progress of the first boot, and the
+checkout that runs without an installation.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,12 @@ FOLDER = Path("var/lib/pi-cam-daemon-first-boot")
 ARTEFACT = FOLDER / "artefact.tar.zst"
 WHAT = "picamera2, for cameras on the ribbon connector,"
 PROGRESS = Path("run/pi-cam-daemon-first-boot")  # in memory: lost at the next boot
+
+
+def checkout() -> Path | None:
+    """Return the checkout that this program runs from; None if it is installed."""
+    folder = Path(__file__).parents[2]
+    return folder if (folder / "scripts/run").is_file() else None
 
 
 def progress(root: Path = Path("/")) -> str:

@@ -24,7 +24,9 @@ from tests.kit.wait import until
 from tests.kit.wire import ask
 
 # as a person at a new machine has it: nothing of the test's own Python
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "STATE_DIRECTORY")
+}
 
 
 def clone(folder: Path) -> Path:

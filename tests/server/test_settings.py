@@ -223,3 +223,15 @@ def test_config_origin_shows_the_layer(daemon: Daemon) -> None:
     )  # fmt: skip
     [line] = [line for line in done.stdout.splitlines() if line.startswith("rotation = ")]
     assert line.split() == ["rotation", "=", "90", "#", str(daemon.state_folder / "settings.toml")]
+
+
+def test_a_second_daemon_in_the_same_state_directory_is_warned_about_once(daemon: Daemon, tmp_path: Path) -> None:
+    told = f"another pi-cam-daemon saves its settings in {daemon.state_folder}, too"
+    with running(tmp_path / "second", SETTINGS, env={"STATE_DIRECTORY": str(daemon.state_folder)}) as second:
+        second.wait_for_state("streaming")
+        second.reload()
+        assert second.log().count(told) == 1
+    daemon.stop()
+    with running(tmp_path / "third", SETTINGS, env={"STATE_DIRECTORY": str(daemon.state_folder)}) as third:
+        third.wait_for_state("streaming")
+        assert told not in daemon.log() + third.log()

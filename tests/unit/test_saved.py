@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pi_cam_daemon.config import loading, saved
+from pi_cam_daemon.system import setup
+from tests.kit.daemon import ROOT
 
 NOWHERE = Path("/nonexistent")
 
@@ -14,6 +17,35 @@ NOWHERE = Path("/nonexistent")
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "state" / "controls.toml"
+
+
+def test_a_checkout_has_a_state_directory_of_its_own_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/pi-cam-daemon@gate:/var/lib/other")
+    assert saved.folder() == Path("/var/lib/pi-cam-daemon@gate")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    assert saved.both_files() == (ROOT / "state/settings.toml", ROOT / "state/controls.toml")
+    assert "/state/" in (ROOT / ".gitignore").read_text().splitlines()
+    for name in ("one", "two"):
+        clone = tmp_path / name
+        (clone / "scripts").mkdir(parents=True)
+        (clone / "scripts/run").touch()
+        monkeypatch.setattr(setup, "__file__", str(clone / "pi_cam_daemon/system/setup.py"))
+        assert saved.folder() == clone / "state"
+    monkeypatch.setattr(setup, "__file__", "/opt/lib/python3.13/site-packages/pi_cam_daemon/system/setup.py")
+    assert saved.folder() == Path("/var/lib/pi-cam-daemon")
+
+
+def test_a_state_directory_is_held_once_and_one_that_cannot_be_made_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "new/state"))
+    assert [saved.hold_folder(), saved.hold_folder()] == [True, False]
+    assert list((tmp_path / "new/state").iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "file/state"))
+    assert [saved.hold_folder(), saved.hold_folder()] == [True, True]
 
 
 def test_saved_values_are_read_back_for_each_kind_of_camera(file: Path) -> None:
@@ -80,6 +112,17 @@ def test_wrong_saved_values_are_left_out_and_reported(file: Path, caplog: pytest
     assert loading.load(None, [], NOWHERE, [file]).camera.settings("csi") == {}
     saved.write(file, "csi", {"ev": 2.0})
     assert saved.read(file, "csi") == {"ev": 2.0}
+
+
+def test_a_state_directory_that_may_not_be_entered_is_reported_and_ignored(
+    public: Path, somebody: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = public / "state/settings.toml"
+    saved.write_settings(file, {"video.rotation": 90})
+    file.parent.chmod(0o700)
+    somebody("alice")
+    assert loading.load(None, [], NOWHERE, [file]).video.rotation == 0
+    assert caplog.text.count(f"{file}: Permission denied for alice") == 1
 
 
 def test_any_user_can_read_saved_controls_so_that_config_shows_them(file: Path) -> None:
