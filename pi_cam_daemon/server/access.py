@@ -121,28 +121,32 @@ def is_same_host(peer: str, here: str) -> bool:
 class Client:
     """The client that sent a request. *address* is the one of the connection, *peer*, or the one that a proxy names.
 
-    *user* has logged in. *encrypted* says that the connection uses TLS.
+    *here* is our address that *peer* connected to, "" for a client that a proxy names. *user* has logged in.
+    *encrypted* says that the connection uses TLS.
     """
 
     peer: str
     address: str
+    here: str = ""
     user: User | None = None
     encrypted: bool = False
 
     def __str__(self) -> str:
         return self.address
 
-    def is_this_machine(self, here: str) -> bool:
-        """Return whether a program on this machine connected to its address *here*, and not as a proxy."""
-        return self.address == self.peer and is_same_host(self.peer, here)
+    @property
+    def is_this_machine(self) -> bool:
+        """Return whether a program on this machine sent the request, and not as a proxy."""
+        return self.address == self.peer and is_same_host(self.peer, self.here)
 
 
 class Access:
     """Checks the addresses of peers at accept, and of clients once the request is read.
 
-    A peer in *proxies* is a trusted proxy: its client is the last address in its headers that is no trusted proxy. Any
-    other proxy has an allowed address itself, and would open the camera to all its clients. Its requests are refused if
-    it is on this machine, and elsewhere if its headers name an address that is not allowed.
+    This machine itself is always allowed. A peer in *proxies* is a trusted proxy: its client is the last address in
+    its headers that is no trusted proxy. Any other proxy has an allowed address itself, and would open the camera to
+    all its clients. Its requests are refused if it is on this machine, and elsewhere if its headers name an address
+    that is not allowed.
     """
 
     def __init__(self, allowed: AllowedNetworks, proxies: Networks) -> None:
@@ -150,9 +154,9 @@ class Access:
         self._trusted = proxies
         self._proxies = _without_host_bits("http.trusted_proxies", proxies)
 
-    def admits(self, peer: str) -> bool:
-        """Return whether a request of *peer* is read at all."""
-        return self.trusts(peer) or self._allowed.contains(peer)
+    def admits(self, peer: str, here: str) -> bool:
+        """Return whether a request of *peer* to our address *here* is read at all."""
+        return peer == here or self.trusts(peer) or self._allowed.contains(peer)
 
     def trusts(self, peer: str) -> bool:
         """Return whether *peer* is a trusted proxy."""
@@ -161,15 +165,15 @@ class Access:
         except ValueError:
             return False
 
-    def judge(self, peer: str, request: Request) -> Client:
-        """Return the client that sent *request*. Raises Refused for one that is not allowed."""
+    def judge(self, peer: str, here: str, request: Request) -> Client:
+        """Return the client that sent *request* to our address *here*. Raises Refused for one that is not allowed."""
         chains = [chain for name in _FORWARDED if (chain := request.headers.get(name))]
         if chains and self.trusts(peer):
             client = Client(peer, self._named(chains))
         else:
-            client = Client(peer, peer)
+            client = Client(peer, peer, here)
             origins = map(self._origin, chains)
-            if chains and (_parse(peer).is_loopback or not all(map(self._allowed.contains, origins))):
+            if chains and (is_same_host(peer, here) or not all(map(self._allowed.contains, origins))):
                 text = f"This request came through a proxy at {peer} that the camera does not trust."
                 advice = "If the proxy is yours, add its address to trusted_proxies"
                 entry = peer.partition("%")[0]
@@ -191,7 +195,7 @@ class Access:
         """Return whether *client*, who was admitted before, would be admitted now."""
         if client.address != client.peer and not self.trusts(client.peer):
             return False
-        return self._allowed.contains(client.address)
+        return client.is_this_machine or self._allowed.contains(client.address)
 
     def _named(self, chains: Sequence[Sequence[str]]) -> str:
         """Return the client that a trusted proxy names. Raises Refused if its headers disagree: one is then forged."""

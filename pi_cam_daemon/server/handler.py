@@ -130,7 +130,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _admit(self) -> bool:
         """Check client, host and password; return False if the client has to log in first. Raises Refused."""
         policy, asked = self.policy, self.asked
-        self.client = policy.access.judge(self.peer, asked)
+        self.client = policy.access.judge(self.peer, self.here, asked)
         if isinstance(self.request, ssl.SSLSocket):
             self.client = replace(self.client, encrypted=True)
         # local programs need no TLS, and may not know the certificate's name
@@ -140,7 +140,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if asked.path in _ROUTES or asked.path in _CHANGES:
             self.endpoint = asked.path
         if policy.logins:
-            client = policy.logins.judge(self.client, asked, self.here)
+            client = policy.logins.judge(self.client, asked)
             if client is None:
                 self._refuse(Refused(Reason.PASSWORD, "This camera asks for a name and a password"))
                 return False

@@ -200,7 +200,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         """
         policy, peer = self.app.policy, peer_name(one.address)
         try:
-            if not policy.access.admits(peer):
+            if not policy.access.admits(peer, peer_name(one.connection.getsockname())):
                 raise policy.access.refusal(peer)
             most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
             self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))

@@ -70,15 +70,15 @@ class Logins:
         """Return whether *user*, who logged in before, could log in now."""
         return user is not None and self._users.get(user.name) == user
 
-    def judge(self, client: Client, asked: Request, here: str) -> Client | None:
-        """Return *client* with its user; None if it has to log in first. *here* is our address. Raises Refused."""
+    def judge(self, client: Client, asked: Request) -> Client | None:
+        """Return *client* with its user; None if it has to log in first. Raises Refused."""
         # browsers send a preflight request without credentials (Fetch, section 4.8)
         if asked.path == "/livez" or asked.method == "OPTIONS":
             return client
         reads = asked.method in ("GET", "HEAD")
         credentials = _credentials(asked)
         if credentials is None:
-            free = reads and asked.path in _FOR_THIS_MACHINE and client.is_this_machine(here)
+            free = reads and asked.path in _FOR_THIS_MACHINE and client.is_this_machine
             return client if free else None
         user = self._user(client.address, *credentials)
         if not reads and user.role is not Role.ADMIN:

@@ -35,12 +35,13 @@ ROUTER = "203.0.113.1"  # near's own, towards far
 
 
 class Network:
-    """The three hosts; *link* is the camera's link-local address as `near` has to write it."""
+    """The three hosts; *link* is the camera's link-local address as `near` has to write it, *own_link* as itself."""
 
     def __init__(self, near: Host, far: Host) -> None:
         self.near, self.far = near, far
         ours, theirs = f"pa{os.getpid()}", f"pb{os.getpid()}"
         self.link, self.near_link = f"{LINK}%{theirs}", f"{NEAR_LINK}%{theirs}"
+        self.own_link = f"{LINK}%{ours}"
         wire(
             CAMERA,
             near,
@@ -143,7 +144,9 @@ def test_allowed_networks_is_obeyed(tmp_path: Path, network: Network, listen_add
                     present = ", ".join(f'"{network}"' for network in networks) + ", " if networks else ""
                     present = present if set(networks) <= {"local"} else "..., "
                     assert f'allowed_networks = [{present}"{name}"]' in body
-            assert ask(CAMERA.connect(own, daemon.port))[0] == 200  # loopback always
+            for address in (own, PRIVATE, PUBLIC, UNIQUE, GLOBAL, network.own_link):  # this machine itself always
+                if not (left_out and left_out in address):
+                    assert ask(CAMERA.connect(address, daemon.port))[0] == 200, (networks, address)
 
 
 def test_a_prefix_that_arrives_at_runtime_is_local_too(daemon: Daemon, network: Network) -> None:
@@ -216,13 +219,16 @@ def test_an_unknown_proxy_lets_in_no_forbidden_client(daemon: Daemon, network: N
         assert ask(network.far.connect(ROUTER, nginx.port, FAR_PRIVATE))[0] == 200
 
 
+@pytest.mark.parametrize("own", ["127.0.0.1", PRIVATE, PUBLIC])
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
-def test_a_proxy_on_this_machine_is_refused_until_it_is_trusted(daemon: Daemon, network: Network, header: str) -> None:
-    with proxy(CAMERA, ("127.0.0.1", daemon.port), "127.0.0.1", appends(header)) as nginx:
+def test_a_proxy_on_this_machine_is_refused_until_it_is_trusted(
+    daemon: Daemon, network: Network, header: str, own: str
+) -> None:
+    with proxy(CAMERA, (own, daemon.port), own, appends(header)) as nginx:
         for source in (NEAR_PUBLIC, NEAR_PRIVATE):
             status, body = ask(network.near.connect(PUBLIC if source == NEAR_PUBLIC else PRIVATE, nginx.port, source))
-            assert status == 403 and 'trusted_proxies = ["127.0.0.1"]' in body
-        reload(daemon, trusted_proxies=["127.0.0.1", "::1"])
+            assert status == 403 and f'trusted_proxies = ["{own}"]' in body
+        reload(daemon, trusted_proxies=[own])
         assert ask(network.near.connect(PUBLIC, nginx.port, NEAR_PUBLIC))[0] == 403
         assert ask(network.near.connect(PRIVATE, nginx.port, NEAR_PRIVATE))[0] == 200
 

@@ -281,6 +281,7 @@ def test_a_peer_is_judged_while_another_thread_reads_the_addresses() -> None:
 
 
 INTERNET, VISITOR = "203.0.113.9", "192.168.1.77"
+HERE = "192.168.1.5"  # the camera's address that they ask
 
 
 def asking(**fields: str | list[str]) -> Request:
@@ -297,10 +298,10 @@ def access_for(networks: list[str], proxies: list[str]) -> Access:
     return Access(AllowedNetworks(Networks(networks)), Networks(proxies))
 
 
-def judged(access: Access, peer: str, request: Request) -> str | int:
+def judged(access: Access, peer: str, request: Request, here: str = HERE) -> str | int:
     """Return the client that asks, or the status with which the request is refused."""
     try:
-        return str(access.judge(peer, request))
+        return str(access.judge(peer, here, request))
     except Refused as refused:
         return refused.status
 
@@ -368,19 +369,43 @@ def test_the_client_behind_a_proxy_is_found(peer: str, fields: dict[str, str | l
 
 def test_a_trusted_proxy_is_let_in_and_its_client_is_checked() -> None:
     access = access_for(["192.168.1.0/24"], ["198.51.100.7", "127.0.0.0/8"])
-    assert access.admits("198.51.100.7")
-    assert not access.admits("198.51.100.8")
-    assert access.admits(VISITOR)
-    assert not access.admits("no address")
+    assert access.admits("198.51.100.7", HERE)
+    assert not access.admits("198.51.100.8", HERE)
+    assert access.admits(VISITOR, HERE)
+    assert not access.admits("no address", HERE)
     assert judged(access, "198.51.100.7", asking(x_forwarded_for=VISITOR)) == VISITOR
     assert judged(access, "198.51.100.7", asking()) == 403
     assert judged(access, "127.0.0.1", asking(x_forwarded_for=VISITOR)) == VISITOR
     assert judged(access, "127.0.0.1", asking(x_forwarded_for=INTERNET)) == 403
-    assert not access.judge("127.0.0.1", asking(x_forwarded_for=VISITOR)).encrypted
+    assert not access.judge("127.0.0.1", HERE, asking(x_forwarded_for=VISITOR)).encrypted
+
+
+@pytest.mark.parametrize("own", ["192.168.1.5", "203.0.113.5", "2001:db8:1:2::5", "fe80::5%eth0", "127.0.0.1"])
+def test_this_machine_is_served_at_its_own_address_but_no_proxy_on_it(own: str) -> None:
+    access = access_for([], [])
+    assert access.admits(own, own)
+    assert judged(access, own, asking(), own) == own
+    assert access.still_admits(access.judge(own, own, asking()))
+    # as at loopback, it would let in everybody
+    for named in (VISITOR, INTERNET, own):
+        assert judged(access_for(["local", INTERNET], []), own, asking(x_forwarded_for=named), own) == 403
+    # a proxy's word about its client is no connection from this machine
+    trusting = access_for([], ["203.0.113.5", "192.168.1.5"])
+    assert judged(trusting, "203.0.113.5", asking(x_forwarded_for="203.0.113.5"), "203.0.113.5") == 403
+    assert judged(trusting, "203.0.113.5", asking(x_forwarded_for="192.168.1.5"), "203.0.113.5") == 403
+    assert judged(trusting, "203.0.113.5", asking(), "203.0.113.5") == "203.0.113.5"
+
+
+@pytest.mark.parametrize("here", ["203.0.113.5", "127.0.0.1", "2001:db8:1:2::5", ""])
+def test_the_address_of_another_machine_is_not_this_one(here: str) -> None:
+    access = access_for([], [])
+    for peer in ("203.0.113.6", INTERNET, VISITOR, "2001:db8:1:2::6"):
+        assert not access.admits(peer, here)
+        assert judged(access, peer, asking(), here) == 403
 
 
 def test_an_admitted_peer_is_admitted_again_only_by_the_same_rules() -> None:
-    proxied = access_for(["local"], ["10.0.0.2"]).judge("10.0.0.2", asking(x_forwarded_for=VISITOR))
+    proxied = access_for(["local"], ["10.0.0.2"]).judge("10.0.0.2", HERE, asking(x_forwarded_for=VISITOR))
     direct = Client(VISITOR, VISITOR)
     for networks, proxies, both in [
         (["local"], ["10.0.0.2"], (True, True)),
@@ -396,7 +421,7 @@ def test_the_suggested_line_is_valid_configuration() -> None:
     access = access_for([], [])
     for peer, fields in (("fe80::7%eth0", {}), ("127.0.0.1", {"x_forwarded_for": VISITOR})):
         with pytest.raises(Refused) as refused:
-            access.judge(peer, asking(**fields))
+            access.judge(peer, HERE, asking(**fields))
         (line,) = (line for line in refused.value.text.splitlines() if " = [" in line)
         for entry in tomllib.loads(line).popitem()[1]:
             assert Networks([entry])

@@ -602,7 +602,7 @@ def test_any_value_is_refused_by_its_key_or_has_its_type(key: str, text: str) ->
     http = loaded.http
     asked = parse(b"GET / HTTP/1.1\r\nHost: camera.local\r\nOrigin: http://camera.local")
     with contextlib.suppress(Refused):
-        Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies).judge("192.168.1.5", asked)
+        Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies).judge("192.168.1.5", "192.168.1.1", asked)
     with contextlib.suppress(Refused):
         HostPolicy(http.allowed_hosts, http.cors_origins, own_networks().contains).check(asked, "192.168.1.5")
 

@@ -68,7 +68,7 @@ def asked(path: str = "/stream", authorization: str | None = None, method: str =
 def status(judge: Logins, request: Request, client: Client = VISITOR) -> int:
     """Return the status for *request* as far as the login decides it."""
     try:
-        return HTTPStatus.OK if judge.judge(client, request, HERE) else HTTPStatus.UNAUTHORIZED
+        return HTTPStatus.OK if judge.judge(client, request) else HTTPStatus.UNAUTHORIZED
     except Refused as refused:
         return refused.status
 
@@ -85,7 +85,7 @@ def judge(derive: Derive) -> Logins:
 
 def test_a_user_who_logs_in_is_known_by_name(judge: Logins) -> None:
     for name, password in (("alice", "hers:with:colons"), ("bob", "his"), ("Zoë", "지우개"), ("Zoe\u0308", "지우개")):
-        client = judge.judge(VISITOR, asked(authorization=basic(name, password)), HERE)
+        client = judge.judge(VISITOR, asked(authorization=basic(name, password)))
         assert client and client.user and client.user.name == users.normal(name)
         assert judge.knows(client.user)
     assert not judge.knows(None)
@@ -108,7 +108,7 @@ def test_a_wrong_login_is_401(judge: Logins, authorization: str) -> None:
 def test_two_authorization_headers_count_as_none(judge: Logins) -> None:
     line = f"Authorization: {basic('bob', 'his')}"
     request = parse(f"GET /stream HTTP/1.1\r\n{line}\r\n{line}".encode())
-    assert judge.judge(VISITOR, request, HERE) is None
+    assert judge.judge(VISITOR, request) is None
 
 
 def test_malformed_credentials_are_not_derived_and_not_counted(judge: Logins, derive: Derive) -> None:
@@ -215,7 +215,7 @@ def test_a_guessing_client_is_locked_out_and_learns_nothing(judge: Logins, deriv
     assert found == [HTTPStatus.UNAUTHORIZED] * 5 + [HTTPStatus.TOO_MANY_REQUESTS] * 15
     assert derive.times == 6
     with pytest.raises(Refused, match="Too many wrong passwords came from") as refused:
-        judge.judge(VISITOR, asked(authorization=basic("bob", "his")), HERE)
+        judge.judge(VISITOR, asked(authorization=basic("bob", "his")))
     assert "no password from there is checked, not even the right one" in refused.value.text
     assert refused.value.headers == {"X-Refused": "lockout", "Retry-After": "1"}
     other = Client("192.168.1.10", "192.168.1.10")
@@ -287,7 +287,7 @@ def test_only_admins_change_anything(judge: Logins) -> None:
             assert status(judge, asked(path, None, method)) == HTTPStatus.UNAUTHORIZED
 
 
-@pytest.mark.parametrize("client", [Client("127.0.0.1", "127.0.0.1"), Client("::1", "::1"), Client(HERE, HERE)])
+@pytest.mark.parametrize("client", [Client("127.0.0.1", "127.0.0.1"), Client("::1", "::1"), Client(HERE, HERE, HERE)])
 def test_this_machine_may_ask_for_its_health_and_nothing_else(judge: Logins, client: Client) -> None:
     for path in ("/healthz", "/state"):
         assert status(judge, asked(path), client) == HTTPStatus.OK
@@ -295,6 +295,7 @@ def test_this_machine_may_ask_for_its_health_and_nothing_else(judge: Logins, cli
         assert status(judge, asked(path, method="POST"), client) == HTTPStatus.UNAUTHORIZED
         assert status(judge, asked(path), Client("127.0.0.1", VISITOR.address)) == HTTPStatus.UNAUTHORIZED
         assert status(judge, asked(path), Client("127.0.0.1", "::1")) == HTTPStatus.UNAUTHORIZED
+        assert status(judge, asked(path), Client(HERE, HERE)) == HTTPStatus.UNAUTHORIZED, "a trusted proxy named it"
     for path in ("/", "/stream", "/snapshot", "/metrics", "/controls", "/wall", "/app.js"):
         assert status(judge, asked(path), client) == HTTPStatus.UNAUTHORIZED
 

@@ -63,7 +63,7 @@ def test_no_header_costs_more_than_its_length(fields: bytes) -> None:
     try:
         asked = request.parse(b"POST /?action=stream HTTP/1.1\n" + fields)
         assert asked.keeps_alive
-        access.judge("127.0.0.1", asked)
+        access.judge("127.0.0.1", "127.0.0.1", asked)
         policy.check(asked, "192.168.1.5", proxied=True)
     except Refused:
         pass

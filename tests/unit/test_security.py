@@ -70,6 +70,11 @@ TESTS = {
     "Loopback is always": [
         "unit/test_access.py::test_loopback_is_allowed_even_by_an_empty_list",
     ],
+    "So is a client that comes": [
+        "server/test_access.py::test_allowed_networks_is_obeyed",
+        "unit/test_access.py::test_this_machine_is_served_at_its_own_address_but_no_proxy_on_it",
+        "unit/test_access.py::test_the_address_of_another_machine_is_not_this_one",
+    ],
     # reload
     "A network that is taken off the list": [
         "server/test_access.py::test_a_network_taken_off_the_list_ends_its_streams_and_no_others",
@@ -93,6 +98,7 @@ TESTS = {
         "server/test_access.py::test_a_proxy_on_this_machine_is_refused_until_it_is_trusted",
         "server/test_access.py::test_an_unknown_proxy_lets_in_no_forbidden_client",
         "server/test_access.py::test_a_forbidden_client_gains_nothing_by_a_header",
+        "unit/test_access.py::test_this_machine_is_served_at_its_own_address_but_no_proxy_on_it",
     ],
     "From other machines, only": [
         "server/test_access.py::test_an_unknown_proxy_lets_in_no_forbidden_client",
