@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from pi_cam_daemon import __version__
-from pi_cam_daemon.commands import config
+from pi_cam_daemon.commands import arguments, config
 from pi_cam_daemon.commands.output import BAD_CONFIG, FAILED, INTERRUPTED, OK, USAGE, complain, sentence, written
 from pi_cam_daemon.config import last_good, loading, saved
 from pi_cam_daemon.errors import ConfigError, SourceError
@@ -46,7 +46,8 @@ exit status:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"pi-cam-daemon: {message}; see {self.prog} --help\n")
+        end = " See" if message.endswith("?") else "; see"
+        self.exit(USAGE, f"pi-cam-daemon: {message}{end} {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,9 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_command(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser, commands = _parser()
     try:
-        options = parser.parse_args(argv)
+        if words and words[0] not in (*commands, "-h", "--help", "--version"):
+            parser.error(arguments.unknown_command(words, commands))
+        options, rest = parser.parse_known_args(words)
+        if rest:
+            parser.error(arguments.unknown_arguments(rest, getattr(options, "settings", ())))
     except SystemExit as done:  # --help, --version or a wrong command line
         return int(done.code or OK)
     if options.command is None:
@@ -83,7 +89,8 @@ def _run_command(argv: Sequence[str] | None) -> int:
         return FAILED
 
 
-def _parser() -> _Parser:
+def _parser() -> tuple[_Parser, Collection[str]]:
+    """Return the parser, and the names of the commands."""
     shared = _Parser(add_help=False)
     group = shared.add_argument_group("configuration")
     group.add_argument("--config", metavar="FILE", type=Path, help=f"read FILE instead of everything in {loading.ETC}")
@@ -133,7 +140,7 @@ def _parser() -> _Parser:
     add("boot-status", "write pi-cam-status.txt to the boot partition", configured=False)
     add("watch-network", "mend a network that worked once and is lost", configured=False)
     add("first-boot", "install the packages that the image lacks", configured=False)
-    return parser
+    return parser, commands.choices
 
 
 def _dispatch(options: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """One module for each command of the command line. Only `cli` imports it; it may import all but `daemon`.
 
+arguments.py guesses of what an unknown command or argument means
 output.py    exit statuses, messages on standard error, files that appear only when they are complete
 snapshot.py  snapshot
 cameras.py   list-cameras

@@ -43,13 +43,30 @@ def section(name: str, table: Mapping[str, Any], known: _Known) -> str:
 
 def key(name: str, home: str, known: _Known) -> str:
     """Return a hint for the unknown key *name* of the section *home*; "" for a key outside of all sections."""
+    if guess := _guess(name, home, known):
+        return _meant(guess)
+    return f"accepted: {', '.join(known[home]) if home else 'section.key, such as video.width'}"
+
+
+def full_key(name: str, known: _Known) -> str:
+    """Return the one `section.key` that is meant by *name*, which may lack the section; "" if none is like it."""
+    name = name.replace("-", "_")
+    for full in (f"{section}.{key}" for section, keys in known.items() for key in keys):
+        if name in (full, full.replace(".", "_")):
+            return full
+    section, _, bare = name.rpartition(".")
+    guess = _guess(bare, section if section in known else "", known)
+    if guess and "." not in guess:
+        guess = f"{section}.{guess}"
+    return "" if " " in guess else guess  # several keys
+
+
+def _guess(name: str, home: str, known: _Known) -> str:
+    """Return what the unknown key *name* of the section *home* may mean: a key of it, or with its section; or ""."""
     other = _home(name, known)
     guess = f"{other}.{name}" if other else _KEYS.get(name.lower()) or _near(name, known.get(home, ()))
     nearest = _near(name, [key for keys in known.values() for key in keys])
-    guess = guess or (nearest and f"{_home(nearest, known)}.{nearest}")
-    if guess:
-        return _meant(guess)
-    return f"accepted: {', '.join(known[home]) if home else 'section.key, such as video.width'}"
+    return guess or (nearest and f"{_home(nearest, known)}.{nearest}")
 
 
 def _home(key: str, known: _Known) -> str:

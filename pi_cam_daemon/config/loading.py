@@ -215,14 +215,27 @@ def _setting(setting: str) -> dict[str, Any]:
 
 def _advice(key: str, value: str) -> str:
     """Return a correction of a value that is not TOML. Mostly its quotes are missing, or the shell removed them."""
+    if setting := _valid(key, value):
+        return f"did you mean {setting}?"
+    return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
+
+
+def meant(name: str, value: str) -> str:
+    """Return `section.key=value` in a shell's words for a *name* that may be part of a key; "" if it is like none."""
+    key = guessing.full_key(name, _converters())
+    return key and (_valid(key, value) or f"{key}=VALUE")
+
+
+def _valid(key: str, value: str) -> str:
+    """Return `section.key=value` in a shell's words, in quotes or brackets if *value* lacks them; "" if it is wrong."""
     value = without_secrets(value)
     quoted = toml(value)
-    for candidate in (quoted, value.lower(), f"[{quoted}]"):
-        meant = f"{key}={candidate}"
+    for candidate in (value, quoted, value.lower(), f"[{quoted}]"):
+        setting = f"{key}={candidate}"
         with contextlib.suppress(ValueError):
-            if not problems(parsing.parse(meant)):
-                return f"did you mean {shlex.quote(meant)}?"
-    return """accepted: section.key=value, text in quotes, such as 'source.kind="pattern"'"""
+            if not problems(parsing.parse(setting)):
+                return shlex.quote(setting)
+    return ""
 
 
 def converted(key: str, raw: Any) -> Any:

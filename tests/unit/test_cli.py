@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,47 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(run: Runner, argv: lis
     [line] = result.errors
     assert line.startswith("pi-cam-daemon: ")
     assert line.endswith(" --help")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("run --port 8080", "unrecognized arguments: --port 8080; did you mean --set http.port=8080?"),
+        ("run --port=8080", "unrecognized arguments: --port=8080; did you mean --set http.port=8080?"),
+        ("run --set http.port 8080", "unrecognized arguments: 8080; did you mean --set http.port=8080?"),
+        ("run http.port=8080", "unrecognized arguments: http.port=8080; did you mean --set http.port=8080?"),
+        ("run http.port 8080", "unrecognized arguments: http.port 8080; did you mean --set http.port=8080?"),
+        ("run --http.prot 8080", "unrecognized arguments: --http.prot 8080; did you mean --set http.port=8080?"),
+        ("run --fps 5 --set page.name=1", "unrecognized arguments: --fps 5; did you mean --set video.framerate=5?"),
+        ("snapshot x.jpg --source-kind usb",
+         "unrecognized arguments: --source-kind usb; did you mean --set 'source.kind=\"usb\"'?"),
+        ("run --kind usb", "unrecognized arguments: --kind usb; did you mean --set 'source.kind=\"usb\"'?"),
+        ("run --allowed-networks 10.0.0.0/8",
+         "unrecognized arguments: --allowed-networks 10.0.0.0/8; "
+         "did you mean --set 'http.allowed_networks=[\"10.0.0.0/8\"]'?"),
+        ("run --port", "unrecognized arguments: --port; did you mean --set http.port=VALUE?"),
+        ("run --port --kind usb", "unrecognized arguments: --port --kind usb; did you mean --set http.port=VALUE?"),
+        ("run --resolution 640x480", "unrecognized arguments: --resolution 640x480"),
+        ("run quickly", "unrecognized arguments: quickly"),
+        ("run --url http://alice:hunter2@camera/ ",
+         "unrecognized arguments: --url http://***@camera/; did you mean --set 'upstream.url=\"http://***@camera/\"'?"),
+        ("start", "start: unknown command; did you mean pi-cam-daemon run?"),
+        ("snapshots", "snapshots: unknown command; did you mean pi-cam-daemon snapshot?"),
+        ("http.port=8080", "http.port=8080: unknown command; did you mean pi-cam-daemon run --set http.port=8080?"),
+        ("--port 8080", "--port: unknown command; did you mean pi-cam-daemon run --set http.port=8080?"),
+        ("--set http.port=8080 run", "--set: unknown command; did you mean pi-cam-daemon run --set http.port=8080?"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_by_an_unknown_word_is_said(run: Runner, line: str, told: str) -> None:
+    result = run(*shlex.split(line))
+    assert (result.code, result.out) == (2, "")
+    end = " See" if told.endswith("?") else "; see"
+    assert result.errors == [f"pi-cam-daemon: {told}{end} pi-cam-daemon --help"]
+
+
+def test_all_commands_are_listed_for_an_unknown_one(run: Runner) -> None:
+    [line] = run("dance").errors
+    assert line.startswith("pi-cam-daemon: dance: unknown command; accepted: run, snapshot, list-cameras, ")
 
 
 # --- check-config and config
