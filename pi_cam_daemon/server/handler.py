@@ -34,6 +34,7 @@ _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _COMPRESSED = "text/"  # types of the page's files that gzip makes much smaller
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
+_NO_PAGE = "There is no such page here\n\nThe page is at /, the stream at /stream, a single picture at /snapshot"
 # label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
 
@@ -105,7 +106,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.asked.path in _CHANGES:
             self._refuse_method()
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, "There is no such page here. The picture is on the first page")
+            self.send_error(HTTPStatus.NOT_FOUND, _NO_PAGE)
 
     do_HEAD = do_GET
 

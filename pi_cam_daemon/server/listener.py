@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from pi_cam_daemon.config.schema import HttpConfig
 from pi_cam_daemon.server import refusal_page
@@ -26,7 +27,7 @@ from pi_cam_daemon.server.lingering import RejectedPeers
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import TLS_HANDSHAKE
 from pi_cam_daemon.system.logs import LogThrottle
-from pi_cam_daemon.system.network import peer_name
+from pi_cam_daemon.system.network import local_address, peer_name
 from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _ACCEPTS_PER_TURN = 64
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # the same lack of resources is logged once in this time
 _SHORTAGE_SECONDS = 60.0
+_ASK_SECONDS = 1.0
 _FULL = (Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
 # peers that wait for the place of one that is hanging up; more are refused at once
 _MOST_WAITING = 16
@@ -270,10 +272,25 @@ def cannot_listen(http_config: HttpConfig, error: OSError) -> str:
     """Return a message for *error*: the setting that is wrong, and what to set instead."""
     where = f"http.port = {http_config.port}"
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken by another program; choose a free one, as with --set http.port=8080"
+        there = local_address("http", http_config.listen_address, http_config.port)
+        taker = f"another pi-cam-daemon, {there}" if _is_camera(there) else "another program"
+        free = 8080 if http_config.port != 8080 else 8081
+        return f"{where} is taken by {taker}; choose a free one, as with --set http.port={free}"
     if error.errno == errno.EACCES:
         return f"{where}: only root may use ports below 1024; choose one from 1024 to 65535"
     address = f'http.listen_address = "{http_config.listen_address}"'
     if error.errno == errno.EADDRNOTAVAIL:
         return f'{address} is not an address of this machine; "" listens on all of them'
     return f"cannot listen on {where}, {address}: {error.strerror}"
+
+
+def _is_camera(address: str) -> bool:
+    """Return whether a pi-cam-daemon answers at *address*, an URL, in a second."""
+    parts = urlsplit(address)
+    try:
+        with socket.create_connection((parts.hostname, parts.port), _ASK_SECONDS) as asking:
+            asking.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            answer = asking.recv(4096)
+    except OSError:
+        return False
+    return answer.endswith(b"\r\n\r\nalive\n") or b"\r\nX-Refused: " in answer

@@ -67,7 +67,7 @@ class Request:
             return None
         number = float(text) if _NUMBER.fullmatch(text) else math.nan
         if not least <= number <= most:
-            raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:g} to {most:g}")
+            raise Refused(HTTPStatus.BAD_REQUEST, f"{name} has to be a number from {least:.9g} to {most:.9g}")
         return number
 
     @property

@@ -29,6 +29,9 @@ _MOST_ADDRESSES = 256
 # IFA_F_SECONDARY (of IPv6: temporary, soon replaced), IFA_F_DADFAILED, IFA_F_TENTATIVE, linux/if_addr.h
 _PASSING_FLAGS = 0x01 | 0x08 | 0x40
 
+# the IP versions of what stands for all addresses
+_EVERYWHERE = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # nosec B104  # compared, not bound to
+
 
 @dataclass(frozen=True)
 class Interface:
@@ -114,12 +117,17 @@ def _reachable(interfaces: Iterable[Interface]) -> list[ipaddress.IPv4Address | 
 
 def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str]:
     """Return the URLs of the page. "" listens on both families, "0.0.0.0" on IPv4, "::" on IPv6."""
-    if listen_address not in ("", "0.0.0.0", "::"):  # nosec B104  # compared, not bound to
-        host = f"[{listen_address}]" if ":" in listen_address else listen_address
-        return [f"{scheme}://{host}:{port}/"]
-    versions = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}[listen_address]  # nosec B104  # as above
-    own = [interface for interface in read() if interface.address.version in versions]
-    return [f"{scheme}://localhost:{port}/", *page_addresses(scheme, port, own)]
+    here = local_address(scheme, listen_address, port)
+    if listen_address not in _EVERYWHERE:
+        return [here]
+    own = [interface for interface in read() if interface.address.version in _EVERYWHERE[listen_address]]
+    return [here, *page_addresses(scheme, port, own)]
+
+
+def local_address(scheme: str, listen_address: str, port: int) -> str:
+    """Return the URL of the page for a browser on this machine."""
+    host = f"[{listen_address}]" if ":" in listen_address else listen_address
+    return f"{scheme}://{'localhost' if listen_address in _EVERYWHERE else host}:{port}/"
 
 
 def peer_name(address: tuple[object, ...]) -> str:

@@ -87,7 +87,7 @@ def test_a_wrong_name_is_printed_as_text_whatever_is_in_it(daemon: Any) -> None:
         (
             "nowhere",
             404,
-            "There is no such page here. The picture is on the first page",
+            "There is no such page here",
             "요청을 처리할 수 없습니다",
         ),
     ],

@@ -276,8 +276,8 @@ def test_a_busy_port_is_one_clear_line(daemon: Daemon) -> None:
     done = run("run", "--set", f"http.port={daemon.port}", "--set", 'http.listen_address="127.0.0.1"')
     assert done.returncode == 1
     assert done.stderr == (
-        f"pi-cam-daemon: http.port = {daemon.port} is taken by another program; choose a free one, "
-        "as with --set http.port=8080\n"
+        f"pi-cam-daemon: http.port = {daemon.port} is taken by another pi-cam-daemon, {daemon.address}; "
+        "choose a free one, as with --set http.port=8080\n"
     )
 
 

@@ -283,7 +283,7 @@ def test_an_invalid_rate_is_refused_with_the_reason(daemon: Daemon, target: str)
 def test_an_unknown_path_is_404_with_the_reason(daemon: Daemon, target: str) -> None:
     answer = request(daemon, f"GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n")
-    assert answer.endswith(b"The picture is on the first page\n")
+    assert answer.endswith(b"\n\nThe page is at /, the stream at /stream, a single picture at /snapshot\n")
     assert b"\r\nX-Refused: other\r\n" in answer
 
 

@@ -65,6 +65,14 @@ def test_an_authority_ends_before_path_query_or_fragment(rest: bytes) -> None:
     assert parse(b"GET http://camera.example:81" + rest + b" HTTP/1.1").authority == "camera.example:81"
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "told"), [(0.0, 3_600_000.0, "0 to 3600000"), (0.05, 1000.0, "0.05 to 1000")]
+)
+def test_the_limits_of_a_number_in_the_query_are_told_in_digits(least: float, most: float, told: str) -> None:
+    with pytest.raises(Refused, match=f"n has to be a number from {told}$"):
+        parse(b"GET /?n=x HTTP/1.1").number("n", least, most)
+
+
 def test_options_may_ask_for_the_server_as_a_whole() -> None:
     assert parse(b"OPTIONS * HTTP/1.1").path == "/"
 
