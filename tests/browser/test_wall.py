@@ -129,7 +129,8 @@ def test_only_the_wall_may_load_from_other_cameras_and_only_listed_ones(wall: Wa
 
 def test_an_empty_wall_says_how_to_fill_it(daemon: Any, page: Page) -> None:
     page.goto(daemon.address + "wall")
-    expect(page.locator("#none")).to_contain_text("wall.cameras")
+    expect(page.locator("#none")).to_contain_text('[wall] cameras = ["http://picam-2.local:8000"]')
+    assert page.locator("#none").inner_text().endswith('\n\n[wall]\ncameras = ["http://picam-2.local:8000"]')
 
 
 def test_without_javascript_the_wall_is_a_list_of_links(wall: Wall, new_page: Callable[..., Page]) -> None:

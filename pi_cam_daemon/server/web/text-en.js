@@ -3,7 +3,7 @@
 const again = "It is started again. If this repeats, check the cable and the power supply.";
 
 export const text = {
-  wall: "Cameras", noCameras: "There is none in the list: wall.cameras in the configuration.", allCameras: "All cameras",
+  wall: "Cameras", noCameras: "There is none in the list. Put cameras into the configuration, such as this one:\n\n[wall]\ncameras = [\"http://picam-2.local:8000\"]", allCameras: "All cameras",
   hold: "Hold", resume: "Live", again: "Take another", photo: "Photo", fullscreen: "Full screen", menu: "Settings and info", close: "Close",
   tabPicture: "Picture", tabInfo: "Info", save: "Save this picture", fullSize: "Full-size photo", login: "Log in",
   view: "Picture: plus and minus zoom, arrow keys move, 0 shows all of it",
