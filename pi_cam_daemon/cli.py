@@ -181,6 +181,9 @@ def _dispatch(options: argparse.Namespace) -> int:
     match options.command:
         case "announce" if options.withdraw:
             return written(partial(avahi.withdraw, root))
+        case "announce" if not avahi.is_installed(root):
+            complain("avahi is not installed, and without it nothing is announced; sudo apt install avahi-daemon")
+            return FAILED
         case "announce":
             http = last_good.in_force(root).http
             return written(partial(avahi.announce, root, http.scheme, http.port))

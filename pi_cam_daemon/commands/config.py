@@ -13,7 +13,9 @@ from pi_cam_daemon.system import redaction
 def check(options: argparse.Namespace) -> int:
     """Print that a configuration is correct. Raises ConfigError with everything that is wrong in it."""
     credentials.read(loading.load(options.file).http)
-    print(f"{options.file or loading.ETC}: ok")
+    is_default = options.file is None and not loading.files_in(loading.ETC)
+    found = "there is no configuration file, so the defaults are in force" if is_default else "ok"
+    print(f"{options.file or loading.ETC}: {found}")
     return OK
 
 

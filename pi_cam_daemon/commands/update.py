@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
 def as_root(work: Callable[[], None]) -> int:
     """Do *work* if this is root, who alone may install, and return the exit status."""
     try:
+        if (checkout := setup.checkout()) and not INSTALLER.exists():
+            raise UpdateError(f"{checkout} is a checkout; update it with git pull, then start scripts/run again")
         if os.geteuid():  # the installer would refuse, after the artefact was fetched
             raise UpdateError("an update needs root; run it with sudo")
         return written(work)

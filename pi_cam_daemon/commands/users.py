@@ -13,6 +13,9 @@ from pathlib import Path
 from pi_cam_daemon.commands.output import FAILED, USAGE, complain, written
 from pi_cam_daemon.config import loading, text, users
 
+# systemd.unit(5); scripts/install has the unit in the second, the Debian package in one of the others
+_UNIT_FOLDERS = "etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"
+
 
 def add(options: argparse.Namespace) -> int:
     """Add a user, or change a user's password and role. Return the exit status."""
@@ -46,8 +49,13 @@ def _users_file(options: argparse.Namespace) -> tuple[Path, str]:
     return Path(file or users.USUAL_FILE), f"{how}: {reload_command(options.config)}"
 
 
-def reload_command(config: Path | None) -> str:
-    """Return the command that reloads the daemon whose configuration is the file *config*, or else that in /etc."""
+def reload_command(config: Path | None, root: Path = Path("/")) -> str:
+    """Return the command that reloads the daemon whose configuration is the file *config*, or else that in /etc.
+
+    *root* is the root directory. Where it has no unit of systemd, somebody runs the daemon by hand.
+    """
+    if config is None and not any((root / folder / "pi-cam-daemon.service").exists() for folder in _UNIT_FOLDERS):
+        return "send SIGHUP to pi-cam-daemon, or start it again"
     if config is None:
         return "sudo systemctl reload pi-cam-daemon"
     if config.absolute().parent == loading.ETC / "cameras":

@@ -121,7 +121,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Sequen
     problems: list[str] = []
     readers = [("default", partial(_read, DEFAULTS))]
     try:
-        readers += [(str(path), partial(_read, path)) for path in ([file] if file else _files(etc))]
+        readers += [(str(path), partial(_read, path)) for path in ([file] if file else files_in(etc))]
     except OSError as error:
         problems.append(f"{error.filename}: {files.explain(error, Path(error.filename))}")
     readers += [(str(path), partial(_read, path)) for path in saved if _may_exist(path)]
@@ -174,7 +174,7 @@ def _may_exist(path: Path) -> bool:
         return True
 
 
-def _files(etc: Path) -> list[Path]:
+def files_in(etc: Path) -> list[Path]:
     """Return the files in *etc*, in the order of the layers, without hidden ones: Ansible's half-written files.
 
     Lists the folders instead of trying to open files: a dangling link must be an error, not a missing file.

@@ -34,6 +34,7 @@ _LINE = re.compile(
     rf"(?P<name>[^:]+):(?P<role>[a-z]+):{re.escape(_PARAMETERS)}(?P<salt>[A-Za-z0-9+/]{{22}})\$(?P<key>[A-Za-z0-9+/]{{43}})"
 )
 _MOST_BYTES = 256 * 1024
+_MOST_SHOWN = 10  # numbers of wrong lines
 
 
 class Role(enum.StrEnum):
@@ -77,23 +78,35 @@ def read(path: Path) -> dict[str, User]:
     if mode & 0o007:
         log.warning("%s can be read by everybody on this machine; chmod 640 %s", path, path)
     users: dict[str, User] = {}
-    problems = []
+    problems, wrong = [], []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         user = _user(line)
         if user is None:
-            # the line is not shown: somebody may have written a password there as plain text
-            problems.append(f"line {number} is not a user; write it with pi-cam-daemon add-user")
+            wrong.append(number)
         elif user.name in users:
             problems.append(f"line {number}: the user {user.name} is listed twice")
         else:
             users[user.name] = user
+    if wrong:
+        problems.append(_not_users(wrong, bool(users)))
     if problems:
         raise _error(path, *problems)
     if not users:
         log.warning("%s has no users, so nobody can log in", path)
     return users
+
+
+def _not_users(numbers: list[int], others: bool) -> str:
+    """Return that the lines with *numbers* are no users; *others* are. A line may be a password, and is not shown."""
+    advice = "write it with pi-cam-daemon add-user"
+    if len(numbers) == 1:
+        return f"line {numbers[0]} is not a user; {advice}"
+    if not others:
+        return f"this is no file of users: not one of its {len(numbers)} lines is a user; {advice}"
+    shown = ", ".join(map(str, numbers[:_MOST_SHOWN])) + (" …" if len(numbers) > _MOST_SHOWN else "")
+    return f"lines {shown} are not users; write them with pi-cam-daemon add-user"
 
 
 def _user(line: str) -> User | None:

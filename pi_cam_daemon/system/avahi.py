@@ -50,9 +50,13 @@ def host_name(addresses: Iterable[str], path: Path = _SOCKET) -> str:
     return ""
 
 
+def is_installed(root: Path) -> bool:
+    return (root / _FILE).parent.is_dir()
+
+
 def announce(root: Path, scheme: str, port: int) -> None:
     """Write the file, which avahi notices by itself; do nothing if avahi is not installed."""
-    if not (root / _FILE).parent.is_dir():
+    if not is_installed(root):
         return
     records = "".join(f"    <txt-record>{text}</txt-record>\n" for text in (*_TEXTS, f"scheme={scheme}"))
     services = "".join(

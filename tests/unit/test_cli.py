@@ -15,10 +15,13 @@ from pi_cam_daemon import __version__
 from pi_cam_daemon.camera.csi import Camera as CsiCamera
 from pi_cam_daemon.camera.usb_cameras import Camera as UsbCamera
 from pi_cam_daemon.cli import main
+from pi_cam_daemon.commands import update
 from pi_cam_daemon.commands import users as user_commands
 from pi_cam_daemon.commands.cameras import camera_list
 from pi_cam_daemon.config import loading, users
 from pi_cam_daemon.errors import SourceError
+from pi_cam_daemon.system import avahi, setup
+from tests.kit.daemon import ROOT
 
 PATTERN = ["--set", 'source.kind="pattern"', "--set", "video.width=64", "--set", "video.height=48"]
 
@@ -146,6 +149,17 @@ def test_all_commands_are_listed_for_an_unknown_one(run: Runner) -> None:
 def test_check_config_accepts_a_good_file(run: Runner, empty: Path) -> None:
     result = run("check-config", empty)
     assert (result.code, result.out, result.errors) == (0, f"{empty}: ok\n", [])
+
+
+def test_check_config_says_where_there_is_no_file(run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "ETC", tmp_path / "etc")
+    told = "there is no configuration file, so the defaults are in force"
+    assert run("check-config").out == f"{tmp_path}/etc: {told}\n"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/users").touch()
+    assert run("check-config").out == f"{tmp_path}/etc: {told}\n"
+    (tmp_path / "etc/config.toml").touch()
+    assert run("check-config").out == f"{tmp_path}/etc: ok\n"
 
 
 def test_check_config_reports_every_problem_and_exits_with_78(run: Runner, bad: Path) -> None:
@@ -311,7 +325,25 @@ def test_a_picture_without_rights_is_told_to_use_sudo(
     assert (result.code, result.errors) == (1, [told])
 
 
-def test_an_update_without_rights_is_told_to_use_sudo(run: Runner, somebody: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("argv", [["update"], ["update", "/nowhere.tar.zst"], ["update", "--scheduled"]])
+def test_an_update_of_a_checkout_is_git_s(run: Runner, monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
+    monkeypatch.setattr(update, "INSTALLER", Path("/nonexistent/install"))
+    result = run(*argv)
+    told = f"{ROOT} is a checkout; update it with git pull, then start scripts/run again"
+    assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {told}"])
+
+
+def test_an_announcement_without_avahi_is_an_error(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avahi, "is_installed", lambda _: False)
+    result = run("announce")
+    told = "avahi is not installed, and without it nothing is announced; sudo apt install avahi-daemon"
+    assert (result.code, result.errors) == (1, [f"pi-cam-daemon: {told}"])
+
+
+def test_an_update_without_rights_is_told_to_use_sudo(
+    run: Runner, somebody: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "checkout", lambda: None)
     somebody("alice")
     result = run("update", "/nowhere.tar.zst")
     assert (result.code, result.errors) == (1, ["pi-cam-daemon: an update needs root; run it with sudo"])
@@ -328,5 +360,15 @@ def test_an_update_without_rights_is_told_to_use_sudo(run: Runner, somebody: Cal
         ("/home/alice/garden.toml", "send SIGHUP to the daemon that reads /home/alice/garden.toml, or restart it"),
     ],
 )
-def test_the_next_step_is_for_the_daemon_that_reads_the_file(file: str | None, command: str) -> None:
-    assert user_commands.reload_command(Path(file) if file else None) == command
+def test_the_next_step_is_for_the_daemon_that_reads_the_file(file: str | None, command: str, tmp_path: Path) -> None:
+    for name in ("usr/local/lib", "usr/lib", "lib", "etc"):
+        units = tmp_path / name / "systemd/system"
+        units.mkdir(parents=True)
+        (units / "pi-cam-daemon.service").touch()
+        assert user_commands.reload_command(Path(file) if file else None, tmp_path) == command
+        (units / "pi-cam-daemon.service").unlink()
+
+
+def test_without_a_unit_the_next_step_is_for_a_daemon_that_was_started_by_hand(tmp_path: Path) -> None:
+    told = "send SIGHUP to pi-cam-daemon, or start it again"
+    assert user_commands.reload_command(None, tmp_path) == told

@@ -127,6 +127,20 @@ def test_all_problems_are_reported_at_once(file: Path) -> None:
     ]
 
 
+def test_a_file_of_something_else_is_one_problem(file: Path) -> None:
+    file.write_text("[http]\nport = 8000\n\n# users\nalice\n" * 100)
+    with pytest.raises(ConfigError) as error:
+        users.read(file)
+    told = "this is no file of users: not one of its 300 lines is a user; write it with pi-cam-daemon add-user"
+    assert error.value.problems == [f"http.users_file: {file}: {told}"]
+    for count, lines in ((2, "2, 3"), (20, "2, 3, 4, 5, 6, 7, 8, 9, 10, 11 …")):
+        file.write_text(f"{LINE}\n" + "secret of hers\n" * count)
+        with pytest.raises(ConfigError) as error:
+            users.read(file)
+        told = f"lines {lines} are not users; write them with pi-cam-daemon add-user"
+        assert error.value.problems == [f"http.users_file: {file}: {told}"]
+
+
 def test_a_missing_or_invalid_file_is_reported(file: Path, tmp_path: Path) -> None:
     for path, what in ((file, "no such file; create it with pi-cam-daemon add-user"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=what):
