@@ -86,7 +86,9 @@ class Rig:
             config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()))
             argv = [sys.executable, "-m", "pi_cam_daemon", "run", "--config", str(config)]
             paths = {"stream": "/stream", "small": "/stream?size=small", "snapshot": "/snapshot"}
-            with self._running("daemon", argv, {**machine.env, **(env or {})}, port, paths) as server:
+            # nothing that somebody has saved on a page of this checkout
+            own = {"STATE_DIRECTORY": str(machine.dev.parent / "state")}
+            with self._running("daemon", argv, {**machine.env, **own, **(env or {})}, port, paths) as server:
                 yield server
 
     @contextlib.contextmanager
