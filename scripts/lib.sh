@@ -11,7 +11,17 @@ die() { say "$*"; exit 1; }
 lock() {
     mkdir -p "$(dirname "$1")"
     exec {lock}>"$1.lock"
-    flock "$lock"
+    flock --nonblock "$lock" || { say "waiting for another run that makes $1"; flock "$lock"; }
+}
+
+# check_owner DIR: end if this user may not make DIR again, as after a first start with sudo
+check_owner() {
+    local folder path
+    folder=$(dirname "$1")
+    for path in "$folder" "$1" "$1.lock"; do
+        [ ! -e "$path" ] || [ -w "$path" ] || die "$path belongs to $(stat -c %U "$path"), who set up this folder;" \
+            "run \`sudo chown -R $(id -un) $folder\`, or start this with sudo"
+    done
 }
 
 # missing PACKAGE...: print those that are not installed
@@ -76,10 +86,12 @@ show_apt() {
 
 # make_venv DIR VENV_OPTIONS REQUIREMENT...: make a virtual environment, again whenever the arguments or the Python
 # change; with -e . also when pyproject.toml changes, and with --system-site-packages when the system's packages do.
-# PYTHON names another interpreter than python3.
+# PYTHON names another interpreter than python3. All that venv and pip say is in DIR/setup.log.
 make_venv() (
     local dir=$1 options=$2 python=${PYTHON:-python3} stamp
     shift 2
+    trap 'exit 130' INT # else a pip that ends by Ctrl+C would count as one that failed
+    check_owner "$dir"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         die "Python 3.11 or later is needed, but $python is $("$python" --version 2>&1)"
     stamp=$({
@@ -91,16 +103,39 @@ make_venv() (
     lock "$dir"
     [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$stamp" ] || return 0
     "$python" -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-    say "making a virtual environment in $dir (1 of 2)"
+    say "setting up, about a minute: making a virtual environment in $dir"
     rm -rf "$dir"
+    mkdir "$dir"
     # shellcheck disable=SC2086  # split the options at blanks
-    "$python" -m venv $options "$dir"
-    say "installing Python packages into it (2 of 2)"
+    "$python" -m venv $options "$dir" >"$dir/setup.log" 2>&1 || set_up_failed "$dir"
     # Keep the system's numpy, if there is one: apt's picamera2 and simplejpeg were built against it.
     "$dir/bin/python" -c 'import numpy; print("numpy==" + numpy.__version__)' >"$dir/constraints" 2>/dev/null || true
-    "$dir/bin/pip" install --disable-pip-version-check -c "$dir/constraints" "$@" >&2
+    "$dir/bin/pip" install --disable-pip-version-check -c "$dir/constraints" "$@" 2>&1 |
+        tee -a "$dir/setup.log" | show_pip || set_up_failed "$dir"
     echo "$stamp" >"$dir/.stamp"
 )
+
+# show_pip: of what pip says, print the large files that it fetches, and that it installs
+show_pip() {
+    local line large='(Downloading|Using cached) ([^ ]*/)?([A-Za-z0-9_.]+)-[^ ]* \(([0-9.]+ MB)\)'
+    while IFS= read -r line; do
+        if [[ $line =~ $large ]]; then
+            say "fetching ${BASH_REMATCH[3]}, ${BASH_REMATCH[4]}"
+        elif [[ $line == "Installing collected packages"* ]]; then
+            say "installing the Python packages"
+        fi
+    done
+}
+
+# set_up_failed DIR: end with the last words of DIR/setup.log, and say what to do
+set_up_failed() {
+    tail -n 5 "$1/setup.log" >&2
+    local offline='Retrying|NewConnectionError|Read timed out|Connection broken'
+    if grep -qE "$offline" "$1/setup.log" && ! grep -q 'No space left' "$1/setup.log"; then
+        die "the internet could not be reached, and the first start needs it; start this again when it is there"
+    fi
+    die "setting up failed; $1/setup.log has everything that was said"
+}
 
 # system_packages PYTHON: print the versions of picamera2 and of the project's dependencies that PYTHON has
 system_packages() {

@@ -6,11 +6,14 @@ import contextlib
 import fcntl
 import itertools
 import os
+import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,8 +48,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone(tmp_path_factory.mktemp("fresh") / "pi_cam_daemon")
 
 
-def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
-    """Start `scripts/run` and yield the lines that it prints; request a picture, then stop it."""
+def lines_until_hint(checkout: Path, elsewhere: Path) -> Iterator[str]:
+    """Start `scripts/run` and yield the lines that it prints until it says what to open; look there, then stop it."""
     process = subprocess.Popen(
         [checkout / "scripts" / "run", "--set", "http.port=0"],
         cwd=elsewhere,
@@ -59,11 +62,11 @@ def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
     try:
         for line in process.stdout:
             yield line
-            if match := re.search(r"http://localhost:(\d+)/", line):
-                address = match[0]
+            if line.startswith("run: open http://"):
                 break
         else:
-            raise AssertionError("no address was printed")
+            raise AssertionError("it does not say what to open")
+        address = re.findall(r"http://localhost:\d+/", line)[0]
         with urllib.request.urlopen(address, timeout=10) as answer:
             assert b"<html" in answer.read()
         until("a picture", lambda: ask(address + "snapshot")[2][:2] == b"\xff\xd8")
@@ -76,12 +79,91 @@ def lines_until_address(checkout: Path, elsewhere: Path) -> Iterator[str]:
 
 
 def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_path: Path) -> None:
-    first = "".join(lines_until_address(checkout, tmp_path))
-    steps = ("(1 of 2)", "(2 of 2)", "Obtaining file:", "Installing collected packages", "http://localhost")
+    first = "".join(lines_until_hint(checkout, tmp_path))
+    steps = (
+        "setting up, about a minute",
+        "installing the Python packages",
+        ": http://localhost",
+        "INFO state",
+        "run: open",
+    )
     assert re.search(".*".join(map(re.escape, steps)), first, re.DOTALL)
-    second = "".join(lines_until_address(checkout, tmp_path))
-    assert "of 2)" not in second
-    assert "Obtaining" not in second
+    assert first.endswith("in a browser; stop it with Ctrl+C\n")
+    # of pip's own words there are none
+    assert [word for word in ("Obtaining", "Collecting", "DEPRECATION") if word in first] == []
+    second = "".join(lines_until_hint(checkout, tmp_path))
+    assert "setting up" not in second
+
+
+def test_ctrl_c_while_it_is_set_up_ends_with_one_line(tmp_path: Path) -> None:
+    fresh = clone(tmp_path / "pi_cam_daemon")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(patience(60))
+        port = silent.getsockname()[1]
+        process = subprocess.Popen(
+            [fresh / "scripts/run"],
+            env=ENVIRONMENT | {"PIP_INDEX_URL": f"http://127.0.0.1:{port}/", "PIP_CONFIG_FILE": os.devnull},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        with silent.accept()[0]:  # pip asks for a package
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl+C
+            said = process.communicate(timeout=patience(20))[0]
+    assert process.returncode == -signal.SIGINT
+    assert said.splitlines()[-1] == "run: interrupted; start it again"
+    assert [line for line in said.splitlines() if not line.startswith("run: ")] == []
+
+
+def make_venv(checkout: Path, env: dict[str, str], user: int | None = None) -> str:
+    """Return what make_venv of lib.sh says, which has to fail."""
+    script = f"set -euo pipefail; . {checkout}/scripts/lib.sh; make_venv $PWD/.venv '' no-such-package"
+    done = subprocess.run(
+        ["bash", "-c", script, "run"],
+        env=ENVIRONMENT | env,
+        stderr=subprocess.PIPE,
+        text=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_a_first_start_without_internet_says_so_below_the_words_of_pip(tmp_path: Path) -> None:
+    clone(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    environment = {
+        "PIP_INDEX_URL": f"http://127.0.0.1:{port}/",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_RETRIES": "1",
+    }
+    *_, pip, said = make_venv(tmp_path, environment).splitlines()
+    assert pip == "ERROR: No matching distribution found for no-such-package"
+    assert said.startswith("run: the internet could not be reached, and the first start needs it")
+
+
+def test_a_folder_that_root_has_set_up_says_how_to_give_it_back() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make the folder and then be somebody else")
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as name:  # in /tmp: nobody may not enter the folders of pytest
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "scripts").mkdir(mode=0o755)
+        shutil.copy(ROOT / "scripts/lib.sh", folder / "scripts")
+        (folder / ".venv.lock").touch()
+        said = make_venv(folder, {}, nobody)
+        who = pwd.getpwuid(nobody).pw_name
+        assert said == (
+            f"run: {folder} belongs to root, who set up this folder; run `sudo chown -R {who} {folder}`, "
+            "or start this with sudo\n"
+        )
+        os.chown(folder, nobody, nobody)
+        assert f"run: {folder}/.venv.lock belongs to root" in make_venv(folder, {}, nobody)
 
 
 # its /sys and its packages of the system's Python are the test's own; then the program it is given
@@ -107,7 +189,7 @@ PROGRAMS = {
         echo pmstatus:python3-picamera2:80.0000:Installed python3-picamera2""",
 }
 COMMAND = "sudo apt install --no-install-recommends python3-picamera2"
-GOES_ON = "making a virtual environment"
+GOES_ON = "setting up"
 
 
 @dataclass(frozen=True)
