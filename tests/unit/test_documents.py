@@ -9,6 +9,7 @@ from dataclasses import fields
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType
 from typing import get_type_hints
 
 import pytest
@@ -46,13 +47,45 @@ def test_every_key_of_default_toml_is_explained_right_above_it() -> None:
     assert [lines[number] for number in keys if not lines[number - 1].startswith("# ")] == []
 
 
-def test_the_page_of_settings_is_made_from_default_toml() -> None:
+def document_settings() -> ModuleType:
     loader = SourceFileLoader("document_settings", str(ROOT / "scripts/document-settings"))
     script = module_from_spec(spec_from_loader("document_settings", loader) or pytest.fail("no spec"))
     loader.exec_module(script)
+    return script
+
+
+def test_the_page_of_settings_is_made_from_default_toml() -> None:
+    script = document_settings()
     assert CONFIGURATION.read_text("utf-8") == script.page(), "run scripts/document-settings"
     rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `(.*?)` \| .+ \|$", CONFIGURATION.read_text("utf-8"), re.MULTILINE)
     assert {key: tomllib.loads(f"value = {value}")["value"] for key, value in rows} == default_values()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "video.rotation",
+        "users_file",
+        "host.docker.internal",
+        ".fritz.box",
+        ".local",
+        "pi-cam-daemon-reboot.path",
+        "/etc/pi-cam-daemon/allowed_signers",
+        "/dev/v4l/by-id",
+        "/stream?size=small",
+        "?lang=ko",
+        "POST /controls",
+    ],
+)
+def test_a_name_in_the_meaning_of_a_setting_is_one_piece_of_code(name: str) -> None:
+    text = f"[page]\n# One is {name}, another ({name}), the last {name}.\nkey = 1\n"
+    row = document_settings().sections(text).splitlines()[-1]
+    assert row == f"| `page.key` | `1` | One is `{name}`, another (`{name}`), the last `{name}`. |"
+
+
+def test_no_code_in_the_page_of_settings_begins_or_ends_within_a_name() -> None:
+    meanings = re.sub(r"`([^`]*)`", "\0", CONFIGURATION.read_text("utf-8").partition("\n## ")[2])
+    assert re.findall(r"\S*[\w/-]\0\S*|\S*\0[\w/?=-]\S*", meanings) == []
 
 
 @pytest.mark.parametrize("page", [README, KOREAN, CONFIGURATION], ids=name)
