@@ -18,7 +18,7 @@ lock() {
 check_owner() {
     local folder path
     folder=$(dirname "$1")
-    for path in "$folder" "$1" "$1.lock"; do
+    for path in "$folder" "$1" "$1.lock" "$folder/state"; do
         [ ! -e "$path" ] || [ -w "$path" ] || die "$path belongs to $(stat -c %U "$path"), who set up this folder;" \
             "run \`sudo chown -R $(id -un) $folder\`, or start this with sudo"
     done

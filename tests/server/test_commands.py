@@ -70,3 +70,14 @@ def test_the_commands_of_the_document_work(tmp_path: Path) -> None:
         assert done.returncode == 0, (typed, done.stdout, done.stderr)
     assert (tmp_path / "OUT.jpg").read_bytes().startswith(b"\xff\xd8")
     assert "alice" not in (tmp_path / "users").read_text()  # added, then removed
+
+
+def test_the_two_lines_of_the_readme_ask_for_a_password(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "password").write_text("correct horse battery\n")
+    add, run = [command for command in commands(ROOT / "README.md") if "users_file" in command]
+    assert shell(tmp_path, add.replace(".venv/bin/", "") + " <password").returncode == 0
+    users = tmp_path / "state/users"
+    assert users.read_text().count("alice") == 1
+    in_force = shell(tmp_path, run.replace("scripts/run", "pi-cam-daemon config"))
+    assert tomllib.loads(in_force.stdout)["http"]["users_file"] == str(users)

@@ -24,9 +24,10 @@ _DEVELOPERS = "not run: takes long, and its parts are tested"
 
 # patterns of commands, and the test that runs them, or why none does; the first one that fits counts
 WHERE = {
-    r"scripts/run( --set .*)?": _SCRIPTS,
+    r".*--set \"http.users_file=.*": "server/test_commands.py::test_the_two_lines_of_the_readme_ask_for_a_password",
+    r"scripts/run( --(set|config) .*)?": _SCRIPTS,
     r"(sudo )?scripts/test( .*)?": _TESTS,
-    r"git clone .*|cd pi_cam_daemon|ssh USER@.*|sudo apt install git": _OTHERS,
+    r"git (clone .*|pull)|cd pi_cam_daemon|ssh USER@.*|sudo apt install git": _OTHERS,
     r"pi-cam-daemon update( FILE\|URL)?|sudo pi-cam-daemon(-update pi-cam-daemon.tar.zst| update)": (
         "server/test_update.py::test_an_update_by_a_trusted_publisher_is_installed"
     ),
