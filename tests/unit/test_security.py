@@ -148,13 +148,13 @@ TESTS = {
     "So no browser opens": [
         "server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",
     ],
-    "Outside your own networks all IPv6 addresses": [
+    "Outside your own networks, all IPv6 addresses": [
         "unit/test_logins.py::test_lockouts_count_by_address_at_home_and_by_64_outside"
     ],
-    "Inside each counts": [
+    "In your own networks each address": [
         "unit/test_logins.py::test_lockouts_count_by_address_at_home_and_by_64_outside",
     ],
-    "Both sides are counted apart": [
+    "Guesses from outside and from your own": [
         "unit/test_logins.py::test_a_scanner_outside_changes_nothing_for_an_old_password_at_home",
         "unit/test_logins.py::test_many_scanners_outside_keep_nobody_at_home_waiting",
     ],
