@@ -34,7 +34,7 @@ def main(doc: str) -> int:
     what.add_argument("--build-artefact", metavar="OUT.tar.zst", type=Path, dest="out", help="build an artefact")
     parser.add_argument("--json", action="store_true", help="with --status: for programs, everything as JSON")
     parser.add_argument("--wake", action="store_true", help="with --json: ask cameras that sleep for a picture")
-    parser.add_argument("--purge", action="store_true", help="with --uninstall: remove these too")
+    parser.add_argument("--purge", action="store_true", help=f"with --uninstall: {CONFIG} and saved settings, too")
     parser.add_argument("--for", metavar="TARGET,...", dest="targets", help="with --build-artefact: only for these")
     parser.add_argument("--no-apt", action="store_true", help="do not install Debian packages")
     parser.add_argument("--dry-run", action="store_true", help="with --from ARTEFACT: only print the release's name")
