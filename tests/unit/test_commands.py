@@ -28,7 +28,7 @@ WHERE = {
     r"scripts/run( --(set|config) .*)?": _SCRIPTS,
     r"(sudo )?scripts/test( .*)?": _TESTS,
     r"git (clone .*|pull)|cd pi_cam_daemon|ssh USER@.*|sudo apt install git": _OTHERS,
-    r"pi-cam-daemon update( FILE\|URL)?|sudo pi-cam-daemon(-update pi-cam-daemon.tar.zst| update)": (
+    r"pi-cam-daemon update( FILE\|URL)?|sudo pi-cam-daemon update( pi-cam-daemon.tar.zst)?": (
         "server/test_update.py::test_an_update_by_a_trusted_publisher_is_installed"
     ),
     r"pi-cam-daemon announce|(sudo )?systemctl enable --now pi-cam-daemon-announce": (
