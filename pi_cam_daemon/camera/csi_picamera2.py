@@ -15,15 +15,16 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT
 from pi_cam_daemon.errors import Cause, SourceError
-from pi_cam_daemon.system import machine, setup
+from pi_cam_daemon.system import files, machine, setup
 
 log = logging.getLogger(__name__)
 
-_AGAIN = "then start pi-cam-daemon again; a virtual environment needs --system-site-packages, and no numpy of its own"
+_NO_CONNECTOR = "Only a Raspberry Pi has the connector of a CSI camera"
 _UPGRADE = "sudo apt update && sudo apt full-upgrade"
 # JpegEncoder takes YUV420 since then
 _OLDEST_PICAMERA2 = "0.3.26"
@@ -45,7 +46,11 @@ def import_picamera2() -> Any:
 def _not_importable(error: Exception) -> SourceError:
     """Return the SourceError for an *error* of `import picamera2`."""
     missing = isinstance(error, ModuleNotFoundError) and error.name == "picamera2"
-    progress, then = setup.progress(), _AGAIN
+    if missing and not machine.model():
+        return SourceError("picamera2 is not installed", Cause.MISSING, _NO_CONNECTOR, module="picamera2")
+    progress, then = setup.progress(), "then start pi-cam-daemon again"
+    if sys.prefix != sys.base_prefix and "include-system-site-packages = true" not in _venv():
+        then += f"; make the virtual environment {sys.prefix} anew with --system-site-packages"
     if missing:
         command = "sudo apt install python3-picamera2 --no-install-recommends"
     else:
@@ -61,9 +66,13 @@ def _not_importable(error: Exception) -> SourceError:
     values = {"module": "picamera2", **({"installing": "picamera2"} if progress else {"command": command})}
     hint = progress or f"Run `{command}`, {then}"
     if missing:
-        cause = Cause.BROKEN if machine.model() else Cause.MISSING  # other machines than a Pi have no CSI camera
-        return SourceError("picamera2 is not installed", cause, hint, **values)
+        return SourceError("picamera2 is not installed", Cause.BROKEN, hint, **values)
     return SourceError(f"picamera2 cannot be loaded: {error}", Cause.BROKEN, hint, **values, error=str(error))
+
+
+def _venv() -> str:
+    """Return the description of the virtual environment that Python runs in; "" if it cannot be read."""
+    return files.text(Path(sys.prefix, "pyvenv.cfg"))
 
 
 @functools.cache

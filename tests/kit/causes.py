@@ -57,7 +57,7 @@ UNIT_LOST = "pi-cam-daemon.service gives no pictures: "
 CAUSES = [
     Cause(
         "no picamera2", "No camera found", 503, "missing", "No camera: picamera2 is not installed.",
-        "sudo apt install python3-picamera2", STAND_IN, NEVER, "no camera, test picture: picamera2 is not installed.",
+        "Only a Raspberry Pi", STAND_IN, NEVER, "no camera, test picture: picamera2 is not installed.",
         picamera2=MISSING,
     ),
     Cause(

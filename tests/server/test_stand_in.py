@@ -17,7 +17,7 @@ from tests.kit.wait import until
 from tests.systemd import csi
 
 CAUSES = {
-    "missing": (MISSING, "missing", "picamera2 is not installed", "sudo apt install python3-picamera2"),
+    "missing": (MISSING, "missing", "picamera2 is not installed", "Only a Raspberry Pi has the connector"),
     "broken": (BAD_NUMPY, "broken", "picamera2 cannot be loaded: numpy.dtype size changed", "numpy"),
     "empty": (EMPTY, "missing", "picamera2 finds no CSI camera", "Check the ribbon cable"),
 }

@@ -11,6 +11,7 @@ import pytest
 
 from pi_cam_daemon.camera import csi, csi_encoders, csi_picamera2, csi_small
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.system import machine
 
 CAMERAS = [csi.Camera(0, "imx708", "/base/i2c@1/imx708@1a"), csi.Camera(1, "imx219", "/base/i2c@0/imx219@10")]
 
@@ -88,11 +89,31 @@ def test_a_broken_picamera2_gets_the_command_that_repairs_it(
 
 
 @pytest.mark.usefixtures("without_picamera2")
-def test_without_picamera2_the_hint_is_the_command_that_installs_it() -> None:
-    with pytest.raises(SourceError) as refused:
-        csi.cameras()
-    assert (refused.value.message, refused.value.cause) == ("picamera2 is not installed", Cause.MISSING)
-    assert "sudo apt install python3-picamera2 --no-install-recommends" in refused.value.hint
+@pytest.mark.parametrize(
+    ("board", "cause", "hint"),
+    [
+        ("", Cause.MISSING, "Only a Raspberry Pi has the connector of a CSI camera"),
+        (
+            "Raspberry Pi 4 Model B Rev 1.5",
+            Cause.BROKEN,
+            "Run `sudo apt install python3-picamera2 --no-install-recommends`, then start pi-cam-daemon again",
+        ),
+    ],
+)
+def test_without_picamera2_the_hint_fits_the_machine(
+    monkeypatch: pytest.MonkeyPatch, board: str, cause: Cause, hint: str
+) -> None:
+    monkeypatch.setattr(machine, "model", lambda: board)
+    for venv, more in {
+        "include-system-site-packages = true\n": "",
+        "include-system-site-packages = false\n": f"; make the virtual environment {sys.prefix} anew with "
+        "--system-site-packages",
+    }.items():
+        monkeypatch.setattr(csi_picamera2, "_venv", lambda venv=venv: venv)
+        with pytest.raises(SourceError) as refused:
+            csi.cameras()
+        assert (refused.value.message, refused.value.cause) == ("picamera2 is not installed", cause)
+        assert refused.value.hint == hint + (more if board else "")
 
 
 def test_a_tuning_file_is_a_path_or_the_name_of_one_of_libcameras_own(tmp_path: Path) -> None:
