@@ -127,8 +127,11 @@ def run(
     supervisor.start(watch=streams.watch)
     server.start()
     listen_address = "" if activated else config.http.listen_address
-    for address in network.listening_addresses(config.http.scheme, listen_address, server.server_port):
+    addresses = network.listening_addresses(config.http.scheme, listen_address, server.server_port)
+    for address in addresses:
         print(f"pi-cam-daemon {__version__}: {address}", flush=True)
+    if sys.stdout.isatty():
+        print(f"pi-cam-daemon: {network.invitation(addresses)}; Ctrl+C stops the camera", flush=True)
     notifier.ready(observer.status_line())
 
     probes = (server.probe, streams.probe, supervisor.probe)

@@ -7,14 +7,16 @@ service can do with AF_INET, AF_INET6 and AF_UNIX.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import ipaddress
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pi_cam_daemon.system import avahi
 
@@ -122,6 +124,19 @@ def listening_addresses(scheme: str, listen_address: str, port: int) -> list[str
         return [here]
     own = [interface for interface in read() if interface.address.version in _EVERYWHERE[listen_address]]
     return [here, *page_addresses(scheme, port, own)]
+
+
+def invitation(addresses: Sequence[str]) -> str:
+    """Return the sentence that tells which of *addresses*, of `listening_addresses`, to open.
+
+    It is one that every device of the local network can open, if one is known, and that for this machine.
+    """
+    for address in addresses:
+        with contextlib.suppress(ValueError):  # a name
+            host = ipaddress.ip_address(urlsplit(address).hostname or "")
+            if host.version == 4 and host.is_private and not host.is_loopback:
+                return f"open {address} in a browser, or {addresses[0]} on this machine"
+    return f"open {addresses[0]} in a browser"
 
 
 def local_address(scheme: str, listen_address: str, port: int) -> str:

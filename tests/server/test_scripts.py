@@ -49,33 +49,31 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines_until_hint(checkout: Path, elsewhere: Path) -> Iterator[str]:
-    """Start `scripts/run` and yield the lines that it prints until it says what to open; look there, then stop it."""
+    """Start `scripts/run` in a terminal; yield what it prints until it says what to open; look there, then stop it."""
+    ours, theirs = os.openpty()
     process = subprocess.Popen(
         [checkout / "scripts" / "run", "--set", "http.port=0"],
         cwd=elsewhere,
         env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        stdout=theirs,
+        stderr=theirs,
     )
-    assert process.stdout
-    try:
-        for line in process.stdout:
-            yield line
-            if line.startswith("run: open http://"):
-                break
-        else:
-            raise AssertionError("it does not say what to open")
-        address = re.findall(r"http://localhost:\d+/", line)[0]
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            assert b"<html" in answer.read()
-        until("a picture", lambda: ask(address + "snapshot")[2][:2] == b"\xff\xd8")
-        process.send_signal(signal.SIGINT)  # Ctrl-C
-        assert process.wait(patience(5)) == 0
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait(patience(5))
+    os.close(theirs)
+    with os.fdopen(ours) as terminal:
+        try:
+            for line in terminal:
+                yield line
+                if line.startswith("pi-cam-daemon: open "):
+                    break
+            address = re.findall(r"http://localhost:\d+/", line)[0]
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                assert b"<html" in answer.read()
+            until("a picture", lambda: ask(address + "snapshot")[2][:2] == b"\xff\xd8")
+            process.send_signal(signal.SIGINT)  # Ctrl-C
+            assert process.wait(patience(5)) == 0
+        finally:
+            process.kill()
+            process.wait(patience(5))
 
 
 def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_path: Path) -> None:
@@ -84,11 +82,10 @@ def test_scripts_run_sets_everything_up_once_and_streams(checkout: Path, tmp_pat
         "setting up, about a minute",
         "installing the Python packages",
         ": http://localhost",
-        "INFO state",
-        "run: open",
+        "pi-cam-daemon: open http://",
     )
     assert re.search(".*".join(map(re.escape, steps)), first, re.DOTALL)
-    assert first.endswith("in a browser; stop it with Ctrl+C\n")
+    assert re.search("in a browser.*; Ctrl.C stops the camera\n$", first)
     # of pip's own words there are none
     assert [word for word in ("Obtaining", "Collecting", "DEPRECATION") if word in first] == []
     second = "".join(lines_until_hint(checkout, tmp_path))

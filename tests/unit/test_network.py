@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.system.network import Interface, page_addresses, parse_if_inet6, read
+from pi_cam_daemon.system.network import Interface, invitation, page_addresses, parse_if_inet6, read
 
 IF_INET6 = """\
 20010db8000000000000000000000005 02 40 00 80     eth0
@@ -89,3 +89,15 @@ def test_a_table_that_cannot_be_read_is_an_error_and_not_an_empty_one(
     monkeypatch.setattr("pi_cam_daemon.system.network._IF_INET6", tmp_path)  # reading a folder fails
     with pytest.raises(OSError):
         read()
+
+
+def test_the_invitation_names_an_address_that_other_devices_can_open() -> None:
+    here, shut, open_, name = (
+        "http://localhost:80/",
+        "http://8.8.8.8:80/",
+        "http://192.168.1.4:80/",
+        "http://a.local:80/",
+    )
+    listed = [here, "http://[fe80::1]:80/", shut, open_, name]
+    assert invitation(listed) == f"open {open_} in a browser, or {here} on this machine"
+    assert invitation(["http://127.0.0.1:80/", shut, name]) == "open http://127.0.0.1:80/ in a browser"
