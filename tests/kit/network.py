@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,11 @@ class Host:
 
     def _with_zone(self, address: str, port: int) -> tuple[str | int, ...]:
         bare, _, zone = address.partition("%")
-        return (bare, port, 0, int(self.run("cat", f"/sys/class/net/{zone}/ifindex"))) if zone else (bare, port)
+        if not zone:
+            return bare, port
+        # not in /sys, which may be of another namespace
+        script = f"import socket; print(socket.if_nametoindex({zone!r}))"
+        return bare, port, 0, int(self.run(sys.executable, "-c", script))
 
     def run(self, *argv: str) -> str:
         """Run *argv* on this host and return its output."""
