@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import cv2
@@ -17,7 +18,7 @@ class MJPEGEncoder:
     """Only its name is used: the machine is a Pi 5."""
 
 
-class Encoder:
+class Encoder(ABC):
     output: Any = None
     size = (0, 0)
     firsttimestamp: int | None = None
@@ -25,8 +26,8 @@ class Encoder:
     def encode(self, stream: str, request: Request) -> None:
         self._encode(stream, request)
 
-    def _encode(self, stream: str, request: Request) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _encode(self, stream: str, request: Request) -> None: ...
 
     def _timestamp(self, request: Request) -> int:
         self.firsttimestamp = self.firsttimestamp or request.taken_us
