@@ -38,13 +38,19 @@ class SmallPictures(Generic[Picture]):
             self._changed.notify()
 
     def _run(self) -> None:
-        while True:
+        try:
+            while True:
+                self._make()
+        finally:  # after a lack of memory, for example: the next offer starts another thread
             with self._changed:
-                self._changed.wait_for(lambda: self._newest)
-                assert self._newest
-                (picture, captured_ns), self._newest = self._newest, None
-            try:
-                self._sink.small(self._shrink(picture), captured_ns)
-            except JpegError as error:
-                self._sink.unusable(f"it cannot be made small: {error}")
-            del picture
+                self._thread = None
+
+    def _make(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest)
+            assert self._newest
+            (picture, captured_ns), self._newest = self._newest, None
+        try:
+            self._sink.small(self._shrink(picture), captured_ns)
+        except JpegError as error:
+            self._sink.unusable(f"it cannot be made small: {error}")

@@ -257,3 +257,21 @@ def test_the_memory_of_the_source_may_change_after_an_offer() -> None:
         until("it is made", lambda number=number: len(sink.made) > number)  # type: ignore[misc]
         buffer[:] = WHOLE
     assert not sink.complaints
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_small_pictures_come_again_after_the_thread_ended_by_an_error() -> None:
+    results = iter([MemoryError(), b"small"])
+
+    def shrink(_: bytes) -> bytes:
+        result = next(results)
+        if isinstance(result, MemoryError):
+            raise result
+        return result
+
+    sink = Wanting(1000)
+    small, before = SmallPictures(sink, shrink), threads()
+    small.offer(partial(bytes, WHOLE), 1)
+    until("the thread has ended", lambda: threads() == before and small._newest is None)
+    small.offer(partial(bytes, WHOLE), 2)
+    until("the next one is made", lambda: sink.made == [(b"small", 2)])
