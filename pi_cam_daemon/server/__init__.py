@@ -2,7 +2,8 @@
 
 app.py             App, which every request uses, and Policy, the rules in force
 listener.py        accept loop: checks address and limits, starts one thread per connection
-handler.py         requests of one connection: reads, checks, routes and answers them
+handler.py         routes: what is answered at each path
+exchange.py        requests of one connection: reads, checks and answers them
 request.py         parser for requests, with limits of bytes and time
 answers.py         parts of answers: header bytes, Content-Security-Policy, files of the page
 refused.py         Refused, the exception for a request that is not served; its reasons, with their Korean texts

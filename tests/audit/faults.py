@@ -288,7 +288,7 @@ FAULTS = [
         "tests/usb/test_bench.py::test_each_figure_of_the_document_is_missed_if_the_daemon_is_worse",
     ),
     Fault(
-        "pi_cam_daemon/server/handler.py",
+        "pi_cam_daemon/server/exchange.py",
         '            headers.pop("WWW-Authenticate", None)\n',
         "            pass\n",
         "tests/server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",

@@ -271,7 +271,7 @@ def test_only_the_camera_and_what_draws_use_pixels() -> None:
 
 
 def test_only_the_server_knows_http_requests() -> None:
-    assert users("socketserver") | callers("http", "server") <= {"server.listener", "server.handler"}
+    assert users("socketserver") | callers("http", "server") <= {"server.listener", "server.exchange"}
 
 
 def test_only_the_mains_of_the_two_processes_install_signals() -> None:
