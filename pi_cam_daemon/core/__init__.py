@@ -3,6 +3,7 @@
 supervisor.py   starts, checks, stops and restarts the camera process
 spawn.py        starts one camera process
 link.py         the server's end of the socket to the camera process
+questions.py    commands that the camera process answers
 frame.py        one frame, as a part of the stream
 latest.py       the newest frame, and the demand for frames
 last_camera.py  the camera that gave pictures last, remembered over restarts

@@ -6,23 +6,19 @@ import contextlib
 import logging
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
-from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.frame import Frame
+from pi_cam_daemon.core.questions import Questions
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still, plain
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, plain
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SLOTS, SlotReader
 
 log = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer", Report, Still)
 
 # read at a time; a camera process that sends without end must not keep the stream loop from the viewers
 _MESSAGES_PER_TURN = 16
@@ -31,19 +27,20 @@ _RECEIVE_BYTES = 16 * 1024
 _SEND_BUFFER_BYTES = 208 * 1024
 
 
-class CameraLink:
+class CameraLink(Questions):
     """The connection to one camera process. Only the stream loop calls `read`; any thread may read the attributes.
 
     *info* describes the camera, *controls* what can be set on it, *captured* counts its frames, *pace* measures them.
     *framerate* is what is expected before the camera announces its own, in frames a second. The first and the last
     progress was seen at *first_at* and *progressed_at* (CLOCK_MONOTONIC). *error* is the camera's own reason for its
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
-    of these or the first frame arrives. Frames may pause for a still until *stall_grace_until*. *unusable* says why the
+    of these or the first frame arrives. *unusable* says why the
     camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
     but the test picture. *small* is the newest small frame; who calls `read` takes it.
     """
 
     def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:
+        super().__init__()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._sock = sock
@@ -51,21 +48,16 @@ class CameraLink:
         self.pace = Pace(1 / framerate)
         self._changed = changed
         self._reader = Reader(sock)
-        self._answered = threading.Condition()
-        self._report: Report | None = None
-        self._still: Still | None = None
         self.info: CameraInfo | None = None
         self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None
         self.stands_in_for: SourceError | None = None
         self.unusable = ""
         self.small: Frame | None = None
-        self.ended = False
         self.protocol_error = ""
         self.captured = 0
         self.first_at: float | None = None
         self.progressed_at: float | None = None
-        self.stall_grace_until = 0.0
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -79,37 +71,6 @@ class CameraLink:
         """Send a command, without waiting: a process that does not read is found by its silence."""
         with contextlib.suppress(OSError):
             self._sock.send(pack(kind, payload))
-
-    def adjust(self, number: int, values: dict[str, Value], seconds: float) -> Report:
-        """Set *values* on the camera and return its answer. For one thread at a time; *number* differs for each call.
-
-        Raises TimeoutError after *seconds* without an answer, and EOFError when the camera process has ended.
-        """
-        self.tell(Kind.SET, SetControls(number, values).to_json())
-        return self._answer(lambda: self._report, number, seconds)
-
-    def take_still(self, number: int, seconds: float) -> Still:
-        """Take a still, a picture at the full size of the sensor. Arguments and errors: see `adjust`."""
-        self.stall_grace_until = time.monotonic() + seconds
-        try:
-            self.tell(Kind.TAKE_STILL, COUNT.pack(number))
-            return self._answer(lambda: self._still, number, seconds)
-        finally:
-            self.stall_grace_until = 0.0
-            with self._answered:
-                self._still = None  # megabytes
-
-    def _answer(self, last: Callable[[], Answer | None], number: int, seconds: float) -> Answer:
-        def answer() -> Answer | None:
-            newest = last()
-            return newest if newest and newest.number == number else None
-
-        with self._answered:
-            if not self._answered.wait_for(lambda: answer() or self.ended, seconds):
-                raise TimeoutError
-            if found := answer():
-                return found
-        raise EOFError
 
     # -- receiving
 
@@ -156,9 +117,7 @@ class CameraLink:
         return newest
 
     def _end(self) -> None:
-        with self._answered:
-            self.ended = True
-            self._answered.notify_all()
+        self.end()
         self._changed()
 
     def _frame(self, captured_ns: int, slot: int, header_length: int, length: int, timestamp_us: int) -> Frame:
@@ -200,16 +159,12 @@ class CameraLink:
             if not report.number:
                 for name, why in report.refused.items():
                     log.warning("the control %s is not set as configured: %s", name, why)
-            with self._answered:
-                self.controls, self._report = report.controls, report
-                self._answered.notify_all()
+            self.controls = report.controls
+            self.answer(report)
         elif message.kind is Kind.STILL:
             still = Still.from_message(message)
             self._progress(time.monotonic())
-            with self._answered:
-                if self.stall_grace_until:  # else it is too late: nobody waits any more
-                    self._still = still
-                self._answered.notify_all()
+            self.answer(still)
         elif message.kind is Kind.UNUSABLE:
             self.unusable = plain(str(message.view, "utf-8", "replace"))
             if self.pace.measured is None:
