@@ -8,5 +8,6 @@ frame.py        one frame, as a part of the stream
 latest.py       the newest frame, and the demand for frames
 last_camera.py  the camera that gave pictures last, remembered over restarts
 health.py       the state of the camera, derived from observations
+events.py       what happened: the last events
 no_signal.py    the pictures that viewers see while the camera gives none
 """

@@ -13,7 +13,7 @@ from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.questions import Questions
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, plain
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Motion, Report, Still, plain
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SLOTS, SlotReader
@@ -36,7 +36,8 @@ class CameraLink(Questions):
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
     of these or the first frame arrives. *unusable* says why the
     camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
-    but the test picture. *small* is the newest small frame; who calls `read` takes it.
+    but the test picture. *small* is the newest small frame; who calls `read` takes it. *on_motion* is called with each
+    report of motion and when its picture was captured (CLOCK_MONOTONIC).
     """
 
     def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:
@@ -54,6 +55,7 @@ class CameraLink(Questions):
         self.stands_in_for: SourceError | None = None
         self.unusable = ""
         self.small: Frame | None = None
+        self.on_motion: Callable[[Motion, float], None] = lambda *_: None
         self.protocol_error = ""
         self.captured = 0
         self.first_at: float | None = None
@@ -169,6 +171,8 @@ class CameraLink(Questions):
             self.unusable = plain(str(message.view, "utf-8", "replace"))
             if self.pace.measured is None:
                 self.pace.next(time.monotonic())  # bad pictures tell how often pictures come, too
+        elif message.kind is Kind.MOTION:
+            self.on_motion(Motion.from_json(message.payload), min(message.captured_ns / 1e9, time.monotonic()))
         elif message.kind is Kind.STAND_IN:
             self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:

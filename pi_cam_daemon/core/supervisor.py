@@ -22,7 +22,7 @@ from pi_cam_daemon.core.link import CameraLink
 from pi_cam_daemon.core.spawn import CAMERA_ARGV, manner, start_camera
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.controls import Control
-from pi_cam_daemon.ipc.messages import CameraInfo
+from pi_cam_daemon.ipc.messages import CameraInfo, Motion
 from pi_cam_daemon.ipc.protocol import COUNT, Kind
 from pi_cam_daemon.system.watchdog import Probe
 
@@ -62,7 +62,8 @@ class Supervisor:
 
     The camera process gets *camera*: the camera's part of *config*, with the controls that were saved or set.
     *changed* is called at each change of the state or the rate. *last* is the camera that served before. *argv* and
-    *popen* start the process; tests pass their own.
+    *popen* start the process; tests pass their own. *on_motion* is called with what a camera process sees move; see
+    CameraLink.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Supervisor:
         self.probe = Probe("supervisor", self.wake)
         self.demand, self.small_demand = Demand(self.wake), Demand(self.wake)
         self._changed, self._argv, self._popen = changed, argv, popen
+        self.on_motion: Callable[[Motion, float], None] = lambda *_: None
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must count each once
         self._lock = threading.Lock()
@@ -246,6 +248,7 @@ class Supervisor:
         self._camera = _Camera(process, link, now)
         self._camera.deadline = self._deadlines(self._camera).restart_at
         self._starts += 1
+        link.on_motion = self.on_motion
         self._watch(link)
 
     def _look_after(self, camera: _Camera, now: float) -> None:

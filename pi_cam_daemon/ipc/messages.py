@@ -119,6 +119,34 @@ class Still:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """MOTION: something began to move in the picture, or with *ends* it is still again.
+
+    *peak* is the largest share of the picture that moved at once so far, 0 to 1. *box* is the rectangle around that, as
+    (x, y, width, height) in fractions of the upright picture. The time of the message is that of the picture.
+    """
+
+    ends: bool
+    peak: float
+    box: tuple[float, float, float, float]
+
+    def to_json(self) -> bytes:
+        return _json(vars(self))
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Motion:
+        try:
+            fields = json.loads(text)
+            x, y, width, height = (float(side) for side in fields["box"])
+            motion = cls(bool(fields["ends"]), float(fields["peak"]), (x, y, width, height))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ProtocolError(f"not a report on motion: {error!r}") from None
+        if not all(0 <= share <= 1 for share in (motion.peak, *motion.box)):
+            raise ProtocolError(f"not a report on motion: {fields}")
+        return motion
+
+
+@dataclass(frozen=True)
 class ErrorMessage:
     """ERROR and STAND_IN: the *error* that ends the camera process, or that keeps `auto` from using a camera."""
 

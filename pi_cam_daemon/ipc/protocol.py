@@ -10,6 +10,7 @@ came, else 0.
                       BEAT         u64: number of frames captured so far; sent once a second
                       CONTROLS     JSON: Report; sent when the camera opens, and as the answer to each SET
                       STILL        u64: number of the TAKE_STILL, then one whole JPEG or the reason for none
+                      MOTION       JSON: Motion; sent when something begins to move in the picture, and when it ends
                       UNUSABLE     UTF-8: the reason why the newest picture cannot be used; at most once a second
                       STAND_IN     JSON: ErrorMessage, the reason why a test picture stands in; sent before HELLO
                       ERROR        JSON: ErrorMessage; the process ends after it
@@ -45,6 +46,7 @@ class Kind(enum.IntEnum):
     STILL = 6
     UNUSABLE = 7
     STAND_IN = 8
+    MOTION = 9
     CONFIGURE = 16
     LIVE = 17
     QUIET = 18
