@@ -40,8 +40,11 @@ class Refused:
     def password(self) -> None:
         self.send(password="")
 
-    def lockout(self) -> None:
+    def lockout(self) -> int:
+        """Guess a password, and return for how many seconds the address is locked out already."""
         guess = basic("bob", str(next(self._guesses)))
         lines = f"Host: localhost\r\nX-Forwarded-For: 192.168.1.5\r\nAuthorization: {guess}"
         with self.daemon.connect(f"GET / HTTP/1.1\r\n{lines}\r\n\r\n") as sock:
-            sock.recv(100)
+            answer = sock.recv(2000)
+        wait = re.search(rb"\r\nRetry-After: (\d+)", answer)
+        return int(wait[1]) if wait else 0
