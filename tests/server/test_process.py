@@ -48,7 +48,8 @@ class Source:
                 if commands.get(timeout=0.01):
                     break
             except queue.Empty:
-                number += 1
+                pass
+            number += 1  # also when the command is None, which only ends the wait
             jpeg = (b"\\xff\\xd8 %d " % number).ljust(self.size, b".")
             begin = time.monotonic()
             sink.frame(jpeg, time.monotonic_ns())
