@@ -102,7 +102,7 @@ class Reader:
             start = found.start()
             data = self._picture_data(start)
             if data is None:
-                self._search = start
+                self._search = self._kept(start)
                 self._check_room()
                 return False
             if data:
@@ -115,10 +115,15 @@ class Reader:
                 return True
             self._is_invalid = True
             self._search = max(self._search, start + 2)
-        if len(self._buffer) > 2 * LONGEST_HEADER:
-            self._drop(len(self._buffer) - LONGEST_HEADER)
-        self._search = max(0, len(self._buffer) - 2)
+        self._search = self._kept(max(0, len(self._buffer) - 2))
         return False
+
+    def _kept(self, at: int) -> int:
+        """Drop what is too far in front of the offset *at*; return the offset that it has then."""
+        if at > 2 * LONGEST_HEADER:
+            self._drop(at - LONGEST_HEADER)
+            return LONGEST_HEADER
+        return at
 
     def _picture_data(self, start: int) -> int | None:
         """Return the offset of the picture data of the JPEG at *start*; 0 if it is none, None if data has to arrive.

@@ -192,6 +192,18 @@ def test_memory_stays_bounded_with_endless_garbage(kind: str, filler: bytes) -> 
     assert peak < 2.5 * LONGEST_PICTURE
 
 
+def test_what_is_known_of_starts_without_end_takes_little_memory() -> None:
+    reader = Reader()
+    tracemalloc.start()
+    try:
+        for _ in range(8):
+            assert list(reader.feed(b"\xff\xd8\xff" * 21845)) == []
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < LONGEST_PICTURE  # it would be 18 MB if all of them were kept
+
+
 @pytest.mark.parametrize(
     "chain", [b"\xff\xe0\0\4\xff\xd8", b"\xff\xe0\0\6\xff\xd8\xff\xe0", b"\xff\xd8\xff" + b"\xff" * 200]
 )
