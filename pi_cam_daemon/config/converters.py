@@ -18,6 +18,7 @@ _ZERO = "0 or "
 LONGEST_NAME = 60  # characters
 _MOST_SHOWN = 10  # wrong entries of a list
 _OVERLAY = re.compile(r"(?:[ -z|~]|\{(?:time|host|rate)\})*")  # OpenCV's font is ASCII
+MOST_RECTANGLES = 16
 RECTANGLE_ACCEPTED = "[x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]"
 
 # named after what it returns; its ValueError says what is wrong and what is accepted
@@ -85,6 +86,22 @@ def rectangle(raw: Any) -> list[float]:
         if each and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9:
             return raw
     raise refused(raw, RECTANGLE_ACCEPTED)
+
+
+def rectangles(raw: Any) -> list[list[float]]:
+    """Return a list of rectangles, each one as `rectangle` returns it."""
+    if not isinstance(raw, list):
+        raise refused(raw, f"a list of {RECTANGLE_ACCEPTED}, or [] for none")
+    if len(raw) > MOST_RECTANGLES:
+        raise ValueError(f"{len(raw)} rectangles cannot be used; accepted: at most {MOST_RECTANGLES}")
+    return [_numbered(number, entry) for number, entry in enumerate(raw, 1)]
+
+
+def _numbered(number: int, entry: Any) -> list[float]:
+    try:
+        return rectangle(entry)
+    except ValueError as error:
+        raise ValueError(f"entry {number}: {error}") from None
 
 
 def by_name(raw: Any) -> dict[str, bool | int | str | None]:

@@ -21,6 +21,7 @@ _KEYS = {
     "fps": "video.framerate",
     **dict.fromkeys(("flip", "mirror"), "video.hflip or video.vflip"),
     **dict.fromkeys(("timestamp", "text"), "video.overlay"),
+    **dict.fromkeys(("privacy", "privacy_mask", "privacy_masks"), "video.masks"),
     **dict.fromkeys(("type", "source"), "source.kind"),
     **dict.fromkeys(("host", "bind", "address", "ip"), "http.listen_address"),
     **dict.fromkeys(("user", "username", "password"), "http.users_file"),

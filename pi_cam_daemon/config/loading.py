@@ -36,6 +36,9 @@ _MOST_BYTES = 256 * 1024  # about fifty times default.toml; refuses /dev/zero, t
 # for annotations that are only a type
 _CONVERTERS: dict[Any, Converter] = {bool: converters.boolean, str: converters.text}
 
+# in the place of a saved value that is wrong: what it hid may be anywhere in the picture
+_SAFE = {"video.masks": [[0.0, 0.0, 1.0, 1.0]]}
+
 _Layer = tuple[str, dict[str, Any]]  # its name, and its valid values by `section.key`
 
 
@@ -139,6 +142,7 @@ def _layers(file: Path | None, settings: Sequence[str], etc: Path, saved: Sequen
         for problem in wrong:
             if layer in map(str, saved):  # the daemon wrote it: the camera must start all the same
                 log.warning("%s: %s; ignored", layer, problem)
+                accepted |= {key: value for key, value in _SAFE.items() if problem.startswith(f"{key}: ")}
             else:
                 problems.append(f"{layer}: {problem}")
     if problems:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pi_cam_daemon.config import kinds, loading
-from pi_cam_daemon.config.text import Value, toml
+from pi_cam_daemon.config.text import Setting, Value, toml
 from pi_cam_daemon.system import files, setup
 
 _SETTINGS_HEAD = "# Saved settings. pi-cam-daemon writes this file whenever an admin sets some on the page.\n"
@@ -52,7 +52,7 @@ def both_files() -> tuple[Path, Path]:
     return settings_file(), controls_file()
 
 
-def write_settings(path: Path, settings: Mapping[str, Value]) -> None:
+def write_settings(path: Path, settings: Mapping[str, Setting]) -> None:
     """Save *settings*, by `section.key`, in place of those before. Raises OSError."""
     if settings:
         text = _SETTINGS_HEAD + "".join(f"{key} = {toml(value)}\n" for key, value in settings.items())

@@ -51,6 +51,7 @@ class VideoConfig:
     vflip: bool
     quality: Annotated[int, converters.integer(1, 100)]
     overlay: Annotated[str, converters.overlay]
+    masks: Annotated[list[list[float]], converters.rectangles]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from pi_cam_daemon.system.redaction import without_secrets
 
 # of a control; a list is a rectangle [x, y, width, height] in fractions of the whole; None is the camera's default
 Value = bool | int | float | str | list[float] | None
+# of the configuration; a list of lists are rectangles
+Setting = Value | list[list[float]]
 DEFAULT = "default"  # the word for None in TOML
 # of a longer text only the length is shown: to search it for secrets, or to cut it before that, would be a risk
 _LONGEST = 2000

@@ -61,6 +61,9 @@ def etc(tmp_path: Path) -> Path:
         ("video.framerate=240", 240.0),
         ("video.rotation=180", 180),
         ("video.hflip=true", True),
+        ("video.masks=[]", []),
+        ("video.masks=[[0, 0.5, 1, 0.5], [0.1, 0.2, 0.3, 0.4]]", [[0, 0.5, 1, 0.5], [0.1, 0.2, 0.3, 0.4]]),
+        pytest.param(f"video.masks={[[0.5, 0, 0.5, 1]] * 16}", [[0.5, 0, 0.5, 1]] * 16, id="16 masks"),
         ("video.quality=1", 1),
         ("video.quality=100", 100),
         ("csi.camera=1", "1"),
@@ -121,6 +124,15 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("video.rotation=180.0", "0 or 90 or 180 or 270"),
         ("video.hflip=1", "true or false"),
         ('video.vflip="true"', "true or false"),
+        (
+            'video.masks="none"',
+            "a list of [x, y, width, height] in fractions of the whole, such as [0.25, 0.25, 0.5, 0.5]",
+        ),
+        ("video.masks=[0, 0, 0.5, 0.5]", "[x, y, width, height] in fractions"),
+        ("video.masks=[[0, 0, 0.5, 0.5], [0, 0, 0.5]]", "[x, y, width, height] in fractions"),
+        ("video.masks=[[0.5, 0, 0.6, 1]]", "[x, y, width, height] in fractions"),
+        ("video.masks=[[0, nan, 0.5, 0.5]]", "[x, y, width, height] in fractions"),
+        pytest.param(f"video.masks={[[0, 0, 1, 1]] * 17}", "at most 16", id="17"),
         ("video.quality=0", "an integer from 1 to 100"),
         ("video.quality=101", "an integer from 1 to 100"),
         ("csi.camera=-1", "text in quotes"),
@@ -174,6 +186,15 @@ def test_an_invalid_value_is_refused(setting: str, accepted: str) -> None:
     assert accepted in problem.partition("; accepted: ")[2]
     assert problem.isprintable()
     assert len(problem) < 300
+
+
+def test_a_wrong_rectangle_of_a_list_is_named() -> None:
+    [problem] = problems("video.masks=[[0, 0, 0.5, 0.5], [0, 0, 0.5]]")
+    assert problem.startswith(
+        "--set: video.masks: entry 2: [0, 0, 0.5] cannot be used; accepted: [x, y, width, height]"
+    )
+    [problem] = problems(f"video.masks={[[0, 0, 1, 1]] * 17}")
+    assert problem == "--set: video.masks: 17 rectangles cannot be used; accepted: at most 16"
 
 
 def test_a_wrong_value_is_shown_as_it_was_written() -> None:
@@ -331,6 +352,7 @@ def test_all_problems_of_all_layers_are_reported_at_once(etc: Path) -> None:
         ("http.Port=640", "unknown key; did you mean port?"),
         ("http.password=1", "unknown key; did you mean http.users_file?"),
         ("video.resolution=1", "unknown key; did you mean video.width and video.height?"),
+        ("video.privacy_mask=1", "unknown key; did you mean video.masks?"),
         ("video.fps=1", "unknown key; did you mean video.framerate?"),
         ("port=8000", "port: a key without a section; did you mean http.port?"),
         ("widht=640", "widht: a key without a section; did you mean video.width?"),
@@ -734,6 +756,14 @@ def test_a_wrong_saved_value_is_ignored_with_a_warning(tmp_path: Path, caplog: p
     assert message.startswith(f"{tmp_path}/saved.toml: video.quality: 0 cannot be used") and message.endswith(
         "; ignored"
     )
+
+
+def test_a_wrong_saved_mask_covers_the_whole_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved = tmp_path / "settings.toml"
+    saved.write_text("video.masks = [[0, 0, 0.5]]\nvideo.rotation = 90\n")
+    video = load(settings=[], etc=tmp_path / "none", saved=[saved]).video
+    assert (video.masks, video.rotation) == ([[0, 0, 1, 1]], 90)
+    assert "video.masks: entry 1" in caplog.text
 
 
 def test_a_table_in_a_file_is_read_without_its_wrong_entries(tmp_path: Path) -> None:
