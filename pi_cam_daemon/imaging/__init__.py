@@ -4,6 +4,8 @@ jpeg.py          parses, checks and repairs JPEGs
 known.py         recognizes sound pictures of a stream by their header
 orientation.py   turns and mirrors pictures; rotation_method = "exif"
 turbojpeg.py     libjpeg-turbo's lossless transform
+masks.py         finds and blackens the pixels that privacy masks cover
+black_blocks.py  blackens the masked blocks of a JPEG without decoding it
 shrink.py        makes small JPEGs: of JPEGs, which libjpeg-turbo decodes at a fraction of their size, or of pixels
 exif.py          writes Exif segments
 overlay.py       draws a line of text into each picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from pi_cam_daemon.imaging.masks import Masks
     from pi_cam_daemon.imaging.overlay import Overlay
 
 log = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ class Orientation:
     """Mirrors pictures left to right (*hflip*) and top to bottom (*vflip*), then turns them clockwise by *rotation*.
 
     *rotation* is 0, 90, 180 or 270 degrees. *method* is "pixels" or "exif", as in video.rotation_method. *quality* (1
-    to 100) is used if a picture has to be encoded again; an *overlay* always needs that. Not thread-safe.
+    to 100) is used if a picture has to be encoded again; an *overlay* always needs that. *masks* are black in each
+    picture, upright, or else there is no picture. Not thread-safe.
     """
 
     rotation: int
@@ -52,12 +55,13 @@ class Orientation:
     method: str = "pixels"
     quality: int = 80
     overlay: Overlay | None = None
+    masks: Masks | None = None
 
     @classmethod
     def of(cls, video: VideoConfig) -> Orientation:
-        """Return the orientation that the configuration asks for, with the overlay."""
-        method, overlay = video.rotation_method, overlay_of(video)
-        return cls(video.rotation, video.hflip, video.vflip, method, video.quality, overlay)
+        """Return the orientation that the configuration asks for, with the overlay and the masks."""
+        method, overlay, masks = video.rotation_method, overlay_of(video), masks_of(video)
+        return cls(video.rotation, video.hflip, video.vflip, method, video.quality, overlay, masks)
 
     def after(self, mark: int) -> Orientation:
         """Return the orientation for a picture whose Exif asks for *mark* (1 to 8) first; it is made once for each."""
@@ -76,7 +80,7 @@ class Orientation:
     @property
     def identity(self) -> bool:
         """True if pictures stay as they are."""
-        return self._turn == _IDENTITY and not self.overlay
+        return self._turn == _IDENTITY and not self.overlay and not self.masks
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) in the JPEG header that a picture of this size gets."""
@@ -88,9 +92,12 @@ class Orientation:
             return jpeg
         if self.overlay:
             return self._reencode(jpeg)
-        if self.method == "exif":
+        if self.method == "exif" and not self.masks:
             return self._tagged(jpeg)
-        return (self._lossless and self._lossless(jpeg)) or self._reencode(jpeg)
+        result = self._lossless and self._lossless(jpeg)
+        if result and self.method == "exif":
+            return self._tagged(result)
+        return result or self._reencode(jpeg)
 
     def described(self, upright: bytes, photo: exif.Photo) -> bytes:
         """Return *upright*, a result of `jpeg` or `encode`, with the facts of *photo* as Exif, in place of its own."""
@@ -103,7 +110,8 @@ class Orientation:
         """Return the pixels *bgr* (height x width x 3) as an upright JPEG; SourceError if the size is impossible."""
         import cv2
 
-        pixels = self.array(bgr) if self.method == "pixels" else bgr
+        pixels = self.masked(bgr)
+        pixels = self.array(pixels) if self.method == "pixels" else pixels
         if self.overlay:
             pixels = pixels.copy()
             self.overlay.draw(pixels if self.method == "pixels" else self.view(pixels))
@@ -114,6 +122,18 @@ class Orientation:
             raise SourceError(message, Cause.SETTINGS, setting="video.width, video.height", wanted=f"{width}x{height}")
         jpeg = data.tobytes()
         return self._tagged(jpeg) if self.method == "exif" else jpeg
+
+    def masked(self, bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return the pixels *bgr* (height x width x 3), not upright yet, with the masks; a copy if there are any."""
+        if not self._taken:
+            return bgr
+        pixels = bgr.copy()
+        self._taken.blacken(pixels)
+        return pixels
+
+    def masks_before(self, masks: Masks) -> Masks:
+        """Return *masks*, which are those of the upright picture, for the picture before it is turned."""
+        return masks.before(*self._turn)
 
     def view(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return an upright view of *pixels* (height x width, or x 3); it shares their memory."""
@@ -154,13 +174,25 @@ class Orientation:
         return {}
 
     @cached_property
-    def _lossless(self) -> Lossless | None:
+    def _taken(self) -> Masks | None:
+        return self.masks and self.masks_before(self.masks)
+
+    @cached_property
+    def _lossless(self) -> Callable[[bytes], bytes | None] | None:
+        turn, masks = self._turn, self.masks
+        if self.method == "exif":
+            turn, masks = _IDENTITY, self._taken
+        op = _TURNS[turn][0]
         try:
-            return Lossless(_TURNS[self._turn][0])
+            if not masks:
+                return Lossless(op)
+            from pi_cam_daemon.imaging.black_blocks import BlackBlocks
+
+            return BlackBlocks(op, masks, transposed=turn[2])
         except OSError as error:
             log.warning(
-                "Pictures are turned by decoding and encoding them, which takes several times the processor time: "
-                "%s. To change that, run sudo apt install libturbojpeg0",
+                "Pictures are turned and masked by decoding and encoding them, which takes several times the processor "
+                "time: %s. To change that, run sudo apt install libturbojpeg0",
                 error,
             )
             return None
@@ -188,3 +220,12 @@ def overlay_of(video: VideoConfig) -> Overlay | None:
     from pi_cam_daemon.imaging.overlay import Overlay
 
     return Overlay(video.overlay)
+
+
+def masks_of(video: VideoConfig) -> Masks | None:
+    """Return the masks that the configuration asks for; None if there are none."""
+    if not video.masks:
+        return None
+    from pi_cam_daemon.imaging.masks import Masks
+
+    return Masks.of(video.masks)

@@ -73,6 +73,7 @@ class Shrink:
 
         height, width = bgr.shape[:2]
         wanted = size(width, height, self._longest)
+        bgr = orientation.masked(bgr)  # a small pixel may have a part of a big one that is masked
         pixels = cv2.resize(bgr, wanted, interpolation=cv2.INTER_AREA) if wanted != (width, height) else bgr
         return orientation.encode(pixels)  # type: ignore[arg-type]
 

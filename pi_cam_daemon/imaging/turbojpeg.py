@@ -15,18 +15,32 @@ _WARNING = 0
 _NOTHING = 0  # the operation TJXOP_NONE
 
 
+class Region(ctypes.Structure):
+    """A part of a component, in pixels: tjregion."""
+
+    _fields_ = tuple((name, ctypes.c_int) for name in ("x", "y", "width", "height"))
+
+
+# Called for each row of blocks of each component of the result: coefficients, the row's region, that of the component,
+# its number, the number of the transform, and the transform. It may change the coefficients. -1 is a failure.
+Filter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, Region, Region, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+
+
 class _TjTransform(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int) for name in ("x", "y", "width", "height", "op", "options")),
         ("data", ctypes.c_void_p),
-        ("filter", ctypes.c_void_p),
+        ("filter", Filter),
     )
 
 
 class Lossless:
-    """Turns the blocks of JPEGs without decoding pixels. *op* is a TJXOP; OSError if the library is not installed."""
+    """Turns the blocks of JPEGs without decoding pixels. OSError if the library is not installed.
 
-    def __init__(self, op: int) -> None:
+    *op* is a TJXOP. *row_filter* may change the result; see Filter.
+    """
+
+    def __init__(self, op: int, row_filter: ctypes._FuncPointer | None = None) -> None:
         # None of the bindings on PyPI turns pictures with the libjpeg-turbo 2 of Raspberry Pi OS. These functions have
         # been the same since 1.2.
         library = ctypes.CDLL("libturbojpeg.so.0")
@@ -43,7 +57,7 @@ class Lossless:
         if not self._handle:
             raise OSError("libturbojpeg has no memory")
         weakref.finalize(self, library.tjDestroy, self._handle)
-        self._operation = _TjTransform(op=op, options=_PERFECT | _COPY_NO_MARKERS)
+        self._operation = _TjTransform(op=op, options=_PERFECT | _COPY_NO_MARKERS, filter=row_filter or Filter())
 
     def __call__(self, jpeg: bytes) -> bytes | None:
         """Return *jpeg* turned, or None if its size is no multiple of the block size at an edge that would move."""

@@ -31,7 +31,7 @@ SMALL = SmallConfig(width=80, framerate=10.0, quality=60)
 
 
 def video(width: int = 160, height: int = 120, framerate: float = 50.0, **other: Any) -> VideoConfig:
-    upright = {"rotation": 0, "rotation_method": "pixels", "overlay": "", "hflip": False, "vflip": False}
+    upright = {"rotation": 0, "rotation_method": "pixels", "overlay": "", "masks": [], "hflip": False, "vflip": False}
     return VideoConfig(**{"width": width, "height": height, "framerate": framerate, "quality": 80, **upright, **other})
 
 
@@ -225,6 +225,24 @@ class SourceContract(abc.ABC):
         wanted = cv2.resize(wanted, grey.shape[::-1], interpolation=cv2.INTER_AREA)
         below = len(grey) // 2 if "overlay" in changes else 0  # raw pictures have text that fits the small one
         assert np.abs(grey[below:].astype(int) - wanted[below:]).mean() < 10
+
+    @pytest.mark.parametrize(
+        "turn", [{}, {"rotation": 90}, {"rotation": 180, "hflip": True, "rotation_method": "exif"}], ids=str
+    )
+    def test_every_picture_has_its_masks(self, turn: dict[str, Any]) -> None:
+        masks = [[0.3, 0.3, 0.4, 0.4]]
+        with running(self.make(video(masks=masks, **turn))) as run:
+            big = run.wait_for_frames(5)
+            small = run.wait_for_smalls(2)
+            still = run.take_still(1)
+        brightest = 0.0
+        for data in [*(data for data, _ in big + small), still.jpeg]:
+            pixels = decoded(data)
+            height, width = pixels.shape[:2]
+            inside = pixels[height * 3 // 10 + 2 : height * 7 // 10 - 2, width * 3 // 10 + 2 : width * 7 // 10 - 2]
+            assert inside.mean() < 12
+            brightest = max(brightest, float(pixels.mean()))
+        assert brightest > 20, "the rest is there"
 
     def test_small_pictures_come_while_nobody_wants_big_ones(self) -> None:
         with running(self.make(video())) as run:

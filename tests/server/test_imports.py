@@ -65,6 +65,12 @@ def test_the_server_loads_nothing_heavy_before_it_serves() -> None:
     assert not names & {*HEAVY, "asyncio", "tempfile", "multiprocessing"}
 
 
+def test_masks_are_loaded_only_where_there_are_some() -> None:
+    names = loaded("pi_cam_daemon.daemon, pi_cam_daemon.imaging.orientation, pi_cam_daemon.camera.process")
+    assert "pi_cam_daemon.imaging.orientation" in names
+    assert not names & {"pi_cam_daemon.imaging.masks", "pi_cam_daemon.imaging.black_blocks"}
+
+
 def test_the_configuration_loads_no_server() -> None:
     assert "http.server" not in loaded("pi_cam_daemon.config.loading")
 

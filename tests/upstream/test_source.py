@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from pi_cam_daemon.camera import upstream
@@ -23,8 +25,10 @@ from pi_cam_daemon.camera.source import Source
 from pi_cam_daemon.camera.upstream import UpstreamSource
 from pi_cam_daemon.config.schema import UpstreamConfig, VideoConfig
 from pi_cam_daemon.errors import Cause, SourceError
+from pi_cam_daemon.imaging import exif
 from pi_cam_daemon.ipc import pace
 from pi_cam_daemon.ipc.messages import CameraInfo
+from tests.kit import sources as kit
 from tests.kit.lateness import patience
 from tests.kit.sources import SMALL, LosableSourceContract, Run, video
 from tests.kit.wait import until
@@ -1024,3 +1028,23 @@ def test_a_password_for_https_is_not_sent_without_tls(
         error = Upstream(server.url("/", "me:s3cret")).failure()
         assert error.cause is Cause.PERMISSION
         assert [request.headers.get("authorization") for request in plain.requests] == [None]
+
+
+# --- masks
+
+
+@pytest.mark.parametrize("mark", range(1, 9))
+def test_a_picture_with_a_mark_is_masked_as_people_see_it(mark: int) -> None:
+    pixels = np.full((64, 96, 3), 200, np.uint8)
+    plain = cv2.imencode(".jpg", pixels)[1].tobytes()
+    marked = plain[:2] + exif.segment(mark) + plain[2:]
+    settings = video(masks=[[0.0, 0.0, 0.5, 0.25]], rotation=90)
+    with serving(paced(header(), *[part(marked)] * 50)) as server:
+        source = UpstreamSource(settings, UpstreamConfig(server.url(), 1.0, ""), SMALL)
+        with kit.running(source) as run:
+            data = run.wait_for_frames(1)[0][0]
+    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    height, width = shown.shape
+    assert (height > width) == (mark < 5)
+    assert shown[: height // 4, : width // 2].max() < 20
+    assert min(shown[: height // 4, width // 2 + 17 :].min(), shown[height // 4 + 17 :].min()) > 180
