@@ -15,6 +15,7 @@ csi.py             source: CSI cameras, through picamera2
 csi_controls.py    controls of a CSI camera
 csi_bitrate.py     the bitrate of the hardware encoder, adapted to the size of its pictures
 csi_encoders.py    JPEG encoders for a CSI camera
+csi_drawing.py     draws masks and overlay into the pictures of a CSI camera
 csi_small.py       small pictures of a CSI camera
 csi_picamera2.py   imports picamera2 and explains its exceptions
 upstream.py        source: the pictures of another server (core/supervisor.py connects again)

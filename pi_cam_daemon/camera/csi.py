@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from pi_cam_daemon.camera.csi_controls import CsiControls
+from pi_cam_daemon.camera.csi_drawing import Drawing
 from pi_cam_daemon.camera.csi_encoders import choose_encoder, encode_wanted, output_to, software_encoder
 from pi_cam_daemon.camera.csi_picamera2 import explain, explained, import_picamera2
-from pi_cam_daemon.camera.csi_small import STREAM, YUV, Encode, second_stream, small_encoder
+from pi_cam_daemon.camera.csi_small import FORMAT, STREAM, YUV, Encode, second_stream, small_encoder
 from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, SmallConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.imaging.exif import Photo
-from pi_cam_daemon.imaging.orientation import Orientation, overlay_of
+from pi_cam_daemon.imaging.orientation import Orientation, masks_of, overlay_of
 from pi_cam_daemon.imaging.shrink import size as shrunk
 from pi_cam_daemon.ipc.messages import CameraInfo, Still
 from pi_cam_daemon.system import machine
@@ -102,6 +103,7 @@ class CsiSource:
         self._csi = csi
         self._small = small
         self._small_pictures: SmallPictures[YUV]
+        self._drawing: Drawing
         self._settings = settings or {}
         self._allocator = allocator
         self._found: list[Camera] | None = None
@@ -126,6 +128,7 @@ class CsiSource:
                 elif command:
                     sink.controls(controls.set(command.number, command.values))
                 output.wait(_CHECK_SECONDS)
+                self._drawing.check()
         finally:
             with explained(), contextlib.closing(picam2):
                 picam2.stop_recording()
@@ -157,7 +160,9 @@ class CsiSource:
         report = controls.start(self._settings)
         main = picam2.camera_configuration()["main"]
         width, height = main["size"]
-        self._draw_overlay(picam2)
+        masks, overlay = masks_of(self._video), overlay_of(self._video)
+        self._drawing = Drawing(lambda: self._orientation(picam2), masks, overlay)
+        self._drawing.begin(picam2)
         small = shrunk(width, height, self._small.width), self._small.quality
         encode = Encode(*small, self._orientation(picam2), overlay_of(self._video))
         self._small_pictures = SmallPictures(sink, encode)
@@ -180,28 +185,14 @@ class CsiSource:
         encode_wanted(encoder, sink)
         output = output_to(sink, encoder, self._orientation(picam2), name)
         try:
-            picam2.start_encoder(encoder, output)
+            picam2.start_encoder(self._drawing.guard(encoder), output)
         except OSError:
             # As far as it has started: its thread would keep a core busy for ever.
             with contextlib.suppress(OSError, AttributeError):
                 encoder.stop()
             raise
-        picam2.start_encoder(small_encoder(self._small_pictures), name=STREAM)
+        picam2.start_encoder(self._drawing.guard(small_encoder(self._small_pictures)), name=STREAM)
         return output, encoder_name
-
-    def _draw_overlay(self, picam2: Any) -> None:
-        """Draw the overlay into the luma of each picture, before the encoder gets it."""
-        overlay = overlay_of(self._video)
-        if overlay is None:
-            return
-        from picamera2 import MappedArray
-
-        def draw(request: Any) -> None:
-            width, height = request.config["main"]["size"]
-            with MappedArray(request, "main") as mapped:
-                overlay.draw(self._orientation(picam2).view(mapped.array[:height, :width]))
-
-        picam2.pre_callback = draw
 
     def _take_still(self, picam2: Any, name: str, number: int, controls: CsiControls, sink: Sink) -> Any:
         """Switch the sensor to its full size for one picture, and back; return the new output of the stream."""
@@ -238,6 +229,7 @@ class CsiSource:
             return Still(number, refused=f"The camera gave no picture of full size within {seconds:.0f} s")
         try:
             metadata = request.get_metadata()
+            self._drawing.check()
             jpeg = encoder.encode_func(request, "main")
         finally:
             request.release()
@@ -279,7 +271,7 @@ class CsiSource:
         )
         return picam2.create_video_configuration(
             # every encoder takes it without conversion; it has 1.5 bytes per pixel instead of 4
-            main={"size": size, "format": "YUV420"},
+            main={"size": size, "format": FORMAT},
             lores=second,
             raw=raw,
             sensor=sensor,

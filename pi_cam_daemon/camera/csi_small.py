@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Plane = npt.NDArray[np.uint8]
 
 STREAM = "lores"
+FORMAT = "YUV420"
 # The ISP of a Pi 0 to 4 makes a shorter side as long as this, and squashes the picture.
 _SHORTEST_SIDE = 64
 _LONGEST_SIDE = 1200
@@ -31,7 +32,7 @@ def second_stream(size: tuple[int, int]) -> dict[str, Any]:
     it the noise is taken out of the colours of the big picture. Another size might end that (vc4.cpp in libcamera).
     """
     half = shrunk(*size, _LONGEST_SIDE)
-    return {"size": half if min(half) >= _SHORTEST_SIDE else size, "format": "YUV420"}
+    return {"size": half if min(half) >= _SHORTEST_SIDE else size, "format": FORMAT}
 
 
 def small_encoder(small: SmallPictures[YUV]) -> Any:

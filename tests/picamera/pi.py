@@ -55,7 +55,7 @@ class EncoderNode:
 
 def video(**changes: Any) -> VideoConfig:
     values = {"width": 640, "height": 480, "framerate": 25.0, "rotation": 0, "hflip": False, "vflip": False}
-    return VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, "overlay": "", **changes})
+    return VideoConfig(**{**values, "rotation_method": "pixels", "quality": 80, "overlay": "", "masks": [], **changes})
 
 
 def source(

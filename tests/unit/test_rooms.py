@@ -261,7 +261,7 @@ def test_the_walk_reads_strings_but_not_docstrings() -> None:
 
 
 def test_only_the_csi_modules_import_the_camera_stack() -> None:
-    modules = {f"camera.csi{name}" for name in ("", "_encoders", "_picamera2", "_small")}
+    modules = {f"camera.csi{name}" for name in ("", "_drawing", "_encoders", "_picamera2", "_small")}
     assert users("picamera2", "libcamera") == modules
 
 
