@@ -98,6 +98,8 @@ def run(
     live_controls = LiveControls(supervisor, saved.controls_file(), loaded.camera, config.camera)
     big, small = Pictures(latest, supervisor.demand), Pictures(LatestFrame(), supervisor.small_demand, steady=False)
     streams = Streams(*(Audience(pictures, partial(card, pictures)) for pictures in (big, small)))
+    streams.show_only(config.video.masks)
+    supervisor.on_masks = streams.show_only
     observer = Observer(supervisor, latest, small.latest, streams, notifier, loaded)
     if refused:
         observer.refuse(refused)

@@ -30,6 +30,13 @@ class LatestFrame:
             if self._waiting:
                 self._changed.notify_all()
 
+    def forget(self) -> None:
+        """Have no frame until the next one."""
+        with self._lock:
+            before, self.frame = self.frame, None
+            if before is not None:
+                before.free()
+
     def wait(self, captured_since: float, timeout: float) -> Frame | None:
         """Return the newest frame since *captured_since* (CLOCK_MONOTONIC), None if none comes in *timeout* seconds.
 

@@ -37,7 +37,7 @@ class CameraLink(Questions):
     of these or the first frame arrives. *unusable* says why the
     camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
     but the test picture. *small* is the newest small frame; who calls `read` takes it. *on_motion* is called with each
-    report of motion and when its picture was captured (CLOCK_MONOTONIC).
+    report of motion and when its picture was captured (CLOCK_MONOTONIC). *masks* are drawn in its pictures.
     """
 
     def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:
@@ -49,6 +49,7 @@ class CameraLink(Questions):
         self.pace = Pace(1 / framerate)
         self._changed = changed
         self._reader = Reader(sock)
+        self.masks: list[list[float]] = []
         self.info: CameraInfo | None = None
         self.controls: tuple[Control, ...] = ()
         self.error: SourceError | None = None

@@ -45,6 +45,7 @@ def start_camera(
             ours.close()
             raise
     link = CameraLink(ours, reader, config.video.framerate, changed)
+    link.masks = config.video.masks
     link.tell(Kind.CONFIGURE, configuration)
     return process, link
 

@@ -62,8 +62,8 @@ class Supervisor:
 
     The camera process gets *camera*: the camera's part of *config*, with the controls that were saved or set.
     *changed* is called at each change of the state or the rate. *last* is the camera that served before. *argv* and
-    *popen* start the process; tests pass their own. *on_motion* is called with what a camera process sees move; see
-    CameraLink.
+    *popen* start the process; tests pass their own. *on_masks* is called with new masks: no older picture may be shown
+    after it. *on_motion* is called with what a camera process sees move; see CameraLink.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Supervisor:
         self.demand, self.small_demand = Demand(self.wake), Demand(self.wake)
         self._changed, self._argv, self._popen = changed, argv, popen
         self.on_motion: Callable[[Motion, float], None] = lambda *_: None
+        self.on_masks: Callable[[list[list[float]]], None] = lambda _: None
         self._wakeup = threading.Event()
         # guards the settings, which a reload replaces, and the sum of frames, which must count each once
         self._lock = threading.Lock()
@@ -120,8 +121,10 @@ class Supervisor:
         """Use these settings from now on; restart a camera process that has others."""
         with self._lock:
             self._restart |= (camera, config.log.level) != (self._settings, self._config.log.level)
-            self._config, self._settings = config, camera
+            before, self._config, self._settings = self._settings, config, camera
         self.wake()
+        if camera.video.masks != before.video.masks:
+            self.on_masks(camera.video.masks)
 
     def adopt(self, camera: CameraConfig) -> None:
         """Start the next camera process with the controls of *camera*, which the present one has already."""

@@ -42,6 +42,12 @@ class Audience:
             self.fresh_at = now
         self.shown_at = now
 
+    def forget(self, now: float) -> None:
+        """Show no picture of before any more. The camera has some time for a new one, as in `expect`."""
+        self._pictures.latest.forget()
+        self.shown = None
+        self.shown_at = self.fresh_at = now
+
     def count(self) -> None:
         """Let the camera know how many viewers there are."""
         self._pictures.demand.viewers(len(self.viewers))

@@ -9,10 +9,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from pi_cam_daemon.config import loading, saved
-from pi_cam_daemon.config.converters import LONGEST_NAME
+from pi_cam_daemon.config.converters import LONGEST_NAME, MOST_RECTANGLES
 from pi_cam_daemon.config.loading import Loaded
 from pi_cam_daemon.config.schema import ROTATIONS, SIDES
-from pi_cam_daemon.config.text import Value, short, toml
+from pi_cam_daemon.config.text import Setting, short, toml
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.controls import Kind
 from pi_cam_daemon.server.limits import held
@@ -31,6 +31,7 @@ _OFFERED: dict[str, Mapping[str, object]] = {
     "video.rotation": {"kind": Kind.CHOICE, "choices": ROTATIONS},
     "video.hflip": {"kind": Kind.BOOLEAN},
     "video.vflip": {"kind": Kind.BOOLEAN},
+    "video.masks": {"kind": "rectangles", "maximum": MOST_RECTANGLES},
     "page.name": {"kind": "text", "maximum": LONGEST_NAME},
 }
 
@@ -55,7 +56,7 @@ class Settings:
     def configure(self, loaded: Loaded) -> None:
         """Take over a new configuration. The caller holds *turn*, and puts it into force."""
         self._loaded = loaded
-        self._saved: Mapping[str, Value] = {key: loaded.saved[key] for key in _OFFERED if key in loaded.saved}
+        self._saved: Mapping[str, Setting] = {key: loaded.saved[key] for key in _OFFERED if key in loaded.saved}
         for key, value in self._saved.items():
             if loaded.config.value(key) != loaded.configured.value(key):  # else somebody looks for it in the files
                 told = toml(value), toml(loaded.configured.value(key))
@@ -89,9 +90,9 @@ class Settings:
             self._apply()
             return HTTPStatus.OK, self.table()
 
-    def _checked(self, wanted: Mapping[str, object]) -> tuple[dict[str, Value], dict[str, str]]:
+    def _checked(self, wanted: Mapping[str, object]) -> tuple[dict[str, Setting], dict[str, str]]:
         """Return the values in *wanted*, and an error message for each that cannot be saved."""
-        values: dict[str, Value] = {}
+        values: dict[str, Setting] = {}
         errors: dict[str, str] = {}
         for key, raw in wanted.items():
             if key not in _OFFERED:

@@ -62,7 +62,8 @@ class Stills:
     def _ask(self, seconds: float) -> Still:
         begun = time.monotonic()
         try:
-            still = self._supervisor.link().take_still(next(self._numbers), seconds)
+            link = self._supervisor.link()
+            still = link.take_still(next(self._numbers), seconds)
         except TimeoutError:
             text = f"The camera gave no picture of full size within {seconds:.0f} s and is started again"
             raise Refused(HTTPStatus.GATEWAY_TIMEOUT, text) from None
@@ -72,6 +73,8 @@ class Stills:
             now = time.monotonic()
             shortest, longest = _PAUSES
             self._next_at = now + min(max(_PAUSE_SHARE * (now - begun), shortest), longest)
+        if link.masks != self._observer.config.video.masks:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "The masks were changed meanwhile; try again")
         if still.refused:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, still.refused)
         return still

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 # arrivals of one client are logged once in this time, and those of all clients so often
 _ARRIVAL_SECONDS = 60.0
 _MOST_ARRIVALS = 20
+# the loop needs milliseconds
+_FORGET_SECONDS = 5.0
 
 _Gone = list[tuple[Viewer, OSError]]
 
@@ -52,10 +54,12 @@ class Streams:
         self._arrivals_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._slow_logged = LogThrottle(_ARRIVAL_SECONDS, _MOST_ARRIVALS)
         self._may_stay: Callable[[Client], bool] = lambda _: True
-        self._lock = threading.Lock()  # for the three below
+        self._lock = threading.Lock()  # for the five below
         self._reviewed = True
         self._arrivals: list[Viewer] = []
         self._next_camera: CameraLink | None = None
+        self._forgotten: threading.Event | None = None
+        self._masks: list[list[float]] = []  # those of the pictures that may be shown
         self._closing = False
         self._camera: CameraLink | None = None
         self._camera_fd = -1
@@ -121,6 +125,15 @@ class Streams:
             self._next_camera = camera
         self._wake()
 
+    def show_only(self, masks: list[list[float]]) -> None:
+        """Show only pictures with these *masks* from now on. When this returns, none of before is left."""
+        forgotten = threading.Event()
+        with self._lock:
+            self._masks, self._forgotten = masks, forgotten
+        self._wake()
+        if self._thread.is_alive():
+            forgotten.wait(_FORGET_SECONDS)
+
     def _wake(self) -> None:
         os.eventfd_write(self._wake_fd, 1)
 
@@ -181,11 +194,16 @@ class Streams:
             arrivals, self._arrivals = self._arrivals, []
             camera, self._next_camera = self._next_camera, None
             may_stay, reviewed, self._reviewed = self._may_stay, self._reviewed, True
+            forgotten, self._forgotten = self._forgotten, None
         if camera is not None and camera is not self._camera:
             self._close_camera()
             self._camera, self._camera_fd = camera, camera.fileno()
             self._epoll.register(self._camera_fd, select.EPOLLIN)
         now = time.monotonic()
+        if forgotten:
+            for audience in (self._big, self._small):
+                audience.forget(now)
+            forgotten.set()
         for viewer in arrivals:
             self._welcome(viewer, now)
         # Clients admitted by the old policy may arrive after the new one. `_welcome` may have dropped some of them.
@@ -217,10 +235,16 @@ class Streams:
         camera = self._camera
         assert camera is not None
         try:
-            return camera.read()
+            frame = camera.read()
         except EOFError:
             self._close_camera()
             return None
+        if camera.masks == self._masks:
+            return frame
+        for old in filter(None, (frame, camera.small)):
+            old.free()
+        camera.small = None
+        return None
 
     def _close_camera(self) -> None:
         if self._camera is not None:

@@ -63,6 +63,7 @@ def test_settings_are_listed_with_limits_and_values(untouched: Daemon) -> None:
         "video.rotation": {"value": 0, "configured": 0, "kind": "choice", "choices": [0, 90, 180, 270]},
         "video.hflip": {"value": False, "configured": False, "kind": "boolean"},
         "video.vflip": {"value": False, "configured": False, "kind": "boolean"},
+        "video.masks": {"value": [], "configured": [], "kind": "rectangles", "maximum": 16},
         "page.name": {"value": "", "configured": "", "kind": "text", "maximum": 60},
     }  # fmt: skip
 
@@ -108,7 +109,7 @@ def test_what_is_saved_stands_above_later_changes_of_the_files(daemon: Daemon) -
     assert "video.rotation is 90, as saved on the page, and not 180" in daemon.log()
     assert settings(daemon) == {
         "video.width": 320, "video.height": 240, "video.rotation": 90, "video.hflip": True, "video.vflip": False,
-        "page.name": "",
+        "video.masks": [], "page.name": "",
     }  # fmt: skip
     assert json.loads(daemon.get("/settings")[2])["settings"]["video.rotation"]["configured"] == 180
     save(daemon, video_rotation=None)

@@ -75,6 +75,18 @@ def test_a_frame_is_given_back_once_and_only_when_a_newer_one_is_there() -> None
     assert [one.given_back for one in slots] == [1, 1, 0]
 
 
+def test_a_forgotten_frame_is_given_back_and_to_nobody() -> None:
+    latest, slots = LatestFrame(), Slots(b"first")
+    latest.forget()
+    latest.publish(slots.frame(1.0))
+    latest.forget()
+    assert slots.given_back == 1
+    assert (latest.frame, latest.size(), latest.wait(0.0, 0.0)) == (None, None, None)
+    latest.publish(frame(2.0))
+    assert latest.wait(0.0, 0.0)
+    assert slots.given_back == 1
+
+
 def test_a_frame_that_a_broken_camera_process_wrote_has_no_size() -> None:
     latest = LatestFrame()
     latest.publish(Frame(bytes(200), 0, 0))

@@ -330,6 +330,31 @@ TESTS = {
         "server/test_cli.py::test_snapshot_does_not_follow_a_link_that_somebody_put_there",
         "server/test_cli.py::test_root_writes_nothing_into_a_pipe_of_somebody_else",
     ],
+    # masks
+    "What `video.masks` cover": [
+        "server/test_masks.py::test_pictures_have_their_masks_at_every_address",
+        "picamera/test_masks.py::test_the_stream_the_small_stream_and_a_still_are_masked",
+        "unit/test_masks.py::test_nothing_below_a_mask_leaves_a_trace_in_a_jpeg",
+        "unit/test_masks.py::test_no_picture_of_a_usb_camera_passes_through_unmasked",
+    ],
+    "So no stream, snapshot or photo has it": [
+        "server/test_masks.py::test_pictures_have_their_masks_at_every_address",
+    ],
+    "A pixel that is covered in part": [
+        "unit/test_masks.py::test_a_box_is_its_rectangle_rounded_outwards_to_whole_units",
+        "unit/test_masks.py::test_what_is_black_before_a_turn_covers_each_pixel_after_it",
+        "unit/test_masks.py::test_no_pixel_of_a_mask_keeps_brightness_or_colour_in_planes",
+    ],
+    "A picture that cannot be masked": [
+        "unit/test_masks.py::test_a_picture_that_cannot_be_masked_is_an_error",
+        "unit/test_masks.py::test_a_failure_while_blocks_are_blackened_gives_no_picture",
+        "picamera/test_masks.py::test_masks_that_cannot_be_drawn_end_the_pictures",
+    ],
+    "When masks change": [
+        "server/test_masks.py::test_no_picture_of_before_is_shown_once_masks_are_set",
+        "unit/test_streams.py::test_pictures_of_before_are_forgotten_and_those_on_their_way_are_not_shown",
+        "unit/test_stills.py::test_a_still_with_other_masks_is_given_to_nobody",
+    ],
     # texts
     "What an upstream server or a camera says": [
         "unit/test_link.py::test_no_text_of_the_camera_process_controls_a_terminal",

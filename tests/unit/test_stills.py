@@ -9,6 +9,7 @@ import pytest
 
 from pi_cam_daemon.core.health import State
 from pi_cam_daemon.core.latest import Demand, LatestFrame
+from pi_cam_daemon.ipc.messages import Still
 from pi_cam_daemon.server import stills
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.stills import Stills
@@ -26,3 +27,22 @@ def test_a_camera_that_is_woken_and_gives_nothing_is_told(state: State, monkeypa
             taking.take()
         assert refused.value.reason is Reason.PICTURE
     assert woken == [True, False] * 2
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_still_with_other_masks_is_given_to_nobody(changed: bool) -> None:
+    observer: Any = SimpleNamespace(camera=lambda: SimpleNamespace(state=State.STREAMING, period=0.1))
+    observer.config = SimpleNamespace(video=SimpleNamespace(masks=[]))
+
+    def take_still(number: int, _seconds: float) -> Still:
+        observer.config.video.masks = [[0.0, 0.0, 0.5, 0.5]] if changed else []
+        return Still(number, b"jpeg")
+
+    link = SimpleNamespace(masks=[], take_still=take_still)
+    supervisor: Any = SimpleNamespace(demand=Demand(lambda: None), link=lambda: link)
+    taking = Stills(supervisor, LatestFrame(), observer)
+    if changed:
+        with pytest.raises(Refused, match="The masks were changed meanwhile; try again"):
+            taking.take()
+    else:
+        assert taking.take().jpeg == b"jpeg"

@@ -1037,3 +1037,56 @@ def test_small_viewers_go_on_with_the_next_camera_process(rig: Rig) -> None:
     rig.new_camera()
     rig.frame(picture(2), small=True)
     until("the new one", lambda: small.number() == 2)
+
+
+# -- masks
+
+
+def test_pictures_of_before_are_forgotten_and_those_on_their_way_are_not_shown(rig: Rig) -> None:
+    rig.frame(picture(1))
+    rig.frame(picture(1), small=True)
+    big, small = rig.view(), rig.view(small=True)
+    for viewer in (big, small):
+        viewer.open()
+        assert viewer.number() == 1
+    masks = [[0.0, 0.0, 0.5, 0.5]]
+    rig.streams.show_only(masks)
+    assert rig.latest.frame is None and rig.small_latest.frame is None
+    assert rig.big.shown is None and rig.small.shown is None
+    late = rig.view()
+    late.open()
+    for number in range(2, 20):  # more than there are slots: they are given back
+        rig.camera.say(Kind.FRAME, picture(number), time.monotonic_ns())
+        rig.camera.say(Kind.FRAME, picture(number), time.monotonic_ns(), small=True)
+        until("they are read", lambda: len(select.select([rig.camera.theirs], [], [], 0)[0]) == 0)
+    assert rig.latest.frame is None and rig.small_latest.frame is None
+    rig.new_camera().masks = masks
+    rig.frame(picture(30))
+    rig.frame(picture(30), small=True)
+    assert [viewer.number() for viewer in (big, small, late)] == [30, 30, 30]
+
+
+def test_a_camera_may_have_had_the_new_masks_already(rig: Rig) -> None:
+    rig.streams.show_only([[0.0, 0.0, 0.5, 0.5]])
+    rig.streams.show_only([])
+    rig.frame(picture(1))
+    viewer = rig.view()
+    viewer.open()
+    assert viewer.number() == 1
+
+
+def test_viewers_see_the_card_if_no_camera_draws_the_new_masks(punctual: Rig) -> None:
+    punctual.frame(picture(1))
+    viewer = punctual.view()
+    viewer.open()
+    assert viewer.number() == 1
+    punctual.streams.show_only([[0.0, 0.0, 0.5, 0.5]])
+    assert viewer.part() == CARD
+
+
+def test_masks_of_the_start_do_not_wait_for_the_loop() -> None:
+    rig = Rig(started=False)
+    begun = time.monotonic()
+    rig.streams.show_only([[0.0, 0.0, 0.5, 0.5]])
+    assert time.monotonic() - begun < 1
+    rig.close()

@@ -632,6 +632,21 @@ def test_a_change_of_its_settings_restarts_a_camera(
         assert Kind.STOP not in told
 
 
+def test_new_masks_are_told_once_and_the_next_camera_draws_them(rig: Rig, config: Config) -> None:
+    told: list[object] = []
+    rig.supervisor.on_masks = told.append
+    _, before = rig.streaming()
+    masks = [[0.0, 0.0, 0.5, 0.5]]
+    masked = replace(config.camera, video=replace(config.camera.video, masks=masks))
+    for camera in (replace(config.camera, kind="usb"), masked, masked):
+        rig.supervisor.configure(config, camera)
+    assert told == [masks]
+    assert rig.turn(NOW + 1)
+    assert ended(rig, NOW + 1) is None
+    assert rig.turn(NOW + 1)
+    assert (before.masks, rig.links[-1].masks) == ([], masks)
+
+
 def test_new_settings_are_tried_at_once_and_end_the_failure(rig: Rig, config: Config) -> None:
     rig.spawn_error = OSError("none")
     for _ in range(4):
