@@ -7,10 +7,12 @@ const words = {
   en: {
     take: "Use it", cancel: "Cancel", at: (x, y, width, height) => `${width} × ${height} % at ${x}, ${y} %`,
     keys: "Arrow keys move it, with Shift they resize it, Enter takes it, Escape cancels.",
+    add: "Add", remove: "Remove", removes: "Delete removes it.", none: "Drag on the picture",
   },
   ko: {
     take: "적용", cancel: "취소", at: (x, y, width, height) => `${width} × ${height} %, 위치 ${x}, ${y} %`,
     keys: "화살표 키로 옮기고, Shift와 함께 크기를 바꾸고, Enter로 적용하고, Esc로 취소합니다.",
+    add: "추가", remove: "삭제", removes: "Delete로 지웁니다.", none: "영상 위에 끌어서 그리세요",
   },
 }[language];
 const LEAST = 0.03;
@@ -92,42 +94,63 @@ const percent = (value) => `${value * 100}%`;
 const inside = (value) => `clamp(${RADIUS}px, ${percent(value)}, 100% - ${RADIUS}px)`; // a handle is never half hidden
 const corners = ([x, y, width, height]) => [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
 
-// Resolves to the rectangles, in fractions of the picture on the page, or to null.
-export function edit({ stage, picture }, { label, rectangles, square = false }) {
-  const found = [...rectangles];
+// Resolves to the rectangles, in fractions of the picture on the page, or to null. With *most*, they can be added, up to
+// so many, and removed; else their number stays.
+export function edit({ stage, picture }, { label, rectangles, square = false, most = 0 }) {
+  const found = [];
+  const groups = [];
   let active = 0;
   let drag = null; // what a moved pointer makes of the active rectangle
   let resolve;
   let frame;
   const before = document.activeElement;
 
-  const groups = found.map((_, number) => {
+  const shade = draw("path", { class: "shade", "fill-rule": "evenodd" });
+  const svg = draw("svg", { class: "rectangles" }, draw("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none" }, shade));
+  const numbers = make("output");
+  const more = button(words.add, () => { add([0.375, 0.375, 0.25, 0.25]); show(); });
+  const fewer = button(words.remove, remove);
+  const bar = make("div", { className: "rectangles-bar" }, numbers, ...(most ? [more, fewer] : []),
+    button(words.take, () => finish(true), "", "primary"), button(words.cancel, () => finish(false)));
+
+  function add(rectangle) {
     const handles = [0, 1, 2, 3].map((corner) => draw("circle", { class: "handle", r: RADIUS, "data-corner": corner }));
     const group = draw("g", { tabindex: 0, role: "application" }, draw("rect", { class: "area" }), ...handles);
-    group.addEventListener("focus", () => { active = number; });
-    return group;
-  });
-  const shade = draw("path", { class: "shade", "fill-rule": "evenodd" });
-  const svg = draw("svg", { class: "rectangles" }, draw("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none" }, shade), ...groups);
-  const numbers = make("output");
-  const bar = make("div", { className: "rectangles-bar" }, numbers, button(words.take, () => finish(true), "", "primary"),
-    button(words.cancel, () => finish(false)));
+    group.addEventListener("focus", () => { active = groups.indexOf(group); show(); });
+    active = found.push(rectangle) - 1;
+    groups.push(group);
+    svg.append(group);
+    group.focus({ preventScroll: true });
+  }
+
+  function remove() {
+    if (!most || !found.length) return;
+    found.splice(active, 1);
+    groups.splice(active, 1)[0].remove();
+    active = Math.max(0, active - 1);
+    show();
+    (groups[active] || more).focus({ preventScroll: true });
+  }
 
   function show() {
+    more.disabled = found.length >= most;
+    fewer.disabled = !found.length;
     found.forEach((rectangle, number) => {
       const [x, y, width, height] = rectangle.map(percent);
       const [area, ...handles] = groups[number].children;
       set(area, { x, y, width, height });
       corners(rectangle).forEach(([x, y], corner) => Object.assign(handles[corner].style, { cx: inside(x), cy: inside(y) }));
-      set(groups[number], { "aria-label": `${label}: ${told(rectangle)}. ${words.keys}` });
+      const [name, keys] = most ? [`${label} ${number + 1}`, `${words.keys} ${words.removes}`] : [label, words.keys];
+      set(groups[number], { "aria-label": `${name}: ${told(rectangle)}. ${keys}` });
     });
     set(shade, { d: `M0 0h1v1h-1z${found.map(([x, y, width, height]) => `M${x} ${y}h${width}v${height}h${-width}z`).join("")}` });
-    numbers.textContent = told(found[active]);
+    numbers.textContent = found.length ? told(found[active]) : words.none;
   }
 
   const told = (rectangle) => words.at(...rectangle.map((side) => Math.round(side * 100)));
 
   function put(rectangle) {
+    if (!rectangle) return;
     found[active] = rectangle;
     show();
   }
@@ -138,7 +161,7 @@ export function edit({ stage, picture }, { label, rectangles, square = false }) 
     const box = contained(picture.getBoundingClientRect(), picture.width, picture.height);
     const at = { left: box.left - outer.left, top: box.top - outer.top, width: box.width, height: box.height };
     for (const [side, length] of Object.entries(at)) svg.style[side] = `${length}px`;
-    const [, y, , height] = found[active];
+    const [, y, , height] = found[active] || [0, 0, 0, 0];
     if (!drag) bar.classList.toggle("above", y + height / 2 > 0.5);
     frame = requestAnimationFrame(follow);
   }
@@ -148,7 +171,7 @@ export function edit({ stage, picture }, { label, rectangles, square = false }) 
     return [within((event.clientX - box.left) / box.width, 0, 1), within((event.clientY - box.top) / box.height, 0, 1)];
   }
 
-  // A corner resizes, the inside moves, and a drag beside it draws it anew.
+  // A corner resizes, the inside moves, and a drag beside it draws it anew, or another one.
   svg.addEventListener("pointerdown", (event) => {
     if (!event.isPrimary || event.button) return;
     event.preventDefault();
@@ -158,10 +181,21 @@ export function edit({ stage, picture }, { label, rectangles, square = false }) 
     if (group) active = groups.indexOf(group);
     const start = found[active];
     const corner = event.target.dataset.corner;
+    const near = (to) => Math.hypot(to[0] - from[0], to[1] - from[1]) < LEAST;
     if (corner) drag = (to) => spanned(corners(start)[(Number(corner) + 2) % 4], to, square);
     else if (group) drag = ([x, y]) => moved(start, x - from[0], y - from[1]);
-    else drag = (to) => (Math.hypot(to[0] - from[0], to[1] - from[1]) < LEAST ? start : spanned(from, to, square));
-    groups[active].focus({ preventScroll: true });
+    else if (!most) drag = (to) => (near(to) ? start : spanned(from, to, square));
+    else if (found.length < most) {
+      let begun = false;
+      drag = (to) => {
+        if (!begun && near(to)) return null;
+        const rectangle = spanned(from, to, square);
+        if (!begun) add(rectangle);
+        begun = true;
+        return rectangle;
+      };
+    }
+    groups[active]?.focus({ preventScroll: true });
   });
   svg.addEventListener("pointermove", (event) => { if (drag && event.isPrimary) put(drag(point(event))); });
   for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => { drag = null; });
@@ -169,8 +203,9 @@ export function edit({ stage, picture }, { label, rectangles, square = false }) 
   function press(event) {
     const change = event.target.closest("button") ? null : ARROWS[event.key];
     event.stopPropagation();
-    if (change) put((event.shiftKey ? resized : moved)(found[active], ...change, square));
+    if (change && found.length) put((event.shiftKey ? resized : moved)(found[active], ...change, square));
     else if (event.key === "Escape") finish(false);
+    else if (event.key === "Delete") remove();
     else if (event.key === "Enter" && !event.target.closest("button")) finish(true);
     else return;
     event.preventDefault();
@@ -189,9 +224,10 @@ export function edit({ stage, picture }, { label, rectangles, square = false }) 
     resolve(take ? found : null);
   }
 
-  show();
   stage.append(svg, bar);
+  rectangles.forEach(add);
+  show();
   follow();
-  groups[0].focus();
+  (groups[0] || more).focus();
   return new Promise((done) => { resolve = done; });
 }
