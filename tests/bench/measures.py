@@ -28,6 +28,7 @@ HELD_FPS = 29.5
 _WATCHERS = 20
 _MANY = 50
 _SMALL_SECONDS = 10.0  # so that one picture at an edge is one in a hundred
+_MASKS = [[0.1, 0.2, 0.3, 0.4], [0.7, 0.7, 0.2, 0.25]]
 _OVERLAY = "{time} {host} {rate}"
 _SNAPSHOT_SECONDS = 10.0  # between two, while nobody watches
 # slow viewers of the largest pictures; they come so far apart that each one keeps another picture
@@ -300,6 +301,20 @@ class Bench:
             Figure("… CPU, of passing them on", drawn.cpu / plain.cpu, "x"),
         ]
 
+    def masked(self) -> list[Figure]:
+        """Measure masks in JPEGs, with libjpeg-turbo and without it, when pictures are decoded and encoded again."""
+        with self._daemon() as server:
+            plain = self._load(server, "-n", "1")
+        with self._daemon(video__masks=_MASKS) as server:
+            blocks = self._load(server, "-n", "1", stamped=False)
+        with self._daemon(env={"LD_LIBRARY_PATH": str(self._no_library)}, video__masks=_MASKS) as server:
+            anew = self._load(server, "-n", "1", stamped=False)
+        return [
+            Figure("masks in the camera's JPEGs, 1 viewer: fps", blocks.fps, "fps", HELD_FPS, least=True),
+            Figure("… CPU, of decoding, drawing and encoding anew", blocks.cpu / anew.cpu, "x", 0.7),
+            Figure("… CPU, of passing them on", blocks.cpu / plain.cpu, "x"),
+        ]
+
     def small(self) -> list[Figure]:
         """Measure the small stream: what a picture costs, and what its viewers change for others."""
         many = str(_MANY)
@@ -337,6 +352,7 @@ class Bench:
             self.starts,
             self.turned,
             self.overlay,
+            self.masked,
             self.small,
         ):
             self._say(measure.__name__.replace("_", " "))
