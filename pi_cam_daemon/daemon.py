@@ -40,8 +40,8 @@ from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import logs, machine, memory, network
-from pi_cam_daemon.system.events import Events
 from pi_cam_daemon.system.systemd import Notifier, listening_socket
+from pi_cam_daemon.system.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _STREAMS_CLOSE = 0.2
 _CARDS_CLOSE = 0.1
 _PROBES_PER_PERIOD = 3  # of the watchdog: two answers may be late before systemd acts
 
-_CHANGED, _BUG = "changed", "bug"  # events of the main thread, besides the numbers of signals
+_CHANGED, _BUG = "changed", "bug"  # what wakes the main thread, besides the numbers of signals
 _LOOPS = ("accept", "streams", "supervisor")  # threads whose failure ends the process
 
 
@@ -80,16 +80,16 @@ def run(
     # systemd's soft limit of 1024 files is meant for select(), which the server does not use
     with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid the change
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    events = Events()
+    wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: events.put(number))
+        signal.signal(number, lambda number, _: wakeups.put(number))
     if kinds.of(config.source.kind).has_driver and (nodes := machine.forbidden_nodes(Path("/dev"))):
         log.warning("no permission to open %s", machine.needed_groups(nodes))
 
     latest = LatestFrame()
     cards = Cards(_language(config))
     last = LastCamera(saved.folder() / "last-camera.json")
-    supervisor = Supervisor(config, loaded.camera, last, lambda: events.put(_CHANGED), camera_argv, popen)
+    supervisor = Supervisor(config, loaded.camera, last, lambda: wakeups.put(_CHANGED), camera_argv, popen)
 
     def card(pictures: Pictures) -> Frame | None:
         size = _size(pictures.latest, latest, observer.config)
@@ -109,7 +109,7 @@ def run(
     place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
     app = App(policy, big, small, streams, observer, live_controls, settings, stills, counts)
-    threading.excepthook = lambda failure: _report_bug(failure, events, app.counts)
+    threading.excepthook = lambda failure: _report_bug(failure, wakeups, app.counts)
     activated = listening_socket()
     try:
         server = CameraServer(app, activated)
@@ -140,8 +140,8 @@ def run(
     period = (notifier.watchdog_seconds or float("inf")) / _PROBES_PER_PERIOD
     probe_at = time.monotonic() + period
     while True:
-        event = events.get(timeout=max(0.0, probe_at - time.monotonic()) if notifier.watchdog_seconds else None)
-        if event is None:
+        wakeup = wakeups.get(timeout=max(0.0, probe_at - time.monotonic()) if notifier.watchdog_seconds else None)
+        if wakeup is None:
             probe_at = time.monotonic() + period
             if silent := [probe.name for probe in probes if not probe.answered]:
                 log.error("no answer from the %s; systemd will restart the service", " and the ".join(silent))
@@ -150,11 +150,11 @@ def run(
                 notifier.watchdog()
                 for probe in probes:
                     probe.ask()
-        elif event == _CHANGED:
+        elif wakeup == _CHANGED:
             last.remember(status := observer.camera())
             notifier.reboot(status.needs_reboot)
             notifier.status(observer.status_line())
-        elif event == signal.SIGHUP:
+        elif wakeup == signal.SIGHUP:
             notifier.reloading()
             config = _reload(files, listening, app, supervisor)
             cards.configure(_language(config))
@@ -167,7 +167,7 @@ def run(
     supervisor.close(_CAMERA_CLOSE)
     streams.close(_STREAMS_CLOSE)
     cards.close(_CARDS_CLOSE)
-    return os.EX_SOFTWARE if event == _BUG else os.EX_OK
+    return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
 
 
 def _start_with(files: ConfigFiles) -> tuple[Loaded, Policy, list[str]]:
@@ -262,11 +262,11 @@ def _size(latest: LatestFrame, big: LatestFrame, config: Config) -> tuple[int, i
     return wanted if latest is big else small_size(*wanted, config.small.width)
 
 
-def _report_bug(failure: threading.ExceptHookArgs, events: Events, counts: Counts) -> None:
+def _report_bug(failure: threading.ExceptHookArgs, wakeups: Wakeups, counts: Counts) -> None:
     """Log an exception in a thread. One of *_LOOPS* ends the process, others are counted."""
     name = failure.thread.name if failure.thread else "a thread"
     log.critical("a bug ended the thread %s", name, exc_info=failure.exc_value)
     if name in _LOOPS:
-        events.put(_BUG)
+        wakeups.put(_BUG)
     else:
         counts.fail(name)

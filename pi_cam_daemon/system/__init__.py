@@ -4,7 +4,7 @@ files.py       reads files, and replaces them so that a power cut does no harm
 logs.py        format of the log, and limits on repeated messages
 systemd.py     readiness, status, watchdog, reboot requests, socket activation
 watchdog.py    probes that tell whether a loop still turns; daemon.py feeds the watchdog
-events.py      the queue of signals and events that the main thread reads
+wakeups.py     the queue of signals and messages that the main thread reads
 children.py    command line and options of child processes
 network.py     addresses of this machine, of the page and of peers
 avahi.py       the announcement by mDNS

@@ -1,4 +1,4 @@
-"""Queue of the events that wake the main thread: signals, and messages of other threads."""
+"""Queue of what wakes the main thread: signals, and messages of other threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 from collections import deque
 
 
-class Events:
+class Wakeups:
     """A queue for ONE reader, the main thread, whose signal handlers may put into it.
 
     `queue.Queue` can miss a signal that arrives after Python's last check for signals and before the wait. Here Python
@@ -23,14 +23,14 @@ class Events:
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
 
-    def put(self, event: int | str) -> None:
-        """Add an event. Any thread and any signal handler may call this."""
-        self._found.append(event)
+    def put(self, wakeup: int | str) -> None:
+        """Add a wakeup. Any thread and any signal handler may call this."""
+        self._found.append(wakeup)
         with contextlib.suppress(BlockingIOError):  # full: the reader is awake
             self._writer.send(b"\0")
 
     def get(self, timeout: float | None) -> int | str | None:
-        """Return the oldest event, or None when none has come within *timeout* seconds."""
+        """Return the oldest wakeup, or None when none has come within *timeout* seconds."""
         while not self._found:
             if not select.select([self._reader], [], [], timeout)[0]:
                 return None
