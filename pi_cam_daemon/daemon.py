@@ -20,6 +20,7 @@ from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.last_good import ConfigFiles
 from pi_cam_daemon.config.loading import ETC, Loaded
 from pi_cam_daemon.config.schema import Config
+from pi_cam_daemon.core.events import Events
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.health import CameraStatus
 from pi_cam_daemon.core.last_camera import LastCamera
@@ -101,14 +102,17 @@ def run(
     streams.show_only(config.video.masks)
     supervisor.on_masks = streams.show_only
     observer = Observer(supervisor, latest, small.latest, streams, notifier, loaded)
+    events = Events(small.take)
+    supervisor.on_motion = events.motion
     if refused:
         observer.refuse(refused)
+        events.refuse(refused)
     settings = Settings(saved.settings_file(), loaded, observer, live_controls, supervisor)
     stills = Stills(supervisor, latest, observer)
     in_etc = f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
     place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
-    app = App(policy, big, small, streams, observer, live_controls, settings, stills, counts)
+    app = App(policy, big, small, streams, observer, live_controls, settings, stills, events, counts)
     threading.excepthook = lambda failure: _report_bug(failure, wakeups, app.counts)
     activated = listening_socket()
     try:
@@ -126,6 +130,7 @@ def run(
         files.keep(loaded)
 
     streams.start()
+    events.start()
     supervisor.start(watch=streams.watch)
     server.start()
     listen_address = "" if activated else config.http.listen_address
@@ -154,6 +159,7 @@ def run(
             last.remember(status := observer.camera())
             notifier.reboot(status.needs_reboot)
             notifier.status(observer.status_line())
+            events.camera(status)
         elif wakeup == signal.SIGHUP:
             notifier.reloading()
             config = _reload(files, listening, app, supervisor)
@@ -215,6 +221,7 @@ def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, sup
             _log_problems(error.problems)
             log.error("the configuration was not reloaded; the old one stays")
             app.observer.refuse(error.problems)
+            app.events.refuse(error.problems)
             return app.observer.config
         files.keep(loaded)
         http = loaded.config.http

@@ -74,6 +74,11 @@ class Pictures:
     demand: Demand
     steady: bool = True
 
+    def take(self, captured_since: float, timeout: float) -> Frame | None:
+        """Ask for a picture; return the newest since *captured_since*, None if none comes. See LatestFrame.wait."""
+        with self.demand.waiting():
+            return self.latest.wait(captured_since, timeout)
+
 
 class Demand:
     """The demand for frames: by viewers of the stream, and by requests that wait for a frame.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pi_cam_daemon.config.schema import HttpConfig, WallConfig
+from pi_cam_daemon.core.events import Events
 from pi_cam_daemon.core.latest import Pictures
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client, own_networks
@@ -64,6 +65,7 @@ class App:
     live_controls: LiveControls
     settings: Settings
     stills: Stills
+    events: Events
     counts: Counts
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)
     refusal_page: RefusalPage = field(default_factory=RefusalPage)

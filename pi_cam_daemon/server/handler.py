@@ -88,8 +88,7 @@ class Handler(Exchange):
         pictures.demand.touch()
         frame = pictures.latest.wait(now - max_age, 0.0)
         if frame is None and patience:
-            with pictures.demand.waiting():
-                frame = pictures.latest.wait(now - max_age, patience)
+            frame = pictures.take(now - max_age, patience)
         if frame is None and max_age_ms is None and self.app.observer.camera().live:
             # of a camera that is slow; small ones come only while somebody asks
             frame = pictures.latest.wait(time.monotonic() - Pace(period).silent_seconds, 0.0)
@@ -144,8 +143,7 @@ class Handler(Exchange):
     def _wake_camera(self) -> None:
         """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
         if self.app.observer.camera().state in (State.IDLE, State.STARTING):
-            with self.app.big.demand.waiting():
-                self.app.big.latest.wait(time.monotonic(), _SNAPSHOT_SECONDS)
+            self.app.big.take(time.monotonic(), _SNAPSHOT_SECONDS)
 
     def state(self) -> None:
         """Send all that is known about the daemon and its camera."""

@@ -282,6 +282,7 @@ def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:
     """An age or an interval uses the monotonic clock: a Pi's wall clock may jump by years."""
     readers = {
         "daemon",  # X-Timestamp of the no-signal picture
+        "core.events",  # when something happened
         "imaging.exif",  # when a picture was taken
         "ipc.slots",  # X-Timestamp of a picture
         "imaging.overlay",  # the time in the picture
