@@ -203,7 +203,7 @@ def _start_with(files: ConfigFiles) -> tuple[Loaded, Policy, list[str]]:
 def _policy(config: Config) -> Policy:
     """Return the rules of *config*. Its log level comes into force, since reading the files that it names may warn."""
     logs.setup(config.log.level)
-    return Policy.make(config.http, config.wall)
+    return Policy.make(config)
 
 
 def _log_problems(problems: Sequence[str]) -> None:
@@ -216,7 +216,7 @@ def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, sup
     with app.settings.turn:  # what is saved meanwhile would be lost
         try:
             loaded = files.load()
-            policy = Policy.make(loaded.config.http, loaded.config.wall)
+            policy = Policy.make(loaded.config)
         except ConfigError as error:
             _log_problems(error.problems)
             log.error("the configuration was not reloaded; the old one stays")

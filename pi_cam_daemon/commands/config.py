@@ -9,10 +9,14 @@ from pi_cam_daemon.config import loading, saved, text
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.system import redaction
 
+_REDACTED = {"upstream.url": redaction.without_secrets, "events.webhook_url": redaction.host_only}
+
 
 def check(options: argparse.Namespace) -> int:
     """Print that a configuration is correct. Raises ConfigError with everything that is wrong in it."""
-    credentials.read(loading.load(options.file).http)
+    config = loading.load(options.file)
+    credentials.read(config.http)
+    credentials.webhook(config.events)
     is_default = options.file is None and not loading.files_in(loading.ETC)
     found = "there is no configuration file, so the defaults are in force" if is_default else "ok"
     print(f"{options.file or loading.ETC}: {found}")
@@ -35,8 +39,8 @@ def settings(options: argparse.Namespace, with_origin: bool) -> str:
         section, _, key = name.partition(".")
         if f"[{section}]" not in lines:
             lines += ["", f"[{section}]"]
-        if name == "upstream.url":
-            value = redaction.without_secrets(value)
+        if redact := _REDACTED.get(name):
+            value = redact(value)
         line = f"{key} = {text.toml(value)}"
         lines.append(f"{line:<40}  # {layer}" if with_origin else line)
     return "\n".join(lines[1:])

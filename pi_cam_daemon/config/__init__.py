@@ -11,5 +11,6 @@ addresses.py    grammar of networks, host names and origins
 kinds.py        the kinds of cameras
 saved.py        the settings and controls that were saved on request
 users.py        the users of http.users_file
+secret.py       files that hold one secret
 text.py         the type Value; values as TOML, or as short text
 """

@@ -188,6 +188,19 @@ def release(raw: Any) -> str:
     return address
 
 
+def webhook(raw: Any) -> str:
+    """Return the address of a receiver of events. A wrong one is not shown: it may be a secret as a whole."""
+    try:
+        address = url(raw)
+        sound = "@" not in urlsplit(address).netloc
+    except ValueError:
+        sound = False
+    if not sound:
+        accepted = 'an address such as "https://example.org/hook", without user and password, or "" for none'
+        raise ValueError(f"this is not the address of a receiver; accepted: {accepted}")
+    return address
+
+
 def fingerprint(raw: Any) -> str:
     """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, dashes, spaces or a name."""
     if isinstance(raw, str):

@@ -147,6 +147,7 @@ class HttpConfig:
     max_viewers: Annotated[int, converters.integer(1, 1000)]
     max_viewers_per_address: Annotated[int, converters.integer(1, 1000)]
     max_tls_viewers: Annotated[int, converters.integer(1, 1000)]
+    max_event_streams: Annotated[int, converters.integer(1, 1000)]
     # one picture is always allowed to wait, so that no setting refuses them all
     max_pending_bytes: Annotated[int, converters.integer(1 << 20, 1 << 30)]
     max_connections: Annotated[int, converters.integer(1, 1000)]
@@ -186,6 +187,14 @@ class HealthConfig:
     """[health]: the reboot, the last resort."""
 
     reboot_after_minutes: Annotated[float, converters.number(0, 10080)]
+
+
+@dataclass(frozen=True)
+class EventsConfig:
+    """[events]: who is told what happens."""
+
+    webhook_url: Annotated[str, converters.webhook]
+    webhook_secret_file: Annotated[str, converters.path]
 
 
 @dataclass(frozen=True)
@@ -254,6 +263,7 @@ class Config:
     http: HttpConfig
     page: PageConfig
     wall: WallConfig
+    events: EventsConfig
     health: HealthConfig
     update: UpdateConfig
     log: LogConfig
@@ -280,4 +290,5 @@ class Config:
         """Return a hash of all settings, without the passwords in URLs."""
         tables = asdict(self)
         tables["upstream"]["url"] = without_secrets(self.upstream.url)
+        tables["events"]["webhook_url"] = without_secrets(self.events.webhook_url)
         return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()

@@ -9,5 +9,6 @@ latest.py       the newest frame, and the demand for frames
 last_camera.py  the camera that gave pictures last, remembered over restarts
 health.py       the state of the camera, derived from observations
 events.py       what happened: the last events
+webhook.py      what happened, sent to an address
 no_signal.py    the pictures that viewers see while the camera gives none
 """

@@ -110,7 +110,9 @@ class Events:
     def since(self, changed: int = 0) -> list[Event]:
         """Return the events that changed after *changed*, oldest first; all for a number that was never given."""
         with self._wake:
-            changed = changed if changed <= self._changes else 0
+            if changed == self._changes:
+                return []
+            changed = changed if changed < self._changes else 0
             return [event for event in self._kept.values() if event.changed > changed]
 
     def newest(self) -> Event | None:

@@ -22,6 +22,7 @@ streams.py         stream loop: one thread sends the stream to all viewers
 audience.py        viewers of one size of the pictures, and what they see
 viewer.py          one connection that gets the stream
 sending.py         sending of answers, and the clients to drop when slow ones keep too many pictures
+event_streams.py   what happens, sent to all who listen at /events
 stills.py          /still.jpg
 live_controls.py   /controls: settings changed while the camera runs
 settings.py        /settings: settings of the configuration that an admin saves on the page

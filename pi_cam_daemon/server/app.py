@@ -6,13 +6,14 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.config.schema import HttpConfig, WallConfig
+from pi_cam_daemon.config.schema import Config, HttpConfig, WallConfig
 from pi_cam_daemon.core.events import Events
 from pi_cam_daemon.core.latest import Pictures
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.server.access import Access, AllowedNetworks, Client, own_networks
 from pi_cam_daemon.server.answers import read_pages
 from pi_cam_daemon.server.counts import Counts
+from pi_cam_daemon.server.event_streams import EventStreams
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.refusal_page import RefusalPage
@@ -25,13 +26,14 @@ from pi_cam_daemon.system import network
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from pi_cam_daemon.core.webhook import Target, Webhook
     from pi_cam_daemon.server.logins import Logins
     from pi_cam_daemon.server.metrics import Metrics
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules for connections and requests. Immutable: a reload makes a new one."""
+    """The rules for connections and requests, and who is told of events. Immutable: a reload makes a new one."""
 
     http: HttpConfig
     wall: WallConfig
@@ -39,14 +41,17 @@ class Policy:
     hosts: HostPolicy
     logins: Logins | None
     tls: SSLContext | None
+    webhook: Target | None
 
     @classmethod
-    def make(cls, http: HttpConfig, wall: WallConfig) -> Policy:
-        """Return the configured rules; reads the files that *http* names. Raises ConfigError."""
+    def make(cls, config: Config) -> Policy:
+        """Return the configured rules; reads the files that *config* names. Raises ConfigError."""
+        http = config.http
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
         own = own_networks().contains
         hosts = HostPolicy(http.allowed_hosts, http.cors_origins, own, mdns_name=network.mdns_name)
-        return cls(http, wall, access, hosts, *credentials.read(http))
+        files = *credentials.read(http), credentials.webhook(config.events)
+        return cls(http, config.wall, access, hosts, *files)
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who is watching the stream, would be admitted now."""
@@ -69,8 +74,10 @@ class App:
     counts: Counts
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)
     refusal_page: RefusalPage = field(default_factory=RefusalPage)
+    webhook: Webhook | None = None
 
     def __post_init__(self) -> None:
+        self.event_streams = EventStreams(self.events, self.streams.answers.count_dropped)
         self.configure(self.policy)
 
     def configure(self, policy: Policy) -> None:
@@ -80,6 +87,13 @@ class App:
         """
         self.policy = policy
         self.streams.configure(policy.http, policy.may_stay)
+        self.event_streams.configure(policy.http, policy.may_stay)
+        if policy.webhook and self.webhook is None:
+            from pi_cam_daemon.core.webhook import Webhook
+
+            self.webhook = Webhook(self.events, lambda: self.observer.name)
+        if self.webhook:
+            self.webhook.configure(policy.webhook)
 
     @functools.cached_property
     def metrics(self) -> Metrics:

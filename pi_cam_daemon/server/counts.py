@@ -28,7 +28,7 @@ class Counts:
         self.answered: Counter[tuple[str, int]] = Counter()  # by endpoint and status
         self.denied = Counter(dict.fromkeys((reason.label for reason in Reason if reason.key), 0))
         # by thread; only these may fail and go on
-        self.failed = Counter(dict.fromkeys(("request", "card", "events", "other"), 0))
+        self.failed = Counter(dict.fromkeys(("request", "card", "events", "event-streams", "webhook", "other"), 0))
         self._lock = threading.Lock()
         self._logged = LogThrottle(_REFUSAL_SECONDS, _MOST_REFUSALS)
 

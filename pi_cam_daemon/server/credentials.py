@@ -1,16 +1,18 @@
-"""Loading of the files that `[http]` names: users, certificate and key."""
+"""Loading of the files that `[http]` and `[events]` name: users, certificate and key, and the secret of the webhook."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon.config.schema import HttpConfig
+from pi_cam_daemon.config import secret
+from pi_cam_daemon.config.schema import EventsConfig, HttpConfig
 from pi_cam_daemon.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from pi_cam_daemon.core.webhook import Target
     from pi_cam_daemon.server.logins import Logins
 
 
@@ -35,3 +37,13 @@ def read(http: HttpConfig) -> tuple[Logins | None, SSLContext | None]:
 
         context = tls.context(Path(http.tls_certificate), Path(http.tls_key))
     return logins, context
+
+
+def webhook(events: EventsConfig) -> Target | None:
+    """Return the receiver of events; None if there is none. Raises CredentialsError if its secret cannot be read."""
+    if not events.webhook_url:
+        return None
+    from pi_cam_daemon.core.webhook import Target
+
+    path = events.webhook_secret_file
+    return Target(events.webhook_url, secret.read("events.webhook_secret_file", Path(path)) if path else b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _COMPRESSED = "text/"  # types of the page's files that gzip makes much smaller
 _NO_PAGE = "There is no such page here\n\nThe page is at /, the stream at /stream, a single picture at /snapshot"
+# of one event's picture, in a path; the routes know it as N
+_NUMBER = re.compile(r"(?<=/)\d+(?=\.jpg$)", re.ASCII)
 # label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
 
@@ -99,9 +102,9 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer GET and HEAD; for HEAD `_answer` leaves out the body."""
-        if route := self.routes.get(self.asked.path):
+        if route := self.routes.get(self.endpoint):
             route(self)
-        elif self.asked.path in self.changes:
+        elif self.endpoint in self.changes:
             self._refuse_method()
         else:
             self.send_error(HTTPStatus.NOT_FOUND, _NO_PAGE)
@@ -110,7 +113,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer POST, the only method that changes anything."""
-        self.changes.get(self.asked.path, Exchange._refuse_method)(self)
+        self.changes.get(self.endpoint, Exchange._refuse_method)(self)
 
     def do_OPTIONS(self) -> None:
         """Send the allowed methods; browsers ask for them before they send another site's request."""
@@ -136,8 +139,8 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         elif policy.tls and not is_same_host(self.peer, self.here):
             raise Refused(Reason.TLS, "This address is served by https, not by http")
         policy.hosts.check(asked, self.client.address, policy.access.trusts(self.peer))
-        if asked.path in self.routes or asked.path in self.changes:
-            self.endpoint = asked.path
+        if (path := _NUMBER.sub("N", asked.path)) in self.routes or path in self.changes:
+            self.endpoint = path
         if policy.logins:
             client = policy.logins.judge(self.client, asked)
             if client is None:
@@ -153,7 +156,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         return self.client.user.role if self.client.user else "viewer"
 
     def _allow(self) -> dict[str, str]:
-        route, change = self.asked.path in self.routes, self.asked.path in self.changes
+        route, change = self.endpoint in self.routes, self.endpoint in self.changes
         methods = [*(("GET", "HEAD") if route or not change else ()), "OPTIONS", *(("POST",) if change else ())]
         return {"Allow": ", ".join(methods)}
 
@@ -199,7 +202,8 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             language = refusal_page.language(self.app.observer.config.page.language, accepted, wish)
             body, kind = page.body(refused, language, answers.home(asked.target)), page.headers
         headers = {**NO_STORE, **kind, "Vary": "Accept, Accept-Language", **refused.headers, **(more or {})}
-        if self.asked.header("x-requested-with"):  # a browser would open its dialog for each request of a script
+        # a browser would open its dialog for each request of a script; an EventSource can send no field of its own
+        if self.asked.header("x-requested-with") or self.asked.wants_events:
             headers.pop("WWW-Authenticate", None)
         self._answer(refused.status, body, headers)
 

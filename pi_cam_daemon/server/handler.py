@@ -15,6 +15,9 @@ from pi_cam_daemon.server.exchange import TEXT, Exchange, Route
 from pi_cam_daemon.server.refused import Reason, Refused
 
 _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
+_MOST_CHANGES = 2.0**53
+_DIGITS = 16
+_NO_EVENT = "The picture of this event is gone, or there never was one\n\n/events lists the events that have one"
 _JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 
 
@@ -97,6 +100,40 @@ class Handler(Exchange):
         else:
             self._answer(HTTPStatus.OK, frame.jpeg, {**_JPEG, "X-Timestamp": f"{frame.timestamp_us / 1e6:.6f}"})
 
+    def events(self) -> None:
+        """Send the last events, or a stream of them; `?after=N` leaves out those that have not changed since."""
+        after = int(self.asked.number("after", 0.0, _MOST_CHANGES) or 0)
+        if self.asked.wants_events:
+            self._event_stream(after)
+        else:
+            self._answer_json(HTTPStatus.OK, {"events": [event.table() for event in self.app.events.since(after)]})
+
+    def _event_stream(self, after: int) -> None:
+        """Send the last events after *after*, or after the one in Last-Event-ID, and what happens from now on."""
+        self.close_connection = True
+        streams, last = self.app.event_streams, self.asked.header("last-event-id")
+        after = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else after
+        streams.quota.take(str(self.client), most := self.policy.http.max_event_streams, most)
+        head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": "text/event-stream"})
+        try:
+            if self.command == "HEAD":
+                self.request.sendall(head)
+            else:
+                streams.add(self.request, self.client, head, after)
+                self.server.leave_open(self.request)
+                return
+        except (OSError, RuntimeError):  # the client has hung up, or the system starts no more threads
+            pass
+        streams.quota.give_back(str(self.client))
+
+    def event_picture(self) -> None:
+        """Send the picture of an event, as long as it is kept."""
+        event = self.app.events.get(int(self.asked.path.rpartition("/")[2].partition(".")[0]))
+        if event and event.picture:
+            self._answer(HTTPStatus.OK, event.picture, _JPEG)
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND, _NO_EVENT)
+
     def still(self) -> None:
         """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""
         self.policy.hosts.check_still(self.asked)
@@ -147,7 +184,9 @@ class Handler(Exchange):
 
     def state(self) -> None:
         """Send all that is known about the daemon and its camera."""
-        self._answer_json(HTTPStatus.OK, {**self.app.observer.table(), "role": self._role()})
+        newest = self.app.events.newest()
+        more = {"event": newest.table() if newest else None, "role": self._role()}
+        self._answer_json(HTTPStatus.OK, {**self.app.observer.table(), **more})
 
     def healthz(self) -> None:
         """Answer 200 while there are pictures or the camera sleeps because nobody watches, else 503."""
@@ -179,6 +218,8 @@ _ROUTES: dict[str, Route] = {
     **dict.fromkeys(("/stream", "/stream.mjpg", "/video", "/mjpeg/stream"), Handler.stream),
     **dict.fromkeys(("/snapshot", "/snapshot.jpg", "/mjpeg/snapshot"), Handler.snapshot),
     "/still.jpg": Handler.still,
+    "/events": Handler.events,
+    "/events/N.jpg": Handler.event_picture,
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,

@@ -81,6 +81,11 @@ class _Camera(Collector):
         yield _counter("stream_clients_rejected", about, app.streams.quota.rejected)
         about = "Clients disconnected because they took too little, or kept too many pictures in memory."
         yield _counter("slow_clients_dropped", about, app.streams.answers.dropped, "reason")
+        yield _counter("events", "What happened, by kind.", app.events.counted, "kind")
+        yield _gauge("event_streams", "Listeners to events.", app.event_streams.quota.taken)
+        if app.webhook:
+            about = "Events for the webhook: delivered, failed after all attempts, or dropped from a full queue."
+            yield _counter("webhook_events", about, app.webhook.counted, "result")
         yield _counter("http_requests", "Requests answered.", requests, "path", "code")
         yield _counter("http_denied", "Connections and requests refused.", counts.denied, "reason")
         yield _counter("thread_errors", "Bugs that ended a request or another thread.", counts.failed, "thread")

@@ -48,6 +48,8 @@ class Reason(enum.Enum):
                                "이 카메라를 보여 주는 다른 탭이나 프로그램을 닫고 다시 시도하세요.")
     MAX_TLS_VIEWERS = ("max_tls_viewers", 503, "max_tls_viewers", "암호화된 접속에는 자리가 없습니다",
                        "누군가 나간 뒤에 다시 시도하세요.")
+    MAX_EVENT_STREAMS = ("max_event_streams", 503, "max_event_streams", "이벤트를 받는 자리가 없습니다",
+                         "누군가 나간 뒤에 다시 시도하세요.")
     THREADS = "threads", 503, "max_connections", *_FULL
     PASSWORD = ("password", 401, "users_file", "로그인이 필요합니다",
                 "이름과 비밀번호는 카메라 주인에게 받으세요.")

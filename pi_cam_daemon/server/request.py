@@ -71,6 +71,11 @@ class Request:
         return number
 
     @property
+    def wants_events(self) -> bool:
+        """Return whether the client asks for Server-Sent Events, as an EventSource does."""
+        return "text/event-stream" in self.header("accept").lower()
+
+    @property
     def small(self) -> bool:
         """Return whether the query asks for small pictures. Raises Refused for a size that there is not."""
         size = self.arguments.get("size", "big")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
+from urllib.parse import urlsplit
 
 _SECRET = re.compile(
     r"""((?:pass|pwd|psk|secret|token|authorization|cookie|api[-_]?key)[\w-]{0,40}["']?\s{0,9}[=:]).+""", re.IGNORECASE
@@ -88,3 +89,9 @@ def without_secrets(text: str) -> str:
         return f"{text[:start]}***"
     user, at, place = place.rpartition("@")
     return f"{text[:start]}{user and '***'}{at}{place}{parameters and parameters[0] + '***'}"
+
+
+def host_only(url: str) -> str:
+    """Return scheme, host and port of *url*. The address of a webhook is often a secret as a whole."""
+    parts = urlsplit(url)
+    return url and f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/***"
