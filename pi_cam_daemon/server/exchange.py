@@ -31,7 +31,7 @@ TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _COMPRESSED = "text/"  # types of the page's files that gzip makes much smaller
 _NO_PAGE = "There is no such page here\n\nThe page is at /, the stream at /stream, a single picture at /snapshot"
 # of one event's picture, in a path; the routes know it as N
-_NUMBER = re.compile(r"(?<=/)\d+(?=\.jpg$)", re.ASCII)
+_NUMBER = re.compile(r"(?<=/)\d{1,18}(?=\.jpg$)", re.ASCII)
 # label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
 

@@ -128,7 +128,8 @@ class Handler(Exchange):
 
     def event_picture(self) -> None:
         """Send the picture of an event, as long as it is kept."""
-        event = self.app.events.get(int(self.asked.path.rpartition("/")[2].partition(".")[0]))
+        number = self.asked.path.rpartition("/")[2].removesuffix(".jpg")
+        event = self.app.events.get(int(number)) if number.isdecimal() else None
         if event and event.picture:
             self._answer(HTTPStatus.OK, event.picture, _JPEG)
         else:

@@ -30,7 +30,7 @@ from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc import protocol
-from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, Motion, Report, SetControls, Still
 from tests.kit.pi_camera import CAMERA_MODULE_3
 
 FAULT_FILE = Path(sys.argv[1])
@@ -44,6 +44,7 @@ PICAMERA2 = {
     "csi-permission": PermissionError(13, "Permission denied", "/dev/media0"),
     "csi-settings": RuntimeError("Camera configuration failed: Invalid camera configuration"),
 }
+MANY_MOTIONS = 60  # that begin and end with the word "motions"
 LARGE = 7_000_000  # bytes of each fifth picture after the word "large", as from a sensor of 12 megapixels
 
 
@@ -135,6 +136,12 @@ class FaultySink:
                 hang()
             case "too-long":
                 write(protocol.HEADER.pack(protocol.Kind.STILL, 2**32 - 1, 0))
+            case "motion":
+                write(motion(captured_ns))
+            case "motion-ends":
+                write(motion(captured_ns, ends=True))
+            case "motions":
+                write((motion(captured_ns) + motion(captured_ns, ends=True)) * MANY_MOTIONS)
             case "flood":
                 until = time.monotonic() + 3
                 while time.monotonic() < until:
@@ -153,6 +160,12 @@ def hang() -> None:
     """Hang like a driver that never returns: no signal that can be caught ends the process."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()
+
+
+def motion(captured_ns: int, ends: bool = False) -> bytes:
+    """Return the message that something begins to move in a picture, or that it is still again."""
+    seen = Motion(ends, 0.25 if ends else 0.125, (0.25, 0.5, 0.25, 0.25))
+    return protocol.pack(protocol.Kind.MOTION, seen.to_json(), captured_ns)
 
 
 def write(data: bytes) -> None:

@@ -37,6 +37,8 @@ CONTRACT = {
     "pi_cam_stream_clients_by_size": {"size"},
     "pi_cam_stream_clients_rejected_total": set(),
     "pi_cam_slow_clients_dropped_total": {"reason"},
+    "pi_cam_events_total": {"kind"},
+    "pi_cam_event_streams": set(),
     "pi_cam_http_requests_total": {"path", "code"},
     "pi_cam_http_denied_total": {"reason"},
     "pi_cam_thread_errors_total": {"thread"},

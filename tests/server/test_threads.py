@@ -29,7 +29,7 @@ def errors(daemon: Daemon) -> set[str]:
 
 
 def counted(**more: float) -> set[str]:
-    counts = {"request": 0.0, "card": 0.0, "other": 0.0, **more}
+    counts = {**dict.fromkeys(("request", "card", "events", "event-streams", "webhook", "other"), 0.0), **more}
     return {f'pi_cam_thread_errors_total{{thread="{name}"}} {count}' for name, count in counts.items()}
 
 
