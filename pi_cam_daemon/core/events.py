@@ -162,7 +162,7 @@ class Events:
                 self._end_motion(time.monotonic())
             self._starts = status.starts
             if status.failure or status.state is State.STREAMING:
-                self._failure = status.failure
+                self._failure = None if status.state is State.STREAMING else status.failure
             self._settle(time.monotonic())
             self._wake.notify()
 

@@ -258,7 +258,7 @@ FAULTS = [
     ),
     Fault(
         "pi_cam_daemon/daemon.py",
-        "    return os.EX_SOFTWARE if event == _BUG else os.EX_OK\n",
+        "    return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK\n",
         "    return os.EX_OK\n",
         "tests/server/test_threads.py::test_a_bug_in_one_of_the_loops_ends_the_daemon",
     ),
