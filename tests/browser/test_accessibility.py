@@ -33,7 +33,7 @@ def test_a_page_with_a_healthy_camera(
     wait_until_live(page, {"stream": "live", "snapshot": "held"}[mode])
     page.locator("#closer").click()
     assert_accessible(page)
-    for tab in ("picture", "info"):
+    for tab in ("picture", "info", "events"):
         open_drawer(page, tab)
         assert_accessible(page)
     page.locator("#photo").click()

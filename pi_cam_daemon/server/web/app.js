@@ -251,7 +251,7 @@ $("photos").addEventListener("beforetoggle", async (event) => {
   photos?.offer(live, state);
 });
 $("menu").addEventListener("click", () => withDrawer((one) => one.toggle()));
-for (const tab of ["picture", "info"]) $(`tab-${tab}`).addEventListener("click", () => withDrawer((one) => one.open(tab)));
+for (const tab of ["picture", "info", "events"]) $(`tab-${tab}`).addEventListener("click", () => withDrawer((one) => one.open(tab)));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target === document.body && holds()) take();
 });

@@ -1,7 +1,7 @@
 // The drawer beside the picture: its tabs, and the panels in them, which are loaded when a tab is opened.
 
 const $ = (id) => document.getElementById(id);
-const TABS = { picture: ["controls", "settings"], info: ["info", "addresses"] };
+const TABS = { picture: ["controls", "settings"], info: ["info", "addresses"], events: ["events"] };
 
 // *page* is what the panels may use: text, stage, picture, zoom, state().
 export function mount(page) {
@@ -13,6 +13,7 @@ export function mount(page) {
     $(`panel-${tab}`).append(...nodes);
     const modules = await Promise.all(TABS[tab].map((name) => import(`./${name}.js`)));
     mounted[tab] = modules.map((module, number) => module.mount(nodes[number], page));
+    attend();
     update(page.state());
   }
 
@@ -32,6 +33,12 @@ export function mount(page) {
     }
     if (!wanted && inside) $("menu").focus();
     shown = wanted;
+    attend();
+  }
+
+  // Lets panels know whether they are shown.
+  function attend() {
+    for (const [tab, panels] of Object.entries(mounted)) for (const panel of panels) panel.show?.(tab === shown);
   }
 
   function update(state) {
