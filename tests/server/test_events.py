@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
+import subprocess
+import sys
 import time
+import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +21,11 @@ from pi_cam_daemon.config.users import Role
 from pi_cam_daemon.imaging import jpeg
 from tests.kit import certificates
 from tests.kit.certificates import Certificate
-from tests.kit.daemon import REFUSED, Daemon, running
+from tests.kit.daemon import REFUSED, ROOT, Daemon, running
+from tests.kit.documents import blocks
 from tests.kit.events import Listener, Receiver, event, events
-from tests.kit.wait import until
-from tests.kit.wire import Reading, basic, say
+from tests.kit.wait import free_port, until
+from tests.kit.wire import Reading, ask, basic, say
 from tests.server.test_metrics import value
 
 SETTINGS = {"video.width": 320, "video.height": 240, "small.width": 160}
@@ -216,11 +222,13 @@ def test_a_listener_that_takes_nothing_is_dropped_and_nobody_waits(tmp_path: Pat
     with running(tmp_path / "daemon", {**SETTINGS, "http.viewer_timeout_seconds": 1.0}) as daemon:
         daemon.wait_for_state("streaming")
         slow, quick, viewer = listen(daemon, buffer=4096), listen(daemon), Reading(daemon.watch())
-        for _ in range(3):
+
+        def dropped() -> bool:
             daemon.fault("motions")
-            until("taken", lambda: not daemon.fault_file.exists())
             hear_all(quick)
-        until("dropped", lambda: value(daemon, "pi_cam_slow_clients_dropped_total", reason="timeout") == 1)
+            return value(daemon, "pi_cam_slow_clients_dropped_total", reason="timeout") == 1
+
+        until("dropped", dropped, 20)
         assert value(daemon, "pi_cam_event_streams") == 1
         begun = len(viewer.parts)
         until("the stream goes on", lambda: len(viewer.parts) > begun + 10)
@@ -412,3 +420,50 @@ def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes 
         daemon.reload({**SETTINGS, **wrong}, REFUSED)
         assert f"events.webhook_secret_file: {file}: {told}" in daemon.log()
         assert event(daemon, "reload-refused")["text"].endswith(told)
+
+
+def test_the_address_of_a_webhook_is_shown_nowhere(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("do not tell")
+    url = "http://127.0.0.1:9/hook/token?key=7"
+    settings = {**SETTINGS, "events.webhook_url": url, "events.webhook_secret_file": str(secret), "log.level": "debug"}
+    with running(tmp_path / "daemon", settings) as daemon:
+        command = [sys.executable, "-m", "pi_cam_daemon", "config", "--config", str(daemon.config_file)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT).stdout
+        assert 'webhook_url = "http://127.0.0.1:9/***"' in shown
+        daemon.reload({**settings, "events.webhook_url": url.replace("http", "htp")}, REFUSED)
+        assert "events.webhook_url: this is not the address of a receiver; accepted: " in daemon.log()
+        for text in (shown, daemon.log(), json.dumps(daemon.state())):
+            assert not any(word in text for word in ("do not tell", "token", "key=7"))
+
+
+def test_the_receiver_of_the_document_checks_the_signature(tmp_path: Path) -> None:
+    text = (ROOT / "docs/integrations.md").read_text("utf-8").partition("## A webhook")[2].partition("\n## ")[0]
+    make, settings, receiver = blocks(text)
+    secret, port = tmp_path / "secret", free_port()
+    path = "/etc/pi-cam-daemon/webhook-secret"
+    make = make.replace("sudo ", "").replace("-g pi-cam-daemon ", "").replace(path, "secret")
+    subprocess.run(["sh", "-c", make], cwd=tmp_path, check=True, timeout=30)
+    assert secret.stat().st_mode & 0o777 == 0o640
+    program = receiver.replace("what is in the file", secret.read_text().strip()).replace("9000", str(port))
+    named = tomllib.loads(settings)["events"]
+    assert named == {"webhook_url": "http://192.168.1.30:9000/", "webhook_secret_file": path}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = f"http://127.0.0.1:{port}/"
+            until("it listens", lambda: connects(port))
+            forged = urllib.request.Request(url, b"{}", {"X-Hub-Signature-256": "sha256=00"})
+            assert ask(forged)[0] == 403
+            signed = {"page.name": "Yard", "events.webhook_url": url, "events.webhook_secret_file": str(secret)}
+            with running(tmp_path / "daemon", {**SETTINGS, **signed}) as daemon:
+                daemon.wait_for_state("streaming")
+                move(daemon)
+                assert process.stdout
+                assert [process.stdout.readline() for _ in range(2)] == ["Yard motion begins\n", "Yard motion ends\n"]
+        finally:
+            process.kill()
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -73,6 +73,7 @@ WHERE = {
     ),
     r"vlc .*|mpv .*|(?s:while sleep .*)": ("clients/test_recovery.py::test_a_camera_that_was_off_is_watched_again"),
     r"ffmpeg .*m3u8": "clients/test_hls.py::test_two_hundred_watch_hls_while_the_camera_has_one_viewer",
+    r"openssl rand .*": "server/test_events.py::test_the_receiver_of_the_document_checks_the_signature",
     r"openssl .*|sudo install .*camera.pem.*": (
         "systemd/test_users_and_tls.py::test_the_service_reads_what_its_group_may_read"
     ),

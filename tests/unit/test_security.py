@@ -217,6 +217,22 @@ TESTS = {
         "server/test_requests.py::test_only_listed_origins_may_read",
         "unit/test_hosts.py::test_any_page_may_ask_but_only_listed_origins_may_read",
     ],
+    # events
+    "`/events` and the pictures in it": [
+        "server/test_events.py::test_events_need_a_password_like_pictures",
+        "server/test_events.py::test_events_are_for_the_same_hosts_as_pictures",
+    ],
+    "A reload ends the event streams": [
+        "server/test_events.py::test_a_reload_that_no_longer_admits_a_client_ends_its_events",
+        "server/test_events.py::test_events_need_a_password_like_pictures",
+    ],
+    "A webhook goes only": ["server/test_events.py::test_a_receiver_that_redirects_or_refuses_gets_an_event_once"],
+    "An https address needs": ["server/test_events.py::test_a_receiver_with_another_certificate_gets_nothing"],
+    "The body is signed": ["server/test_events.py::test_begin_and_end_are_posted_with_a_signature_over_https"],
+    "Secret and address are in no": [
+        "server/test_events.py::test_begin_and_end_are_posted_with_a_signature_over_https",
+        "server/test_events.py::test_the_address_of_a_webhook_is_shown_nowhere",
+    ],
     # framing
     "No other site may show": [
         "browser/test_other_sites.py::test_the_page_is_framed_only_by_sites_in_the_list",
