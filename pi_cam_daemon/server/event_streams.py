@@ -74,8 +74,9 @@ class EventStreams:
         """
         sock.setblocking(False)
         limit_unsent(sock)
-        # a peer that vanished leaves no other trace than what it does not acknowledge
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * self._timeout_seconds))
+        # a peer that vanished is known only by what it does not acknowledge; a slow one is found before
+        seconds = self._timeout_seconds + HEARTBEAT_SECONDS
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="event-streams", daemon=True)

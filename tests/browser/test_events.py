@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.looking import KOREAN, PHONE, open_drawer, wait_until_live
 from tests.browser.test_accessibility import assert_accessible
 from tests.kit.daemon import REFUSED, Daemon, running
-from tests.kit.events import event
+from tests.kit.events import move
 from tests.kit.wait import until
 from tests.server.test_metrics import value
 
@@ -28,14 +28,6 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     with running(tmp_path / "daemon", SETTINGS) as daemon:
         daemon.wait_for_state("streaming")
         yield daemon
-
-
-def move(daemon: Daemon) -> dict[str, Any]:
-    """Let something move, and return the event with its picture."""
-    daemon.fault("motion")
-    began = event(daemon, "motion", lambda one: one["ended"] is None and one["picture"])
-    daemon.fault("motion-ends")
-    return event(daemon, "motion", lambda one: one["id"] == began["id"] and one["ended"])
 
 
 def opened(page: Page, daemon: Daemon) -> Locator:

@@ -30,6 +30,19 @@ def event(daemon: Daemon, kind: str, wanted: Callable[[dict[str, Any]], Any] = l
     return newest
 
 
+def move(daemon: Daemon) -> dict[str, Any]:
+    """Let something move in front of the rig's camera, and return the event once it has its picture and its end.
+
+    A machine that is late may end it by itself: the camera seems to stand still.
+    """
+    before = max((one["id"] for one in events(daemon)), default=0)
+    daemon.fault("motion")
+    began = event(daemon, "motion", lambda one: one["id"] > before and one["picture"])["id"]
+    daemon.fault("motion-ends")
+    until("taken", lambda: not daemon.fault_file.exists())
+    return event(daemon, "motion", lambda one: one["id"] == began and one["ended"])
+
+
 class Listener:
     """A strict reader of an event stream on *sock*, which sends the request first."""
 
