@@ -272,6 +272,15 @@ def test_check_config_reads_the_users_file_too(file: Path, tmp_path: Path) -> No
     assert run("check-config", config).returncode == 0
 
 
+def test_check_config_reads_the_secret_of_the_webhook_too(tmp_path: Path) -> None:
+    config, secret = tmp_path / "config.toml", tmp_path / "secret"
+    config.write_text(f'[events]\nwebhook_url = "http://127.0.0.1:9/"\nwebhook_secret_file = "{secret}"\n')
+    done = run("check-config", config)
+    assert done.returncode == 78 and f"events.webhook_secret_file: {secret}: No such file" in done.stderr
+    secret.write_text("do not tell")
+    assert run("check-config", config).returncode == 0
+
+
 # a card of $2, full behind two users; then the command, and what is there after it
 ON_A_FULL_CARD = r"""
 mount -t tmpfs -o "$2" tmpfs "$1"

@@ -166,6 +166,11 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ('http.allowed_networks=["LAN"]', 'and "local"'),
         ('http.trusted_proxies=["local"]', 'networks ("192.168.1.0/24", "2001:db8::/48")'),
         ("http.max_viewers=0", "an integer from 1 to 1000"),
+        ("http.max_event_streams=0", "an integer from 1 to 1000"),
+        ('events.webhook_url="ftp://example.org/hook"', 'an address such as "https://example.org/hook"'),
+        ('events.webhook_url="http://user:password@example.org/"', "without user and password"),
+        ("events.webhook_url=9000", 'an address such as "https://example.org/hook"'),
+        ('events.webhook_secret_file="secret"', "an absolute path, which begins with /"),
         ("http.max_connections=1001", "an integer from 1 to 1000"),
         ("http.request_timeout_seconds=0.5", "a number from 1 to 600"),
         ("http.viewer_timeout_seconds=3601", "a number from 1 to 3600"),
@@ -242,6 +247,8 @@ def test_the_hash_depends_on_the_settings_but_on_no_password() -> None:
 
     assert sha256() == sha256("video.rotation=0") != sha256("video.rotation=90")
     assert upstream("one") == upstream("two") != sha256('upstream.url="http://camera.local/"')
+    hooks = [sha256(f'events.webhook_url="http://a.example/{key}"') for key in ("?key=1", "?key=2", "hook")]
+    assert hooks[0] == hooks[1] != hooks[2]
 
 
 def test_a_configuration_cannot_be_changed() -> None:
