@@ -130,6 +130,20 @@ class UpstreamConfig:
 
 
 @dataclass(frozen=True)
+class MotionConfig:
+    """[motion]: what counts as motion."""
+
+    enabled: bool
+    # a rate above 15 would take a Zero 2 W more than the pictures do
+    rate: Annotated[float, converters.number(1, 15)]
+    zones: Annotated[list[list[float]], converters.rectangles]
+    threshold: Annotated[float, converters.number(0.02, 0.9)]
+    min_area: Annotated[float, converters.number(0.0005, 1)]
+    min_seconds: Annotated[float, converters.number(0, 60)]
+    quiet_seconds: Annotated[float, converters.number(1, 600)]
+
+
+@dataclass(frozen=True)
 class HttpConfig:
     """[http]: the listening address, access rules, limits and time-outs."""
 
@@ -222,6 +236,7 @@ class CameraConfig:
     controls: ControlsConfig
     usb: UsbConfig
     upstream: UpstreamConfig
+    motion: MotionConfig
 
     def settings(self, kind: str) -> dict[str, Any]:
         """Return the configured controls for a camera of *kind*; None is the camera's default."""
@@ -260,6 +275,7 @@ class Config:
     controls: ControlsConfig
     usb: UsbConfig
     upstream: UpstreamConfig
+    motion: MotionConfig
     http: HttpConfig
     page: PageConfig
     wall: WallConfig
@@ -270,7 +286,8 @@ class Config:
 
     @property
     def camera(self) -> CameraConfig:
-        return CameraConfig(self.source.kind, self.video, self.small, self.csi, self.controls, self.usb, self.upstream)
+        kind, motion = self.source.kind, self.motion
+        return CameraConfig(kind, self.video, self.small, self.csi, self.controls, self.usb, self.upstream, motion)
 
     def value(self, key: str) -> Any:
         """Return the value of *key*, a `section.key`."""
