@@ -24,6 +24,11 @@ upstream_login.py  answers to that server's demand for a password
 http_response.py   reads an HTTP answer leniently
 jpeg_stream.py     finds the JPEGs in a stream
 pattern.py         source: the test picture
-small.py           makes small pictures of finished JPEGs, in a thread
+due.py             when the next small picture or look is due
+behind.py          works on the newest picture in a thread of its own
+small.py           makes small pictures, in such a thread
+looks.py           looks at pictures for motion, in such a thread
+motion.py          finds what moves in a row of small grey pictures
+watcher.py         judges each look, and keeps the newest
 __main__.py        starts the process: python -m pi_cam_daemon.camera
 """

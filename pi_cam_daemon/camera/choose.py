@@ -143,6 +143,7 @@ class _Lookout:
         self.found = ""
         self.opened, self.controls, self.still, self.unusable = sink.opened, sink.controls, sink.still, sink.unusable
         self.claim_small, self.small = sink.claim_small, sink.small
+        self.claim_look, self.look = sink.claim_look, sink.look
         self._sink = sink
         self._commands = commands
         self._find = find
@@ -151,10 +152,6 @@ class _Lookout:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
-
-    @property
-    def small_wanted(self) -> bool:
-        return self._sink.small_wanted
 
     @property
     def quiet_seconds(self) -> float:

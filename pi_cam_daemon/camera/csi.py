@@ -19,6 +19,7 @@ from pi_cam_daemon.camera.csi_drawing import Drawing
 from pi_cam_daemon.camera.csi_encoders import choose_encoder, encode_wanted, output_to, software_encoder
 from pi_cam_daemon.camera.csi_picamera2 import explain, explained, import_picamera2
 from pi_cam_daemon.camera.csi_small import FORMAT, STREAM, YUV, Encode, second_stream, small_encoder
+from pi_cam_daemon.camera.looks import Looks, looks_at_pixels
 from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import VIDEO_GROUP_HINT, Commands, Sink, Stop, TakeStill, first_of, next_command
 from pi_cam_daemon.config.schema import CsiConfig, SmallConfig, VideoConfig
@@ -104,6 +105,7 @@ class CsiSource:
         self._small = small
         self._small_pictures: SmallPictures[YUV]
         self._drawing: Drawing
+        self._looks: Looks[Any]
         self._settings = settings or {}
         self._allocator = allocator
         self._found: list[Camera] | None = None
@@ -166,6 +168,7 @@ class CsiSource:
         small = shrunk(width, height, self._small.width), self._small.quality
         encode = Encode(*small, self._orientation(picam2), overlay_of(self._video))
         self._small_pictures = SmallPictures(sink, encode)
+        self._looks = looks_at_pixels(sink, self._orientation(picam2))
         if (width, height) != (self._video.width, self._video.height):
             log.warning("%s gives %dx%d, not %dx%d", name, width, height, self._video.width, self._video.height)
         if framerate != self._video.framerate:
@@ -191,7 +194,7 @@ class CsiSource:
             with contextlib.suppress(OSError, AttributeError):
                 encoder.stop()
             raise
-        picam2.start_encoder(self._drawing.guard(small_encoder(self._small_pictures)), name=STREAM)
+        picam2.start_encoder(self._drawing.guard(small_encoder(self._small_pictures, self._looks)), name=STREAM)
         return output, encoder_name
 
     def _take_still(self, picam2: Any, name: str, number: int, controls: CsiControls, sink: Sink) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pi_cam_daemon.camera.csi_encoders import captured_ns
+from pi_cam_daemon.camera.looks import Looks, thinned
 from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.imaging.orientation import Orientation
 from pi_cam_daemon.imaging.shrink import size as shrunk
@@ -35,8 +37,8 @@ def second_stream(size: tuple[int, int]) -> dict[str, Any]:
     return {"size": half if min(half) >= _SHORTEST_SIDE else size, "format": FORMAT}
 
 
-def small_encoder(small: SmallPictures[YUV]) -> Any:
-    """Return a picamera2 encoder that offers the pictures of the second stream to *small*, and encodes nothing."""
+def small_encoder(small: SmallPictures[YUV], looks: Looks[Plane]) -> Any:
+    """Return a picamera2 encoder that offers the pictures of the second stream to both, and encodes nothing."""
     from picamera2 import MappedArray
     from picamera2.encoders import Encoder
 
@@ -46,9 +48,22 @@ def small_encoder(small: SmallPictures[YUV]) -> Any:
                 with MappedArray(request, STREAM, write=False) as mapped:
                     return YUV(mapped.array.copy(), *self.size)
 
-            small.offer(copied, captured_ns(self.firsttimestamp, self._timestamp(request), time.monotonic_ns()))
+            def looked_at() -> tuple[Plane, tuple[float, ...]]:
+                with MappedArray(request, STREAM, write=False) as mapped:
+                    width, height = self.size
+                    return thinned(mapped.array[:height, :width]), _facts(request.get_metadata())
+
+            captured = captured_ns(self.firsttimestamp, self._timestamp(request), time.monotonic_ns())
+            small.offer(copied, captured)
+            looks.offer(looked_at, captured)
 
     return SmallEncoder()
+
+
+def _facts(metadata: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return how libcamera exposed a picture: the brightness that its time and gain give, and the two colour gains."""
+    brightness = metadata.get("ExposureTime", 1) * metadata.get("AnalogueGain", 1.0) * metadata.get("DigitalGain", 1.0)
+    return brightness, *metadata.get("ColourGains", ())
 
 
 class YUV:

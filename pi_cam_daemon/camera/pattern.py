@@ -11,8 +11,10 @@ import time
 import cv2
 import numpy as np
 
+from pi_cam_daemon.camera.looks import thinned
 from pi_cam_daemon.camera.source import Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.config.schema import SmallConfig, VideoConfig
+from pi_cam_daemon.imaging import grey
 from pi_cam_daemon.imaging.exif import Photo
 from pi_cam_daemon.imaging.lettering import SMALLEST_SCALE, Colour, Letters, Pixels, fit, height_of
 from pi_cam_daemon.imaging.local_time import local_time
@@ -57,8 +59,8 @@ class PatternSource:
         slot = number = 0
         while True:
             wait_ns = start_ns + slot * period_ns - time.monotonic_ns()
-            idle = number > 0 and not sink.wanted and not sink.small_wanted
-            match next_command(commands, max(0.0, wait_ns / 1e9, sink.quiet_seconds if idle else 0.0)):
+            quiet = sink.quiet_seconds if number else 0.0
+            match next_command(commands, max(0.0, wait_ns / 1e9, quiet)):
                 case Stop():
                     return
                 case TakeStill(still):
@@ -67,15 +69,17 @@ class PatternSource:
             if captured_ns - start_ns < slot * period_ns:  # a command came before
                 continue
             before, slot = slot, next_slot(slot, captured_ns - start_ns, period_ns)
-            wanted, small_wanted = not number or sink.wanted, sink.claim_small()
-            if idle or not wanted:
+            wanted, small_wanted, look_wanted = not number or sink.wanted, sink.claim_small(), sink.claim_look()
+            if quiet > 0 or not wanted:
                 sink.passed(slot - before - wanted)
-            if not wanted and not small_wanted:
+            if not wanted and not small_wanted and not look_wanted:
                 continue
             number += 1
             pixels = picture.draw(number, captured_ns)
             if small_wanted:
                 sink.small(shrink.of_pixels(pixels, small_orientation), captured_ns)
+            if look_wanted:
+                sink.look(grey.of_pixels(thinned(pixels), orientation), captured_ns, ())
             if not wanted:
                 continue
             jpeg = orientation.encode(pixels)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pi_cam_daemon.camera.choose import Choice, choose
 from pi_cam_daemon.camera.sender import FrameSender
 from pi_cam_daemon.camera.source import Commands, Stop, TakeStill
+from pi_cam_daemon.camera.watcher import Watcher
 from pi_cam_daemon.config.schema import CameraConfig
 from pi_cam_daemon.errors import Cause, ProtocolError, SourceError
 from pi_cam_daemon.ipc.messages import SetControls
@@ -49,6 +50,8 @@ def _listen(reader: Reader, sender: FrameSender, commands: Commands) -> None:
                 commands.put(SetControls.from_json(message.payload))
             elif message.kind is Kind.TAKE_STILL:
                 commands.put(TakeStill(*COUNT.unpack(message.view)))
+            elif message.kind is Kind.LOOK:
+                sender.looked(*COUNT.unpack(message.view))
             elif message.kind in (Kind.LIVE, Kind.QUIET):
                 sender.live(message.kind is Kind.LIVE)
                 commands.put(None)
@@ -91,6 +94,8 @@ def main(argv: list[str], create: Create = choose) -> int:
     try:
         choice = create(config)
         sender.reason, sender.stands_in_for = choice.reason, choice.stands_in_for
+        if config.motion.enabled and not choice.stands_in_for:
+            sender.watch(Watcher(config.motion), config.motion.rate)
         choice.source.run(sender, commands)
     except SourceError as error:
         failure, status = error, os.EX_TEMPFAIL

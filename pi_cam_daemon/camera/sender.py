@@ -6,15 +6,20 @@ import dataclasses
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING
 
+from pi_cam_daemon.camera.due import Due
 from pi_cam_daemon.errors import SourceError
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, Still, text_payload
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Look, Motion, Report, Still, text_payload
 from pi_cam_daemon.ipc.protocol import COUNT, LONGEST_FRAME, Kind, pack
 from pi_cam_daemon.ipc.slots import LONGEST_SMALL, SlotWriter
 
+if TYPE_CHECKING:
+    from pi_cam_daemon.camera.watcher import Watcher
+    from pi_cam_daemon.imaging.grey import Pixels
+
 _BEAT_SECONDS = 1.0
 _QUIET_NS = 1_000_000_000
-_NEVER_NS = 1 << 63
 _FIRST_FRAMES = 3  # are sent even if nobody watches: by them the server measures the pace
 
 
@@ -37,8 +42,9 @@ class FrameSender:
         self._messages: list[bytes] = []  # few: the server waits for the answer to each command
         self._slots = slots
         self._small_slots = small_slots
-        self._small_period_ns = int(1e9 / small_framerate)
-        self._small_due_ns = _NEVER_NS
+        self._small_due = Due(small_framerate)
+        self._looks_due = Due(1.0)
+        self._watcher: Watcher | None = None
         self._sending = False  # the thread is using the socket
         self._quiet_until_ns = 0
         self._captured = 0
@@ -90,36 +96,45 @@ class FrameSender:
         # True until a frame was really sent: skipped frames count as captured, although they may be bad.
         return self._live or time.monotonic_ns() >= self._quiet_until_ns
 
-    @property
-    def small_wanted(self) -> bool:
-        return time.monotonic_ns() >= self._small_due_ns
-
     def small(self, jpeg: bytes, captured_ns: int) -> None:
         if len(jpeg) > LONGEST_SMALL:
             self.unusable(f"the small one has {len(jpeg)} bytes; at most {LONGEST_SMALL} are accepted")
             return
         with self._changed:
-            if self._small_due_ns == _NEVER_NS or not (announcement := self._small_slots.write(jpeg, captured_ns)):
+            if not self._small_due.wanted or not (announcement := self._small_slots.write(jpeg, captured_ns)):
                 return
             self._messages.append(announcement)
             self._changed.notify()
 
     def claim_small(self) -> bool:
-        now = time.monotonic_ns()
-        with self._lock:
-            if now < self._small_due_ns:
-                return False
-            # counted from the time due, so that the average rate is right for any frame rate of the camera
-            self._small_due_ns += self._small_period_ns
-            if self._small_due_ns <= now:
-                self._small_due_ns = now + self._small_period_ns
-            return True
+        return self._small_due.claim()
+
+    def claim_look(self) -> bool:
+        return self._looks_due.claim()
+
+    def look(self, grey: Pixels, captured_ns: int, facts: tuple[float, ...]) -> None:
+        if self._watcher and (found := self._watcher.look(grey, captured_ns / 1e9, facts)):
+            self._motion(*found)
+
+    def watch(self, watcher: Watcher, rate: float) -> None:
+        """Want *rate* looks a second, and send the motions that *watcher* finds in them."""
+        self._watcher, self._looks_due = watcher, Due(rate)
+        self._looks_due.want(True)
+
+    def looked(self, number: int) -> None:
+        """Answer the question *number* for the newest look."""
+        newest = self._watcher.newest if self._watcher else Look(0, suspended="no-picture")
+        self._add(Kind.LOOKED, dataclasses.replace(newest, number=number).to_json())
+
+    def _motion(self, motion: Motion, at: float) -> None:
+        self._add(Kind.MOTION, motion.to_json(), int(at * 1e9))
 
     @property
     def quiet_seconds(self) -> float:
         if self._live:
             return 0.0
-        return max(0.0, (min(self._quiet_until_ns, self._small_due_ns) - time.monotonic_ns()) / 1e9)
+        due_ns = min(self._quiet_until_ns, self._small_due.at_ns, self._looks_due.at_ns)
+        return max(0.0, (due_ns - time.monotonic_ns()) / 1e9)
 
     def passed(self, count: int = 1) -> None:
         if count:
@@ -137,12 +152,12 @@ class FrameSender:
 
     def live_small(self, wanted: bool) -> None:
         """Send small frames if *wanted*, else none."""
-        with self._lock:
-            if wanted != (self._small_due_ns != _NEVER_NS):
-                self._small_due_ns = 0 if wanted else _NEVER_NS
+        self._small_due.want(wanted)
 
     def end(self, error: SourceError | None, timeout: float) -> None:
         """Send *error*, if there is one, and end the thread; wait for that at most *timeout* seconds."""
+        if self._watcher and (found := self._watcher.end()):
+            self._motion(*found)
         with self._changed:
             self._last = pack(Kind.ERROR, ErrorMessage(error).to_json()) if error else b""
             self._ending = True

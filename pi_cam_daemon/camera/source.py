@@ -7,9 +7,12 @@ import queue
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pi_cam_daemon.ipc.messages import CameraInfo, Report, SetControls, Still
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.imaging.grey import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +76,21 @@ class Sink(Protocol):
     def wanted(self) -> bool:
         """True if the next frame will be sent. If it is False, a source may skip the frame and call `passed`."""
 
-    @property
-    def small_wanted(self) -> bool:
-        """True if a small frame is due."""
-
     def claim_small(self) -> bool:
         """Return True if a small frame is due. The caller then makes it; the next one is due a period later."""
 
     def small(self, jpeg: bytes, captured_ns: int) -> None:
         """Take the same picture as a small JPEG."""
 
+    def claim_look(self) -> bool:
+        """Return True if a look for motion is due, as `claim_small` does for a small frame."""
+
+    def look(self, grey: Pixels, captured_ns: int, facts: tuple[float, ...]) -> None:
+        """Look at the same picture, small, grey and upright; *facts* are the camera's exposure and the like."""
+
     @property
     def quiet_seconds(self) -> float:
-        """Time until the next frame of either size is wanted if nobody begins to watch; 0 if it is wanted now."""
+        """Time until the next picture is wanted for anything if nobody begins to watch; 0 if one is wanted now."""
 
     def passed(self, count: int = 1) -> None:
         """Count frames that were captured and skipped."""

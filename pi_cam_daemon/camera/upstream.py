@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pi_cam_daemon.camera import jpeg_stream
 from pi_cam_daemon.camera.http_response import HttpError, Response
+from pi_cam_daemon.camera.looks import looks_at_jpegs
 from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import BadFrameCounter, Commands, Sink, Stop, TakeStill, next_command
 from pi_cam_daemon.camera.upstream_http import CHECK_SERVER, Client, pictures_in, place
@@ -68,6 +69,7 @@ class UpstreamSource:
         reported = ""
         receiver = _Receiver(self._upstream, 1 / self._video.framerate)
         small = SmallPictures(sink, Shrink(self._small.width, self._small.quality).of_jpeg)
+        looks = looks_at_jpegs(sink)
         try:
             while not isinstance(command := next_command(commands), Stop):
                 if isinstance(command, TakeStill):
@@ -85,6 +87,7 @@ class UpstreamSource:
                             opened = True
                         sink.frame(picture, captured_ns)
                         small.offer(partial(bytes, picture), captured_ns)
+                        looks.offer(partial(lambda picture: (picture, ()), picture), captured_ns)
                         if still:
                             described = self._orientation.described(picture, Photo(captured_ns))
                             sink.still(Still(still, described, captured_ns))

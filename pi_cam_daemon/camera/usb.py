@@ -175,9 +175,10 @@ class UsbSource:
         captured_ns = time.monotonic_ns()
         still = None
         while True:
-            idle = still is None and not sink.wanted and not sink.small_wanted
+            quiet = sink.quiet_seconds if still is None else 0.0
+            idle = quiet > 0
             if idle or not commands.empty():
-                match next_command(commands, sink.quiet_seconds if idle else 0.0):
+                match next_command(commands, quiet):
                     case Stop():
                         return None
                     case TakeStill(number):

@@ -7,6 +7,7 @@ import mmap
 from typing import Protocol
 
 from pi_cam_daemon.camera import raw_pictures, v4l2
+from pi_cam_daemon.camera.looks import Looks, looks_at_jpegs, looks_at_pixels, thinned
 from pi_cam_daemon.camera.small import SmallPictures
 from pi_cam_daemon.camera.source import Sink
 from pi_cam_daemon.camera.usb_cameras import JPEGS
@@ -32,15 +33,17 @@ class Pictures(Protocol):
 def pictures(capture: v4l2.Capture, video: VideoConfig, small: SmallConfig, sink: Sink) -> Pictures:
     """Return what converts the data that *capture* gives."""
     if capture.pixel_format in JPEGS:
-        return _Jpegs(Orientation.of(video), SmallPictures(sink, Shrink(small.width, small.quality).of_jpeg))
-    return _Raw(capture, video, small)
+        shrunk = SmallPictures(sink, Shrink(small.width, small.quality).of_jpeg)
+        return _Jpegs(Orientation.of(video), shrunk, looks_at_jpegs(sink))
+    return _Raw(capture, video, small, sink)
 
 
 class _Jpegs:
-    def __init__(self, orientation: Orientation, small: SmallPictures[bytes]) -> None:
+    def __init__(self, orientation: Orientation, small: SmallPictures[bytes], looks: Looks[bytes]) -> None:
         self._known = KnownHeader()
         self._orientation = orientation
         self._small = small
+        self._looks = looks
         self._passes = orientation.identity
 
     def is_ready(self, memory: mmap.mmap, length: int) -> bool:
@@ -54,14 +57,16 @@ class _Jpegs:
         picture = self.upright(data) if isinstance(data, bytes) else data
         sink.frame(picture, captured_ns)
         self._small.offer(lambda: bytes(picture), captured_ns)
+        self._looks.offer(lambda: (bytes(picture), ()), captured_ns)
 
 
 class _Raw:
-    def __init__(self, capture: v4l2.Capture, video: VideoConfig, small: SmallConfig) -> None:
+    def __init__(self, capture: v4l2.Capture, video: VideoConfig, small: SmallConfig, sink: Sink) -> None:
         self._to_bgr = raw_pictures.to_bgr(capture.pixel_format, capture.width, capture.height, capture.row_bytes)
         self._orientation = Orientation.of(video)
         self._shrink = Shrink(small.width, small.quality)
         self._small_orientation = Orientation.of(dataclasses.replace(video, quality=small.quality))
+        self._looks = looks_at_pixels(sink, self._orientation)
 
     def is_ready(self, _memory: mmap.mmap, _length: int) -> bool:
         return False
@@ -77,3 +82,4 @@ class _Raw:
             sink.passed()
         if sink.claim_small():
             sink.small(self._shrink.of_pixels(pixels, self._small_orientation), captured_ns)
+        self._looks.offer(lambda: (thinned(pixels), ()), captured_ns)

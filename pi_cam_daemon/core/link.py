@@ -13,7 +13,7 @@ from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.questions import Questions
 from pi_cam_daemon.errors import ProtocolError, SourceError
 from pi_cam_daemon.ipc.controls import Control
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Motion, Report, Still, plain
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Look, Motion, Report, Still, plain
 from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.protocol import COUNT, Kind, Message, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, FRAME, SLOTS, SlotReader
@@ -174,6 +174,8 @@ class CameraLink(Questions):
                 self.pace.next(time.monotonic())  # bad pictures tell how often pictures come, too
         elif message.kind is Kind.MOTION:
             self.on_motion(Motion.from_json(message.payload), min(message.captured_ns / 1e9, time.monotonic()))
+        elif message.kind is Kind.LOOKED:
+            self.answer(Look.from_json(message.payload))
         elif message.kind is Kind.STAND_IN:
             self.stands_in_for = ErrorMessage.from_json(message.payload).error
         elif message.kind is Kind.ERROR:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pi_cam_daemon.config.text import Value
-from pi_cam_daemon.ipc.messages import Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import Look, Report, SetControls, Still
 from pi_cam_daemon.ipc.protocol import COUNT, Kind
 
-Answer = TypeVar("Answer", Report, Still)
+Answer = TypeVar("Answer", Report, Still, Look)
 
 
 class Questions(ABC):
@@ -25,6 +25,7 @@ class Questions(ABC):
         self._answered = threading.Condition()
         self._report: Report | None = None
         self._still: Still | None = None
+        self._look: Look | None = None
         self.stall_grace_until = 0.0
         self.ended = False
 
@@ -51,11 +52,18 @@ class Questions(ABC):
             with self._answered:
                 self._still = None  # megabytes
 
-    def answer(self, answer: Report | Still) -> None:
+    def look(self, number: int, seconds: float) -> Look:
+        """Return what the newest look for motion has seen. Arguments and errors: see `adjust`."""
+        self.tell(Kind.LOOK, COUNT.pack(number))
+        return self._wait(lambda: self._look, number, seconds)
+
+    def answer(self, answer: Report | Still | Look) -> None:
         """Take an answer of the camera process."""
         with self._answered:
             if isinstance(answer, Report):
                 self._report = answer
+            elif isinstance(answer, Look):
+                self._look = answer
             elif self.stall_grace_until:  # else it is too late: nobody waits any more
                 self._still = answer
             self._answered.notify_all()

@@ -195,7 +195,8 @@ class Supervisor:
         if self._closing:
             return False
         # A camera that failed is tried until it works again, even without demand: idle, it would be reported healthy.
-        if self._config.source.capture == "always" or self._failure is not None or self._watched(now):
+        always = self._config.source.capture == "always" or self._settings.motion.enabled
+        if always or self._failure is not None or self._watched(now):
             return True
         return self._settings.kind == "auto" and not self._starts  # one look tells if there is a camera
 

@@ -6,6 +6,7 @@ orientation.py   turns and mirrors pictures; rotation_method = "exif"
 turbojpeg.py     libjpeg-turbo's lossless transform
 masks.py         finds and blackens the pixels that privacy masks cover
 black_blocks.py  blackens the masked blocks of a JPEG without decoding it
+grey.py          small grey pictures, to look for motion
 shrink.py        makes small JPEGs: of JPEGs, which libjpeg-turbo decodes at a fraction of their size, or of pixels
 exif.py          writes Exif segments
 overlay.py       draws a line of text into each picture

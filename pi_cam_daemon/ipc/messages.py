@@ -19,6 +19,8 @@ from pi_cam_daemon.ipc.protocol import COUNT, Message
 _LONGEST = 2000
 _LONGEST_VALUE = 500  # of an error; /state has all of them
 
+Box = tuple[float, float, float, float]  # x, y, width, height, in fractions of the upright picture
+
 
 @dataclass(frozen=True)
 class CameraInfo:
@@ -128,7 +130,7 @@ class Motion:
 
     ends: bool
     peak: float
-    box: tuple[float, float, float, float]
+    box: Box
 
     def to_json(self) -> bytes:
         return _json(vars(self))
@@ -137,13 +139,48 @@ class Motion:
     def from_json(cls, text: bytes) -> Motion:
         try:
             fields = json.loads(text)
-            x, y, width, height = (float(side) for side in fields["box"])
-            motion = cls(bool(fields["ends"]), float(fields["peak"]), (x, y, width, height))
+            motion = cls(bool(fields["ends"]), float(fields["peak"]), _box(fields["box"]))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"not a report on motion: {error!r}") from None
         if not all(0 <= share <= 1 for share in (motion.peak, *motion.box)):
             raise ProtocolError(f"not a report on motion: {fields}")
         return motion
+
+
+@dataclass(frozen=True)
+class Look:
+    """LOOKED: the answer to the LOOK with this *number*: what the newest look for motion has seen.
+
+    *share* of the looked-at area moves, 0 to 1, within *boxes*. *moving* is True while a motion has begun and is not
+    over. *suspended* is a word for why nothing is judged now, or "".
+    """
+
+    number: int
+    share: float = 0.0
+    moving: bool = False
+    suspended: str = ""
+    boxes: tuple[Box, ...] = ()
+
+    def to_json(self) -> bytes:
+        return _json(vars(self))
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Look:
+        try:
+            fields = json.loads(text)
+            boxes = tuple(_box(box) for box in fields["boxes"])
+            suspended = plain(str(fields["suspended"]))
+            look = cls(int(fields["number"]), float(fields["share"]), bool(fields["moving"]), suspended, boxes)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise ProtocolError(f"not a look for motion: {error!r}") from None
+        if not all(0 <= share <= 1 for share in (look.share, *(side for box in boxes for side in box))):
+            raise ProtocolError(f"not a look for motion: {fields}")
+        return look
+
+
+def _box(sides: Any) -> Box:
+    x, y, width, height = (float(side) for side in sides)
+    return x, y, width, height
 
 
 @dataclass(frozen=True)

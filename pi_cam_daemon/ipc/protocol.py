@@ -11,6 +11,7 @@ came, else 0.
                       CONTROLS     JSON: Report; sent when the camera opens, and as the answer to each SET
                       STILL        u64: number of the TAKE_STILL, then one whole JPEG or the reason for none
                       MOTION       JSON: Motion; sent when something begins to move in the picture, and when it ends
+                      LOOKED       JSON: Look, the newest one; the answer to each LOOK
                       UNUSABLE     UTF-8: the reason why the newest picture cannot be used; at most once a second
                       STAND_IN     JSON: ErrorMessage, the reason why a test picture stands in; sent before HELLO
                       ERROR        JSON: ErrorMessage; the process ends after it
@@ -19,6 +20,7 @@ came, else 0.
                       SMALL        u64: 1 to send small frames as well (somebody watches them), 0 to send none
                       SET          JSON: SetControls
                       TAKE_STILL   u64: its number; take one picture of the sensor's full size
+                      LOOK         u64: its number; tell what the newest look for motion has seen
                       STOP         close the camera and exit
 """
 
@@ -47,6 +49,7 @@ class Kind(enum.IntEnum):
     UNUSABLE = 7
     STAND_IN = 8
     MOTION = 9
+    LOOKED = 10
     CONFIGURE = 16
     LIVE = 17
     QUIET = 18
@@ -54,6 +57,7 @@ class Kind(enum.IntEnum):
     SET = 20
     TAKE_STILL = 21
     SMALL = 22
+    LOOK = 23
 
 
 # A still of 64 megapixels in good quality is smaller. Anything longer comes from a broken sender.

@@ -79,8 +79,8 @@ FAULTS = [
         "tests/unit/test_link.py::test_the_slots_of_small_frames_that_nobody_took_are_free_again",
     ),
     Fault(
-        "pi_cam_daemon/camera/sender.py",
-        "            if self._small_due_ns <= now:\n",
+        "pi_cam_daemon/camera/due.py",
+        "            if self.at_ns <= now:\n",
         "            if False:\n",
         "tests/server/test_process.py::test_small_frames_are_due_only_while_wanted_and_at_their_rate",
     ),
@@ -145,8 +145,8 @@ FAULTS = [
         "tests/unit/test_csi_controls.py::test_two_streams_of_a_pi_5_get_the_same_region_and_a_still_alone_gets_its_own",
     ),
     Fault(
-        "pi_cam_daemon/camera/small.py",
-        "        if not self._sink.claim_small():\n            return\n",
+        "pi_cam_daemon/camera/behind.py",
+        "        if not self.claim():\n            return\n",
         "",
         "tests/picamera/test_small.py::test_nothing_small_is_copied_or_encoded_while_nobody_asks",
     ),

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pi_cam_daemon.camera.source import Commands, Source, Stop, TakeStill
 from pi_cam_daemon.config.schema import SmallConfig, VideoConfig
@@ -45,6 +45,8 @@ class Run:
         self.wanted = True
         self.small_wanted = False
         self.smalls: list[tuple[bytes, int]] = []
+        self.look_wanted = False
+        self.looks: list[tuple[npt.NDArray[np.uint8], int, tuple[float, ...]]] = []
         self.quiet = 0.1  # seconds between two frames while none is wanted
         self.passed_over = 0
         self.complaints: list[str] = []
@@ -81,9 +83,17 @@ class Run:
             self.smalls.append((jpeg, captured_ns))
             self._changed.notify_all()
 
+    def claim_look(self) -> bool:
+        return self.look_wanted
+
+    def look(self, grey: npt.NDArray[np.uint8], captured_ns: int, facts: tuple[float, ...]) -> None:
+        with self._changed:
+            self.looks.append((grey, captured_ns, facts))
+            self._changed.notify_all()
+
     @property
     def quiet_seconds(self) -> float:
-        return 0.0 if self.wanted or self.small_wanted else self.quiet
+        return 0.0 if self.wanted or self.small_wanted or self.look_wanted else self.quiet
 
     def passed(self, count: int = 1) -> None:
         with self._changed:
@@ -112,6 +122,15 @@ class Run:
             raise self.error
         assert arrived, f"{len(self.frames)} of {count} frames"
         return self.frames[:count]
+
+    def wait_for_looks(self, count: int) -> list[tuple[npt.NDArray[np.uint8], int, tuple[float, ...]]]:
+        """Want looks and return the next *count* ones."""
+        before, self.look_wanted = len(self.looks), True
+        self.commands.put(None)
+        until(f"{count} looks", lambda: self.error or len(self.looks) >= before + count, 10)
+        if self.error:
+            raise self.error
+        return self.looks[before : before + count]
 
     def wait_for_smalls(self, count: int) -> list[tuple[bytes, int]]:
         """Want small frames and return the next *count* ones."""
@@ -250,6 +269,33 @@ class SourceContract(abc.ABC):
             run.wanted = False
             times = [captured_ns for _, captured_ns in run.wait_for_smalls(5)]
             run.small_wanted = False
+        assert times == sorted(set(times))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{}, {"rotation": 90}, {"rotation": 180, "hflip": True}, {"rotation": 270, "vflip": True}],
+        ids=str,
+    )
+    @pytest.mark.parametrize("method", ["pixels", "exif"])
+    def test_looks_are_of_the_upright_picture(self, changes: dict[str, Any], method: str) -> None:
+        with running(self.make(video(640, 480, rotation_method=method, **changes))) as run:
+            run.wait_for_frames(3)
+            assert not run.looks, "nobody wants them"
+            grey, captured_ns, _ = run.wait_for_looks(2)[-1]
+            until("the same picture in both sizes", lambda: captured_ns in [at for _, at in run.frames])
+        big = Image.open(io.BytesIO(next(data for data, at in run.frames if at == captured_ns)))
+        upright = ImageOps.exif_transpose(big).convert("L")
+        assert max(grey.shape) <= 160
+        assert grey.shape[0] / grey.shape[1] == pytest.approx(upright.height / upright.width, rel=0.02)
+        wanted = cv2.resize(np.asarray(upright), grey.shape[::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(grey.astype(int) - wanted).mean() < 6
+
+    def test_looks_come_while_nobody_wants_pictures(self) -> None:
+        with running(self.make(video())) as run:
+            run.wait_for_frames(1)
+            run.wanted = False
+            times = [captured_ns for _, captured_ns, _ in run.wait_for_looks(5)]
+            run.look_wanted = False
         assert times == sorted(set(times))
 
     def test_says_which_camera_it_is(self) -> None:

@@ -88,6 +88,8 @@ class Recorder:
         self.commands = Commands()
         self._camera = camera
         self._small_due = 0.0
+        self.asks_looks = False
+        self.looks: list[tuple[Any, int, tuple[float, ...]]] = []
         self._thread = threading.Thread(target=self._run, name="source")
 
     def opened(self, info: CameraInfo) -> None:
@@ -115,6 +117,12 @@ class Recorder:
     def small(self, jpeg: bytes, captured_ns: int) -> None:
         if self.asks_small:
             self.smalls.append((bytes(jpeg), captured_ns))
+
+    def claim_look(self) -> bool:
+        return self.asks_looks
+
+    def look(self, grey: Any, captured_ns: int, facts: tuple[float, ...]) -> None:
+        self.looks.append((grey, captured_ns, facts))
 
     @property
     def quiet_seconds(self) -> float:

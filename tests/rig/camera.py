@@ -62,6 +62,7 @@ class FaultySink:
 
     def __init__(self, sink: Sink, commands: Commands) -> None:
         self._sink = sink
+        self.claim_look, self.look = sink.claim_look, sink.look
         self._commands = commands
         self._comments = b""
         self._passed_on = 0
@@ -69,10 +70,6 @@ class FaultySink:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
-
-    @property
-    def small_wanted(self) -> bool:
-        return self._sink.small_wanted
 
     @property
     def quiet_seconds(self) -> float:
@@ -179,6 +176,7 @@ class Adjustable:
     def __init__(self, sink: Sink, commands: Commands, settings: Mapping[str, Value], ending: Commands) -> None:
         self.passed, self.still = sink.passed, sink.still
         self.claim_small, self.small = sink.claim_small, sink.small
+        self.claim_look, self.look = sink.claim_look, sink.look
         self._sink = sink
         self._commands = commands
         self._settings = settings
@@ -188,10 +186,6 @@ class Adjustable:
     @property
     def wanted(self) -> bool:
         return self._sink.wanted
-
-    @property
-    def small_wanted(self) -> bool:
-        return self._sink.small_wanted
 
     @property
     def quiet_seconds(self) -> float:

@@ -15,6 +15,7 @@ DRAWING = (
     "pi_cam_daemon.imaging.lettering",
     "pi_cam_daemon.imaging.hangul",
     "pi_cam_daemon.imaging.overlay",
+    "pi_cam_daemon.imaging.grey",
     "pi_cam_daemon.server.metrics",
     "pi_cam_daemon.camera.",
 )

@@ -17,13 +17,15 @@ from pi_cam_daemon.core.spawn import start_camera
 from pi_cam_daemon.errors import Cause, SourceError
 from pi_cam_daemon.ipc.controls import Control
 from pi_cam_daemon.ipc.controls import Kind as ControlKind
-from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Report, SetControls, Still
+from pi_cam_daemon.ipc.messages import CameraInfo, ErrorMessage, Look, Report, SetControls, Still
 from pi_cam_daemon.ipc.parts import part
 from pi_cam_daemon.ipc.protocol import COUNT, HEADER, LONGEST_FRAME, LONGEST_OTHER, Kind, Reader, pack
 from pi_cam_daemon.ipc.slots import ANNOUNCEMENT, LARGE_SLOTS, LONGEST_SMALL, SLOTS, SMALL_SLOTS
 from tests.kit.camera_end import CameraEnd
 from tests.kit.lateness import patience
+from tests.kit.wait import until
 
+LOOK: dict[str, Any] = {"number": 1, "share": 0.25, "moving": True, "suspended": "", "boxes": [[0, 0.5, 0.25, 0.125]]}
 HELLO: dict[str, Any] = {
     "kind": "pattern",
     "name": "Test picture",
@@ -251,6 +253,19 @@ def test_a_picture_is_not_lost_because_the_camera_ended_right_after_it(rig: Rig)
         ),
         pytest.param(pack(Kind.ERROR, b"{}"), id="error, without a cause"),
         pytest.param(pack(Kind.STAND_IN, b"{}"), id="stand-in, without a cause"),
+        *(
+            pytest.param(pack(Kind.LOOKED, json.dumps({**LOOK, **wrong}).encode()), id=f"look, {wrong}")
+            for wrong in (
+                {"share": 1.1},
+                {"share": float("nan")},
+                {"share": "much"},
+                {"boxes": [[0, 0, 1]]},
+                {"boxes": 1},
+                {"boxes": [[0, 0, 1, -0.1]]},
+                {"number": None},
+            )
+        ),
+        pytest.param(pack(Kind.LOOKED, b"{}"), id="look, without content"),
         pytest.param(pack(Kind.ERROR, b'{"cause": "gremlins", "message": "", "hint": ""}'), id="error, unknown cause"),
         pytest.param(pack(Kind.ERROR, b'{"cause": [], "message": "", "hint": ""}'), id="error, cause no word"),
         *(
@@ -403,6 +418,20 @@ def test_a_still_reaches_its_requester_and_excuses_the_cameras_silence(rig: Rig)
     assert rig.link.stall_grace_until == 0
     assert rig.link.progressed_at is not None, "it is a sign of life"
     assert rig.link._still is None, "it is not kept"
+
+
+def test_a_look_reaches_who_asked_for_it(rig: Rig) -> None:
+    found: list[Look] = []
+    asking = threading.Thread(target=lambda: found.append(rig.link.look(8, 600.0)), daemon=True)
+    asking.start()
+    message = Reader(rig.camera).read()
+    assert message
+    assert (message.kind, COUNT.unpack(message.payload)) == (Kind.LOOK, (8,))
+    for number in (7, 8):
+        rig.say(Kind.LOOKED, json.dumps({**LOOK, "number": number, "suspended": "\x1blight"}).encode())
+    until("the answer", lambda: rig.link.read() or found)
+    assert found == [Look(8, 0.25, True, " light", ((0.0, 0.5, 0.25, 0.125),))]
+    asking.join(patience(10))
 
 
 def test_a_refusal_has_the_cameras_words(rig: Rig) -> None:

@@ -266,7 +266,9 @@ def test_only_the_csi_modules_import_the_camera_stack() -> None:
 
 
 def test_only_the_camera_and_what_draws_use_pixels() -> None:
-    drawing = {f"imaging.{name}" for name in ("no_signal", "lettering", "hangul", "orientation", "overlay", "shrink")}
+    drawing = {
+        f"imaging.{name}" for name in ("no_signal", "lettering", "hangul", "orientation", "overlay", "shrink", "grey")
+    }
     assert {module for module in users("cv2", "numpy", "PIL") if wing(module) != "camera"} <= drawing
 
 

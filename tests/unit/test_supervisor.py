@@ -127,6 +127,18 @@ def test_a_sleeping_camera_has_no_deadline(config: Config) -> None:
     assert (rig.state, rig.deadline, rig.processes) == (State.IDLE, inf, [])
 
 
+def test_a_camera_that_watches_for_motion_runs_though_nobody_looks(config: Config) -> None:
+    source = replace(config.source, kind="usb", capture="on-demand", idle_seconds=0.0)
+    rig = Rig(replace(config, source=source, motion=replace(config.motion, enabled=True)))
+    _, link = rig.streaming()
+    assert rig.turn(NOW + 1)
+    assert link.first_at
+    assert rig.deadline > NOW + 1 + supervisor._STOP_SECONDS, "it is not stopped"
+    rig.supervisor.configure(new := replace(rig.supervisor._config, motion=config.motion), new.camera)
+    assert rig.turn(NOW + 2)
+    assert rig.deadline == NOW + 2 + supervisor._STOP_SECONDS
+
+
 def test_a_camera_to_be_found_is_looked_for_once_before_it_sleeps(config: Config) -> None:
     rig = Rig(replace(config, source=replace(config.source, kind="auto", capture="on-demand")))
     process, link = rig.started()
