@@ -36,6 +36,7 @@ from pi_cam_daemon.server.audience import Audience
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
 from pi_cam_daemon.server.live_controls import LiveControls
+from pi_cam_daemon.server.motion import MotionLooks
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
@@ -100,19 +101,25 @@ def run(
     big, small = Pictures(latest, supervisor.demand), Pictures(LatestFrame(), supervisor.small_demand, steady=False)
     streams = Streams(*(Audience(pictures, partial(card, pictures)) for pictures in (big, small)))
     streams.show_only(config.video.masks)
-    supervisor.on_masks = streams.show_only
     observer = Observer(supervisor, latest, small.latest, streams, notifier, loaded)
     events = Events(small.take)
     supervisor.on_motion = events.motion
+
+    def mask(masks: list[list[float]]) -> None:
+        """Show no picture without *masks* any more."""
+        streams.show_only(masks)
+        events.forget_pictures()
+
+    supervisor.on_masks = mask
     if refused:
         observer.refuse(refused)
         events.refuse(refused)
     settings = Settings(saved.settings_file(), loaded, observer, live_controls, supervisor)
-    stills = Stills(supervisor, latest, observer)
+    stills, motion = Stills(supervisor, latest, observer), MotionLooks(supervisor, observer)
     in_etc = f"{ETC}/config.toml or where pi-cam-daemon config --origin shows it"
     place = files.file.absolute() if files.file else in_etc
     counts = Counts(f"below [http] in {place}, then {notifier.reload_command}")
-    app = App(policy, big, small, streams, observer, live_controls, settings, stills, events, counts)
+    app = App(policy, big, small, streams, observer, live_controls, settings, stills, motion, events, counts)
     threading.excepthook = lambda failure: _report_bug(failure, wakeups, app.counts)
     activated = listening_socket()
     try:

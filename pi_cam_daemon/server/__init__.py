@@ -24,6 +24,7 @@ viewer.py          one connection that gets the stream
 sending.py         sending of answers, and the clients to drop when slow ones keep too many pictures
 event_streams.py   what happens, sent to all who listen at /events
 stills.py          /still.jpg
+motion.py          /motion: what moves now
 live_controls.py   /controls: settings changed while the camera runs
 settings.py        /settings: settings of the configuration that an admin saves on the page
 """

@@ -16,6 +16,7 @@ from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.event_streams import EventStreams
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
+from pi_cam_daemon.server.motion import MotionLooks
 from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
@@ -70,6 +71,7 @@ class App:
     live_controls: LiveControls
     settings: Settings
     stills: Stills
+    motion: MotionLooks
     events: Events
     counts: Counts
     pages: dict[str, tuple[str, bytes]] = field(default_factory=read_pages)

@@ -163,6 +163,10 @@ class Handler(Exchange):
         self._wake_camera()
         self._answer_json(HTTPStatus.OK, self.app.live_controls.forget())
 
+    def motion(self) -> None:
+        """Send what moves in the picture now."""
+        self._answer_json(HTTPStatus.OK, self.app.motion.table())
+
     def settings(self) -> None:
         """Send the settings that can be saved, with their values."""
         self._answer_json(HTTPStatus.OK, self.app.settings.table())
@@ -226,6 +230,7 @@ _ROUTES: dict[str, Route] = {
     "/livez": Handler.livez,
     "/controls": Handler.controls,
     "/settings": Handler.settings,
+    "/motion": Handler.motion,
     "/metrics": Handler.metrics,
 }
 # POST only

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from pi_cam_daemon.config import saved
-from pi_cam_daemon.config.schema import CameraConfig, VideoConfig
+from pi_cam_daemon.config.schema import CameraConfig, MotionConfig, VideoConfig
 from pi_cam_daemon.config.text import Value
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.controls import MOST_NAMES, Control, Kind, check
@@ -76,11 +76,11 @@ class LiveControls:
                 self._live.clear()
             return self._adjusted()
 
-    def film(self, video: VideoConfig) -> CameraConfig:
-        """Take over another size and orientation, and return the settings that the camera needs now."""
+    def film(self, video: VideoConfig, motion: MotionConfig) -> CameraConfig:
+        """Take over another picture and another watch for motion; return the settings that the camera needs now."""
         with self._lock:
-            self._configured = dataclasses.replace(self._configured, video=video)
-            self._unsaved = dataclasses.replace(self._unsaved, video=video)
+            self._configured = dataclasses.replace(self._configured, video=video, motion=motion)
+            self._unsaved = dataclasses.replace(self._unsaved, video=video, motion=motion)
             return self._adjusted()
 
     def table(self) -> dict[str, object]:

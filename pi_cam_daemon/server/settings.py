@@ -32,6 +32,13 @@ _OFFERED: dict[str, Mapping[str, object]] = {
     "video.hflip": {"kind": Kind.BOOLEAN},
     "video.vflip": {"kind": Kind.BOOLEAN},
     "video.masks": {"kind": "rectangles", "maximum": MOST_RECTANGLES},
+    "motion.enabled": {"kind": Kind.BOOLEAN},
+    "motion.rate": {"kind": Kind.NUMBER, "minimum": 1, "maximum": 15},
+    "motion.threshold": {"kind": Kind.NUMBER, "minimum": 0.02, "maximum": 0.9},
+    "motion.min_area": {"kind": Kind.NUMBER, "minimum": 0.0005, "maximum": 1},
+    "motion.min_seconds": {"kind": Kind.NUMBER, "minimum": 0, "maximum": 60},
+    "motion.quiet_seconds": {"kind": Kind.NUMBER, "minimum": 1, "maximum": 600},
+    "motion.zones": {"kind": "rectangles", "maximum": MOST_RECTANGLES},
     "page.name": {"kind": "text", "maximum": LONGEST_NAME},
 }
 
@@ -114,5 +121,5 @@ class Settings:
         now = {key: self._saved.get(key, configured.value(key)) for key in _OFFERED if key not in fixed}
         config = before.with_values(now)
         self._observer.config = config
-        if config.video != before.video:
-            self._supervisor.configure(config, self._live_controls.film(config.video))
+        if config.camera != before.camera:
+            self._supervisor.configure(config, self._live_controls.film(config.video, config.motion))

@@ -7,7 +7,13 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.looking import open_drawer
 from tests.kit.daemon import Daemon
 
-_PANELS = {"controls": ("picture", 0), "settings": ("picture", 1), "info": ("info", 0), "addresses": ("info", 1)}
+_PANELS = {
+    "controls": ("picture", 0),
+    "settings": ("picture", 1),
+    "motion": ("picture", 2),
+    "info": ("info", 0),
+    "addresses": ("info", 1),
+}
 
 
 def opened(page: Page, daemon: Daemon, panel: str = "controls") -> Locator:

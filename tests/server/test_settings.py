@@ -31,7 +31,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 def settings(daemon: Daemon) -> dict[str, Any]:
     table = json.loads(daemon.get("/settings")[2])["settings"]
-    return {key: about["value"] for key, about in table.items()}
+    return {key: about["value"] for key, about in table.items() if not key.startswith("motion.")}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,18 @@ def test_settings_are_listed_with_limits_and_values(untouched: Daemon) -> None:
         "video.hflip": {"value": False, "configured": False, "kind": "boolean"},
         "video.vflip": {"value": False, "configured": False, "kind": "boolean"},
         "video.masks": {"value": [], "configured": [], "kind": "rectangles", "maximum": 16},
+        **{
+            f"motion.{name}": {"value": value, "configured": value, **about}
+            for name, value, about in [
+                ("enabled", False, {"kind": "boolean"}),
+                ("rate", 5, {"kind": "number", "minimum": 1, "maximum": 15}),
+                ("threshold", 0.1, {"kind": "number", "minimum": 0.02, "maximum": 0.9}),
+                ("min_area", 0.005, {"kind": "number", "minimum": 0.0005, "maximum": 1}),
+                ("min_seconds", 0.2, {"kind": "number", "minimum": 0, "maximum": 60}),
+                ("quiet_seconds", 5, {"kind": "number", "minimum": 1, "maximum": 600}),
+                ("zones", [], {"kind": "rectangles", "maximum": 16}),
+            ]
+        },
         "page.name": {"value": "", "configured": "", "kind": "text", "maximum": 60},
     }  # fmt: skip
 

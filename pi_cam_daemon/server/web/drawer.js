@@ -1,7 +1,7 @@
 // The drawer beside the picture: its tabs, and the panels in them, which are loaded when a tab is opened.
 
 const $ = (id) => document.getElementById(id);
-const TABS = { picture: ["controls", "settings"], info: ["info", "addresses"], events: ["events"] };
+const TABS = { picture: ["controls", "settings", "motion"], info: ["info", "addresses"], events: ["events"] };
 
 // *page* is what the panels may use: text, stage, picture, zoom, state().
 export function mount(page) {

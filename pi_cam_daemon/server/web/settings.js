@@ -32,8 +32,6 @@ const words = {
   },
 }[language];
 
-const titled = (name) => words.names[name] || name;
-
 function worded(name, value) {
   if (Array.isArray(value)) return value.length ? words.count(value.length) : words.none;
   if (typeof value === "boolean") return value ? words.on : words.off;
@@ -43,6 +41,13 @@ function worded(name, value) {
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export function mount(node, page) {
+  node.append(make("h2", { textContent: words.title }));
+  return settingsForm(node, page, { names: words.names, has: (name) => !name.startsWith("motion.") });
+}
+
+// A form for the settings for which `has` is true; *names* are their names for people.
+export function settingsForm(node, page, { names: titles, has }) {
+  const titled = (name) => titles[name] || name;
   let settings = null; // as the server told them last
   let fields = {};
   let rows = []; // what shows where a row differs from the configuration
@@ -58,7 +63,7 @@ export function mount(node, page) {
   const undo = button(words.undo, () => { fill("value"); render(); });
   const { node: end, say, complain } = foot(titled, apply, undo);
   const form = make("form", { noValidate: true }, list, warning, end);
-  node.append(make("h2", { textContent: words.title }), only, form);
+  node.append(only, form);
 
   const changed = () => Object.keys(fields).filter((name) => !same(fields[name].read(), settings[name].value));
 
@@ -85,7 +90,7 @@ export function mount(node, page) {
       fields[name] = about.kind === "rectangles" ? rectangles(name, about) : field(`setting-${name}`, about, (value) => worded(name, value));
     }
     const others = Object.keys(fields).filter((name) => !SIZE.includes(name));
-    list.replaceChildren(sizes(), ...others.map((name) => row(titled(name), [name], fields[name].node)));
+    list.replaceChildren(...(SIZE[0] in fields ? [sizes()] : []), ...others.map((name) => row(titled(name), [name], fields[name].node)));
   }
 
   // A list of rectangles, in fractions of the picture on which they are drawn.
@@ -129,16 +134,17 @@ export function mount(node, page) {
     const names = changed();
     only.hidden = !viewer;
     node.classList.toggle("viewing", viewer);
-    warning.hidden = !names.some((name) => name.startsWith("video."));
-    const turns = names.some((name) => TURNS.includes(name)) && !names.includes("video.masks") && settings["video.masks"].value.length;
+    warning.hidden = !names.some((name) => /^(video|motion)\./.test(name));
+    const turns = names.some((name) => TURNS.includes(name)) && !names.includes("video.masks") && settings["video.masks"]?.value.length;
     put(warning, turns ? `${words.restarts} ${words.masks}` : words.restarts);
     apply.hidden = undo.hidden = !names.length;
     for (const input of form.querySelectorAll("input, select, button")) input.disabled = viewer || busy;
   }
 
   function take(table) {
-    if (JSON.stringify(table.settings) !== JSON.stringify(settings)) {
-      settings = table.settings;
+    const own = Object.fromEntries(Object.entries(table.settings).filter(([name]) => has(name)));
+    if (!same(own, settings)) {
+      settings = own;
       build();
     }
     fill("value");
