@@ -341,6 +341,20 @@ class Bench:
             Figure("… age of the big pictures, p50, of without", age, "x", 1.1),
         ]
 
+    def motion(self) -> list[Figure]:
+        """Measure the watch for motion while nobody looks at the pictures, and what one look takes."""
+        used = []
+        for enabled in (False, True):
+            with self._daemon(motion__enabled=enabled) as server:
+                time.sleep(_WARM_UP_SECONDS)
+                before = meter.read(server.pid)
+                time.sleep(self._depth.idle_seconds)
+                used.append(_percent(before, meter.read(server.pid)))
+        return [
+            Figure("motion, nobody watches: all processes, more", used[1] - used[0], "% of a core", 3),
+            Figure("… a look at 640x360 pixels of brightness", _look_seconds(640, 360) * 1e3, "ms", 0.3),
+        ]
+
     def all_rows(self, runs: Runs) -> list[Figure]:
         figures = self.compared(runs)
         for measure in (
@@ -354,6 +368,7 @@ class Bench:
             self.overlay,
             self.masked,
             self.small,
+            self.motion,
         ):
             self._say(measure.__name__.replace("_", " "))
             figures += measure()
@@ -459,6 +474,31 @@ def _overlay_seconds(width: int, height: int) -> float:
         "print(spent / count)\n"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+
+
+def _look_seconds(width: int, height: int) -> float:
+    """Return the processor time of one look at a plane of brightness in which somebody walks."""
+    code = (
+        "import time, cv2\n"
+        "from pi_cam_daemon.camera.looks import thinned\n"
+        "from pi_cam_daemon.camera.motion import Detector\n"
+        "from pi_cam_daemon.imaging.grey import of_pixels\n"
+        "from pi_cam_daemon.imaging.orientation import Orientation\n"
+        "from tests.kit.scenes import Scene, Walker, clouds\n"
+        "cv2.setNumThreads(1)\n"
+        "scene = Scene(clouds(), things=[Walker(10 + 20 * n) for n in range(6)])\n"
+        f"planes = [(at + 1, cv2.resize(grey, ({width}, {height}))) for at, grey in scene.pictures(120)]\n"
+        "detector, upright = Detector([], 0.1, 0.005), Orientation(0, False, False)\n"
+        "begin = time.process_time()\n"
+        "for at, plane in planes:\n"
+        "    detector.look(of_pixels(thinned(plane), upright), at)\n"
+        "print((time.process_time() - begin) / len(planes))\n"
+    )
+    argv = [sys.executable, "-c", code]
+    run = subprocess.run(
+        argv, check=True, capture_output=True, text=True, cwd=ROOT, preexec_fn=lambda: lift(SERVER_CPU)
+    )
+    return float(run.stdout)
 
 
 def _import_seconds(module: str, count: int) -> float:
