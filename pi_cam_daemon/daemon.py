@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pi_cam_daemon import __version__
 from pi_cam_daemon.config import kinds, saved
@@ -44,6 +45,9 @@ from pi_cam_daemon.server.streams import Streams
 from pi_cam_daemon.system import logs, machine, memory, network
 from pi_cam_daemon.system.systemd import Notifier, listening_socket
 from pi_cam_daemon.system.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from pi_cam_daemon.mqtt.bridge import Bridge
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +143,7 @@ def run(
     streams.start()
     events.start()
     supervisor.start(watch=streams.watch)
+    bridge = _bridge(None, app, supervisor, server.server_port)
     server.start()
     listen_address = "" if activated else config.http.listen_address
     addresses = network.listening_addresses(config.http.scheme, listen_address, server.server_port)
@@ -171,11 +176,14 @@ def run(
             notifier.reloading()
             config = _reload(files, listening, app, supervisor)
             cards.configure(_language(config))
+            bridge = _bridge(bridge, app, supervisor, server.server_port)
             notifier.ready(observer.status_line())
         else:
             break
 
     notifier.stopping()
+    if bridge:
+        bridge.close()
     server.close(_SERVER_CLOSE)
     supervisor.close(_CAMERA_CLOSE)
     streams.close(_STREAMS_CLOSE)
@@ -244,6 +252,17 @@ def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, sup
         supervisor.configure(new, app.live_controls.configure(loaded.camera, new.camera))
     log.info("configuration reloaded")
     return new
+
+
+def _bridge(bridge: Bridge | None, app: App, supervisor: Supervisor, port: int) -> Bridge | None:
+    """Return *bridge* as configured now. It is made at the first need, since its imports take memory."""
+    if bridge is None and app.policy.broker:
+        from pi_cam_daemon.mqtt.bridge import Bridge
+
+        bridge = Bridge(app, supervisor, port)
+    if bridge:
+        bridge.configure()
+    return bridge
 
 
 def _language(config: Config) -> str:

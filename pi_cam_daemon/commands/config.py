@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pi_cam_daemon.commands.output import OK
-from pi_cam_daemon.config import loading, saved, text
+from pi_cam_daemon.config import broker, loading, saved, text
 from pi_cam_daemon.server import credentials
 from pi_cam_daemon.system import redaction
 
@@ -17,6 +17,7 @@ def check(options: argparse.Namespace) -> int:
     config = loading.load(options.file)
     credentials.read(config.http)
     credentials.webhook(config.events)
+    broker.read(config.mqtt)
     is_default = options.file is None and not loading.files_in(loading.ETC)
     found = "there is no configuration file, so the defaults are in force" if is_default else "ok"
     print(f"{options.file or loading.ETC}: {found}")

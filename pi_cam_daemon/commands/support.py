@@ -26,7 +26,15 @@ from pi_cam_daemon.system import children, machine
 from pi_cam_daemon.system.redaction import Redactor
 
 _FOLDER = "pi-cam-daemon-support"
-_DISTRIBUTIONS = ("numpy", "opencv-python-headless", "picamera2", "simplejpeg", "sdnotify", "prometheus-client")
+_DISTRIBUTIONS = (
+    "numpy",
+    "opencv-python-headless",
+    "picamera2",
+    "simplejpeg",
+    "sdnotify",
+    "prometheus-client",
+    "paho-mqtt",
+)
 _UNITS = "pi-cam-daemon*"
 _JOURNAL_LINES = 3000
 _NODES = "/dev/video* /dev/media* /dev/dma_heap/* /dev/v4l/by-id/* /dev/v4l/by-path/*"

@@ -12,5 +12,6 @@ kinds.py        the kinds of cameras
 saved.py        the settings and controls that were saved on request
 users.py        the users of http.users_file
 secret.py       files that hold one secret
+broker.py       the login of [mqtt], with the files that it names
 text.py         the type Value; values as TOML, or as short text
 """

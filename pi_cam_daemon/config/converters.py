@@ -145,6 +145,33 @@ def path(raw: Any) -> str:
     return str(raw)
 
 
+def broker(raw: Any) -> str:
+    if isinstance(raw, str) and re.fullmatch(r"[\w.:%-]{0,253}", raw) and (":" not in raw or _is_ipv6(raw)):
+        return raw
+    raise refused(raw, 'the name or address of an MQTT broker, such as "192.168.1.5", without a port, or "" for none')
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def identity(raw: Any) -> str:
+    if isinstance(raw, str) and re.fullmatch("[A-Za-z0-9_-]{0,60}", raw):
+        return raw
+    raise refused(raw, 'up to 60 letters, digits, - and _, or "" for one of this machine')
+
+
+def topic(raw: Any) -> str:
+    if isinstance(raw, str) and raw.isprintable() and len(raw) <= 200 and not re.search(r"[+#]|^[/$]|/$", raw):
+        return raw
+    accepted = 'up to 200 characters without + and #, such as "home/yard", or "" for mqtt.client_id'
+    raise refused(raw, accepted)
+
+
 def camera(raw: Any) -> str:
     return str(raw) if type(raw) is int and raw in range(100) else text(raw)
 

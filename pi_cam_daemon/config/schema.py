@@ -182,6 +182,20 @@ class HttpConfig:
 
 
 @dataclass(frozen=True)
+class MqttConfig:
+    """[mqtt]: the broker that gets state and events of the camera."""
+
+    host: Annotated[str, converters.broker]
+    port: Annotated[int, converters.integer(1, 65535)]
+    user: str
+    password_file: Annotated[str, converters.path]
+    tls: bool
+    tls_ca: Annotated[str, converters.path]
+    client_id: Annotated[str, converters.identity]
+    topic: Annotated[str, converters.topic]
+
+
+@dataclass(frozen=True)
 class PageConfig:
     """[page]: the camera's name and the language, for people."""
 
@@ -277,6 +291,7 @@ class Config:
     upstream: UpstreamConfig
     motion: MotionConfig
     http: HttpConfig
+    mqtt: MqttConfig
     page: PageConfig
     wall: WallConfig
     events: EventsConfig

@@ -6,6 +6,8 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pi_cam_daemon.config import broker
+from pi_cam_daemon.config.broker import Login
 from pi_cam_daemon.config.schema import Config, HttpConfig, WallConfig
 from pi_cam_daemon.core.events import Events
 from pi_cam_daemon.core.latest import Pictures
@@ -43,6 +45,7 @@ class Policy:
     logins: Logins | None
     tls: SSLContext | None
     webhook: Target | None
+    broker: Login | None
 
     @classmethod
     def make(cls, config: Config) -> Policy:
@@ -51,7 +54,7 @@ class Policy:
         access = Access(AllowedNetworks(http.allowed_networks), http.trusted_proxies)
         own = own_networks().contains
         hosts = HostPolicy(http.allowed_hosts, http.cors_origins, own, mdns_name=network.mdns_name)
-        files = *credentials.read(http), credentials.webhook(config.events)
+        files = *credentials.read(http), credentials.webhook(config.events), broker.read(config.mqtt)
         return cls(http, config.wall, access, hosts, *files)
 
     def may_stay(self, client: Client) -> bool:

@@ -98,6 +98,8 @@ class _Camera(Collector):
         yield _gauge("config_reload_success_timestamp_seconds", about, observer.configured_at)
         if (update := pulled.read()).result:
             yield from update_metrics(update)
+        if mqtt := observer.mqtt():
+            yield _gauge("mqtt_connected", "Whether the MQTT broker is connected.", bool(mqtt["connected"]))
         if (celsius := machine.temperature()) is not None:
             yield _gauge("soc_temperature_celsius", "Temperature of the processor.", celsius)
         if (low := machine.undervoltage()) is not None:

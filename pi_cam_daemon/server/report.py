@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pi_cam_daemon import __version__
@@ -46,6 +46,7 @@ class Observer:
         self.notifier = notifier
         self._supervisor = supervisor
         self._started_at = time.monotonic()
+        self.mqtt: Callable[[], dict[str, object] | None] = lambda: None  # what the connection to the broker says
         self.configure(loaded)
 
     def configure(self, loaded: Loaded) -> None:
@@ -178,6 +179,7 @@ class Observer:
             "camera_process": {"pid": status.pid, "starts": status.starts},
             "clock_synced": machine.clock_synced(),
             "update": pulled.report(),
+            "mqtt": self.mqtt(),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

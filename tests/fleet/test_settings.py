@@ -59,6 +59,7 @@ def deployed(bootstrapped: Controller, releases: Releases, tmp_path_factory: pyt
                 {"name": "one", "content": f"{PASSWORD}-1\n"},
                 {"name": "two", "src": str(src)},
             ],
+            "pi_cam_daemon_mqtt_password": f"{PASSWORD}-2",
         },
         "pi3": {
             "pi_cam_daemon_cameras": [{"name": "yard", "port": 8001, "rotation": 180}],
@@ -188,8 +189,10 @@ def test_the_wall_shows_the_cameras_of_the_group(deployed: Deployed) -> None:
 def test_files_named_by_settings_are_readable_only_by_the_daemon(deployed: Deployed) -> None:
     pi = deployed.pi("pi2")
     assert pi.run("cat", f"{ETC}/one", f"{ETC}/two") == f"{PASSWORD}-1\nfrom a file"
-    modes = pi.run("stat", "-c", "%a %U %G", f"{ETC}/one", f"{ETC}/two", f"{ETC}/config.toml").splitlines()
-    assert modes == ["640 root pi-cam-daemon"] * 3
+    assert pi.run("cat", f"{ETC}/mqtt-password") == f"{PASSWORD}-2"
+    assert f'password_file = "{ETC}/mqtt-password"' in pi.run("cat", f"{ETC}/config.toml")
+    files = [f"{ETC}/{name}" for name in ("one", "two", "mqtt-password", "config.toml")]
+    assert pi.run("stat", "-c", "%a %U %G", *files).splitlines() == ["640 root pi-cam-daemon"] * 4
 
 
 def test_passwords_are_neither_shown_nor_logged(deployed: Deployed) -> None:

@@ -9,7 +9,7 @@ import sys
 import pi_cam_daemon
 from tests.kit.daemon import ROOT
 
-HEAVY = {"numpy", "cv2", "PIL", "picamera2", "libcamera", "prometheus_client"}
+HEAVY = {"numpy", "cv2", "PIL", "picamera2", "libcamera", "prometheus_client", "paho"}
 DRAWING = (
     "pi_cam_daemon.imaging.no_signal",
     "pi_cam_daemon.imaging.lettering",
@@ -17,6 +17,7 @@ DRAWING = (
     "pi_cam_daemon.imaging.overlay",
     "pi_cam_daemon.imaging.grey",
     "pi_cam_daemon.server.metrics",
+    "pi_cam_daemon.mqtt.",
     "pi_cam_daemon.camera.",
 )
 # __main__ is left out: to import it is to run the program
@@ -64,6 +65,7 @@ def test_the_server_loads_nothing_heavy_before_it_serves() -> None:
     names = loaded("pi_cam_daemon.cli, pi_cam_daemon.daemon")
     assert "pi_cam_daemon.core.supervisor" in names
     assert not names & {*HEAVY, "pi_cam_daemon.core.webhook", "asyncio", "tempfile", "multiprocessing"}
+    assert not [name for name in names if name.startswith("pi_cam_daemon.mqtt")], "only who has a broker needs it"
 
 
 def test_masks_are_loaded_only_where_there_are_some() -> None:

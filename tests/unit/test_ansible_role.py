@@ -160,6 +160,7 @@ def test_local_means_the_same_for_the_check_of_the_controllers_access() -> None:
         ({"wall": "hous"}, "pi_cam_daemon_wall: group: unknown; did you mean house?"),
         ({"files": [{"name": "../x", "content": ""}]}, "'../x' cannot be a name"),
         ({"users": "alice:admin:…", "files": [{"name": "users", "content": ""}]}, "users is there twice"),
+        ({"mqtt_password": "…", "files": [{"name": "mqtt-password", "content": ""}]}, "mqtt-password is there twice"),
         ({"tls_key": "camera.key"}, "pi_cam_daemon_tls_certificate is not set; "),
         ({"files": [{"name": "x"}]}, "either src or content"),
         (

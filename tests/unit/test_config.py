@@ -49,6 +49,8 @@ def etc(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ('mqtt.host="fe80::1%eth0"', "fe80::1%eth0"),
+        ('mqtt.host="broker.local"', "broker.local"),
         ('source.kind="csi"', "csi"),
         ('source.capture="on-demand"', "on-demand"),
         ("source.idle_seconds=0", 0.0),
@@ -108,6 +110,12 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ('source.kind="webcam"', '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
         ('source.kind="CSI"', '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
         ("source.kind=1", '"auto" or "csi" or "usb" or "upstream" or "pattern"'),
+        ('mqtt.host="mqtt://broker"', 'the name or address of an MQTT broker, such as "192.168.1.5", without a port'),
+        ('mqtt.host="broker:1883"', "without a port"),
+        ('mqtt.client_id="two words"', "up to 60 letters, digits, - and _"),
+        ('mqtt.topic="home/#"', "up to 200 characters without + and #"),
+        ('mqtt.topic="/home"', "up to 200 characters"),
+        ("mqtt.port=0", "an integer from 1 to 65535"),
         ("source.capture=true", '"always" or "on-demand"'),
         ("source.idle_seconds=-1", "a number from 0 to 86400"),
         ("source.idle_seconds=true", "a number from 0 to 86400"),
@@ -391,7 +399,7 @@ def test_all_problems_of_all_layers_are_reported_at_once(etc: Path) -> None:
         ("log.x=1", "unknown key; accepted: level"),
         (
             "zzz.x=1",
-            "unknown section; accepted: source, video, small, csi, controls, usb, upstream, motion, http, page, ",
+            "unknown section; accepted: source, video, small, csi, controls, usb, upstream, motion, http, mqtt, ",
         ),
         ("video=640", "640 cannot be used; accepted: a table, which begins with [video]"),
         ('"vi\\ndeo".width=1', "unknown section; did you mean video?"),

@@ -25,9 +25,10 @@ WINGS: dict[str, set[str]] = {
     "camera": {"errors", "system", "config", "ipc", "imaging"},
     "core": {"errors", "system", "config", "ipc", "imaging"},
     "server": {"errors", "system", "config", "ipc", "core"},
+    "mqtt": {"errors", "system", "config", "ipc", "core", "server"},
     "boot": {"errors", "system", "config"},
     "commands": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot"},
-    "daemon": {"errors", "system", "config", "ipc", "imaging", "core", "server"},
+    "daemon": {"errors", "system", "config", "ipc", "imaging", "core", "server", "mqtt"},
     "cli": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot", "commands", "daemon"},
     "__main__": {"cli"},
 }
@@ -156,8 +157,8 @@ def test_no_module_imports_from_a_wing_that_it_may_not() -> None:
     ("start", "forbidden"),
     [
         ("camera", {"core", "server", "boot", "commands", "daemon", "cli"}),
-        ("core", {"camera", "server", "boot", "commands", "daemon", "cli"}),
-        ("server", {"camera", "boot", "commands", "daemon", "cli"}),
+        ("core", {"camera", "server", "mqtt", "boot", "commands", "daemon", "cli"}),
+        ("server", {"camera", "mqtt", "boot", "commands", "daemon", "cli"}),
         ("boot", {"ipc", "imaging", "camera", "core", "server", "commands", "daemon", "cli"}),
     ],
 )

@@ -164,6 +164,7 @@ def _files(given: dict[str, Any], wrong: Collection[str]) -> list[str]:
     """Return what is wrong with the files. Of a pair of which one is *wrong* nothing is told."""
     found = []
     names = ["users"] if given.get("pi_cam_daemon_users") else []
+    names += ["mqtt-password"] if given.get("pi_cam_daemon_mqtt_password") else []
     pair = ("pi_cam_daemon_tls_certificate", "pi_cam_daemon_tls_key")
     missing = [name for name in pair if not given.get(name)]
     if len(missing) == 1 and missing[0] not in wrong:
