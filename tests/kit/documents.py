@@ -18,7 +18,8 @@ PAGES = [
 ]
 _PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )?(?:sudo |cd |git |ssh[ -]|curl |scripts/|\.venv/|\./install|pi-cam-daemon |python |pip |apt[ -]|"
-    r"systemctl |journalctl |ansible-|openssl |ffmpeg |vlc |mpv |while sleep|for \w+ in|cp |echo |export |/opt/)"
+    r"systemctl |journalctl |ansible-|openssl |ffmpeg |vlc |mpv |mosquitto_|while sleep|for \w+ in|cp |echo |"
+    r"export |/opt/)"
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.supervisor import Supervisor
+from pi_cam_daemon.mqtt.device import Device
 from pi_cam_daemon.server.listener import CameraServer
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.streams import Streams
@@ -19,6 +20,7 @@ METHODS = {
     "accept": (CameraServer, "_admit"),
     "streams": (Streams, "_welcome"),
     "supervisor": (Supervisor, "_run"),
+    "mqtt": (Device, "work"),
 }
 
 

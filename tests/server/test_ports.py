@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.broker import broker
 from tests.kit.daemon import RUN, running
 from tests.kit.network import CAMERA, Host, hosts, open_ports, wire
 from tests.kit.wait import until
@@ -30,10 +31,17 @@ def only_its_port_is_open(folder: Path, host: Host, settings: Mapping[str, objec
         assert open_ports(host) == {("tcp6", daemon.port)}
 
 
-@pytest.mark.parametrize("kind", ["pattern", "upstream"])
+@pytest.mark.parametrize("kind", ["pattern", "upstream", "mqtt"])
 def test_only_the_configured_port_is_open(tmp_path: Path, kind: str) -> None:
     settings = {"source.kind": kind}
-    with hosts(1, beside_us=kind == "upstream") as (host,):
+    with hosts(1, beside_us=kind != "pattern") as (host,):
+        if kind == "mqtt":
+            wire(CAMERA, host, {"po0": "10.231.8.1/24"}, {"po1": "10.231.8.2/24"})
+            with broker(tmp_path / "broker", ["listener 1883 10.231.8.1"]) as home:
+                settings = {"source.kind": "pattern", "mqtt.host": "10.231.8.1"}
+                only_its_port_is_open(tmp_path / "own", host, settings, {})
+                assert any(message.text == "online" for message in home.heard() if message.topic.endswith("/status"))
+            return
         if kind == "upstream":
             wire(CAMERA, host, {"po0": "10.231.8.1/24"}, {"po1": "10.231.8.2/24"})
             with running(tmp_path / "upstream", {"http.listen_address": "10.231.8.1"}) as upstream:

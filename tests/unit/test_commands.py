@@ -71,6 +71,7 @@ WHERE = {
     r"(sudo )?/opt/pi-cam-daemon/current/install.*": (
         "systemd/test_install.py::test_the_installed_installer_shows_the_status_to_ordinary_users"
     ),
+    r"mosquitto_(sub|pub) .*": "server/test_mqtt.py::test_the_commands_of_the_document_show_and_set_what_it_says",
     r"vlc .*|mpv .*|(?s:while sleep .*)": ("clients/test_recovery.py::test_a_camera_that_was_off_is_watched_again"),
     r"ffmpeg .*m3u8": "clients/test_hls.py::test_two_hundred_watch_hls_while_the_camera_has_one_viewer",
     r"openssl rand .*": "server/test_events.py::test_the_receiver_of_the_document_checks_the_signature",

@@ -62,6 +62,10 @@ TESTS = {
         "upstream/test_source.py::test_an_untrusted_certificate_is_reported",
         "upstream/test_source.py::test_a_certificate_with_the_configured_fingerprint_is_accepted",
     ],
+    "The password for an MQTT broker": [
+        "server/test_mqtt.py::test_a_refused_password_is_named_once_and_a_reload_brings_the_right_one",
+        "unit/test_broker.py::test_no_error_has_the_password",
+    ],
     # address
     "Each connection is judged by its address": [
         "server/test_access.py::test_a_refused_client_that_stays_delays_nobody",
@@ -176,6 +180,23 @@ TESTS = {
     "Handshakes have `request_timeout_seconds`": [
         "server/test_tls.py::test_a_handshake_that_stalls_is_given_up_in_time",
         "server/test_tls.py::test_two_hundred_stalled_handshakes_disturb_no_viewer",
+    ],
+    # MQTT
+    "It is off unless `mqtt.host` is set": [
+        "server/test_imports.py::test_the_server_loads_nothing_heavy_before_it_serves",
+        "server/test_mqtt.py::test_a_reload_turns_it_on_and_off_and_home_assistant_keeps_the_device",
+    ],
+    "The camera connects to the broker, so no port": [
+        "server/test_ports.py::test_only_the_configured_port_is_open",
+    ],
+    "With `mqtt.tls` the broker needs": [
+        "server/test_mqtt.py::test_tls_needs_a_certificate_that_is_trusted",
+    ],
+    "A command is checked like a request": [
+        "server/test_mqtt.py::test_a_control_is_set_and_a_refused_value_is_answered_by_the_old_one",
+    ],
+    "Commands that the broker has kept": [
+        "server/test_mqtt.py::test_a_command_that_the_broker_has_kept_is_not_obeyed",
     ],
     # changes
     "Nothing changes on GET": [
