@@ -150,11 +150,12 @@ class Device:
         return self._observer.config.motion.enabled
 
     def _show(self) -> None:
-        """Publish the picture of the last event, once."""
+        """Publish the picture of the last event, once, unless new masks came meanwhile."""
         event = self._pictured
         if event and event.picture != self._sent_picture and self._connection:
-            self._connection.publish(self._topics.picture, event.picture)
             self._sent_picture = event.picture
+            if (kept := self._events.get(event.number)) and kept.picture:
+                self._connection.publish(self._topics.picture, kept.picture)
 
     def _describe(self, controls: tuple[Control, ...], known: bool) -> None:
         """Publish the description, if it has changed. Entities that are no more are named without content."""

@@ -22,7 +22,7 @@ from tests.kit.lateness import patience
 from tests.kit.network import CAMERA, Host, hosts, ip, wire
 from tests.kit.wait import free_port, until
 from tests.kit.wire import ask
-from tests.server.test_mqtt import MOTION, settings
+from tests.server.test_mqtt import settings
 
 PYTHON = VENVS / "homeassistant-mqtt" / "python"
 # a device that is not there
@@ -114,12 +114,11 @@ def test_home_assistant_shows_the_camera_with_all_it_has_and_controls_it(tmp_pat
             status, _, picture = ask(f"http://127.0.0.1:{assistant.port}{path}")
             assert status == 200 and picture.startswith(b"\xff\xd8")
 
-            if MOTION:
-                assert assistant.state("binary_sensor.yard_motion") == "off"
-                daemon.fault("motion")
-                until("motion", lambda: assistant.state("binary_sensor.yard_motion") == "on")
-                daemon.fault("motion-ends")
-                until("no motion", lambda: assistant.state("binary_sensor.yard_motion") == "off")
+            assert assistant.state("binary_sensor.yard_motion") == "off"
+            daemon.fault("motion")
+            until("motion", lambda: assistant.state("binary_sensor.yard_motion") == "on")
+            daemon.fault("motion-ends")
+            until("no motion", lambda: assistant.state("binary_sensor.yard_motion") == "off")
 
             killed = time.monotonic()
             daemon.process.send_signal(signal.SIGKILL)

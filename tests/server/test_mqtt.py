@@ -14,13 +14,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pi_cam_daemon.config.schema import Config
 from tests.clients import document
 from tests.kit import certificates
 from tests.kit.broker import Broker, broker, passwords
@@ -34,13 +32,11 @@ from tests.server.test_metrics import value
 ID = "yard-1"
 TOPIC = f"homeassistant/device/{ID}/config"
 CAMERA: dict[str, object] = {"source.kind": "csi", "video.width": 320, "video.height": 240, "small.width": 160}
-# until the section is there; then {"motion.enabled": True} without a condition, and no skip below
-MOTION: dict[str, object] = {"motion.enabled": True} if "motion" in {key.name for key in fields(Config)} else {}
 
 
 def settings(port: int, **more: object) -> dict[str, object]:
     mqtt = {"host": "127.0.0.1", "port": port, "client_id": ID, "topic": "home/yard", **more}
-    return {**CAMERA, **MOTION, **{f"mqtt.{key}": value for key, value in mqtt.items()}}
+    return {**CAMERA, "motion.enabled": True, **{f"mqtt.{key}": value for key, value in mqtt.items()}}
 
 
 def said(daemon: Daemon) -> dict[str, Any]:
@@ -124,7 +120,6 @@ def test_a_name_that_is_saved_on_the_page_is_told(daemon: Daemon, home: Broker) 
     until("the new name", lambda: home.description()["device"]["name"] == "Henhouse")
 
 
-@pytest.mark.skipif(not MOTION, reason="needs the section [motion]")
 def test_motion_goes_on_and_off_with_a_picture(daemon: Daemon, home: Broker) -> None:
     assert home.description()["components"]["motion"]["device_class"] == "motion"
     home.wait_for("home/yard/motion", "OFF")
@@ -137,7 +132,6 @@ def test_motion_goes_on_and_off_with_a_picture(daemon: Daemon, home: Broker) -> 
     assert [(m.payload[:2], m.payload[-2:], m.retained) for m in pictures] == [(b"\xff\xd8", b"\xff\xd9", False)]
 
 
-@pytest.mark.skipif(not MOTION, reason="needs the section [motion]")
 def test_without_motion_detection_there_is_no_motion(daemon: Daemon, home: Broker) -> None:
     daemon.reload(settings(home.port) | {"motion.enabled": False})
     until("it is taken away", lambda: home.description()["components"]["motion"] == {"platform": "binary_sensor"})
