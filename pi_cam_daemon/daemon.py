@@ -16,23 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pi_cam_daemon import __version__
+from pi_cam_daemon import __version__, configuring
 from pi_cam_daemon.config import kinds, saved
 from pi_cam_daemon.config.last_good import ConfigFiles
-from pi_cam_daemon.config.loading import ETC, Loaded
-from pi_cam_daemon.config.schema import Config
+from pi_cam_daemon.config.loading import ETC
+from pi_cam_daemon.core import overdue
 from pi_cam_daemon.core.events import Events
 from pi_cam_daemon.core.frame import Frame
-from pi_cam_daemon.core.health import CameraStatus
 from pi_cam_daemon.core.last_camera import LastCamera
 from pi_cam_daemon.core.latest import LatestFrame, Pictures
 from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import ConfigError, CredentialsError
-from pi_cam_daemon.imaging.shrink import size as small_size
-from pi_cam_daemon.ipc import parts
-from pi_cam_daemon.server.app import App, Policy
+from pi_cam_daemon.server.app import App
 from pi_cam_daemon.server.audience import Audience
 from pi_cam_daemon.server.counts import Counts
 from pi_cam_daemon.server.listener import CameraServer, cannot_listen
@@ -42,7 +39,7 @@ from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import logs, machine, memory, network
+from pi_cam_daemon.system import machine, memory, network
 from pi_cam_daemon.system.systemd import Notifier, listening_socket
 from pi_cam_daemon.system.wakeups import Wakeups
 
@@ -74,10 +71,10 @@ def run(
     memory.give_back_large_blocks()
     notifier = Notifier()
     try:
-        loaded, policy, refused = _start_with(files)
+        loaded, policy, refused = configuring.start_with(files)
     except CredentialsError as error:
         notifier.status(f"Cannot start: {'; '.join(error.problems)}")
-        _log_problems(error.problems)
+        configuring.log_problems(error.problems)
         return 1  # systemd tries again: the file may be corrected, or was being replaced
     except ConfigError as error:
         notifier.status(f"Wrong configuration: {'; '.join(error.problems)}")
@@ -93,13 +90,13 @@ def run(
         log.warning("no permission to open %s", machine.needed_groups(nodes))
 
     latest = LatestFrame()
-    cards = Cards(_language(config))
+    cards = Cards(overdue.language(config))
     last = LastCamera(saved.folder() / "last-camera.json")
     supervisor = Supervisor(config, loaded.camera, last, lambda: wakeups.put(_CHANGED), camera_argv, popen)
 
     def card(pictures: Pictures) -> Frame | None:
-        size = _size(pictures.latest, latest, observer.config)
-        return _card(cards, supervisor.status(), pictures.latest, size)
+        size = overdue.size(pictures.latest, latest, observer.config)
+        return overdue.card(cards, supervisor.status(), pictures.latest, size)
 
     live_controls = LiveControls(supervisor, saved.controls_file(), loaded.camera, config.camera)
     big, small = Pictures(latest, supervisor.demand), Pictures(LatestFrame(), supervisor.small_demand, steady=False)
@@ -174,8 +171,8 @@ def run(
             events.camera(status)
         elif wakeup == signal.SIGHUP:
             notifier.reloading()
-            config = _reload(files, listening, app, supervisor)
-            cards.configure(_language(config))
+            config = configuring.reload(files, listening, app, supervisor)
+            cards.configure(overdue.language(config))
             bridge = _bridge(bridge, app, supervisor, server.server_port)
             notifier.ready(observer.status_line())
         else:
@@ -191,69 +188,6 @@ def run(
     return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
 
 
-def _start_with(files: ConfigFiles) -> tuple[Loaded, Policy, list[str]]:
-    """Return the configuration in *files*, or else the last good one and the problems of that in *files*.
-
-    Raises ConfigError with these problems if there is no good one, CredentialsError for the files that it names.
-    """
-    try:
-        loaded = files.load()
-        return loaded, _policy(loaded.config), []
-    except CredentialsError:  # an earlier configuration may have asked for no password
-        raise
-    except ConfigError as error:
-        refused = error
-    try:
-        loaded = files.load_last_good()
-        policy = _policy(loaded.config)
-    except CredentialsError as error:
-        raise CredentialsError([*refused.problems, *error.problems]) from None
-    except ConfigError:
-        raise refused from None
-    _log_problems(refused.problems)
-    log.error("the files of the configuration are wrong; the last good configuration is in force")
-    return loaded, policy, refused.problems
-
-
-def _policy(config: Config) -> Policy:
-    """Return the rules of *config*. Its log level comes into force, since reading the files that it names may warn."""
-    logs.setup(config.log.level)
-    return Policy.make(config)
-
-
-def _log_problems(problems: Sequence[str]) -> None:
-    for problem in problems:
-        log.error("%s", problem)
-
-
-def _reload(files: ConfigFiles, listening: tuple[str, int] | None, app: App, supervisor: Supervisor) -> Config:
-    """Apply the files without disconnecting viewers; if they are wrong, change nothing. Return what is in force."""
-    with app.settings.turn:  # what is saved meanwhile would be lost
-        try:
-            loaded = files.load()
-            policy = Policy.make(loaded.config)
-        except ConfigError as error:
-            _log_problems(error.problems)
-            log.error("the configuration was not reloaded; the old one stays")
-            app.observer.refuse(error.problems)
-            app.events.refuse(error.problems)
-            return app.observer.config
-        files.keep(loaded)
-        http = loaded.config.http
-        if listening and (http.listen_address, http.port) != listening:
-            log.warning("the new http.listen_address and http.port need a restart")
-            # /state and the hash show the values in force: a comparison with the files tells that a restart is due
-            loaded = loaded.with_values({"http.listen_address": listening[0], "http.port": listening[1]})
-        new = loaded.config
-        logs.setup(new.log.level)
-        app.configure(policy)
-        app.observer.configure(loaded)
-        app.settings.configure(loaded)
-        supervisor.configure(new, app.live_controls.configure(loaded.camera, new.camera))
-    log.info("configuration reloaded")
-    return new
-
-
 def _bridge(bridge: Bridge | None, app: App, supervisor: Supervisor, port: int) -> Bridge | None:
     """Return *bridge* as configured now. It is made at the first need, since its imports take memory."""
     if bridge is None and app.policy.broker:
@@ -263,36 +197,6 @@ def _bridge(bridge: Bridge | None, app: App, supervisor: Supervisor, port: int) 
     if bridge:
         bridge.configure()
     return bridge
-
-
-def _language(config: Config) -> str:
-    """Return the language of the no-signal pictures: "en" or "ko"."""
-    if config.page.language != "auto":
-        return config.page.language
-    return "ko" if machine.language() == "ko" else "en"
-
-
-def _card(cards: Cards, status: CameraStatus, latest: LatestFrame, size: tuple[int, int]) -> Frame | None:
-    """Return what viewers see while no picture comes; None while no picture is overdue.
-
-    It is also None while there is nothing of the right size, if nobody has seen a picture yet.
-    """
-    picture = cards.get(status.cause, size)  # drawn meanwhile, for when it is needed
-    if status.live or (latest.frame is None and cards.awaited(size)):
-        return None
-    now_us = int(time.time() * 1e6)
-    return Frame(parts.part(picture, now_us, no_picture=status.cause), time.monotonic_ns(), now_us)
-
-
-def _size(latest: LatestFrame, big: LatestFrame, config: Config) -> tuple[int, int]:
-    """Return the size of the last picture in *latest*, or else the one expected: recorders do not like a change.
-
-    *big* has the pictures of full size. Any other is small.
-    """
-    if found := latest.size():
-        return found
-    wanted = big.size() or (config.video.width, config.video.height)
-    return wanted if latest is big else small_size(*wanted, config.small.width)
 
 
 def _report_bug(failure: threading.ExceptHookArgs, wakeups: Wakeups, counts: Counts) -> None:

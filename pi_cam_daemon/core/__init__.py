@@ -10,5 +10,6 @@ last_camera.py  the camera that gave pictures last, remembered over restarts
 health.py       the state of the camera, derived from observations
 events.py       what happened: the last events
 webhook.py      what happened, sent to an address
+overdue.py      the picture that viewers see while one is overdue
 no_signal.py    the pictures that viewers see while the camera gives none
 """

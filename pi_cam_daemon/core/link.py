@@ -34,10 +34,10 @@ class CameraLink(Questions):
     *framerate* is what is expected before the camera announces its own, in frames a second. The first and the last
     progress was seen at *first_at* and *progressed_at* (CLOCK_MONOTONIC). *error* is the camera's own reason for its
     end, *protocol_error* describes an invalid message; after *ended* nothing more arrives. *changed* is called when one
-    of these or the first frame arrives. *unusable* says why the
-    camera's newest pictures cannot be used, "" if they can. *stands_in_for* is the error for which this is no camera,
-    but the test picture. *small* is the newest small frame; who calls `read` takes it. *on_motion* is called with each
-    report of motion and when its picture was captured (CLOCK_MONOTONIC). *masks* are drawn in its pictures.
+    of these or the first frame arrives. *unusable* says why the camera's newest pictures cannot be used, or is "".
+    *stands_in_for* is the error for which this is no camera, but the test picture. *small* is the newest small frame;
+    who calls `read` takes it. *on_motion* is called with each report of motion and when its picture was captured
+    (CLOCK_MONOTONIC). *masks* are drawn in its pictures.
     """
 
     def __init__(self, sock: socket.socket, slots: SlotReader, framerate: float, changed: Callable[[], None]) -> None:

@@ -294,7 +294,7 @@ FAULTS = [
         "tests/server/test_users.py::test_the_401_tells_programs_and_people_what_to_do",
     ),
     Fault(
-        "pi_cam_daemon/daemon.py",
+        "pi_cam_daemon/configuring.py",
         "        app.configure(policy)\n",
         '        app.configure(Policy(**{**vars(policy), "logins": app.policy.logins}))\n',
         "tests/server/test_users.py::test_a_locked_out_client_is_told_how_long_to_wait_and_a_reload_ends_it",

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon import daemon
 from pi_cam_daemon.config import loading
-from pi_cam_daemon.core import no_signal
+from pi_cam_daemon.core import no_signal, overdue
 from pi_cam_daemon.core.frame import Frame
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.no_signal import Cards
@@ -163,7 +162,7 @@ def test_the_card_has_the_configured_size_if_the_pictures_is_unknown(tmp_path: P
     # the stream loop asks for the card: an exception there ends the daemon
     latest, broken = LatestFrame(), b"\xff\xd8 the rest was lost on the cable"
     latest.publish(Frame(part(broken, 0), 0, 0))
-    assert daemon._size(latest, latest, loading.load(etc=tmp_path)) == (640, 480)
+    assert overdue.size(latest, latest, loading.load(etc=tmp_path)) == (640, 480)
 
 
 def test_the_first_that_a_viewer_sees_has_the_size_of_the_pictures_to_come(
@@ -171,16 +170,16 @@ def test_the_first_that_a_viewer_sees_has_the_size_of_the_pictures_to_come(
 ) -> None:
     # OpenCV's FFmpeg keeps the first size: after a card of another size it would show parts of pictures for ever
     latest, status = LatestFrame(), SimpleNamespace(cause=Cause.STARTING, live=False)
-    seen = until("a card", lambda: daemon._card(cards, status, latest, SIZE))
+    seen = until("a card", lambda: overdue.card(cards, status, latest, SIZE))
     assert b"Content-Type: image/jpeg" in seen.part and jpeg.size(seen.jpeg) == SIZE
     other = 320, 240
-    assert daemon._card(cards, status, latest, other) is None
+    assert overdue.card(cards, status, latest, other) is None
     monkeypatch.setattr(no_signal, "_FIRST_SECONDS", 0.0)
-    slow = daemon._card(cards, status, latest, other)
+    slow = overdue.card(cards, status, latest, other)
     assert slow and bytes(slow.jpeg) == PACKAGED, "whoever waits for long sees why"
     monkeypatch.undo()
     latest.publish(Frame(part(PACKAGED, 0), 0, 0))
-    assert daemon._card(cards, status, latest, SIZE), "an old picture is never taken for a live one"
+    assert overdue.card(cards, status, latest, SIZE), "an old picture is never taken for a live one"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -28,7 +28,8 @@ WINGS: dict[str, set[str]] = {
     "mqtt": {"errors", "system", "config", "ipc", "core", "server"},
     "boot": {"errors", "system", "config"},
     "commands": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot"},
-    "daemon": {"errors", "system", "config", "ipc", "imaging", "core", "server", "mqtt"},
+    "configuring": {"errors", "system", "config", "core", "server"},
+    "daemon": {"errors", "system", "config", "core", "server", "mqtt", "configuring"},
     "cli": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot", "commands", "daemon"},
     "__main__": {"cli"},
 }
@@ -284,7 +285,7 @@ def test_only_the_mains_of_the_two_processes_install_signals() -> None:
 def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:
     """An age or an interval uses the monotonic clock: a Pi's wall clock may jump by years."""
     readers = {
-        "daemon",  # X-Timestamp of the no-signal picture
+        "core.overdue",  # X-Timestamp of the no-signal picture
         "core.events",  # when something happened
         "imaging.exif",  # when a picture was taken
         "ipc.slots",  # X-Timestamp of a picture
