@@ -59,6 +59,16 @@ def listen(daemon: Daemon, path: str = "/events", *fields: str, buffer: int = 0)
 # -- what is an event
 
 
+def test_new_masks_take_the_pictures_from_the_events(daemon: Daemon) -> None:
+    daemon.fault("motion")
+    begun = event(daemon, "motion", lambda one: one["picture"])
+    daemon.fault("motion-ends")
+    event(daemon, "motion", lambda one: one["ended"])
+    assert daemon.post("/settings", b'{"video.masks": [[0, 0, 0.5, 0.5]]}')[0] == 200
+    assert daemon.get(f"/{begun['picture']}")[0] == 404, "it shows what nobody may see any more"
+    assert [one["picture"] for one in events(daemon)] == [None]
+
+
 def test_a_motion_is_one_event_with_a_small_picture(daemon: Daemon) -> None:
     assert daemon.state()["event"] is None
     before = time.time()
