@@ -29,6 +29,7 @@ from pi_cam_daemon.core.no_signal import Cards
 from pi_cam_daemon.core.spawn import CAMERA_ARGV
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.errors import ConfigError, CredentialsError
+from pi_cam_daemon.server import local_socket
 from pi_cam_daemon.server.app import App
 from pi_cam_daemon.server.audience import Audience
 from pi_cam_daemon.server.counts import Counts
@@ -39,7 +40,7 @@ from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
 from pi_cam_daemon.server.stills import Stills
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import machine, memory, network
+from pi_cam_daemon.system import machine, memory, network, recordings
 from pi_cam_daemon.system.systemd import Notifier, listening_socket
 from pi_cam_daemon.system.wakeups import Wakeups
 
@@ -123,15 +124,18 @@ def run(
     app = App(policy, big, small, streams, observer, live_controls, settings, stills, motion, events, counts)
     threading.excepthook = lambda failure: _report_bug(failure, wakeups, app.counts)
     activated = listening_socket()
+    held = saved.hold_folder()
+    local_file = recordings.socket_file(saved.folder())
+    local = local_socket.listen(local_file) if held else None
     try:
-        server = CameraServer(app, activated)
+        server = CameraServer(app, activated, local)
     except OSError as error:
         print(f"pi-cam-daemon: {cannot_listen(config.http, error)}", file=sys.stderr)
         return 1
     listening = None if activated else (config.http.listen_address, config.http.port)
     if activated:
         log.info("listening on pi-cam-daemon.socket; http.listen_address and http.port are ignored")
-    if not saved.hold_folder():
+    if not held:
         shared = "another pi-cam-daemon saves its settings in %s, too; start one of them with another STATE_DIRECTORY"
         log.warning(shared, saved.folder())
     if not refused:
@@ -182,6 +186,8 @@ def run(
     if bridge:
         bridge.close()
     server.close(_SERVER_CLOSE)
+    if local:
+        local_socket.remove(local_file)
     supervisor.close(_CAMERA_CLOSE)
     streams.close(_STREAMS_CLOSE)
     cards.close(_CARDS_CLOSE)

@@ -2,6 +2,7 @@
 
 app.py             App, which every request uses, and Policy, the rules in force
 listener.py        accept loop: checks address and limits, starts one thread per connection
+local_socket.py    the same for programs of the service's own user, without a password
 handler.py         routes: what is answered at each path
 exchange.py        requests of one connection: reads, checks and answers them
 request.py         parser for requests, with limits of bytes and time

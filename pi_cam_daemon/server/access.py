@@ -15,7 +15,7 @@ from pi_cam_daemon.config.addresses import LOCAL, Networks
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import Request
 from pi_cam_daemon.system import network as interfaces
-from pi_cam_daemon.system.network import Interface
+from pi_cam_daemon.system.network import LOCAL_SOCKET, Interface
 
 if TYPE_CHECKING:
     from pi_cam_daemon.config.users import User
@@ -138,6 +138,11 @@ class Client:
     def is_this_machine(self) -> bool:
         """Return whether a program on this machine sent the request, and not as a proxy."""
         return self.address == self.peer and is_same_host(self.peer, self.here)
+
+    @property
+    def is_ours(self) -> bool:
+        """Return whether a program of the service's own user sent the request, through the local socket."""
+        return self.peer == LOCAL_SOCKET
 
 
 class Access:

@@ -59,7 +59,8 @@ class Policy:
 
     def may_stay(self, client: Client) -> bool:
         """Return whether *client*, who is watching the stream, would be admitted now."""
-        return self.access.still_admits(client) and (self.logins is None or self.logins.knows(client.user))
+        known = client.is_ours or self.logins is None or self.logins.knows(client.user)
+        return known and self.access.still_admits(client)
 
 
 @dataclass(eq=False)

@@ -76,7 +76,8 @@ class EventStreams:
         limit_unsent(sock)
         # a peer that vanished is known only by what it does not acknowledge; a slow one is found before
         seconds = self._timeout_seconds + HEARTBEAT_SECONDS
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="event-streams", daemon=True)

@@ -32,6 +32,8 @@ from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
 
+Address = tuple[object, ...] | str  # a str of a Unix socket
+
 _ACCEPTS_PER_TURN = 64
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # the same lack of resources is logged once in this time
@@ -47,21 +49,21 @@ class _Arrival:
     """A peer that has no place yet, and is refused at *deadline* (monotonic) at the latest."""
 
     connection: socket.socket
-    address: tuple[object, ...]
+    address: Address
     deadline: float
 
 
 class CameraServer(http.server.ThreadingHTTPServer):
     """HTTP server for *app*.
 
-    *listening*, a socket that already listens, replaces the configured address and port. Raises OSError if it cannot
-    listen.
+    *listening*, a socket that already listens, replaces the configured address and port. *local* is a Unix socket that
+    listens, too. Raises OSError if it cannot listen.
     """
 
     request_queue_size = 128
     allow_reuse_port = False  # otherwise a second daemon on this port would start without an error
 
-    def __init__(self, app: App, listening: socket.socket | None = None) -> None:
+    def __init__(self, app: App, listening: socket.socket | None = None, local: socket.socket | None = None) -> None:
         self.app = app
         self.probe = Probe("accept loop", self._wake)
         self._connections = Quota("connection", Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
@@ -78,11 +80,13 @@ class CameraServer(http.server.ThreadingHTTPServer):
             self.socket.close()
             self.socket = listening
         self.server_port = self.socket.getsockname()[1]
-        self.socket.setblocking(False)
+        self._listening = {listening.fileno(): listening for listening in (self.socket, local) if listening}
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._epoll.register(self.socket.fileno(), select.EPOLLIN)
+        for fd, listening in self._listening.items():
+            listening.setblocking(False)
+            self._epoll.register(fd, select.EPOLLIN)
         self._rejected = RejectedPeers(self._epoll, app.refusal_page)
         self._thread = threading.Thread(target=self.serve_forever, name="accept", daemon=True)
 
@@ -94,6 +98,8 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self.shutdown()
         self._thread.join(timeout)
         self.server_close()
+        for listening in self._listening.values():
+            listening.close()
 
     def leave_open(self, connection: socket.socket) -> None:
         """Let the stream loop close *connection*."""
@@ -112,11 +118,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
 
     def serve_forever(self, poll_interval: float = -1) -> None:  # noqa: ARG002
         """Accept connections and close refused ones until `shutdown`. The library's version wakes up twice a second."""
-        listener = self.socket.fileno()
         while not self._closing:
             for fd, _ in self._epoll.poll(self._timeout(time.monotonic()), 64):
-                if fd == listener:
-                    self._accept()
+                if listening := self._listening.get(fd):
+                    self._accept(listening)
                 elif fd == self._wake_fd:
                     os.eventfd_read(fd)
                 else:
@@ -134,14 +139,14 @@ class CameraServer(http.server.ThreadingHTTPServer):
         self._closing = True
         self._wake()
 
-    def process_request(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
+    def process_request(self, request: socket.socket, client_address: Address) -> None:  # type: ignore[override]
         """Serve a connection in a thread of its own. Raises RuntimeError if the system starts no more threads.
 
         The library's version makes a Thread object and waits until it runs, which takes a sixth of a snapshot's time.
         """
         _thread.start_new_thread(self.process_request_thread, (request, client_address))
 
-    def process_request_thread(self, request: socket.socket, client_address: tuple[object, ...]) -> None:  # type: ignore[override]
+    def process_request_thread(self, request: socket.socket, client_address: Address) -> None:  # type: ignore[override]
         """Serve one connection. An exception is logged and counted, and ends only this thread."""
         peer = peer_name(client_address)
         connection: socket.socket | None = request
@@ -166,7 +171,7 @@ class CameraServer(http.server.ThreadingHTTPServer):
         else:
             super().shutdown_request(request)
 
-    def handle_error(self, request: object, client_address: tuple[object, ...]) -> None:  # noqa: ARG002
+    def handle_error(self, request: object, client_address: Address) -> None:  # noqa: ARG002
         """Log the exception that ended a connection; count it if it is a bug."""
         error = sys.exc_info()[1]
         if isinstance(error, OSError):  # the client has gone, or was too slow
@@ -177,10 +182,10 @@ class CameraServer(http.server.ThreadingHTTPServer):
 
     # -- one connection
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
             try:
-                connection, address = self.get_request()
+                connection, address = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:

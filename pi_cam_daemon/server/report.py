@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pi_cam_daemon import __version__
+from pi_cam_daemon.config import saved
 from pi_cam_daemon.config.loading import Loaded
 from pi_cam_daemon.core.health import CameraStatus, State
 from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import machine, pulled, setup
+from pi_cam_daemon.system import machine, pulled, recordings, setup
 from pi_cam_daemon.system.systemd import Notifier
 
 _MOST_PROBLEMS = 20  # of the configuration, in /state
@@ -180,6 +181,7 @@ class Observer:
             "clock_synced": machine.clock_synced(),
             "update": pulled.report(),
             "mqtt": self.mqtt(),
+            "recordings": recordings.report(saved.folder()),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

@@ -28,7 +28,8 @@ _SHORT_BYTES = 16 * 1024
 
 def limit_unsent(sock: socket.socket) -> None:
     """Keep the kernel from buffering more than it can send soon. Raises OSError."""
-    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    if sock.family != socket.AF_UNIX:  # there the buffer is small, and what is in it has arrived
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def longest_seconds(length: int, timeout: float) -> float:

@@ -90,7 +90,8 @@ class Streams:
 
     def take_place(self, client: Client, limits: HttpConfig) -> None:
         """Take a place for *client*; the caller has to give it back, or to call `add`. Raises Refused."""
-        self.quota.take(str(client), limits.max_viewers, limits.max_viewers_per_address)
+        # a full house does not keep out our own recorder
+        self.quota.take(str(client), limits.max_viewers + client.is_ours, limits.max_viewers_per_address)
         if client.encrypted:
             try:
                 self._tls_quota.take(str(client), limits.max_tls_viewers, limits.max_tls_viewers)

@@ -25,7 +25,8 @@ class Viewer:
         self, sock: socket.socket, client: Client, opening: bytes, interval: float, now: float, small: bool = False
     ) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         limit_unsent(sock)
         self.sock = sock
         self.client = client

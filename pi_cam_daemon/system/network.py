@@ -28,6 +28,9 @@ _SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B  # linux/sockios.h
 _IFREQ_SIZE = struct.calcsize("16sLLHBBB0L")
 _MOST_ADDRESSES = 256
 
+# in place of an address: both ends of a Unix socket
+LOCAL_SOCKET = "local socket"
+
 # IFA_F_SECONDARY (of IPv6: temporary, soon replaced), IFA_F_DADFAILED, IFA_F_TENTATIVE, linux/if_addr.h
 _PASSING_FLAGS = 0x01 | 0x08 | 0x40
 
@@ -145,6 +148,11 @@ def local_address(scheme: str, listen_address: str, port: int) -> str:
     return f"{scheme}://{'localhost' if listen_address in _EVERYWHERE else host}:{port}/"
 
 
-def peer_name(address: tuple[object, ...]) -> str:
-    """Return the address of a peer; an IPv4-mapped one, from an IPv6 socket, as IPv4."""
+def peer_name(address: tuple[object, ...] | str) -> str:
+    """Return an address of a connection, ours or the peer's. An IPv4-mapped one, from an IPv6 socket, is IPv4.
+
+    Both ends of a Unix socket are LOCAL_SOCKET.
+    """
+    if isinstance(address, str):
+        return LOCAL_SOCKET
     return str(address[0]).removeprefix("::ffff:")

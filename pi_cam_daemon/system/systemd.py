@@ -33,6 +33,12 @@ def listening_socket() -> socket.socket | None:
     return sockets[0] if sockets else None
 
 
+def runtime_directory() -> Path | None:
+    """Return the runtime directory that systemd gave to this process; None without one."""
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(given) if given else None
+
+
 class Notifier:
     """Sender of sd_notify(3) messages.
 
@@ -51,8 +57,8 @@ class Notifier:
             except OSError as error:
                 log.warning("systemd cannot be notified: %s", error)
         self.watchdog_seconds = _watchdog_seconds()
-        runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        self._reboot_flag = Path(runtime, "reboot-requested") if runtime else None
+        runtime = runtime_directory()
+        self._reboot_flag = runtime / "reboot-requested" if runtime else None
         self._reboot_needed: bool | None = None
         self.reboot_requested = False
         for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):

@@ -634,6 +634,8 @@ def test_an_opening_that_does_not_fit_is_sent_in_pieces() -> None:
     class Narrow:
         """Takes a byte at a time."""
 
+        family = socket.AF_INET
+
         def sendmsg(self, buffers: tuple[bytes, bytes]) -> int:
             return ours.send(b"".join(buffers)[:1])
 

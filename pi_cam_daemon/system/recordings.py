@@ -1,0 +1,72 @@
+"""Record of the recorder's work: the recorder writes it, the daemon reports it. Also the places where the two meet."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pi_cam_daemon.system import files, systemd
+
+_DAEMON, _RECORDER = "pi-cam-daemon", "pi-cam-daemon-record"  # units of the same camera
+_MOST_BYTES = 16_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """The work of the recorder *pid*. *detail* is a sentence.
+
+    *state* is "waiting", "recording", or "failing" if something is not recorded that should be. *clip* is the name of
+    the file that is being written, or "". There are *clips* files of *bytes* in all. *lost* pictures were not recorded.
+    """
+
+    pid: int
+    state: str
+    detail: str
+    clip: str = ""
+    clips: int = 0
+    bytes: int = 0
+    lost: int = 0
+
+
+def socket_file(folder: Path) -> Path:
+    """Return the daemon's local socket: in its runtime directory, or in *folder* if systemd started neither."""
+    return _runtime(_DAEMON, folder) / "local.sock"
+
+
+def _file(folder: Path) -> Path:
+    return _runtime(_RECORDER, folder) / "recordings.json"
+
+
+def _runtime(unit: str, folder: Path) -> Path:
+    """Return the runtime directory of *unit* for the same camera as this process's unit."""
+    own = systemd.runtime_directory()
+    if own is None:
+        return folder
+    _, at, instance = own.name.partition("@")
+    return own.with_name(f"{unit}{at}{instance}")
+
+
+def write(record: Record, folder: Path) -> None:
+    """Keep *record*. Raises OSError."""
+    path = _file(folder)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(asdict(record)))  # not synced: it is of this boot, and in memory under systemd
+    new.replace(path)
+
+
+def remove(folder: Path) -> None:
+    """Remove the record: the recorder ends."""
+    _file(folder).unlink(missing_ok=True)
+
+
+def report(folder: Path) -> dict[str, object] | None:
+    """Return the record for /state; None if no recorder runs."""
+    try:
+        table = json.loads(files.read(_file(folder), _MOST_BYTES))
+        record = Record(**table)
+        os.kill(record.pid, 0)
+    except (OSError, ValueError, TypeError, OverflowError):
+        return None
+    return {name: value for name, value in asdict(record).items() if name != "pid"}
