@@ -115,6 +115,7 @@ def _parser() -> tuple[_Parser, Collection[str]]:
     snapshot = add("snapshot", "take one picture and write it to a file", configured=True)
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced atomically; - is standard output")
     add("list-cameras", "show the cameras that can be used, and which one is", configured=True)
+    add("record", "write clips of what happens in front of the camera that serves", configured=True)
     check = add("check-config", "report all errors in a configuration", configured=False)
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {loading.ETC}")
     show = add("config", "show the configuration in force, as TOML", configured=True)
@@ -150,6 +151,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from pi_cam_daemon import daemon
 
             return daemon.run(last_good.ConfigFiles(options.config, options.settings))
+        case "record":
+            from pi_cam_daemon.recording import recorder
+
+            return recorder.run(last_good.ConfigFiles(options.config, options.settings))
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 

@@ -226,6 +226,19 @@ class EventsConfig:
 
 
 @dataclass(frozen=True)
+class RecordingsConfig:
+    """[recordings]: the clips that the recorder writes."""
+
+    folder: Annotated[str, converters.path]
+    clips: bool
+    before_seconds: Annotated[float, converters.number(0, 60)]
+    after_seconds: Annotated[float, converters.number(1, 600)]
+    longest_seconds: Annotated[float, converters.number(10, 3600)]
+    quota_mb: Annotated[int, converters.integer(1, 100_000_000)]
+    keep_free_percent: Annotated[float, converters.number(0, 90)]
+
+
+@dataclass(frozen=True)
 class UpdateConfig:
     """[update]: the release that this machine installs by itself."""
 
@@ -296,6 +309,7 @@ class Config:
     wall: WallConfig
     events: EventsConfig
     health: HealthConfig
+    recordings: RecordingsConfig
     update: UpdateConfig
     log: LogConfig
 

@@ -95,6 +95,9 @@ def etc(tmp_path: Path) -> Path:
         ("motion.rate=1", 1.0),
         ("motion.min_seconds=0", 0.0),
         ('page.language="ko"', "ko"),
+        ("recordings.clips=true", True),
+        ("recordings.before_seconds=0", 0.0),
+        ("recordings.quota_mb=1", 1),
         ('log.level="debug"', "debug"),
     ],
 )
@@ -204,6 +207,13 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("motion.zones=[[0, 0, 1, 1.1]]", "[x, y, width, height] in fractions"),
         pytest.param(f"motion.zones={[[0, 0, 1, 1]] * 17}", "at most 16", id="17 zones"),
         ('page.language="de"', '"auto" or "en" or "ko"'),
+        ('recordings.clips="yes"', "true or false"),
+        ("recordings.folder=5", "text in quotes"),
+        ("recordings.before_seconds=61", "a number from 0 to 60"),
+        ("recordings.after_seconds=0", "a number from 1 to 600"),
+        ("recordings.longest_seconds=9", "a number from 10 to 3600"),
+        ("recordings.quota_mb=0", "an integer from 1 to 100000000"),
+        ("recordings.keep_free_percent=91", "a number from 0 to 90"),
         ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
     ],
 )

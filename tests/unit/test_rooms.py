@@ -26,11 +26,15 @@ WINGS: dict[str, set[str]] = {
     "core": {"errors", "system", "config", "ipc", "imaging"},
     "server": {"errors", "system", "config", "ipc", "core"},
     "mqtt": {"errors", "system", "config", "ipc", "core", "server"},
+    "recording": {"errors", "system", "config", "imaging"},
     "boot": {"errors", "system", "config"},
     "commands": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot"},
     "configuring": {"errors", "system", "config", "core", "server"},
     "daemon": {"errors", "system", "config", "core", "server", "mqtt", "configuring"},
-    "cli": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot", "commands", "daemon"},
+    "cli": {
+        "errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "recording", "boot", "commands",
+        "daemon",
+    },
     "__main__": {"cli"},
 }
 FOLDERS = [wing for wing in WINGS if (PACKAGE / wing).is_dir()]
@@ -160,6 +164,7 @@ def test_no_module_imports_from_a_wing_that_it_may_not() -> None:
         ("camera", {"core", "server", "boot", "commands", "daemon", "cli"}),
         ("core", {"camera", "server", "mqtt", "boot", "commands", "daemon", "cli"}),
         ("server", {"camera", "mqtt", "boot", "commands", "daemon", "cli"}),
+        ("recording", {"ipc", "camera", "core", "server", "mqtt", "boot", "commands", "daemon", "cli"}),
         ("boot", {"ipc", "imaging", "camera", "core", "server", "commands", "daemon", "cli"}),
     ],
 )
@@ -278,8 +283,8 @@ def test_only_the_server_knows_http_requests() -> None:
     assert users("socketserver") | callers("http", "server") <= {"server.listener", "server.exchange"}
 
 
-def test_only_the_mains_of_the_two_processes_install_signals() -> None:
-    assert callers("signal", "signal") == {"daemon", "camera.process"}
+def test_only_the_mains_of_the_processes_install_signals() -> None:
+    assert callers("signal", "signal") == {"daemon", "camera.process", "recording.recorder"}
 
 
 def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:

@@ -1,0 +1,116 @@
+"""The map of the recorder: build everything, tell systemd and the daemon how it goes, run until a signal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+from pi_cam_daemon.config import saved
+from pi_cam_daemon.config.last_good import ConfigFiles
+from pi_cam_daemon.config.loading import Loaded
+from pi_cam_daemon.errors import ConfigError
+from pi_cam_daemon.recording.shelf import Shelf
+from pi_cam_daemon.recording.watch import Watch
+from pi_cam_daemon.recording.writer import Progress, Writer
+from pi_cam_daemon.system import logs, memory, recordings
+from pi_cam_daemon.system.recordings import Record
+from pi_cam_daemon.system.systemd import Notifier
+from pi_cam_daemon.system.wakeups import Wakeups
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 5.0  # between two looks whether a disk hangs
+_WATCH_CLOSE = 2.0
+_WRITER_CLOSE = 4.0
+_CHANGED, _BUG = "changed", "bug"  # wakeups besides the numbers of signals
+_MEGABYTE = 1_000_000
+
+
+def run(files: ConfigFiles) -> int:
+    """Record until SIGTERM or SIGINT, and return the exit status. Raises ConfigError. SIGUSR1 records at once."""
+    memory.give_back_large_blocks()
+    notifier = Notifier()
+    config = _load(files).config
+    logs.setup(config.log.level)
+    if not config.recordings.clips:
+        nothing = "recordings.clips is false, so nothing is recorded"
+        log.info("%s", nothing)
+        notifier.ready(nothing)  # else systemd would take the end for a failure
+        return os.EX_OK
+    wakeups = Wakeups()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: wakeups.put(number))
+    threading.excepthook = lambda failure: _report_bug(failure, wakeups)
+
+    own = saved.folder() / "recordings"
+    folder = Path(config.recordings.folder or own)
+    shelf = Shelf(folder, config.recordings.quota_mb * _MEGABYTE, config.recordings.keep_free_percent)
+    changed = partial(wakeups.put, _CHANGED)
+    writer = Writer(shelf, config.recordings.longest_seconds, folder == own, changed)
+    watch = Watch(recordings.socket_file(saved.folder()), config.recordings, writer, changed)
+    writer.start()
+    watch.start()
+    told: Record | None = None
+    while True:
+        record = _record(writer.progress(time.monotonic()), watch)
+        if told is None:
+            notifier.ready(record.detail)
+        if record != told:
+            notifier.status(record.detail)
+            _write(record)
+            told = record
+        wakeup = wakeups.get(_LOOK_SECONDS)
+        if wakeup == signal.SIGUSR1:
+            watch.ask()
+        elif wakeup not in (None, _CHANGED):
+            break
+
+    notifier.stopping()
+    watch.close(_WATCH_CLOSE)
+    writer.close(_WRITER_CLOSE)
+    recordings.remove(saved.folder())
+    return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
+
+
+def _load(files: ConfigFiles) -> Loaded:
+    """Return the configuration in *files*, or else the last good one, as the daemon does. Raises ConfigError."""
+    try:
+        return files.load()
+    except ConfigError as error:
+        try:
+            return files.load_last_good()
+        except ConfigError:
+            raise error from None
+
+
+def _record(progress: Progress, watch: Watch) -> Record:
+    """Return what the recorder tells of itself."""
+    there = f"{progress.clips} clip{'' if progress.clips == 1 else 's'}, {progress.bytes // _MEGABYTE} MB"
+    if progress.problem:
+        state, detail = "failing", f"Nothing is recorded: {progress.problem}"
+    elif watch.problem:
+        state, detail = "failing", watch.problem
+    elif watch.recording or progress.writes:
+        state, detail = "recording", f"Recording {progress.clip or 'a clip'}; {there}"
+    else:
+        state, detail = "waiting", f"Waiting for something to happen; {there}"
+    return Record(os.getpid(), state, detail, progress.clip, progress.clips, progress.bytes, progress.lost)
+
+
+def _write(record: Record) -> None:
+    try:
+        recordings.write(record, saved.folder())
+    except OSError as error:
+        log.warning("%s: %s", error.filename, error.strerror)
+
+
+def _report_bug(failure: threading.ExceptHookArgs, wakeups: Wakeups) -> None:
+    """Log an exception in a thread. It ends the process, which systemd starts again."""
+    name = failure.thread.name if failure.thread else "a thread"
+    log.critical("a bug ended the thread %s", name, exc_info=failure.exc_value)
+    wakeups.put(_BUG)
