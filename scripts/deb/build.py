@@ -37,6 +37,8 @@ _FILES = {
     "pi-cam-daemon-network-reboot.path": "pi-cam-daemon.pi-cam-daemon-network-reboot.path",
     "pi-cam-daemon-reboot.path": "pi-cam-daemon.pi-cam-daemon-reboot.path",
     "pi-cam-daemon-reboot.service": "pi-cam-daemon.pi-cam-daemon-reboot.service",
+    "pi-cam-daemon-record.service": "pi-cam-daemon.pi-cam-daemon-record.service",
+    "pi-cam-daemon-record@.service": "pi-cam-daemon@.pi-cam-daemon-record.service",
     "sysusers.d/pi-cam-daemon.conf": "pi-cam-daemon.sysusers",
     "udev/rules.d/60-pi-cam-daemon.rules": "pi-cam-daemon.udev",
 }

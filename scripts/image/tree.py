@@ -60,6 +60,7 @@ def additions(systemd: Path, signers: Path | None) -> Tree:
         ("timers.target", "pi-cam-daemon-boot-status.timer"),
         ("timers.target", "pi-cam-daemon-update.timer"),
         ("timers.target", "pi-cam-daemon-network.timer"),
+        (service.UNIT, "pi-cam-daemon-record.service"),
     ):
         tree[_ETC_UNITS / f"{wants}.wants" / unit] = Entry(target=str(service.UNITS / unit))
     if signers:

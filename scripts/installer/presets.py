@@ -25,7 +25,9 @@ def text(enabled: Iterable[str]) -> str:
     """Return a preset that enables the units *enabled*, and no other of this program."""
     names = sorted(set(enabled))
     lines = [f"enable {name}" for name in names if "@" not in name]
-    instances = [name.partition("@")[2].removesuffix(".service") for name in names if "@" in name]
-    if instances:
-        lines.append(f"enable pi-cam-daemon@.service {' '.join(instances)}")
+    instances: dict[str, list[str]] = {}
+    for template, at, instance in (name.partition("@") for name in names):
+        if at:
+            instances.setdefault(template, []).append(instance.removesuffix(".service"))
+    lines += [f"enable {template}@.service {' '.join(found)}" for template, found in instances.items()]
     return _HEAD + "".join(f"{line}\n" for line in [*lines, "disable pi-cam-daemon*"])

@@ -66,6 +66,7 @@ def test_optional_units_stay_off_and_updates_wait_for_an_address(first_boot: Run
     pi = first_boot.machine
     assert pi.sh("systemctl is-enabled pi-cam-daemon.socket pi-cam-daemon-reboot.path || true") == "disabled\ndisabled"
     assert pi.sh("systemctl is-enabled pi-cam-daemon-update.timer") == "enabled"
+    assert pi.sh("systemctl is-enabled pi-cam-daemon-record.service") == "enabled"
     assert pi.sh("systemctl is-active pi-cam-daemon-boot-status.timer pi-cam-daemon-network.timer") == "active\nactive"
 
 

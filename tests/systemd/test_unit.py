@@ -24,6 +24,7 @@ UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon
          "pi-cam-daemon-boot-status.service", "pi-cam-daemon-boot-status.timer", "pi-cam-daemon-first-boot.service",
          "pi-cam-daemon-announce.service", "pi-cam-daemon-update.service", "pi-cam-daemon-update.timer",
          "pi-cam-daemon-network.service", "pi-cam-daemon-network.timer", "pi-cam-daemon-network-reboot.path",
+         "pi-cam-daemon-record.service", "pi-cam-daemon-record@garden.service",
          )  # fmt: skip
 # what a unit is for, and what needs no argument
 OBVIOUS = {"Description", "ExecStart", "WantedBy"}
@@ -52,9 +53,11 @@ def test_the_exposure_is_the_one_that_the_readme_states(host: Host, unit: str, r
     assert stated and f": {stated[1]} " in overall
 
 
-def test_an_instance_differs_only_in_its_names() -> None:
-    one = (ROOT / "systemd/pi-cam-daemon.service").read_text()
-    instance = (ROOT / "systemd/pi-cam-daemon@.service").read_text()
+@pytest.mark.parametrize("name", ["pi-cam-daemon", "pi-cam-daemon-record"])
+def test_an_instance_differs_only_in_its_names(name: str) -> None:
+    # the first line is about the file
+    one = (ROOT / f"systemd/{name}.service").read_text().partition("\n")[2]
+    instance = (ROOT / f"systemd/{name}@.service").read_text().partition("\n")[2]
     file = "/etc/pi-cam-daemon/cameras/%i.toml"
     generic = instance.replace(f" --config {file}", "").replace(f" {file}", "").replace(" for %i", "")
     assert generic.replace("@%i", "") == one

@@ -501,17 +501,18 @@ def test_a_release_is_tested_as_the_service_starts_it(monkeypatch: pytest.Monkey
     ]
 
 
-def test_uninstalling_leaves_what_was_saved_on_the_page_and_gives_it_to_root(
+def test_uninstalling_leaves_what_was_saved_and_recorded_and_gives_it_to_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[Path, tuple[int, int]] = {}
     monkeypatch.setattr(os, "chown", lambda path, *owner: given.update({path: owner}))
     main, garden = tmp_path / "lib/pi-cam-daemon", tmp_path / "lib/pi-cam-daemon@garden"
-    for path in (main / "settings.toml", main / "last-good.toml", garden / "last-good.toml"):
+    clips = main / "recordings"
+    for path in (main / "settings.toml", main / "last-good.toml", garden / "last-good.toml", clips / "a.mkv"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert set(saved.leftovers(tmp_path / "lib", purge=False)) == {main / "last-good.toml", garden}
-    assert given == {main: (0, 0), main / "settings.toml": (0, 0)}
+    assert given == {main: (0, 0), main / "settings.toml": (0, 0), clips: (0, 0)}
     assert set(saved.leftovers(tmp_path / "lib", purge=True)) == {main, garden}
 
 
