@@ -41,6 +41,10 @@ WHERE = {
         "image/test_boot.py::test_the_status_file_reports_the_addresses_and_the_camera"
     ),
     r"pi-cam-daemon run": "server/test_daemon.py::test_sigterm_ends_everything_within_two_seconds_under_viewers",
+    r"pi-cam-daemon record": "server/test_recorder.py::test_two_events_make_two_clips_with_no_picture_twice",
+    r"(sudo )?systemctl (enable --now|kill -s USR1|restart|status) pi-cam-daemon-record": (
+        "systemd/test_recorder.py::test_a_clip_is_recorded_in_the_sandbox_where_viewers_log_in"
+    ),
     r"(sudo )?pi-cam-daemon( .*)?": _TYPED,
     r"curl .*http://camera.local.*": _ASKED,
     r"scripts/document-settings": "unit/test_documents.py::test_the_page_of_settings_is_made_from_default_toml",

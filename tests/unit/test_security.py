@@ -392,6 +392,12 @@ TESTS = {
         "unit/test_streams.py::test_pictures_of_before_are_forgotten_and_those_on_their_way_are_not_shown",
         "unit/test_stills.py::test_a_still_with_other_masks_is_given_to_nobody",
     ],
+    # the recorder
+    "A Unix socket in the runtime directory": [
+        "server/test_recorder.py::test_with_users_and_tls_the_recorder_needs_no_password"
+    ],
+    "Only the service's own user": ["server/test_recorder.py::test_with_users_and_tls_the_recorder_needs_no_password"],
+    "It answers what only reads": ["server/test_recorder.py::test_with_users_and_tls_the_recorder_needs_no_password"],
     # texts
     "What an upstream server or a camera says": [
         "unit/test_link.py::test_no_text_of_the_camera_process_controls_a_terminal",
