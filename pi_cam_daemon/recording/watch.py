@@ -67,12 +67,13 @@ class Watch:
             self._closing.wait(_RETRY_SECONDS)
 
     def _lose(self, problem: str) -> None:
-        """End the clip: the daemon is lost."""
+        """End the clip: the daemon is lost. It may be back with new masks, so older pictures are in no later clip."""
         if problem != self.problem:
             log.warning("%s", problem)
             self.problem = problem
             self._changed()
         self._moments.forget()
+        self._pre_roll.take(0.0)
         self._newest = None
         self._settle()
 

@@ -204,6 +204,8 @@ class Streams:
         if forgotten:
             for audience in (self._big, self._small):
                 audience.forget(now)
+            for viewer in [one for one in self._viewers() if one.client.is_ours]:
+                self._drop(viewer, "has older pictures")  # the recorder forgets them then
             forgotten.set()
         for viewer in arrivals:
             self._welcome(viewer, now)

@@ -111,6 +111,22 @@ def test_a_signal_records_at_once(recorder: Recorder) -> None:
     assert [clip.name.partition("_motion")[0][-11:] for clip in recorder.clips()] == ["_manual.mkv"]
 
 
+def test_no_picture_from_before_new_masks_is_recorded_after_them(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "recordings.before_seconds": 30}) as daemon:
+        daemon.wait_for_state("streaming")
+        with recording(daemon) as recorder:
+            until("the seconds before", lambda: daemon.state()["frames"]["captured"] > 50)
+            assert daemon.post("/settings", b'{"video.masks": [[0, 0, 0.5, 0.5]]}')[0] == 200
+            masked_at = time.time()
+            until("another camera", lambda: daemon.state()["camera_process"]["starts"] > 1)
+            daemon.wait_for_state("streaming")
+            recorder.process.send_signal(signal.SIGUSR1)
+            recorder.wait_for("recording")
+            recorder.wait_for("waiting")
+            (clip,) = recorder.clips()
+    assert min(taken for taken, _ in clip.pictures) > masked_at
+
+
 def test_the_end_of_the_recorder_completes_its_clip(daemon: Daemon, recorder: Recorder) -> None:
     daemon.fault("motion")
     recorder.wait_for("recording")
