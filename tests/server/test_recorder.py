@@ -216,8 +216,7 @@ def test_a_folder_that_cannot_be_used_is_named_and_the_camera_goes_on(tmp_path: 
         daemon.wait_for_state("streaming")
         recorder = Recorder(daemon, folder)
         try:
-            told = recorder.wait_for("failing")
-            assert str(folder) in told["detail"]
+            until("the folder is named", lambda: str(folder) in recorder.record().get("detail", ""))
             daemon.fault("motion")
             until("pictures that are lost", lambda: recorder.record()["lost"] > 25)
             assert daemon.state()["ok"] and daemon.state()["recordings"]["state"] == "failing"
