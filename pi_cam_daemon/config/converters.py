@@ -237,6 +237,12 @@ def fingerprint(raw: Any) -> str:
     raise refused(raw, 'a SHA-256 fingerprint, 64 hexadecimal digits with or without colons, or "" for none')
 
 
+def time_of_day(raw: Any) -> str:
+    if isinstance(raw, str) and re.fullmatch("(?:([01][0-9]|2[0-3]):[0-5][0-9])?", raw):
+        return raw
+    raise refused(raw, 'a time of day from "00:00" to "23:59", or "" for midnight')
+
+
 def networks(raw: Any, may_be_local: bool = True) -> Networks:
     accepted = addresses.NETWORKS_ACCEPTED if may_be_local else addresses.ADDRESSES_ACCEPTED
     is_valid = functools.partial(addresses.is_network, may_be_local=may_be_local)

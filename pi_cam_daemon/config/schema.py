@@ -239,6 +239,17 @@ class RecordingsConfig:
 
 
 @dataclass(frozen=True)
+class TimelapseConfig:
+    """[timelapse]: pictures at fixed times, of which the recorder makes a film for each day."""
+
+    every_seconds: Annotated[int, converters.integer(1, 86_400, zero=True)]
+    picture: Annotated[str, converters.choice("snapshot", "still")]
+    start: Annotated[str, converters.time_of_day]
+    end: Annotated[str, converters.time_of_day]
+    days_kept: Annotated[int, converters.integer(1, 10_000)]
+
+
+@dataclass(frozen=True)
 class UpdateConfig:
     """[update]: the release that this machine installs by itself."""
 
@@ -310,6 +321,7 @@ class Config:
     events: EventsConfig
     health: HealthConfig
     recordings: RecordingsConfig
+    timelapse: TimelapseConfig
     update: UpdateConfig
     log: LogConfig
 

@@ -18,6 +18,7 @@ _EBML, _SEGMENT, _SEEK_HEAD, _INFO = 0x1A45DFA3, 0x18538067, 0x114D9B74, 0x1549A
 _TRACKS, _CLUSTER, _CUES, _VOID = 0x1654AE6B, 0x1F43B675, 0x1C53BB6B, 0xEC
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 _DATE_EPOCH = 978_307_200  # 2001-01-01T00:00:00Z in Unix time; DateUTC counts from there
+_DATE = b"\x44\x61\x88"  # DateUTC, of eight bytes
 _TRACK = 1
 _KEYFRAME = 0x80
 MOST_CLUSTER_MS = 32_767  # the time of a block is a 16-bit number, in its cluster
@@ -56,7 +57,7 @@ def opening(width: int, height: int, began_us: int, end: End | None = None) -> b
         _number(0x2AD7B1, 1_000_000),  # all other times are milliseconds
         _element(0x4D80, program),
         _element(0x5741, program),
-        _element(0x4461, struct.pack(">q", (began_us - _DATE_EPOCH * 1_000_000) * 1000)),
+        _DATE + struct.pack(">q", (began_us - _DATE_EPOCH * 1_000_000) * 1000),
         duration,
     )
     video = _element(0xE0, _number(0xB0, width), _number(0xBA, height))
@@ -90,6 +91,25 @@ def cues(clusters: Sequence[tuple[int, int]], segment: int) -> bytes:
 def segment_begin(opened: bytes) -> int:
     """Return the offset of the segment's content in an opening."""
     return opened.index(_SEGMENT.to_bytes(4)) + 12
+
+
+def began_us(head: bytes, width: int, height: int) -> int | None:
+    """Return when a clip began whose first bytes are *head*; None if `opening` would not write them for this size."""
+    at = head.find(_DATE) + len(_DATE)
+    if not len(_DATE) <= at <= len(head) - 8:
+        return None
+    began = struct.unpack_from(">q", head, at)[0] // 1000 + _DATE_EPOCH * 1_000_000
+    ours = opening(width, height, began)
+    begin, tracks = segment_begin(ours), ours.index(_TRACKS.to_bytes(4))
+    # between these are size, place of the cues, and duration
+    fixed = (0, begin - 8), (begin + 26, tracks - 11), (tracks, len(ours))
+    return began if all(head[start:end] == ours[start:end] for start, end in fixed) else None
+
+
+def cluster_size(head: bytes) -> int:
+    """Return the size behind *head*, the 12 bytes that a cluster of `cluster` begins with; 0 if it is none."""
+    is_one = len(head) == 12 and head.startswith(_CLUSTER.to_bytes(4) + b"\x01")
+    return int.from_bytes(head[5:]) if is_one else 0
 
 
 def _element(name: int, *content: bytes) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import NamedTuple
+
+from pi_cam_daemon.imaging.local_time import local_time
 
 # of the memory for pictures: at 1080p about three seconds
 MOST_BYTES = 12 << 20
@@ -15,6 +18,10 @@ class Picture(NamedTuple):
     jpeg: bytes
     taken_us: int
     arrived: float
+
+    def local(self, form: str) -> str:
+        """Return the local time at which it was taken, in the *form* of strftime."""
+        return time.strftime(form, local_time(self.taken_us // 1_000_000))
 
 
 class PreRoll:

@@ -15,6 +15,7 @@ from pi_cam_daemon.config.last_good import ConfigFiles
 from pi_cam_daemon.config.loading import Loaded
 from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.recording.shelf import Shelf
+from pi_cam_daemon.recording.timelapse import Timelapse
 from pi_cam_daemon.recording.watch import Watch
 from pi_cam_daemon.recording.writer import Progress, Writer
 from pi_cam_daemon.system import logs, memory, recordings
@@ -25,6 +26,7 @@ from pi_cam_daemon.system.wakeups import Wakeups
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0  # between two looks whether a disk hangs
+_TIMELAPSE_CLOSE = 0.5
 _WATCH_CLOSE = 2.0
 _WRITER_CLOSE = 4.0
 _CHANGED, _BUG = "changed", "bug"  # wakeups besides the numbers of signals
@@ -37,8 +39,9 @@ def run(files: ConfigFiles) -> int:
     notifier = Notifier()
     config = _load(files).config
     logs.setup(config.log.level)
-    if not config.recordings.clips:
-        nothing = "recordings.clips is false, so nothing is recorded"
+    every = config.timelapse.every_seconds
+    if not config.recordings.clips and not every:
+        nothing = "recordings.clips is false and timelapse.every_seconds is 0, so nothing is recorded"
         log.info("%s", nothing)
         notifier.ready(nothing)  # else systemd would take the end for a failure
         return os.EX_OK
@@ -51,13 +54,17 @@ def run(files: ConfigFiles) -> int:
     folder = Path(config.recordings.folder or own)
     shelf = Shelf(folder, config.recordings.quota_mb * _MEGABYTE, config.recordings.keep_free_percent)
     changed = partial(wakeups.put, _CHANGED)
-    writer = Writer(shelf, config.recordings.longest_seconds, folder == own, changed)
-    watch = Watch(recordings.socket_file(saved.folder()), config.recordings, writer, changed)
-    writer.start()
-    watch.start()
+    writer = Writer(shelf, config.recordings.longest_seconds, folder == own, changed, config.timelapse.days_kept)
+    daemon = recordings.socket_file(saved.folder())
+    sleeps = config.source.capture == "on-demand"
+    watch = Watch(daemon, config.recordings, writer, changed) if config.recordings.clips else None
+    timelapse = Timelapse(daemon, config.timelapse, sleeps, writer, changed) if every else None
+    for thread in (writer, watch, timelapse):
+        if thread:
+            thread.start()
     told: Record | None = None
     while True:
-        record = _record(writer.progress(time.monotonic()), watch)
+        record = _record(writer.progress(time.monotonic()), watch, timelapse)
         if told is None:
             notifier.ready(record.detail)
         if record != told:
@@ -66,12 +73,18 @@ def run(files: ConfigFiles) -> int:
             told = record
         wakeup = wakeups.get(_LOOK_SECONDS)
         if wakeup == signal.SIGUSR1:
-            watch.ask()
+            if watch:
+                watch.ask()
+            else:
+                log.warning("recordings.clips is false, so no clip is recorded")
         elif wakeup not in (None, _CHANGED):
             break
 
     notifier.stopping()
-    watch.close(_WATCH_CLOSE)
+    if timelapse:
+        timelapse.close(_TIMELAPSE_CLOSE)
+    if watch:
+        watch.close(_WATCH_CLOSE)
     writer.close(_WRITER_CLOSE)
     recordings.remove(saved.folder())
     return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
@@ -88,18 +101,32 @@ def _load(files: ConfigFiles) -> Loaded:
             raise error from None
 
 
-def _record(progress: Progress, watch: Watch) -> Record:
+def _record(progress: Progress, watch: Watch | None, timelapse: Timelapse | None) -> Record:
     """Return what the recorder tells of itself."""
+    problem = watch.problem if watch else ""
+    problem = problem or (timelapse.problem if timelapse else "")
     there = f"{progress.clips} clip{'' if progress.clips == 1 else 's'}, {progress.bytes // _MEGABYTE} MB"
     if progress.problem:
         state, detail = "failing", f"Nothing is recorded: {progress.problem}"
-    elif watch.problem:
-        state, detail = "failing", watch.problem
-    elif watch.recording or progress.writes:
+    elif problem:
+        state, detail = "failing", problem
+    elif progress.writes or (watch and watch.recording):
         state, detail = "recording", f"Recording {progress.clip or 'a clip'}; {there}"
     else:
-        state, detail = "waiting", f"Waiting for something to happen; {there}"
-    return Record(os.getpid(), state, detail, progress.clip, progress.clips, progress.bytes, progress.lost)
+        waits = ["Waiting for something to happen"] if watch else []
+        waits += [f"Time-lapse: a picture every {timelapse.every} s"] if timelapse else []
+        state, detail = "waiting", f"{'; '.join(waits)}; {there}"
+    return Record(
+        os.getpid(),
+        state,
+        detail,
+        progress.clip,
+        progress.clips,
+        progress.bytes,
+        progress.lost,
+        progress.day,
+        timelapse.missed if timelapse else 0,
+    )
 
 
 def _write(record: Record) -> None:

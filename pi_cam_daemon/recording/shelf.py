@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 SUFFIX = ".mkv"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]+(-\d+)?\.mkv")
 
 
@@ -17,7 +20,8 @@ class NoRoomError(Exception):
 class Shelf:
     """The clips in *folder*. They take *quota_bytes* at most, and leave *keep_free_percent* of the file system free.
 
-    Only files with the names of clips count, and only they are removed. All methods raise OSError.
+    Only files with the names of clips count, and only they are removed. Those that are *open* stay. All methods raise
+    OSError.
     """
 
     def __init__(self, folder: Path, quota_bytes: int, keep_free_percent: float) -> None:
@@ -25,6 +29,7 @@ class Shelf:
         self._quota = quota_bytes
         self._keep_free = keep_free_percent / 100
         self._sizes: dict[str, int] = {}  # by name, oldest first
+        self.open: set[str] = set()
 
     @property
     def clips(self) -> int:
@@ -44,24 +49,35 @@ class Shelf:
         """Take note that the clip *name* has *size* bytes."""
         self._sizes[name] = size
 
-    def make_room(self, need: int, current: str = "") -> None:
-        """Remove the oldest clips until there is room for *need* bytes. The *current* one stays.
+    def names(self) -> list[str]:
+        """Return the names of all clips, oldest first."""
+        return list(self._sizes)
 
-        Raises NoRoomError, and removes nothing, if all others together would not make enough.
+    def make_room(self, need: int) -> None:
+        """Remove the oldest clips until there is room for *need* bytes.
+
+        Raises NoRoomError, and removes nothing, if all that may go would not make enough.
         """
-        spare = self.bytes - self._sizes.get(current, 0)  # what may go
+        spare = sum(size for name, size in self._sizes.items() if name not in self.open)  # what may go
         if self._over(need) > spare:
             large = self.bytes + need - self._quota > spare
             raise NoRoomError("A clip is larger than quota_mb" if large else "The disk is full, and not of clips")
-        while self._over(need) > 0 and self.remove_oldest(current):
-            pass
-
-    def remove_oldest(self, current: str = "") -> bool:
-        """Remove the oldest clip but the *current* one; return False if there is none."""
-        oldest = next((name for name in self._sizes if name != current), "")
-        if oldest:
+        while self._over(need) > 0 and (oldest := self._oldest()):
             self.remove(oldest)
-        return bool(oldest)
+
+    def when_full(self, act: Callable[[], None]) -> None:
+        """Call *act*, and again for each of the oldest clips that has to go because the disk is full."""
+        while True:
+            try:
+                return act()
+            except OSError as error:
+                if error.errno not in _FULL or not (oldest := self._oldest()):
+                    raise
+                self.remove(oldest)
+
+    def _oldest(self) -> str:
+        """Return the name of the oldest clip that may go; "" if there is none."""
+        return next((name for name in self._sizes if name not in self.open), "")
 
     def remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)

@@ -18,7 +18,9 @@ class Record:
     """The work of the recorder *pid*. *detail* is a sentence.
 
     *state* is "waiting", "recording", or "failing" if something is not recorded that should be. *clip* is the name of
-    the file that is being written, or "". There are *clips* files of *bytes* in all. *lost* pictures were not recorded.
+    the file that is being written, or "". There are *clips* files of *bytes* in all, those of the time-lapse
+    too. *lost* pictures were not recorded. *timelapse* is the film of this day, or "". *missed* pictures were due, and
+    not taken.
     """
 
     pid: int
@@ -28,6 +30,8 @@ class Record:
     clips: int = 0
     bytes: int = 0
     lost: int = 0
+    timelapse: str = ""
+    missed: int = 0
 
 
 def socket_file(folder: Path) -> Path:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pi_cam_daemon.recording.clip import Clip
+from pi_cam_daemon.recording.days import Days
 from pi_cam_daemon.recording.picture import Picture
+from pi_cam_daemon.recording.shelf import Shelf
 from tests.clients.programs import PLAYERS
 from tests.kit import clips
 from tests.kit.daemon import running
@@ -98,6 +100,36 @@ def test_a_clip_that_is_cut_anywhere_plays_up_to_the_cut(unfinished: Path, tmp_p
         cut.write_bytes(data[:at])
         whole = len(clips.read(cut).pictures)
         assert whole and decoded(cut) >= whole, f"cut at byte {at}"
+
+
+@pytest.mark.parametrize("state", ["grows", "goes on", "complete"])
+def test_ffmpeg_plays_a_day_of_time_lapse_as_a_film(pictures: Sequence[Picture], state: str, tmp_path: Path) -> None:
+    for part in (pictures[:30], pictures[30:]):
+        shelf = Shelf(tmp_path, 1 << 40, 0)
+        shelf.look()
+        days = Days(shelf, 30)
+        for picture in part:
+            days.add(picture)
+        days.leave() if state == "grows" else days.close()
+        if state == "goes on":  # the index of a complete film is taken away again
+            days.add(part[-1])
+            days.leave()
+    *_, film = sorted(tmp_path.glob("*_timelapse.mkv"))
+    times, complaints = packets(film)
+    assert complaints == "" and times == pytest.approx([number * 0.04 for number in range(len(times))], abs=0.001)
+    assert decoded(film) == len(times) == PICTURES + 2 * (state == "goes on")
+
+
+def test_the_pictures_of_a_day_have_their_times(pictures: Sequence[Picture], tmp_path: Path) -> None:
+    days = Days(Shelf(tmp_path, 1 << 40, 0), 30)
+    for picture in pictures:
+        days.add(picture)
+    days.close()
+    *_, film = tmp_path.glob("*.mkv")
+    argv = ["ffmpeg", "-v", "error", "-i", film, "-c", "copy", "%05d.jpg"]
+    subprocess.run(argv, cwd=tmp_path, timeout=60, check=True)
+    taken = [clips.taken(path.read_bytes()).timestamp() for path in sorted(tmp_path.glob("*.jpg"))]
+    assert taken == [picture.taken_us // 1_000_000 for picture in pictures]
 
 
 @pytest.mark.parametrize("kind", ["complete", "unfinished"])

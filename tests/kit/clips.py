@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +79,24 @@ def _elements(data: bytes, at: int) -> Iterator[tuple[int, bytes, bool]]:
         at += size
 
 
+def taken(jpeg: bytes) -> datetime:
+    """Return when a picture of the time-lapse was taken, from its comment."""
+    assert jpeg[2:4] == b"\xff\xfe", "no comment"
+    return datetime.strptime(jpeg[6 : 4 + int.from_bytes(jpeg[4:6])].decode(), "%Y-%m-%dT%H:%M:%S%z")
+
+
 class Recorder:
     """A recorder of *daemon* as a process, which writes into *folder*."""
 
-    def __init__(self, daemon: Daemon, folder: Path | None = None) -> None:
+    def __init__(self, daemon: Daemon, folder: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder or daemon.state_folder / "recordings"
         self.log_file = daemon.folder / "recorder-log"
         self.record_file = daemon.state_folder / "recordings.json"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pi_cam_daemon", "record", "--config", daemon.config_file],
-                env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(daemon.state_folder)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), "STATE_DIRECTORY": str(daemon.state_folder)}
+                | dict(env or {}),
                 stderr=log,
             )
 
@@ -125,9 +133,9 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def recording(daemon: Daemon, folder: Path | None = None) -> Iterator[Recorder]:
+def recording(daemon: Daemon, folder: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[Recorder]:
     """Run a recorder of *daemon* for as long as the block lasts, and wait until it waits for something to happen."""
-    recorder = Recorder(daemon, folder)
+    recorder = Recorder(daemon, folder, env)
     try:
         recorder.wait_for("waiting")
         yield recorder

@@ -139,7 +139,7 @@ def test_a_recorder_without_clips_ends_and_says_so(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {**SETTINGS, "recordings.clips": False}) as daemon:
         recorder = Recorder(daemon)
         assert recorder.process.wait(patience(10)) == 0
-        assert "recordings.clips is false" in recorder.log()
+        assert "recordings.clips is false and timelapse.every_seconds is 0" in recorder.log()
         assert daemon.state()["recordings"] is None
 
 

@@ -77,6 +77,7 @@ WHERE = {
     ),
     r"mosquitto_(sub|pub) .*": "server/test_mqtt.py::test_the_commands_of_the_document_show_and_set_what_it_says",
     r"vlc .*|mpv .*|(?s:while sleep .*)": ("clients/test_recovery.py::test_a_camera_that_was_off_is_watched_again"),
+    r"ffmpeg -i FILM .*": "clients/test_clips.py::test_the_pictures_of_a_day_have_their_times",
     r"ffmpeg .*m3u8": "clients/test_hls.py::test_two_hundred_watch_hls_while_the_camera_has_one_viewer",
     r"openssl rand .*": "server/test_events.py::test_the_receiver_of_the_document_checks_the_signature",
     r"openssl .*|sudo install .*camera.pem.*": (

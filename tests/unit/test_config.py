@@ -98,6 +98,9 @@ def etc(tmp_path: Path) -> Path:
         ("recordings.clips=true", True),
         ("recordings.before_seconds=0", 0.0),
         ("recordings.quota_mb=1", 1),
+        ("timelapse.every_seconds=86400", 86400),
+        ('timelapse.start="23:59"', "23:59"),
+        ('timelapse.end=""', ""),
         ('log.level="debug"', "debug"),
     ],
 )
@@ -214,6 +217,11 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ("recordings.longest_seconds=9", "a number from 10 to 3600"),
         ("recordings.quota_mb=0", "an integer from 1 to 100000000"),
         ("recordings.keep_free_percent=91", "a number from 0 to 90"),
+        ("timelapse.every_seconds=-1", "0 or an integer from 1 to 86400"),
+        ('timelapse.picture="photo"', '"snapshot" or "still"'),
+        ('timelapse.start="24:00"', 'a time of day from "00:00" to "23:59"'),
+        ('timelapse.end="6:00"', 'a time of day from "00:00" to "23:59"'),
+        ("timelapse.days_kept=0", "an integer from 1 to 10000"),
         ('log.level="trace"', '"debug" or "info" or "warning" or "error"'),
     ],
 )

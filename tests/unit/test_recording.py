@@ -318,7 +318,8 @@ def test_the_oldest_clips_go_and_nothing_else(shelf: Shelf) -> None:
     assert left(shelf) == [0, 1, 2, 3]
     shelf.make_room(101)
     assert left(shelf) == [1, 2, 3]
-    shelf.make_room(400, current=clip_name(1))
+    shelf.open.add(clip_name(1))
+    shelf.make_room(400)
     assert left(shelf) == [1]
     assert len(list(shelf.folder.iterdir())) == 4, "somebody else's file was removed"
 
@@ -485,10 +486,11 @@ def test_a_folder_that_vanishes_costs_its_pictures_and_no_more(
 
 def test_the_record_is_that_of_a_recorder_that_runs(tmp_path: Path) -> None:
     assert recordings.report(tmp_path) is None
-    record = Record(os.getpid(), "recording", "Recording", "a.mkv", 3, 4000, 5)
+    record = Record(os.getpid(), "recording", "Recording", "a.mkv", 3, 4000, 5, "b.mkv", 6)
     recordings.write(record, tmp_path)
     assert recordings.report(tmp_path) == {
-        "state": "recording", "detail": "Recording", "clip": "a.mkv", "clips": 3, "bytes": 4000, "lost": 5
+        "state": "recording", "detail": "Recording", "clip": "a.mkv", "clips": 3, "bytes": 4000, "lost": 5,
+        "timelapse": "b.mkv", "missed": 6,
     }  # fmt: skip
     recordings.write(Record(MOST_PID + 1, "waiting", ""), tmp_path)
     assert recordings.report(tmp_path) is None

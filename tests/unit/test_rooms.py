@@ -310,6 +310,7 @@ def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:
         "server.report",  # when the configuration was read
         "commands.support",  # the files' dates
         "commands.pull",  # when it checked
+        "recording.timelapse",  # pictures at times of the day
     }
     assert callers("time", "time") <= readers
     assert not users("datetime")
