@@ -27,6 +27,11 @@ def folder() -> Path:
     return checkout / "state" if checkout else Path("/var/lib/pi-cam-daemon")
 
 
+def clips_folder(configured: str = "") -> Path:
+    """Return the folder of the clips: the *configured* one, or else the recorder's own."""
+    return Path(configured) if configured else folder() / "recordings"
+
+
 def hold_folder() -> bool:
     """Hold the state directory until this process ends. Return False if another process holds it."""
     try:

@@ -13,6 +13,5 @@ asking.py     one request to the daemon
 days.py       the films of the time-lapse, one for each day
 day.py        one of them, which goes on after a power cut
 film.py       one file that is being written
-matroska.py   its bytes
 shelf.py      the folder: oldest clips go when there is no room
 """

@@ -6,7 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-from pi_cam_daemon.recording import matroska
+from pi_cam_daemon.clips import matroska
 from pi_cam_daemon.recording.film import Film
 from pi_cam_daemon.recording.picture import Picture
 

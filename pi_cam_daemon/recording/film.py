@@ -8,9 +8,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pi_cam_daemon.recording import matroska
-from pi_cam_daemon.recording.matroska import End
-from pi_cam_daemon.recording.shelf import SUFFIX
+from pi_cam_daemon.clips import matroska
+from pi_cam_daemon.clips.matroska import End
+from pi_cam_daemon.clips.names import SUFFIX
 
 _MODE = 0o640
 _MOST_OF_A_SECOND = 100  # films whose names begin with the same second

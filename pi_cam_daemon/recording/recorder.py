@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 from pi_cam_daemon.config import saved
 from pi_cam_daemon.config.last_good import ConfigFiles
@@ -50,8 +49,7 @@ def run(files: ConfigFiles) -> int:
         signal.signal(number, lambda number, _: wakeups.put(number))
     threading.excepthook = lambda failure: _report_bug(failure, wakeups)
 
-    own = saved.folder() / "recordings"
-    folder = Path(config.recordings.folder or own)
+    own, folder = saved.clips_folder(), saved.clips_folder(config.recordings.folder)
     shelf = Shelf(folder, config.recordings.quota_mb * _MEGABYTE, config.recordings.keep_free_percent)
     changed = partial(wakeups.put, _CHANGED)
     writer = Writer(shelf, config.recordings.longest_seconds, folder == own, changed, config.timelapse.days_kept)

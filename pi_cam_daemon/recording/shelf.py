@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-SUFFIX = ".mkv"
+from pi_cam_daemon.clips import names
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NAME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_[a-z]+(-\d+)?\.mkv")
 
 
 class NoRoomError(Exception):
@@ -42,8 +41,8 @@ class Shelf:
     def look(self) -> None:
         """Read the folder: somebody may have put clips there, or taken some away."""
         with os.scandir(self.folder) as entries:
-            found = {entry.name: entry.stat().st_size for entry in entries if _NAME.fullmatch(entry.name)}
-        self._sizes = dict(sorted(found.items()))  # a name begins with a date
+            found = [(age, entry.name, entry.stat().st_size) for entry in entries if (age := names.parse(entry.name))]
+        self._sizes = {name: size for _, name, size in sorted(found)}
 
     def grown(self, name: str, size: int) -> None:
         """Take note that the clip *name* has *size* bytes."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pi_cam_daemon
-from pi_cam_daemon.recording import matroska
+from pi_cam_daemon.clips import matroska
 from pi_cam_daemon.recording.days import TIMELAPSE, Days
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.shelf import NoRoomError, Shelf

@@ -1,0 +1,6 @@
+"""Clips on a disk: what the recorder writes, and the server reads. Only these two may import it.
+
+names.py      names of clips
+matroska.py   bytes of a clip, as they are written
+reading.py    the same, read again, also if the file is cut or hostile
+"""
