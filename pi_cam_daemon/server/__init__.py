@@ -26,6 +26,10 @@ sending.py         sending of answers, and the clients to drop when slow ones ke
 event_streams.py   what happens, sent to all who listen at /events
 stills.py          /still.jpg
 motion.py          /motion: what moves now
+recordings.py      folder of the clips, which may hang
+clip_routes.py     /recordings: clips that are listed, downloaded, played and deleted
+playing.py         a clip as a stream, at its own pace
+ranges.py          the part of a file that a client asks for
 live_controls.py   /controls: settings changed while the camera runs
 settings.py        /settings: settings of the configuration that an admin saves on the page
 """

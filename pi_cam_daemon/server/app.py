@@ -19,6 +19,7 @@ from pi_cam_daemon.server.event_streams import EventStreams
 from pi_cam_daemon.server.hosts import HostPolicy
 from pi_cam_daemon.server.live_controls import LiveControls
 from pi_cam_daemon.server.motion import MotionLooks
+from pi_cam_daemon.server.recordings import Recordings
 from pi_cam_daemon.server.refusal_page import RefusalPage
 from pi_cam_daemon.server.report import Observer
 from pi_cam_daemon.server.settings import Settings
@@ -84,6 +85,7 @@ class App:
 
     def __post_init__(self) -> None:
         self.event_streams = EventStreams(self.events, self.streams.answers.count_dropped)
+        self.recordings = Recordings(self.observer)
         self.configure(self.policy)
 
     def configure(self, policy: Policy) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pi_cam_daemon.clips import names
 from pi_cam_daemon.server import answers, refusal_page
 from pi_cam_daemon.server.access import Client, is_same_host
 from pi_cam_daemon.server.answers import NO_STORE
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 _COMPRESSED = "text/"  # types of the page's files that gzip makes much smaller
 _NO_PAGE = "There is no such page here\n\nThe page is at /, the stream at /stream, a single picture at /snapshot"
 # of one event's picture, in a path; the routes know it as N
 _NUMBER = re.compile(r"(?<=/)\d{1,18}(?=\.jpg$)", re.ASCII)
+# of one clip; the routes know it as NAME
+_CLIP = re.compile(rf"(?<=^/recordings/){names.PATTERN}(?=$|\.jpg$|/stream$)", re.ASCII)
 # label for all unknown paths; keeps the number of labels bounded
 _NO_ENDPOINT = "other"
 
@@ -139,7 +143,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         elif policy.tls and not is_same_host(self.peer, self.here):
             raise Refused(Reason.TLS, "This address is served by https, not by http")
         policy.hosts.check(asked, self.client.address, policy.access.trusts(self.peer))
-        if (path := _NUMBER.sub("N", asked.path)) in self.routes or path in self.changes:
+        if (path := _CLIP.sub("NAME", _NUMBER.sub("N", asked.path))) in self.routes or path in self.changes:
             self.endpoint = path
         if policy.logins:
             client = policy.logins.judge(self.client, asked)
@@ -164,6 +168,11 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         known = self.command in set(HTTPMethod)
         status = HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_IMPLEMENTED
         self._refuse(Refused(status, f"{self.command[:40]} is not served here"), self._allow())
+
+    def _need_json(self) -> None:
+        """Raise Refused if the body is not JSON; no form of another site's page can send that."""
+        if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
 
     # -- answers
 

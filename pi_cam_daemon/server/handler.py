@@ -11,17 +11,17 @@ from pi_cam_daemon.ipc.pace import Pace
 from pi_cam_daemon.ipc.parts import CONTENT_TYPE, OPENING
 from pi_cam_daemon.server import live_controls
 from pi_cam_daemon.server.answers import NO_STORE, PAGE_FILES
-from pi_cam_daemon.server.exchange import TEXT, Exchange, Route
+from pi_cam_daemon.server.clip_routes import ClipRoutes
+from pi_cam_daemon.server.exchange import JPEG, TEXT, Route
 from pi_cam_daemon.server.refused import Reason, Refused
 
 _SNAPSHOT_SECONDS = 4.0  # OctoPrint waits 5 s
 _MOST_CHANGES = 2.0**53
 _DIGITS = 16
 _NO_EVENT = "The picture of this event is gone, or there never was one\n\n/events lists the events that have one"
-_JPEG = {**NO_STORE, "Content-Type": "image/jpeg"}
 
 
-class Handler(Exchange):
+class Handler(ClipRoutes):
     """Answers requests. A stream is handed over to the stream loop."""
 
     def page_or_action(self) -> None:
@@ -98,7 +98,7 @@ class Handler(Exchange):
         if frame is None:
             self._refuse(Refused(Reason.PICTURE, self.app.observer.no_picture()))
         else:
-            self._answer(HTTPStatus.OK, frame.jpeg, {**_JPEG, "X-Timestamp": f"{frame.timestamp_us / 1e6:.6f}"})
+            self._answer(HTTPStatus.OK, frame.jpeg, {**JPEG, "X-Timestamp": f"{frame.timestamp_us / 1e6:.6f}"})
 
     def events(self) -> None:
         """Send the last events, or a stream of them; `?after=N` leaves out those that have not changed since."""
@@ -132,7 +132,7 @@ class Handler(Exchange):
         number = self.asked.path.rpartition("/")[2].removesuffix(".jpg")
         event = self.app.events.get(int(number)) if number.isdecimal() else None
         if event and event.picture:
-            self._answer(HTTPStatus.OK, event.picture, _JPEG)
+            self._answer(HTTPStatus.OK, event.picture, JPEG)
         else:
             self.send_error(HTTPStatus.NOT_FOUND, _NO_EVENT)
 
@@ -140,9 +140,9 @@ class Handler(Exchange):
         """Send a picture of the sensor's full size. HEAD takes none, because it would interrupt the stream."""
         self.policy.hosts.check_still(self.asked)
         if self.command == "HEAD":
-            self.request.sendall(self._head(HTTPStatus.OK, _JPEG))
+            self.request.sendall(self._head(HTTPStatus.OK, JPEG))
         else:
-            self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, _JPEG)
+            self._answer(HTTPStatus.OK, self.app.stills.take().jpeg, JPEG)
 
     def controls(self) -> None:
         """Send the camera's controls and their values."""
@@ -177,11 +177,6 @@ class Handler(Exchange):
         self._need_json()
         wanted = live_controls.parse(self.asked.body, '{"video.rotation": 90}')
         self._answer_json(*self.app.settings.set(wanted, str(self.client)))
-
-    def _need_json(self) -> None:
-        """Raise Refused if the body is not JSON; no form of another site's page can send that."""
-        if self.asked.header("content-type").partition(";")[0].strip().lower() != "application/json":
-            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type has to be application/json")
 
     def _wake_camera(self) -> None:
         """Wait until a camera that sleeps or starts has its first picture; before that it takes no settings."""
@@ -226,6 +221,10 @@ _ROUTES: dict[str, Route] = {
     "/still.jpg": Handler.still,
     "/events": Handler.events,
     "/events/N.jpg": Handler.event_picture,
+    "/recordings": Handler.recordings,
+    "/recordings/NAME": Handler.recording,
+    "/recordings/NAME/stream": Handler.recording_stream,
+    "/recordings/NAME.jpg": Handler.recording_picture,
     "/state": Handler.state,
     "/healthz": Handler.healthz,
     "/livez": Handler.livez,
@@ -240,6 +239,7 @@ _CHANGES: dict[str, Route] = {
     "/controls/save": Handler.save_controls,
     "/controls/forget": Handler.forget_controls,
     "/settings": Handler.set_settings,
+    "/recordings/delete": Handler.delete_recording,
 }
 
 Handler.routes = _ROUTES

@@ -18,6 +18,7 @@ from tests.clients.programs import PLAYERS
 from tests.kit import clips
 from tests.kit.daemon import running
 from tests.kit.lateness import patience
+from tests.server.test_metrics import value
 
 PICTURES = 60
 PER_CLUSTER = 20
@@ -56,7 +57,7 @@ def written(pictures: Sequence[Picture], folder: Path, closed: bool) -> Path:
     return folder / clip.name
 
 
-def packets(path: Path, *options: str) -> tuple[list[float], str]:
+def packets(path: Path | str, *options: str) -> tuple[list[float], str]:
     """Return the times that ffprobe reads, and what it complains of."""
     shown = ("-show_entries", "packet=pts_time", "-of", "csv=p=0")
     done = subprocess.run(
@@ -92,6 +93,37 @@ def test_a_complete_clip_is_searched_by_its_index(complete: Path) -> None:
     middle = clip.pictures[PER_CLUSTER][0] - clip.began
     found, _ = packets(complete, "-read_intervals", f"{middle + 0.1:.3f}%+#1")
     assert found and abs(found[0] - middle) <= 0.2
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_ffprobe_seeks_over_http(pictures: Sequence[Picture], tmp_path: Path, closed: bool) -> None:
+    with running(tmp_path / "daemon", {"video.width": 328, "video.height": 216}) as daemon:
+        folder = daemon.state_folder / "recordings"
+        folder.mkdir()
+        path = written(pictures, folder, closed)
+        url = f"{daemon.address}recordings/{path.name}"
+        assert packets(url) == packets(path)
+        real = [(picture.taken_us - pictures[0].taken_us) / 1e6 for picture in pictures]
+        wanted = real[PER_CLUSTER * 2] + 0.001
+        found, _ = packets(url, "-seekable", "1", "-read_intervals", f"{wanted:.3f}%+#1")
+        assert found and abs(found[0] - wanted) <= 0.2
+        sent = value(daemon, "pi_cam_http_requests_total", path="/recordings/NAME", code="206")
+        assert sent >= 1, "it asked for no part"
+
+
+@pytest.mark.parametrize("program", ["mpv", "vlc"])
+def test_the_players_show_what_is_played(program: str, pictures: Sequence[Picture], tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {"video.width": 328, "video.height": 216}) as daemon:
+        (daemon.state_folder / "recordings").mkdir()
+        path = written(pictures, daemon.state_folder / "recordings", closed=True)
+        folder = tmp_path / "shown"
+        folder.mkdir()
+        folder.chmod(0o777)
+        words = {"url": f"{daemon.address}recordings/{path.name}", "folder": str(folder)}
+        argv = [word.format(**words) for word in shlex.split(PLAYERS[program])]
+        argv += ["vlc://quit"] if program == "vlc" else []
+        subprocess.run(argv, capture_output=True, timeout=patience(30), check=True)
+        assert len(list(folder.glob("*.png"))) > PICTURES / 3
 
 
 def test_a_clip_that_is_cut_anywhere_plays_up_to_the_cut(unfinished: Path, tmp_path: Path) -> None:

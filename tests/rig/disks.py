@@ -1,4 +1,7 @@
-"""A writer of clips on the disk at FOLDER, which its test has mounted: `disks.py CASE FOLDER`. Tells of it as JSON."""
+"""A writer of clips on the disk at FOLDER, which its test has mounted: `disks.py CASE FOLDER`. Tells of it as JSON.
+
+`disks.py daemon FOLDER CONFIG` runs a daemon whose FOLDER never answers.
+"""
 
 from __future__ import annotations
 
@@ -107,5 +110,13 @@ def main(case: str, folder: Path) -> None:
     os._exit(0)  # a thread that hangs would be waited for
 
 
+def run_daemon(folder: Path, config: str) -> None:
+    """Become a daemon; its end is that of the disk."""
+    os.set_inheritable(mount_without_an_answer(folder), True)
+    os.execv(sys.executable, [sys.executable, "-m", "pi_cam_daemon", "run", "--config", config])
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "daemon":
+        run_daemon(Path(sys.argv[2]), sys.argv[3])
     main(sys.argv[1], Path(sys.argv[2]))

@@ -44,10 +44,14 @@ def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
 def test_the_requests_of_the_document_do_what_it_says(tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"source.kind": "csi"}) as daemon:
         daemon.wait_for_state("streaming")
+        clip = daemon.state_folder / "recordings/2026-11-29_18-05-31_motion.mkv"
+        clip.parent.mkdir()
+        clip.touch()
         for command in commands(ROOT / "docs/http.md"):
             assert "camera.local:8000" in command
             done = shell(tmp_path, command.replace("camera.local:8000", f"127.0.0.1:{daemon.port}"))
             assert done.returncode == 0 and done.stdout.startswith("{"), (command, done.stdout, done.stderr)
+        assert not clip.exists()
         saved = tomllib.loads((daemon.state_folder / "settings.toml").read_text())
         assert (saved["page"]["name"], saved["video"]["rotation"]) == ("Garden", 90)
         assert not (daemon.state_folder / "controls.toml").exists()  # what was kept was taken back

@@ -398,6 +398,20 @@ TESTS = {
     ],
     "Only the service's own user": ["server/test_recorder.py::test_with_users_and_tls_the_recorder_needs_no_password"],
     "It answers what only reads": ["server/test_recorder.py::test_with_users_and_tls_the_recorder_needs_no_password"],
+    # recordings
+    "They follow networks, hosts and users": [
+        "server/test_recordings.py::test_recordings_ask_for_a_password_and_only_an_admin_deletes",
+        "server/test_recordings.py::test_who_may_no_longer_watch_loses_the_clip_too",
+        "server/test_recordings.py::test_a_form_of_another_site_deletes_nothing",
+    ],
+    "A request names a clip by the name": [
+        "server/test_recordings.py::test_no_path_leads_out_of_the_folder",
+        "server/test_recordings.py::test_only_a_clip_is_deleted",
+        "server/test_recordings.py::test_only_files_with_the_name_of_a_clip_are_listed_and_sent",
+    ],
+    "At most four threads wait for a disk": [
+        "server/test_recordings.py::test_a_folder_that_hangs_costs_only_the_requests_for_it"
+    ],
     # texts
     "What an upstream server or a camera says": [
         "unit/test_link.py::test_no_text_of_the_camera_process_controls_a_terminal",
