@@ -66,7 +66,7 @@ def headline(page: Page, words: str) -> Locator:
 
 
 def open_drawer(page: Page, tab: str) -> Locator:
-    """Open the tab `picture`, `info` or `events` beside the picture, or below it on a phone, and return its panel."""
+    """Open a tab, such as `events`, beside the picture, or below it on a phone, and return its panel."""
     if page.locator("#menu").is_visible() and page.locator("#menu").get_attribute("aria-expanded") == "false":
         page.locator("#menu").click()
     page.locator(f"#tab-{tab}").click()

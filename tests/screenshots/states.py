@@ -18,8 +18,9 @@ from playwright.sync_api import Route
 
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
+from pi_cam_daemon.recording.picture import Picture
 from tests.browser.refused import NAME, PASSWORD, Refused
-from tests.kit import certificates
+from tests.kit import certificates, films
 from tests.kit.causes import BROKEN, EMPTY
 from tests.kit.daemon import RUN, Daemon
 from tests.kit.wait import free_port
@@ -38,6 +39,23 @@ def held(session: Session) -> None:
     live(session)
     for page in session.pages.values():
         page.locator("#hold").click()
+
+
+def played(session: Session) -> None:
+    camera = session.camera()
+    camera.wait_for_state("streaming")
+    seen = camera.watch().parts(150)
+    folder = camera.state_folder / "recordings"
+    folder.mkdir()
+    for minutes in (0, 4, 31):
+        moments = [(part.jpeg, round(part.timestamp * 1e6) - minutes * 60_000_000, part.arrived) for part in seen]
+        films.write(folder, [Picture(*moment) for moment in moments])
+    session.watch(camera.address)
+    for page in session.pages.values():
+        page.locator("#menu").click()
+        page.locator("#tab-recordings").click()
+        page.locator("#panel-recordings li button").first.click()
+        page.locator(".player input").fill("2")
 
 
 def failed(session: Session) -> None:
@@ -198,9 +216,9 @@ def mixed(session: Session) -> None:
 STATES: dict[str, Callable[[Session], None]] = {
     "settings" if state is refused_settings else state.__name__.replace("_", "-"): state
     for state in (
-        live, held, failed, test_picture, connecting, asleep, starting, still, frozen, link, missing, broken, busy,
-        permission, refused_settings, lost, crashed, wedged, offline, full, crowded, taken, network, host, password,
-        lockout, tls, unknown, mixed,
+        live, held, played, failed, test_picture, connecting, asleep, starting, still, frozen, link, missing, broken,
+        busy, permission, refused_settings, lost, crashed, wedged, offline, full, crowded, taken, network, host,
+        password, lockout, tls, unknown, mixed,
     )
 }  # fmt: skip
 ON_THE_WALL = {"unknown", "mixed"}  # which a page of one camera never tells

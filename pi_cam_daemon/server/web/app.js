@@ -34,6 +34,7 @@ let chosen = remembered(); // a size, by the person
 let picked = false; // on this page
 let late = 0; // polls in a row in which few of the big pictures came
 let slow = false; // there were too many of them, and no size was picked since
+let played = false; // a recording is shown in place of the live picture
 let wake = () => {}; // ends the pause between two polls
 
 const live = new Live($("picture"), "stream?raw=1", () => {
@@ -50,7 +51,7 @@ const size = () => choose({ asked: query().get("size"), chosen, phone: isPhone()
 function render() {
   const now = Date.now();
   const held = holds();
-  const { key, cause, tone, dim, since, values } = judge({ now, state, answeredAt, refusal, held, failed, stream: live, openedAt });
+  const { key, cause, tone, dim, since, values } = judge({ now, state, answeredAt, refusal, held, failed, stream: live, openedAt, played });
   const name = state?.name || $("name").textContent;
   const [badge] = text.told[key];
   const [, headline = "", advice = ""] = text.told[cause];
@@ -78,6 +79,7 @@ function render() {
   put($("age"), moving && clockAhead !== null ? text.old(duration(Math.max(0, now / 1000 + clockAhead - live.taken))) : "");
   put($("viewers"), state && key !== "offline" ? text.viewers(state.viewers) : "");
   show("wall", state?.wall_cameras > 0);
+  if (state?.recordings) show("tab-recordings", true);
   for (const id of ["menu", "tab-info"]) { // the drawer's Info says what is wrong with the files
     $(id).classList.toggle("marked", Boolean(state?.config_refused));
     $(id).title = state?.config_refused ? text.filesRefused : "";
@@ -116,7 +118,7 @@ const visible = () => new Promise((done) => {
 // Shows a stream while it is wanted, and while no password is refused: to check one takes a Zero most of a second.
 function tend() {
   live.turn(size());
-  if (document.hidden || holds() || refusal?.status === 401) live.stop();
+  if (document.hidden || played || holds() || refusal?.status === 401) live.stop();
   else live.start();
 }
 
@@ -218,9 +220,15 @@ function pick(button) {
   if (button.closest("[hidden]")) $("view").focus();
 }
 
+// Makes room for a recording, or goes back to the live picture.
+function play(whether) {
+  played = whether;
+  enter();
+}
+
 async function withDrawer(act) {
   const { mount } = await import("./drawer.js");
-  drawer ||= mount({ text, language, stage: $("stage"), picture: $("picture"), state: () => state, zoom });
+  drawer ||= mount({ text, language, stage: $("stage"), picture: $("picture"), state: () => state, zoom, played: play });
   act(drawer);
 }
 
@@ -251,7 +259,7 @@ $("photos").addEventListener("beforetoggle", async (event) => {
   photos?.offer(live, state);
 });
 $("menu").addEventListener("click", () => withDrawer((one) => one.toggle()));
-for (const tab of ["picture", "info", "events"]) $(`tab-${tab}`).addEventListener("click", () => withDrawer((one) => one.open(tab)));
+for (const tab of ["picture", "info", "events", "recordings"]) $(`tab-${tab}`).addEventListener("click", () => withDrawer((one) => one.open(tab)));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.target === document.body && holds()) take();
 });

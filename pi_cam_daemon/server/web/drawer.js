@@ -1,7 +1,9 @@
 // The drawer beside the picture: its tabs, and the panels in them, which are loaded when a tab is opened.
 
 const $ = (id) => document.getElementById(id);
-const TABS = { picture: ["controls", "settings", "motion"], info: ["info", "addresses"], events: ["events"] };
+const TABS = {
+  picture: ["controls", "settings", "motion"], info: ["info", "addresses"], events: ["events"], recordings: ["recordings"],
+};
 
 // *page* is what the panels may use: text, stage, picture, zoom, state().
 export function mount(page) {
@@ -45,8 +47,15 @@ export function mount(page) {
     for (const panel of mounted[shown] || []) panel.update(state);
   }
 
-  const names = Object.keys(TABS);
+  // Without a recorder there may be recordings, from before.
+  if (!page.state()?.recordings) {
+    import("./panel.js").then(({ ask }) => ask("recordings")).then(({ table }) => {
+      if (table?.clips) $("tab-recordings").hidden = false;
+    });
+  }
+
   $("drawer").addEventListener("keydown", (event) => {
+    const names = Object.keys(TABS).filter((tab) => !$(`tab-${tab}`).hidden);
     const at = names.indexOf(event.target.id?.slice(4));
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.target.role === "tab" && step) {

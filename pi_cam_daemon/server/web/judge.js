@@ -13,7 +13,7 @@ const REFUSALS = {
 };
 
 const TONES = {
-  live: "good", held: "rest", asleep: "rest", connecting: "rest", still: "wait", starting: "wait", failed: "wait", "test-picture": "wait",
+  live: "good", held: "rest", played: "rest", asleep: "rest", connecting: "rest", still: "wait", starting: "wait", failed: "wait", "test-picture": "wait",
   full: "wait", crowded: "wait", taken: "wait", password: "wait", lockout: "wait",
 };
 
@@ -30,15 +30,17 @@ const causeKey = (cause) => (cause === "stalled" ? "frozen" : cause);
 //
 // now: ms since 1970. state: the newest answer of /state, or null. answeredAt: when it came. refusal: of /state.
 // held: a single picture is shown on purpose, and failed: the last one could not be taken. stream: a Live; openedAt: when the page began to show it.
-export function judge({ now, state, answeredAt, refusal, held, failed, stream, openedAt }) {
+// played: a recording is shown in its place.
+export function judge({ now, state, answeredAt, refusal, held, failed, stream, openedAt, played }) {
   const told = (key, since = stream.pictureAt) => {
     const tone = TONES[key] || "bad";
     const seconds = (stream.refusal || refusal)?.seconds || 0;
     const cause = key === "test-picture" ? causeKey(state.cause) || "missing" : key;
-    return { key, cause, tone, dim: !["live", "test-picture", "held"].includes(key), since, values: { ...state?.values, seconds } };
+    return { key, cause, tone, dim: !["live", "test-picture", "held", "played"].includes(key), since, values: { ...state?.values, seconds } };
   };
   const frames = state?.frames;
   const fresh = freshFor(frames?.period_seconds, stream.rate);
+  if (played) return told("played");
   if (held && !failed && stream.jpeg) return told("held");
   // a stream that is opened again shows its last picture meanwhile
   if (!stream.cause && stream.pictureAt !== null && now - stream.pictureAt < (stream.open ? fresh : FRESH_MS))

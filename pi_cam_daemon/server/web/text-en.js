@@ -5,7 +5,7 @@ const again = "It is started again. If this repeats, check the cable and the pow
 export const text = {
   wall: "Cameras", noCameras: "There is none in the list. Put cameras into the configuration, such as this one:\n\n[wall]\ncameras = [\"http://picam-2.local:8000\"]", allCameras: "All cameras",
   hold: "Hold", resume: "Live", again: "Take another", photo: "Photo", fullscreen: "Full screen", menu: "Settings and info", close: "Close",
-  tabPicture: "Picture", tabInfo: "Info", tabEvents: "Events", save: "Save this picture", fullSize: "Full-size photo", login: "Log in",
+  tabPicture: "Picture", tabInfo: "Info", tabEvents: "Events", tabRecordings: "Recordings", save: "Save this picture", fullSize: "Full-size photo", login: "Log in",
   view: "Picture: plus and minus zoom, arrow keys move, 0 shows all of it",
   zoom: "Zoom", closer: "Zoom in", wider: "Zoom out", all: (factor) => `Show all (now ${factor}×)`,
   old: (duration) => `${duration} old`, fps: (n) => `${n} fps`, viewers: (n) => (n === 1 ? "1 viewer" : `${n} viewers`),
@@ -18,6 +18,7 @@ export const text = {
   told: {
     live: ["Live"],
     held: ["Held"],
+    played: ["Recording"],
     failed: ["Held", "No picture could be taken", "It is tried again."],
     "test-picture": ["Test picture"],
     connecting: ["Connecting", "Connecting…"],

@@ -5,7 +5,7 @@ const again = "다시 시작하고 있습니다. 되풀이되면 케이블과 �
 export const text = {
   wall: "카메라 목록", noCameras: "목록이 비어 있습니다. 설정 파일에 다음과 같이 추가해 주세요.\n\n[wall]\ncameras = [\"http://picam-2.local:8000\"]", allCameras: "모든 카메라",
   hold: "사진", resume: "실시간", again: "다시 찍기", photo: "저장", fullscreen: "전체 화면", menu: "설정과 정보", close: "닫기",
-  tabPicture: "영상", tabInfo: "정보", tabEvents: "이벤트", save: "이 사진 저장", fullSize: "최대 해상도로 찍기", login: "로그인",
+  tabPicture: "영상", tabInfo: "정보", tabEvents: "이벤트", tabRecordings: "녹화", save: "이 사진 저장", fullSize: "최대 해상도로 찍기", login: "로그인",
   view: "영상: 더하기와 빼기 키로 확대·축소, 화살표 키로 이동, 0으로 전체 보기",
   zoom: "확대·축소", closer: "확대", wider: "축소", all: (factor) => `전체 보기 (현재 ${factor}배)`,
   old: (duration) => `${duration} 전`, fps: (n) => `초당 ${n}장`, viewers: (n) => `시청자 ${n}명`,
@@ -18,6 +18,7 @@ export const text = {
   told: {
     live: ["실시간"],
     held: ["사진"],
+    played: ["녹화"],
     failed: ["사진", "사진을 찍지 못했습니다", "다시 시도하고 있습니다."],
     "test-picture": ["테스트 영상"],
     connecting: ["연결 중", "연결하는 중…"],
