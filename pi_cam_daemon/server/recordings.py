@@ -75,7 +75,7 @@ class Recordings:
                 found = []
             older = ((age, name) for age, name in found if limit is None or age < limit)
             listed = heapq.nlargest(MOST_LISTED + 1, older)
-            entries = [_entry(folder, name, age, name == written) for age, name in listed[:MOST_LISTED]]
+            entries = [_entry(folder, name, age, name in written) for age, name in listed[:MOST_LISTED]]
         more = entries[-1]["name"] if len(listed) > MOST_LISTED else None
         return {"recordings": entries, "clips": len(found), "before": more}
 
@@ -96,7 +96,7 @@ class Recordings:
 
     def delete(self, name: str, client: str) -> None:
         """Delete the clip *name* for *client*. Raises Refused, also for the clip that is being written."""
-        if name == self._written():
+        if name in self._written():
             raise Refused(HTTPStatus.CONFLICT, "This recording is being written; it can be deleted when it is complete")
         with self.disk():
             try:
@@ -113,10 +113,10 @@ class Recordings:
     def _folder(self) -> Path:
         return saved.clips_folder(self._observer.config.recordings.folder)
 
-    def _written(self) -> str:
-        """Return the name of the clip that is being written, or ""."""
+    def _written(self) -> set[object]:
+        """Return the names of the clips that are being written: that of an event, and the film of the day."""
         record = records.report(saved.folder())
-        return str(record["clip"]) if record else ""
+        return {record["clip"], record["timelapse"]} if record else set()
 
 
 @contextlib.contextmanager
