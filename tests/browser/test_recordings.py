@@ -134,7 +134,7 @@ def test_the_tab_is_there_only_if_there_is_something_in_it(daemon: Daemon, page:
 @pytest.mark.usefixtures("clip")
 def test_a_recording_is_played_to_its_end_and_again(daemon: Daemon, page: Page) -> None:
     bar = played(page, daemon)
-    expect(page.locator("#badge")).to_have_text("Recording")
+    expect(page.locator("#badge")).to_have_text("Recorded")
     expect(page.get_by_role("img", name=re.compile("^Recording of "))).to_be_visible()
     until("the live stream rests", lambda: daemon.state()["viewers"] == 1)
     begun = time.monotonic()

@@ -11,6 +11,8 @@ from playwright.sync_api import Locator, expect
 from tests.browser.looking import open_drawer
 from tests.kit.causes import EMPTY
 from tests.kit.daemon import RUN
+from tests.kit.events import event
+from tests.kit.lateness import patience
 from tests.kit.wait import free_port
 from tests.screenshots.session import LANGUAGES, TILE, Session
 from tests.server.test_stand_in import env
@@ -31,6 +33,22 @@ def drawer_settings(session: Session) -> None:
 
 def drawer_info(session: Session) -> None:
     _drawer(session, "info", 0)
+
+
+def drawer_motion(session: Session) -> None:
+    _drawer(session, "picture", 2, motion__enabled=True)
+    for page in session.pages.values():
+        expect(page.get_by_role("meter")).to_have_class("motion moving", timeout=1000 * patience(30))
+
+
+def drawer_events(session: Session) -> None:
+    camera = session.camera(source__kind="csi")
+    session.watch(camera.address)
+    for word, done in (("motion", "picture"), ("motion-ends", "ended")):
+        camera.fault(word)
+        event(camera, "motion", lambda one, done=done: one[done])
+    for page in session.pages.values():
+        expect(open_drawer(page, "events").locator("img").first).to_be_visible()
 
 
 def simple(session: Session) -> None:
@@ -68,8 +86,11 @@ def refusal_page(session: Session) -> None:
 
 VIEWS: dict[str, Callable[[Session], None]] = {
     view.__name__.replace("_", "-"): view
-    for view in (drawer_controls, drawer_settings, drawer_info, simple, phone, phone_landscape, wall, refusal_page)
-}
+    for view in (
+        drawer_controls, drawer_settings, drawer_motion, drawer_info, drawer_events, simple, phone, phone_landscape,
+        wall, refusal_page,
+    )
+}  # fmt: skip
 
 
 def no_signal(session: Session, output: Path) -> list[Path]:
@@ -88,8 +109,8 @@ def _no_signal(session: Session, language: str, file: Path) -> Path:
     return file
 
 
-def _drawer(session: Session, tab: str, section: int) -> None:
-    session.watch(session.camera(source__kind="csi").address)
+def _drawer(session: Session, tab: str, section: int, **settings: Any) -> None:
+    session.watch(session.camera(source__kind="csi", **settings).address)
     for panel in _open_panel(session, tab, section):
         panel.evaluate("node => node.scrollIntoView()")
 

@@ -18,7 +18,7 @@ export const text = {
   told: {
     live: ["Live"],
     held: ["Held"],
-    played: ["Recording"],
+    played: ["Recorded"],
     failed: ["Held", "No picture could be taken", "It is tried again."],
     "test-picture": ["Test picture"],
     connecting: ["Connecting", "Connecting…"],

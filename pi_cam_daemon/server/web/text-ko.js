@@ -18,7 +18,7 @@ export const text = {
   told: {
     live: ["실시간"],
     held: ["사진"],
-    played: ["녹화"],
+    played: ["녹화 영상"],
     failed: ["사진", "사진을 찍지 못했습니다", "다시 시도하고 있습니다."],
     "test-picture": ["테스트 영상"],
     connecting: ["연결 중", "연결하는 중…"],
