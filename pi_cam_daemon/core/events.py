@@ -90,7 +90,6 @@ class Events:
         self._changes = int(time.time())  # no number comes again after a restart
         self._wanting: dict[int, float] = {}  # events without their picture, and since when it may be captured
         self._motion: tuple[Event, float] | None = None  # the one that goes on, and its begin (CLOCK_MONOTONIC)
-        self._starts = 0
         self._failure: Failure | None = None
         self._lost = False  # as the events say
         self._lost_at = -math.inf
@@ -158,9 +157,8 @@ class Events:
         A camera that comes and goes makes two events a minute.
         """
         with self._wake:
-            if self._motion and (status.starts != self._starts or status.state is not State.STREAMING):
-                self._end_motion(time.monotonic())
-            self._starts = status.starts
+            if self._motion and (status.state is not State.STREAMING or status.since > self._motion[1]):
+                self._end_motion(time.monotonic())  # of that camera process, whose end may not have come
             if status.failure or status.state is State.STREAMING:
                 self._failure = None if status.state is State.STREAMING else status.failure
             self._settle(time.monotonic())

@@ -30,6 +30,24 @@ def event(daemon: Daemon, kind: str, wanted: Callable[[dict[str, Any]], Any] = l
     return newest
 
 
+def begin(daemon: Daemon) -> int:
+    """Let something begin to move in front of the rig's camera, and return the number of the event that goes on.
+
+    A machine that is late may end it by itself, as the camera seems to stand still. Then it begins again.
+    """
+
+    def goes_on() -> int | None:
+        newest = (events(daemon, "motion") or [None])[-1]
+        if newest and newest["ended"] is None:
+            return int(newest["id"])
+        if not daemon.fault_file.exists():
+            daemon.fault("motion")
+        return None
+
+    number: int = until("a motion that goes on", goes_on)
+    return number
+
+
 def move(daemon: Daemon) -> dict[str, Any]:
     """Let something move in front of the rig's camera, and return the event once it has its picture and its end.
 

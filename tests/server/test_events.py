@@ -23,7 +23,7 @@ from tests.kit import certificates
 from tests.kit.certificates import Certificate
 from tests.kit.daemon import REFUSED, ROOT, Daemon, running
 from tests.kit.documents import blocks
-from tests.kit.events import Listener, Receiver, event, events, move
+from tests.kit.events import Listener, Receiver, begin, event, events, move
 from tests.kit.wait import free_port, until
 from tests.kit.wire import Reading, ask, basic, say
 from tests.server.test_metrics import value
@@ -109,8 +109,7 @@ def test_a_picture_that_there_is_not_is_404(shared: Daemon) -> None:
 
 
 def test_a_camera_that_is_lost_and_comes_back_is_told_with_the_cause(daemon: Daemon) -> None:
-    daemon.fault("motion")
-    event(daemon, "motion", lambda one: one["ended"] is None)
+    begin(daemon)
     daemon.fault("lost")
     lost = event(daemon, "camera-lost")
     assert (lost["cause"], lost["text"], lost["picture"]) == ("lost", "The camera was unplugged", None)
@@ -122,8 +121,7 @@ def test_a_camera_that_is_lost_and_comes_back_is_told_with_the_cause(daemon: Dae
 
 
 def test_a_motion_ends_with_a_camera_that_starts_anew(daemon: Daemon) -> None:
-    daemon.fault("motion")
-    event(daemon, "motion", lambda one: one["ended"] is None)
+    begin(daemon)
     daemon.reload({**SETTINGS, "video.quality": 70})
     event(daemon, "motion", lambda one: one["ended"])
     assert [one["kind"] for one in events(daemon)] == ["motion"], "a wanted restart is no loss"

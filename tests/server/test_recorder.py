@@ -21,7 +21,7 @@ from tests.conftest import Report
 from tests.kit import certificates
 from tests.kit.clips import Recorder, recording
 from tests.kit.daemon import ROOT, Daemon, running
-from tests.kit.events import event
+from tests.kit.events import begin, event
 from tests.kit.lateness import patience
 from tests.kit.proc import written
 from tests.kit.wait import until
@@ -55,8 +55,7 @@ def recorder(daemon: Daemon) -> Iterator[Recorder]:
 
 def move(daemon: Daemon, recorder: Recorder, seconds: float = 0.0) -> dict[str, float]:
     """Let something move for *seconds*; return the event once its clip is complete."""
-    daemon.fault("motion")
-    began = event(daemon, "motion", lambda one: one["ended"] is None)["id"]
+    began = begin(daemon)
     recorder.wait_for("recording")
     time.sleep(seconds)
     daemon.fault("motion-ends")
@@ -147,8 +146,7 @@ def test_a_recorder_without_clips_ends_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_costs_two_seconds_of_film_at_most(daemon: Daemon, report: Report) -> None:
-    daemon.fault("motion")
-    event(daemon, "motion", lambda one: one["ended"] is None)
+    begin(daemon)
     lost = []
     chance = random.Random(7)
     for number in range(1, 4):

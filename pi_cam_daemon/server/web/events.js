@@ -91,8 +91,9 @@ export function mount(node) {
     source = new EventSource(`events?after=${changed}`);
     source.onmessage = ({ data }) => {
       const event = JSON.parse(data);
+      const isNew = !rows.has(event.id);
       show(event);
-      if (event.changed === event.id) put(said, `${words.kinds[event.kind] || event.kind}, ${clock(1000 * event.began)}`);
+      if (isNew) put(said, `${words.kinds[event.kind] || event.kind}, ${clock(1000 * event.began)}`);
     };
     source.onerror = () => { // while it tries again by itself, it is not closed
       if (source?.readyState === EventSource.CLOSED) again(AGAIN_MS);
