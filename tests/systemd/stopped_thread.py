@@ -17,7 +17,7 @@ _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 
 # in the order in which daemon.run starts them; the main thread is before them, those of requests come behind
-_STARTED = ("main", "log", "stream loop", "supervisor", "accept loop")
+_STARTED = ("main", "log", "stream loop", "events", "supervisor", "accept loop")
 
 
 def thread_id(pid: int, name: str) -> int:
