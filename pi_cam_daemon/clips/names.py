@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 SUFFIX = ".mkv"
+TIMELAPSE = "timelapse"  # the reason of the pictures of a day
 # without anchors: the server looks for it in paths
 PATTERN = r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_([a-z]+)(?:-(\d{1,4}))?\.mkv"
 _NAME = re.compile(PATTERN, re.ASCII)

@@ -55,6 +55,16 @@ class ConfigFiles:
             raise ConfigError(["there is no copy without STATE_DIRECTORY"])
         return loading.load_all(_checked(self._copy, self.file or ETC), self._settings, *saved.both_files())
 
+    def load_any(self) -> Loaded:
+        """Return the configuration in the files, or else the last good one, as the daemon does. Raises ConfigError."""
+        try:
+            return self.load()
+        except ConfigError as error:
+            try:
+                return self.load_last_good()
+            except ConfigError:
+                raise error from None
+
     def keep(self, loaded: Loaded) -> None:
         """Keep *loaded*, which is in force, as the last good configuration. Writes only what has changed."""
         if self._copy is None:

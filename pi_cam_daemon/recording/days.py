@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 
+from pi_cam_daemon.clips.names import TIMELAPSE
 from pi_cam_daemon.imaging import jpeg
 from pi_cam_daemon.recording.day import Day, reopened
 from pi_cam_daemon.recording.film import created
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.shelf import NoRoomError, Shelf
 
-TIMELAPSE = "timelapse"  # the reason of its pictures, and in the names of its films
 _DATE = len("2026-11-29")
 
 

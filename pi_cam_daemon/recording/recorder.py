@@ -11,8 +11,6 @@ from functools import partial
 
 from pi_cam_daemon.config import saved
 from pi_cam_daemon.config.last_good import ConfigFiles
-from pi_cam_daemon.config.loading import Loaded
-from pi_cam_daemon.errors import ConfigError
 from pi_cam_daemon.recording.shelf import Shelf
 from pi_cam_daemon.recording.timelapse import Timelapse
 from pi_cam_daemon.recording.watch import Watch
@@ -36,7 +34,7 @@ def run(files: ConfigFiles) -> int:
     """Record until SIGTERM or SIGINT, and return the exit status. Raises ConfigError. SIGUSR1 records at once."""
     memory.give_back_large_blocks()
     notifier = Notifier()
-    config = _load(files).config
+    config = files.load_any().config
     logs.setup(config.log.level)
     every = config.timelapse.every_seconds
     if not config.recordings.clips and not every:
@@ -86,17 +84,6 @@ def run(files: ConfigFiles) -> int:
     writer.close(_WRITER_CLOSE)
     recordings.remove(saved.folder())
     return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
-
-
-def _load(files: ConfigFiles) -> Loaded:
-    """Return the configuration in *files*, or else the last good one, as the daemon does. Raises ConfigError."""
-    try:
-        return files.load()
-    except ConfigError as error:
-        try:
-            return files.load_last_good()
-        except ConfigError:
-            raise error from None
 
 
 def _record(progress: Progress, watch: Watch | None, timelapse: Timelapse | None) -> Record:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pi_cam_daemon.clips.names import TIMELAPSE
 from pi_cam_daemon.config.schema import TimelapseConfig
 from pi_cam_daemon.recording.asking import RefusedError, ask
-from pi_cam_daemon.recording.days import TIMELAPSE
 from pi_cam_daemon.recording.feed import FeedError
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.schedule import Schedule, Ticker

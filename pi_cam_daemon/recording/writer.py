@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from pi_cam_daemon.clips.names import TIMELAPSE
 from pi_cam_daemon.errors import JpegError
 from pi_cam_daemon.recording.clip import Clip
-from pi_cam_daemon.recording.days import TIMELAPSE, Days
+from pi_cam_daemon.recording.days import Days
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.shelf import NoRoomError, Shelf
 from pi_cam_daemon.system.logs import LogThrottle

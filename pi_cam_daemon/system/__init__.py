@@ -12,6 +12,7 @@ memory.py      what the allocator gives back, and what it keeps for the next pic
 machine.py     board, temperature, power, clock, device nodes without permission
 setup.py       paths of the installer, progress of the first boot
 pulled.py      the last check for an update, which the timer made
+beside.py      what processes beside the daemon tell of themselves
 recordings.py  what the recorder does, and where it meets the daemon
 redaction.py   removes passwords and addresses from texts
 """

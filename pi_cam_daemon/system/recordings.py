@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from pi_cam_daemon.system import files, systemd
+from pi_cam_daemon.system import beside
 
 _DAEMON, _RECORDER = "pi-cam-daemon", "pi-cam-daemon-record"  # units of the same camera
-_MOST_BYTES = 16_000
 
 
 @dataclass(frozen=True)
@@ -36,28 +33,16 @@ class Record:
 
 def socket_file(folder: Path) -> Path:
     """Return the daemon's local socket: in its runtime directory, or in *folder* if systemd started neither."""
-    return _runtime(_DAEMON, folder) / "local.sock"
+    return beside.runtime(_DAEMON, folder) / "local.sock"
 
 
 def _file(folder: Path) -> Path:
-    return _runtime(_RECORDER, folder) / "recordings.json"
-
-
-def _runtime(unit: str, folder: Path) -> Path:
-    """Return the runtime directory of *unit* for the same camera as this process's unit."""
-    own = systemd.runtime_directory()
-    if own is None:
-        return folder
-    _, at, instance = own.name.partition("@")
-    return own.with_name(f"{unit}{at}{instance}")
+    return beside.runtime(_RECORDER, folder) / "recordings.json"
 
 
 def write(record: Record, folder: Path) -> None:
     """Keep *record*. Raises OSError."""
-    path = _file(folder)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(asdict(record)))  # not synced: it is of this boot, and in memory under systemd
-    new.replace(path)
+    beside.write(_file(folder), record)
 
 
 def remove(folder: Path) -> None:
@@ -67,10 +52,4 @@ def remove(folder: Path) -> None:
 
 def report(folder: Path) -> dict[str, object] | None:
     """Return the record for /state; None if no recorder runs."""
-    try:
-        table = json.loads(files.read(_file(folder), _MOST_BYTES))
-        record = Record(**table)
-        os.kill(record.pid, 0)
-    except (OSError, ValueError, TypeError, OverflowError):
-        return None
-    return {name: value for name, value in asdict(record).items() if name != "pid"}
+    return beside.report(_file(folder), Record)

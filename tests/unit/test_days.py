@@ -12,7 +12,8 @@ import pytest
 
 import pi_cam_daemon
 from pi_cam_daemon.clips import matroska
-from pi_cam_daemon.recording.days import TIMELAPSE, Days
+from pi_cam_daemon.clips.names import TIMELAPSE
+from pi_cam_daemon.recording.days import Days
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.shelf import NoRoomError, Shelf
 from pi_cam_daemon.recording.writer import Writer
