@@ -116,6 +116,7 @@ def _parser() -> tuple[_Parser, Collection[str]]:
     snapshot.add_argument("out", metavar="OUT.jpg", help="the file, replaced atomically; - is standard output")
     add("list-cameras", "show the cameras that can be used, and which one is", configured=True)
     add("record", "write clips of what happens in front of the camera that serves", configured=True)
+    add("push", "copy clips and films to another machine", configured=True)
     check = add("check-config", "report all errors in a configuration", configured=False)
     check.add_argument("file", metavar="FILE", type=Path, nargs="?", help=f"instead of everything in {loading.ETC}")
     show = add("config", "show the configuration in force, as TOML", configured=True)
@@ -155,6 +156,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from pi_cam_daemon.recording import recorder
 
             return recorder.run(last_good.ConfigFiles(options.config, options.settings))
+        case "push":
+            from pi_cam_daemon.push import pusher
+
+            return pusher.run(last_good.ConfigFiles(options.config, options.settings))
         case "snapshot":
             from pi_cam_daemon.commands import snapshot
 

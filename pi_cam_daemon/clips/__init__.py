@@ -1,4 +1,4 @@
-"""Clips on a disk: what the recorder writes, and the server reads. Only these two may import it.
+"""Clips on a disk: what the recorder writes, the server reads and the pusher sends. Only these may import it.
 
 names.py      names of clips
 matroska.py   bytes of a clip, as they are written

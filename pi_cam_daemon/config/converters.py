@@ -228,6 +228,24 @@ def webhook(raw: Any) -> str:
     return address
 
 
+def destination(raw: Any) -> str:
+    """Return where recordings are copied to. A wrong address is not shown: it may have a password."""
+    address = raw if isinstance(raw, str) and raw.isascii() and raw.isprintable() else " "
+    remote = re.fullmatch(r"rclone:\w[\w.+@-]*:[^ ]*", address)
+    try:
+        url(re.sub("^sftp:", "http:", address))
+        parts = urlsplit(address)
+        plain = parts.password is None and not parts.query and not parts.fragment and not address.endswith(("?", "#"))
+    except ValueError:
+        plain = False
+    if address and not remote and not plain:
+        accepted = (
+            '"sftp://user@host/path", "https://host/path" or "rclone:REMOTE:path", without a password, or "" for none'
+        )
+        raise ValueError(f"this is not an address of a folder; accepted: {accepted}")
+    return address
+
+
 def fingerprint(raw: Any) -> str:
     """Return a SHA-256 fingerprint as 64 hexadecimal digits; programs show it with colons, dashes, spaces or a name."""
     if isinstance(raw, str):

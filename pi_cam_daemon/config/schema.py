@@ -250,6 +250,15 @@ class TimelapseConfig:
 
 
 @dataclass(frozen=True)
+class PushConfig:
+    """[push]: the other machine that gets the recordings."""
+
+    url: Annotated[str, converters.destination]
+    credentials_file: Annotated[str, converters.path]
+    delete_after: bool
+
+
+@dataclass(frozen=True)
 class UpdateConfig:
     """[update]: the release that this machine installs by itself."""
 
@@ -322,6 +331,7 @@ class Config:
     health: HealthConfig
     recordings: RecordingsConfig
     timelapse: TimelapseConfig
+    push: PushConfig
     update: UpdateConfig
     log: LogConfig
 

@@ -10,7 +10,7 @@ from pi_cam_daemon.system import files
 
 log = logging.getLogger(__name__)
 
-_MOST_BYTES = 4096
+_MOST_BYTES = 65536
 
 
 def read(key: str, path: Path) -> bytes:

@@ -16,7 +16,7 @@ from pi_cam_daemon.core.latest import LatestFrame
 from pi_cam_daemon.core.supervisor import Supervisor
 from pi_cam_daemon.ipc.messages import CameraInfo
 from pi_cam_daemon.server.streams import Streams
-from pi_cam_daemon.system import machine, pulled, recordings, setup
+from pi_cam_daemon.system import machine, pulled, pushed, recordings, setup
 from pi_cam_daemon.system.systemd import Notifier
 
 _MOST_PROBLEMS = 20  # of the configuration, in /state
@@ -182,6 +182,7 @@ class Observer:
             "update": pulled.report(),
             "mqtt": self.mqtt(),
             "recordings": recordings.report(saved.folder()),
+            "push": pushed.report(saved.folder()),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

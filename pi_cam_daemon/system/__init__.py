@@ -14,5 +14,6 @@ setup.py       paths of the installer, progress of the first boot
 pulled.py      the last check for an update, which the timer made
 beside.py      what processes beside the daemon tell of themselves
 recordings.py  what the recorder does, and where it meets the daemon
+pushed.py      what the pusher does
 redaction.py   removes passwords and addresses from texts
 """

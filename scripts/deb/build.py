@@ -35,6 +35,8 @@ _FILES = {
     "pi-cam-daemon-network.service": "pi-cam-daemon.pi-cam-daemon-network.service",
     "pi-cam-daemon-network.timer": "pi-cam-daemon.pi-cam-daemon-network.timer",
     "pi-cam-daemon-network-reboot.path": "pi-cam-daemon.pi-cam-daemon-network-reboot.path",
+    "pi-cam-daemon-push.service": "pi-cam-daemon.pi-cam-daemon-push.service",
+    "pi-cam-daemon-push@.service": "pi-cam-daemon@.pi-cam-daemon-push.service",
     "pi-cam-daemon-reboot.path": "pi-cam-daemon.pi-cam-daemon-reboot.path",
     "pi-cam-daemon-reboot.service": "pi-cam-daemon.pi-cam-daemon-reboot.service",
     "pi-cam-daemon-record.service": "pi-cam-daemon.pi-cam-daemon-record.service",

@@ -25,6 +25,7 @@ UNITS = ("pi-cam-daemon.service", "pi-cam-daemon@garden.service", "pi-cam-daemon
          "pi-cam-daemon-announce.service", "pi-cam-daemon-update.service", "pi-cam-daemon-update.timer",
          "pi-cam-daemon-network.service", "pi-cam-daemon-network.timer", "pi-cam-daemon-network-reboot.path",
          "pi-cam-daemon-record.service", "pi-cam-daemon-record@garden.service",
+         "pi-cam-daemon-push.service", "pi-cam-daemon-push@garden.service",
          )  # fmt: skip
 # what a unit is for, and what needs no argument
 OBVIOUS = {"Description", "ExecStart", "WantedBy"}
@@ -53,7 +54,7 @@ def test_the_exposure_is_the_one_that_the_readme_states(host: Host, unit: str, r
     assert stated and f": {stated[1]} " in overall
 
 
-@pytest.mark.parametrize("name", ["pi-cam-daemon", "pi-cam-daemon-record"])
+@pytest.mark.parametrize("name", ["pi-cam-daemon", "pi-cam-daemon-record", "pi-cam-daemon-push"])
 def test_an_instance_differs_only_in_its_names(name: str) -> None:
     # the first line is about the file
     one = (ROOT / f"systemd/{name}.service").read_text().partition("\n")[2]

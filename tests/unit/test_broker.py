@@ -58,7 +58,7 @@ def test_settings_that_belong_together(settings: dict[str, object], problem: str
         (b"\n", "the file is empty; it has to hold the secret"),
         (b"s3cret\nmore", "it has to have one line in UTF-8, the password, and nothing else"),
         (b"s3cret\xff", "it has to have one line in UTF-8, the password, and nothing else"),
-        (b"s3cret" * 10_000, "larger than 4 KiB; this is not a secret"),
+        (b"s3cret" * 20_000, "larger than 64 KiB; this is not a secret"),
     ],
 )
 def test_no_error_has_the_password(tmp_path: Path, content: bytes | None, problem: str) -> None:

@@ -189,6 +189,14 @@ def test_a_valid_value_is_accepted(setting: str, expected: object) -> None:
         ('events.webhook_url="http://user:password@example.org/"', "without user and password"),
         ("events.webhook_url=9000", 'an address such as "https://example.org/hook"'),
         ('events.webhook_secret_file="secret"', "an absolute path, which begins with /"),
+        ('push.url="ftp://nas.local/camera"', '"sftp://user@host/path", "https://host/path" or "rclone:REMOTE:path"'),
+        ('push.url="sftp://camera:s3cret@nas.local/camera"', "without a password"),
+        ('push.url="https://nas.local/camera?token=s3cret"', "without a password"),
+        ('push.url="rclone::sftp,pass=s3cret:camera"', "without a password"),
+        ('push.url="rclone:nas"', "without a password"),
+        ("push.url=22", "without a password"),
+        ('push.credentials_file="login"', "an absolute path, which begins with /"),
+        ("push.delete_after=1", "true or false"),
         ("http.max_connections=1001", "an integer from 1 to 1000"),
         ("http.request_timeout_seconds=0.5", "a number from 1 to 600"),
         ("http.viewer_timeout_seconds=3601", "a number from 1 to 3600"),
@@ -232,6 +240,18 @@ def test_an_invalid_value_is_refused(setting: str, accepted: str) -> None:
     assert accepted in problem.partition("; accepted: ")[2]
     assert problem.isprintable()
     assert len(problem) < 300
+
+
+def test_a_wrong_address_of_recordings_is_not_shown() -> None:
+    [problem] = problems('push.url="sftp://camera:s3cret@nas.local/camera"')
+    assert "this is not an address of a folder" in problem and "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    "url", ["", "sftp://camera@nas.local:2222/~/films", "http://[fd00::1]:8080/dav/", "rclone:my-nas:films/yard"]
+)
+def test_an_address_of_recordings_is_kept(url: str) -> None:
+    assert load(None, [f'push.url="{url}"'], NOWHERE).push.url == url
 
 
 def test_a_wrong_rectangle_of_a_list_is_named() -> None:

@@ -34,6 +34,10 @@ HOST = Host("4.2", "arm64", True)
             ["pi-cam-daemon@yard.service", "pi-cam-daemon-record@yard.service"],
             ["pi-cam-daemon-record@.service yard", "pi-cam-daemon@.service yard"],
         ),
+        (
+            ["pi-cam-daemon-push@yard.service", "pi-cam-daemon-push.service"],
+            ["pi-cam-daemon-push.service", "pi-cam-daemon-push@.service yard"],
+        ),
     ],
 )
 def test_a_preset_has_what_is_enabled_and_disables_the_rest(enabled: list[str], lines: list[str]) -> None:

@@ -28,6 +28,7 @@ WINGS: dict[str, set[str]] = {
     "server": {"errors", "system", "config", "ipc", "clips", "core"},
     "mqtt": {"errors", "system", "config", "ipc", "clips", "core", "server"},
     "recording": {"errors", "system", "config", "imaging", "clips"},
+    "push": {"errors", "system", "config", "clips"},
     "boot": {"errors", "system", "config"},
     "commands": {"errors", "system", "config", "ipc", "imaging", "camera", "core", "server", "boot"},
     "configuring": {"errors", "system", "config", "core", "server"},
@@ -42,6 +43,7 @@ WINGS: dict[str, set[str]] = {
         "core",
         "server",
         "recording",
+        "push",
         "boot",
         "commands",
         "daemon",
@@ -175,6 +177,10 @@ def test_no_module_imports_from_a_wing_that_it_may_not() -> None:
         ("camera", {"core", "server", "boot", "commands", "daemon", "cli"}),
         ("core", {"camera", "server", "mqtt", "boot", "commands", "daemon", "cli"}),
         ("server", {"camera", "mqtt", "boot", "commands", "daemon", "cli"}),
+        (
+            "push",
+            {"ipc", "imaging", "camera", "core", "server", "mqtt", "recording", "boot", "commands", "daemon", "cli"},
+        ),
         ("recording", {"ipc", "camera", "core", "server", "mqtt", "boot", "commands", "daemon", "cli"}),
         ("boot", {"ipc", "imaging", "camera", "core", "server", "commands", "daemon", "cli"}),
     ],
@@ -295,7 +301,7 @@ def test_only_the_server_knows_http_requests() -> None:
 
 
 def test_only_the_mains_of_the_processes_install_signals() -> None:
-    assert callers("signal", "signal") == {"daemon", "camera.process", "recording.recorder"}
+    assert callers("signal", "signal") == {"daemon", "camera.process", "recording.recorder", "push.pusher"}
 
 
 def test_the_wall_clock_is_read_only_where_a_date_or_a_time_is_shown() -> None:

@@ -58,6 +58,7 @@ UNITS = {
     "boot_status": "pi-cam-daemon-boot-status.timer",
     "network_watch": "pi-cam-daemon-network.timer",
     "network_reboot": "pi-cam-daemon-network-reboot.path",
+    "push": "pi-cam-daemon-push.service",
     "recorder": "pi-cam-daemon-record.service",
     "update_timer": "pi-cam-daemon-update.timer",
 }
