@@ -45,6 +45,16 @@ WHERE = {
     r"(sudo )?systemctl (enable --now|kill -s USR1|restart|status) pi-cam-daemon-record": (
         "systemd/test_recorder.py::test_a_clip_is_recorded_in_the_sandbox_where_viewers_log_in"
     ),
+    r"pi-cam-daemon push": "server/test_push.py::test_clips_are_copied_oldest_first_and_only_once",
+    r"(sudo )?systemctl kill -s USR1 pi-cam-daemon-push": (
+        "server/test_push.py::test_a_failure_is_told_and_the_clip_is_sent_later"
+    ),
+    r"(sudo )?systemctl (enable --now|restart|status) pi-cam-daemon-push": (
+        "not run: the process is tested in server, and its unit is read by systemd in test_unit"
+    ),
+    r"ssh-keyscan nas.local .*|sudo mkdir -p .*\.ssh|ssh-keygen -lf .*known_hosts": (
+        "clients/test_push.py::test_a_host_with_another_key_gets_nothing"
+    ),
     r"(sudo )?pi-cam-daemon( .*)?": _TYPED,
     r"curl .*http://camera.local.*": _ASKED,
     r"scripts/document-settings": "unit/test_documents.py::test_the_page_of_settings_is_made_from_default_toml",
@@ -87,7 +97,8 @@ WHERE = {
     r"systemctl enable --now pi-cam-daemon(@garden|\.socket)": (
         "systemd/test_install.py::test_instances_are_upgraded_and_rolled_back_together"
     ),
-    r"sudo (rm|apt-mark) .*|sudo apt install (unattended|ansible).*": _OTHERS,
+    r"sudo (rm|apt-mark) .*|sudo apt install (curl|unattended|ansible).*": _OTHERS,
+    r"sudo chgrp .*push-login.*|rclone config": _OTHERS,
     r"sudo apt update && sudo apt upgrade|pip install .*": _OTHERS,
     r"curl localhost:8000/state": "server/test_daemon.py::test_healthz_and_the_config_command_give_the_same_hash",
     r"scripts/install --build-artefact ansible/.*": _ARTEFACT,

@@ -412,6 +412,16 @@ TESTS = {
     "At most four threads wait for a disk": [
         "server/test_recordings.py::test_a_folder_that_hangs_costs_only_the_requests_for_it"
     ],
+    # copies on another machine
+    "The login is in a file": ["server/test_push.py::test_the_login_is_in_the_file_and_nowhere_else"],
+    "A host by SFTP gets nothing": [
+        "server/test_push.py::test_a_host_that_is_not_known_gets_nothing",
+        "clients/test_push.py::test_a_host_with_another_key_gets_nothing",
+        "clients/test_push.py::test_a_host_that_is_not_in_the_file_gets_nothing",
+    ],
+    "A certificate that this machine does not trust": [
+        "server/test_push.py::test_a_certificate_that_nobody_signed_gets_nothing"
+    ],
     # texts
     "What an upstream server or a camera says": [
         "unit/test_link.py::test_no_text_of_the_camera_process_controls_a_terminal",
