@@ -10,18 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from pi_cam_daemon.recording.clip import Clip
 from pi_cam_daemon.recording.days import Days
 from pi_cam_daemon.recording.picture import Picture
 from pi_cam_daemon.recording.shelf import Shelf
 from tests.clients.programs import PLAYERS
-from tests.kit import clips
+from tests.kit import clips, films
 from tests.kit.daemon import running
 from tests.kit.lateness import patience
 from tests.server.test_metrics import value
 
 PICTURES = 60
-PER_CLUSTER = 20
 CUTS = 12
 
 
@@ -37,24 +35,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
 
 @pytest.fixture
 def complete(pictures: Sequence[Picture], tmp_path: Path) -> Path:
-    return written(pictures, tmp_path, closed=True)
+    return films.write(tmp_path, pictures)
 
 
 @pytest.fixture
 def unfinished(pictures: Sequence[Picture], tmp_path: Path) -> Path:
-    return written(pictures, tmp_path, closed=False)
-
-
-def written(pictures: Sequence[Picture], folder: Path, closed: bool) -> Path:
-    clip = Clip(folder, pictures[0], "motion")
-    for at in range(0, len(pictures), PER_CLUSTER):
-        clip.add(pictures[at : at + PER_CLUSTER][-1])
-        clip.write(pictures[at : at + PER_CLUSTER])
-    if closed:
-        clip.close()
-    else:
-        clip.leave()
-    return folder / clip.name
+    return films.write(tmp_path, pictures, closed=False)
 
 
 def packets(path: Path | str, *options: str) -> tuple[list[float], str]:
@@ -90,7 +76,7 @@ def test_the_duration_and_the_date_are_told(complete: Path, pictures: list[Pictu
 
 def test_a_complete_clip_is_searched_by_its_index(complete: Path) -> None:
     clip = clips.read(complete)
-    middle = clip.pictures[PER_CLUSTER][0] - clip.began
+    middle = clip.pictures[films.PER_CLUSTER][0] - clip.began
     found, _ = packets(complete, "-read_intervals", f"{middle + 0.1:.3f}%+#1")
     assert found and abs(found[0] - middle) <= 0.2
 
@@ -100,11 +86,11 @@ def test_ffprobe_seeks_over_http(pictures: Sequence[Picture], tmp_path: Path, cl
     with running(tmp_path / "daemon", {"video.width": 328, "video.height": 216}) as daemon:
         folder = daemon.state_folder / "recordings"
         folder.mkdir()
-        path = written(pictures, folder, closed)
+        path = films.write(folder, pictures, closed=closed)
         url = f"{daemon.address}recordings/{path.name}"
         assert packets(url) == packets(path)
         real = [(picture.taken_us - pictures[0].taken_us) / 1e6 for picture in pictures]
-        wanted = real[PER_CLUSTER * 2] + 0.001
+        wanted = real[films.PER_CLUSTER * 2] + 0.001
         found, _ = packets(url, "-seekable", "1", "-read_intervals", f"{wanted:.3f}%+#1")
         assert found and abs(found[0] - wanted) <= 0.2
         sent = value(daemon, "pi_cam_http_requests_total", path="/recordings/NAME", code="206")
@@ -115,7 +101,7 @@ def test_ffprobe_seeks_over_http(pictures: Sequence[Picture], tmp_path: Path, cl
 def test_the_players_show_what_is_played(program: str, pictures: Sequence[Picture], tmp_path: Path) -> None:
     with running(tmp_path / "daemon", {"video.width": 328, "video.height": 216}) as daemon:
         (daemon.state_folder / "recordings").mkdir()
-        path = written(pictures, daemon.state_folder / "recordings", closed=True)
+        path = films.write(daemon.state_folder / "recordings", pictures)
         folder = tmp_path / "shown"
         folder.mkdir()
         folder.chmod(0o777)
