@@ -129,18 +129,27 @@ class UpstreamConfig:
     tls_fingerprint: Annotated[str, converters.fingerprint]
 
 
+# Limits of the numbers of [motion]. A rate above 15 would take a Zero 2 W more than the pictures do.
+MOTION = {
+    "rate": (1, 15),
+    "threshold": (0.02, 0.9),
+    "min_area": (0.0005, 1),
+    "min_seconds": (0, 60),
+    "quiet_seconds": (1, 600),
+}
+
+
 @dataclass(frozen=True)
 class MotionConfig:
     """[motion]: what counts as motion."""
 
     enabled: bool
-    # a rate above 15 would take a Zero 2 W more than the pictures do
-    rate: Annotated[float, converters.number(1, 15)]
+    rate: Annotated[float, converters.number(*MOTION["rate"])]
     zones: Annotated[list[list[float]], converters.rectangles]
-    threshold: Annotated[float, converters.number(0.02, 0.9)]
-    min_area: Annotated[float, converters.number(0.0005, 1)]
-    min_seconds: Annotated[float, converters.number(0, 60)]
-    quiet_seconds: Annotated[float, converters.number(1, 600)]
+    threshold: Annotated[float, converters.number(*MOTION["threshold"])]
+    min_area: Annotated[float, converters.number(*MOTION["min_area"])]
+    min_seconds: Annotated[float, converters.number(*MOTION["min_seconds"])]
+    quiet_seconds: Annotated[float, converters.number(*MOTION["quiet_seconds"])]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from pi_cam_daemon.config import loading, saved
+from pi_cam_daemon.config import loading, saved, schema
 from pi_cam_daemon.config.converters import LONGEST_NAME, MOST_RECTANGLES
 from pi_cam_daemon.config.loading import Loaded
 from pi_cam_daemon.config.schema import ROTATIONS, SIDES
@@ -33,11 +33,10 @@ _OFFERED: dict[str, Mapping[str, object]] = {
     "video.vflip": {"kind": Kind.BOOLEAN},
     "video.masks": {"kind": "rectangles", "maximum": MOST_RECTANGLES},
     "motion.enabled": {"kind": Kind.BOOLEAN},
-    "motion.rate": {"kind": Kind.NUMBER, "minimum": 1, "maximum": 15},
-    "motion.threshold": {"kind": Kind.NUMBER, "minimum": 0.02, "maximum": 0.9},
-    "motion.min_area": {"kind": Kind.NUMBER, "minimum": 0.0005, "maximum": 1},
-    "motion.min_seconds": {"kind": Kind.NUMBER, "minimum": 0, "maximum": 60},
-    "motion.quiet_seconds": {"kind": Kind.NUMBER, "minimum": 1, "maximum": 600},
+    **{
+        f"motion.{name}": {"kind": Kind.NUMBER, "minimum": low, "maximum": high}
+        for name, (low, high) in schema.MOTION.items()
+    },
     "motion.zones": {"kind": "rectangles", "maximum": MOST_RECTANGLES},
     "page.name": {"kind": "text", "maximum": LONGEST_NAME},
 }
