@@ -417,7 +417,7 @@ def test_a_reload_ends_a_webhook(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [(None, "No such file or directory"), (b" \n", "the file is empty; it has to hold the secret"),
-     (b"x" * 5000, "larger than 4 KiB; this is not a secret")],
+     (b"x" * 70000, "larger than 64 KiB; this is not a secret")],
 )  # fmt: skip
 def test_a_secret_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
     file = tmp_path / "secret"
