@@ -26,9 +26,8 @@ from pi_cam_daemon.system.redaction import host_only
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
-_SECONDS = 10.0  # for the connection, and for each pause of the answer
+_SECONDS = 10.0  # for the connection, and for each pause of the receiver
 _PAUSES = (1.0, 4.0, 16.0, 60.0)  # seconds before the second attempt, the third, …
-_MOST_ANSWER_BYTES = 64 * 1024
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # and those from 500 on: worth another attempt
 
 
@@ -139,8 +138,6 @@ def _post(target: Target, body: bytes) -> int:
         fields[SIGNATURE] = f"sha256={hmac.digest(target.secret, body, 'sha256').hex()}"
     try:
         connection.request("POST", (url.path or "/") + (f"?{url.query}" if url.query else ""), body, fields)
-        answer = connection.getresponse()
-        answer.read(_MOST_ANSWER_BYTES)
-        return answer.status
+        return connection.getresponse().status  # what else it says is not read: it may never end
     finally:
         connection.close()

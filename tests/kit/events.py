@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socket
@@ -116,7 +117,8 @@ class Receiver:
     """A receiver of a webhook at 127.0.0.1, over https if it has a *certificate*.
 
     It answers with the next of *answers*, 200 when there is none. A path instead of a status is a redirect there. None
-    is no answer. *got* has the path, the fields (names in lower case), and the body of each request.
+    is no answer, and 299 one that does not end. *got* has the path, the fields (names in lower case), and the body of
+    each request.
     """
 
     def __init__(self, certificate: Certificate | None = None, answers: tuple[int | str | None, ...] = ()) -> None:
@@ -138,8 +140,11 @@ class Receiver:
                 self.send_response(302 if isinstance(answer, str) else answer)
                 if isinstance(answer, str):
                     self.send_header("Location", answer)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", "1000000" if answer == 299 else "0")
                 self.end_headers()
+                with contextlib.suppress(OSError):
+                    while answer == 299 and not done.wait(0.1):
+                        self.wfile.write(b".")
 
             def log_message(self, *_: object) -> None:
                 """Log nothing."""

@@ -62,6 +62,15 @@ def test_a_receiver_that_hangs_costs_ten_seconds_an_attempt(
         assert len(receiver.got) == 3
 
 
+def test_an_answer_that_does_not_end_holds_up_no_event(events: Events, webhook: Webhook) -> None:
+    with Receiver(answers=(299,)) as receiver:
+        webhook.configure(Target(receiver.url, b""))
+        for number in range(2):
+            events.refuse([f"problem {number}"])
+        until("both", lambda: webhook.counted["delivered"] == 2)
+        assert len(receiver.got) == 2
+
+
 def test_a_host_that_does_not_exist_is_a_failure(events: Events, webhook: Webhook) -> None:
     webhook.configure(Target(f"http://127.0.0.1:{free_port()}", b""))
     events.refuse(["a problem"])
