@@ -118,8 +118,8 @@ def test_the_readme_explains_every_directive() -> None:
 @pytest.mark.every_debian
 def test_the_service_is_active_with_a_status_and_pictures(camera: Camera) -> None:
     assert camera.show("ActiveState") == "active"
-    told = "Streaming 320x240 at 25 frames/s from Test picture"
-    until("the status with the measured rate", lambda: camera.show("StatusText") == told)
+    told = re.compile(r"Streaming 320x240 at \d+ frames/s from Test picture")  # less than 25 beside much other work
+    until("the status with the measured rate", lambda: told.fullmatch(camera.show("StatusText")))
     viewer = camera.watch()
     status, picture = camera.get("/snapshot")
     assert status == 200 and picture.startswith(b"\xff\xd8")
