@@ -18,9 +18,9 @@ from pi_cam_daemon.push.memory import Memory
 from pi_cam_daemon.push.outbox import File, Outbox
 from pi_cam_daemon.push.sending import Sending, limit
 from pi_cam_daemon.system import logs, pushed
+from pi_cam_daemon.system.beside import Teller
 from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.pushed import Record
-from pi_cam_daemon.system.systemd import Notifier
 from pi_cam_daemon.system.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,11 @@ _TOLD_SECONDS = 6 * 3600.0  # the same problem is logged once in this time
 
 def run(files: ConfigFiles) -> int:
     """Copy recordings until SIGTERM or SIGINT, and return the exit status. Raises ConfigError. SIGUSR1: try at once."""
-    notifier = Notifier()
+    teller = Teller(pushed.PLACE, saved.folder())
     config = files.load_any().config
     logs.setup(config.log.level)
     if not config.push.url:
-        nothing = "push.url is empty, so nothing is copied"
-        log.info("%s", nothing)
-        notifier.ready(nothing)  # else systemd would take the end for a failure
+        teller.nothing_to_do("push.url is empty, so nothing is copied")
         return os.EX_OK
     if config.push.credentials_file:  # only whether it can be read: curl or rclone reads what is in it
         secret.read("push.credentials_file", Path(config.push.credentials_file))
@@ -59,24 +57,17 @@ def run(files: ConfigFiles) -> int:
     outbox = Outbox(folder, Memory(home / MEMORY, config.push.url))
     commands = Commands(config.push.url, config.push.credentials_file, home)
     pusher = Pusher(outbox, commands, config.push.delete_after, lock)
-    told: Record | None = None
     while True:
         wait = pusher.turn(time.monotonic())
-        record = pusher.record()
-        if told is None:
-            notifier.ready(record.detail)
-        if record != told:
-            notifier.status(record.detail)
-            _write(record)
-            told = record
+        teller.tell(pusher.record())
         wakeup = wakeups.get(wait)
         if wakeup in (signal.SIGTERM, signal.SIGINT):
             break
         if wakeup == signal.SIGUSR1:
             pusher.hurry()
-    notifier.stopping()
+    teller.stop()
     pusher.close()
-    pushed.remove(saved.folder())
+    teller.end()
     return os.EX_OK
 
 
@@ -204,10 +195,3 @@ class Pusher:
         """End the sending. The file is sent again another time."""
         if self._sending:
             self._sending[1].kill()
-
-
-def _write(record: Record) -> None:
-    try:
-        pushed.write(record, saved.folder())
-    except OSError as error:
-        log.warning("%s: %s", error.filename, error.strerror)

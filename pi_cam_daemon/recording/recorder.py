@@ -16,8 +16,8 @@ from pi_cam_daemon.recording.timelapse import Timelapse
 from pi_cam_daemon.recording.watch import Watch
 from pi_cam_daemon.recording.writer import Progress, Writer
 from pi_cam_daemon.system import logs, memory, recordings
+from pi_cam_daemon.system.beside import Teller
 from pi_cam_daemon.system.recordings import Record
-from pi_cam_daemon.system.systemd import Notifier
 from pi_cam_daemon.system.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,12 @@ _MEGABYTE = 1_000_000
 def run(files: ConfigFiles) -> int:
     """Record until SIGTERM or SIGINT, and return the exit status. Raises ConfigError. SIGUSR1 records at once."""
     memory.give_back_large_blocks()
-    notifier = Notifier()
+    teller = Teller(recordings.PLACE, saved.folder())
     config = files.load_any().config
     logs.setup(config.log.level)
     every = config.timelapse.every_seconds
     if not config.recordings.clips and not every:
-        nothing = "recordings.clips is false and timelapse.every_seconds is 0, so nothing is recorded"
-        log.info("%s", nothing)
-        notifier.ready(nothing)  # else systemd would take the end for a failure
+        teller.nothing_to_do("recordings.clips is false and timelapse.every_seconds is 0, so nothing is recorded")
         return os.EX_OK
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -58,15 +56,8 @@ def run(files: ConfigFiles) -> int:
     for thread in (writer, watch, timelapse):
         if thread:
             thread.start()
-    told: Record | None = None
     while True:
-        record = _record(writer.progress(time.monotonic()), watch, timelapse)
-        if told is None:
-            notifier.ready(record.detail)
-        if record != told:
-            notifier.status(record.detail)
-            _write(record)
-            told = record
+        teller.tell(_record(writer.progress(time.monotonic()), watch, timelapse))
         wakeup = wakeups.get(_LOOK_SECONDS)
         if wakeup == signal.SIGUSR1:
             if watch:
@@ -76,13 +67,13 @@ def run(files: ConfigFiles) -> int:
         elif wakeup not in (None, _CHANGED):
             break
 
-    notifier.stopping()
+    teller.stop()
     if timelapse:
         timelapse.close(_TIMELAPSE_CLOSE)
     if watch:
         watch.close(_WATCH_CLOSE)
     writer.close(_WRITER_CLOSE)
-    recordings.remove(saved.folder())
+    teller.end()
     return os.EX_SOFTWARE if wakeup == _BUG else os.EX_OK
 
 
@@ -112,13 +103,6 @@ def _record(progress: Progress, watch: Watch | None, timelapse: Timelapse | None
         progress.day,
         timelapse.missed if timelapse else 0,
     )
-
-
-def _write(record: Record) -> None:
-    try:
-        recordings.write(record, saved.folder())
-    except OSError as error:
-        log.warning("%s: %s", error.filename, error.strerror)
 
 
 def _report_bug(failure: threading.ExceptHookArgs, wakeups: Wakeups) -> None:

@@ -115,7 +115,7 @@ class Recordings:
 
     def _written(self) -> set[object]:
         """Return the names of the clips that are being written: that of an event, and the film of the day."""
-        record = records.report(saved.folder())
+        record = records.PLACE.report(saved.folder())
         return {record["clip"], record["timelapse"]} if record else set()
 
 

@@ -181,8 +181,8 @@ class Observer:
             "clock_synced": machine.clock_synced(),
             "update": pulled.report(),
             "mqtt": self.mqtt(),
-            "recordings": recordings.report(saved.folder()),
-            "push": pushed.report(saved.folder()),
+            "recordings": recordings.PLACE.report(saved.folder()),
+            "push": pushed.PLACE.report(saved.folder()),
             "uptime_seconds": round(now - self._started_at, 3),
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pi_cam_daemon.system import beside
 
@@ -26,20 +25,4 @@ class Record:
     sent: int = 0
 
 
-def _file(folder: Path) -> Path:
-    return beside.runtime(_PUSHER, folder) / "push.json"
-
-
-def write(record: Record, folder: Path) -> None:
-    """Keep *record*. Raises OSError."""
-    beside.write(_file(folder), record)
-
-
-def remove(folder: Path) -> None:
-    """Remove the record: the pusher ends."""
-    _file(folder).unlink(missing_ok=True)
-
-
-def report(folder: Path) -> dict[str, object] | None:
-    """Return the record for /state; None if no pusher runs."""
-    return beside.report(_file(folder), Record)
+PLACE = beside.Place(_PUSHER, "push.json", Record)

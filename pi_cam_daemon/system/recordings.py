@@ -36,20 +36,4 @@ def socket_file(folder: Path) -> Path:
     return beside.runtime(_DAEMON, folder) / "local.sock"
 
 
-def _file(folder: Path) -> Path:
-    return beside.runtime(_RECORDER, folder) / "recordings.json"
-
-
-def write(record: Record, folder: Path) -> None:
-    """Keep *record*. Raises OSError."""
-    beside.write(_file(folder), record)
-
-
-def remove(folder: Path) -> None:
-    """Remove the record: the recorder ends."""
-    _file(folder).unlink(missing_ok=True)
-
-
-def report(folder: Path) -> dict[str, object] | None:
-    """Return the record for /state; None if no recorder runs."""
-    return beside.report(_file(folder), Record)
+PLACE = beside.Place(_RECORDER, "recordings.json", Record)

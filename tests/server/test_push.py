@@ -137,7 +137,7 @@ class Pusher:
             )
 
     def record(self) -> dict[str, Any]:
-        return pushed.report(self.state_folder) or {}
+        return pushed.PLACE.report(self.state_folder) or {}
 
     def wait_for(self, state: str, **values: object) -> dict[str, Any]:
         """Return the record once it has *state* and *values*."""

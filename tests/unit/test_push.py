@@ -156,9 +156,9 @@ def test_daemon_and_pusher_meet_in_its_runtime_directory(
 ) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / unit))
     (tmp_path / "pi-cam-daemon-push@yard").mkdir()
-    pushed.write(pushed.Record(os.getpid(), "waiting", "Waiting"), tmp_path / "state")
+    pushed.PLACE.write(pushed.Record(os.getpid(), "waiting", "Waiting"), tmp_path / "state")
     assert (tmp_path / "pi-cam-daemon-push@yard/push.json").exists()
-    told = pushed.report(tmp_path / "state")
+    told = pushed.PLACE.report(tmp_path / "state")
     assert told == {"state": "waiting", "detail": "Waiting", "file": "", "queue": 0, "sent": 0}
 
 

@@ -485,17 +485,17 @@ def test_a_folder_that_vanishes_costs_its_pictures_and_no_more(
 
 
 def test_the_record_is_that_of_a_recorder_that_runs(tmp_path: Path) -> None:
-    assert recordings.report(tmp_path) is None
+    assert recordings.PLACE.report(tmp_path) is None
     record = Record(os.getpid(), "recording", "Recording", "a.mkv", 3, 4000, 5, "b.mkv", 6)
-    recordings.write(record, tmp_path)
-    assert recordings.report(tmp_path) == {
+    recordings.PLACE.write(record, tmp_path)
+    assert recordings.PLACE.report(tmp_path) == {
         "state": "recording", "detail": "Recording", "clip": "a.mkv", "clips": 3, "bytes": 4000, "lost": 5,
         "timelapse": "b.mkv", "missed": 6,
     }  # fmt: skip
-    recordings.write(Record(MOST_PID + 1, "waiting", ""), tmp_path)
-    assert recordings.report(tmp_path) is None
+    recordings.PLACE.write(Record(MOST_PID + 1, "waiting", ""), tmp_path)
+    assert recordings.PLACE.report(tmp_path) is None
     (tmp_path / "recordings.json").write_text('{"pid": 1')
-    assert recordings.report(tmp_path) is None
+    assert recordings.PLACE.report(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -514,5 +514,5 @@ def test_daemon_and_recorder_meet_in_their_runtime_directories(
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / given) if given else "")
     assert recordings.socket_file(tmp_path / "state") == tmp_path / place
     (tmp_path / file).parent.mkdir()
-    recordings.write(Record(os.getpid(), "waiting", ""), tmp_path / "state")
+    recordings.PLACE.write(Record(os.getpid(), "waiting", ""), tmp_path / "state")
     assert (tmp_path / file).exists()
