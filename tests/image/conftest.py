@@ -89,6 +89,8 @@ class Running:
         self._how = how
         # from the switch on
         self.seconds_to_picture = 0.0
+        # the file system as the last power cut left it
+        self.root = Path()
         # when the plug was pulled during the first boot, in words
         self.cut_after = ""
         self.switch_on()
@@ -100,7 +102,8 @@ class Running:
         """Pull the plug; the file system has to be in order. Return the seconds from the switch on until then."""
         moment = time.monotonic() - self.machine.began
         self.machine.cut_power()
-        assert machine.check_root(self.card, self.card.parent) == "", f"cut at {moment:.1f} s"
+        self.root = machine.root(self.card, self.card.parent)
+        assert machine.check(self.root) == "", f"cut at {moment:.1f} s"
         return moment
 
     def cut_power_of_the_boot(self) -> str:
@@ -124,6 +127,7 @@ def running(card: Path, **how: Any) -> Iterator[Running]:
         yield pi
     finally:
         pi.machine.close()
+        (card.parent / "root.ext4").unlink(missing_ok=True)
         print(f"--- the serial line of {card.parent.name}\n{pi.machine.said()[-3000:]}")
 
 

@@ -210,8 +210,8 @@ def debugfs(card: Path, *commands: str) -> str:
     return done.stdout
 
 
-def check_root(card: Path, folder: Path) -> str:
-    """Return the errors that e2fsck finds after it replayed the journal; empty if none."""
+def root(card: Path, folder: Path) -> Path:
+    """Return a copy of the card's root file system in *folder*, with its journal replayed as every boot does first."""
     start, size = _root_place(card)
     root = folder / "root.ext4"
     with card.open("rb") as source, root.open("wb") as target:
@@ -222,11 +222,22 @@ def check_root(card: Path, folder: Path) -> str:
             if data.count(0) != len(data):
                 target.seek(at)
                 target.write(data)
-    # what every boot does first: -p replays the journal; it would also mend, and 1 says that it did
+    # -p replays the journal; it would also mend, and 1 says that it did
     subprocess.run(["e2fsck", "-E", "journal_only", "-p", root], check=False, capture_output=True)
+    return root
+
+
+def check(root: Path) -> str:
+    """Return the errors that e2fsck finds in the file system *root*; empty if none."""
     done = subprocess.run(["e2fsck", "-fn", root], check=False, capture_output=True, text=True)
-    root.unlink()
     return done.stdout if done.returncode else ""
+
+
+def take_out(root: Path, inside: str, folder: Path) -> Path:
+    """Copy the folder *inside* of the file system *root* into *folder*, a new one; return where it is."""
+    folder.mkdir()
+    subprocess.run(["debugfs", "-R", f"rdump {inside} {folder}", root], check=True, capture_output=True)
+    return folder / Path(inside).name
 
 
 def _root_place(card: Path) -> tuple[int, int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from tests.conftest import Report
 from tests.image import machine
@@ -84,8 +87,25 @@ def test_the_journal_and_the_rule_for_heaps_are_in_force(first_boot: Running) ->
     assert answers == {"watchdog": "0", "journal": "run", "rule": "video 660"}
 
 
+RECORDER = "pi-cam-daemon-record"
+
+
+@pytest.fixture
+def recorder(first_boot: Running) -> Iterator[None]:
+    """A recorder that waits for something to happen."""
+    pi, layer = first_boot.machine, f"/run/systemd/system/{RECORDER}.service.d/clips.conf"
+    command = "/opt/pi-cam-daemon/current/bin/pi-cam-daemon record --set recordings.clips=true"
+    pi.send(layer, f"[Service]\nExecStart=\nExecStart={command}\n".encode())
+    pi.sh(f"systemctl daemon-reload; systemctl restart {RECORDER}")
+    yield
+    pi.sh(f"rm {layer}; systemctl daemon-reload; systemctl stop {RECORDER}")
+
+
+@pytest.mark.usefixtures("recorder")
 def test_a_card_that_streams_is_not_written_to(first_boot: Running, soak: bool, report: Report) -> None:
     pi, seconds = first_boot.machine, 600 if soak else 40
+    asked = f"systemctl show -p StatusText --value {RECORDER}"
+    until("the recorder waits", lambda: pi.sh(asked).startswith("Waiting"), BOOT_SECONDS)
     # it tries to reach the network, which is not what this is about
     pi.sh("systemctl stop pi-cam-daemon-first-boot; pi-cam-daemon boot-status; pi-cam-daemon boot-status")
     # nor what a new ext4 does of itself for a while

@@ -110,7 +110,7 @@ def test_imager_is_told_how_the_base_takes_its_settings(
 
 
 def test_the_image_is_in_order_and_larger_than_its_base(image: Path, tmp_path: Path) -> None:
-    assert machine.check_root(image, tmp_path) == ""
+    assert machine.check(machine.root(image, tmp_path)) == ""
     assert image.stat().st_size > BASE.stat().st_size
     size = json.loads(subprocess.run(["sfdisk", "-J", image], check=True, capture_output=True).stdout)
     root = size["partitiontable"]["partitions"][1]

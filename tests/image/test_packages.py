@@ -33,7 +33,7 @@ def test_packages_may_be_installed_into_the_image_now(base: Path, tmp_path: Path
     card = tmp_path / "card.img"
     done = build_image(card, "--packages", "chroot", base=base)
     assert done.returncode == 0, done.stderr
-    assert machine.check_root(card, tmp_path) == ""
+    assert machine.check(machine.root(card, tmp_path)) == ""
     machine.put_boot_file(card, "pi-cam.toml", SETTINGS.encode())
     with running(card) as pi:
         pi.wait_for_pictures()

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import random
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from tests.conftest import Report
 from tests.image import machine
 from tests.image.conftest import Running
-from tests.image.machine import SETTINGS, Machine
+from tests.image.machine import BOOT_SECONDS, SETTINGS, Machine
+from tests.kit import clips
+from tests.kit.lateness import patience
+from tests.kit.wait import until
 
+RECORDER = "pi-cam-daemon-record"
+CLIPS = "/var/lib/pi-cam-daemon/recordings"
+# clips of ten seconds, one after the other: a cut may also meet the end of one and the beginning of the next
+RECORDINGS = """[source]
+kind = "pattern"
+[recordings]
+clips = true
+before_seconds = 1
+after_seconds = 60
+longest_seconds = 10
+"""
+MOST_LOST_SECONDS = 2.0
 UPDATE_SECONDS = 900.0
 CURRENT = "readlink /opt/pi-cam-daemon/current"
 LOG = "/run/update.log"
@@ -67,6 +87,45 @@ def test_an_update_is_taken_only_from_a_trusted_publisher(other: Running, report
     assert "/9." in pi.sh(CURRENT)
     assert pi.state()["camera"]["width"] == 320
     pi.send("/boot/firmware/pi-cam.toml", SETTINGS.encode())
+
+
+def test_a_power_cut_costs_two_seconds_of_a_clip(other: Running, soak: bool, tmp_path: Path, report: Report) -> None:
+    other.machine.send("/boot/firmware/pi-cam.toml", (SETTINGS + RECORDINGS).encode())
+    other.machine.sh(f"systemctl restart pi-cam-daemon-boot pi-cam-daemon {RECORDER}")
+    known: dict[str, int] = {}
+    for number in range(20 if soak else 3):
+        seen = record_until_a_cut(other.machine, other.cut_power)
+        allowed = patience(MOST_LOST_SECONDS)
+        folder = machine.take_out(other.root, CLIPS, tmp_path / str(number))
+        found = [clips.read(file) for file in sorted(folder.iterdir())]
+        assert {clip.name: len(clip.pictures) for clip in found if clip.name in known} == known
+        new = [clip for clip in found if clip.name not in known]
+        assert all(clip.complete for clip in new[:-1])
+        times = [at for clip in new for at, _ in clip.pictures]
+        report(f"cut in clip {len(new)}, after {seen - times[0]:.1f} s: {seen - times[-1]:.2f} s are lost")
+        assert max(after - before for before, after in itertools.pairwise([*times, seen])) <= allowed
+        known = {clip.name: len(clip.pictures) for clip in found}
+        other.switch_on()
+        other.wait_for_pictures()
+        listed = json.loads(other.machine.get("/recordings")[1])["recordings"]
+        assert {clip["name"] for clip in listed} == set(known)
+
+
+def record_until_a_cut(pi: Machine, cut: Callable[[], float]) -> float:
+    """Record clips, and pull the plug at a random moment; return when the last picture that a viewer got was taken."""
+    until("the recorder waits", lambda: told(pi).startswith("Waiting"), BOOT_SECONDS)
+    viewer = pi.watch()
+    pi.sh(f"systemctl kill -s USR1 {RECORDER}")
+    until("a clip", lambda: told(pi).startswith("Recording 2"), BOOT_SECONDS)
+    time.sleep(random.uniform(1.0, 14.0))  # until the moment of the cut
+    cut()
+    viewer.join(patience(5))
+    return viewer.parts[-1].timestamp
+
+
+def told(pi: Machine) -> str:
+    """Return what the recorder says of itself."""
+    return pi.sh(f"systemctl show -p StatusText --value {RECORDER}")
 
 
 def offer_updates(pi: Machine) -> None:
