@@ -233,7 +233,7 @@ def test_the_daemon_does_not_start_without_the_users_file(tmp_path: Path) -> Non
     assert problem in done.stderr
 
 
-def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, file: Path, report: Report) -> None:
+def test_hundreds_of_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, file: Path, report: Report) -> None:
     with running(tmp_path / "daemon", settings(file, max_connections_per_address=1000)) as daemon:
         daemon.wait_for_state("streaming")
         watching = [Reading(watch_as(daemon, VIEWER)) for _ in range(10)]
@@ -250,7 +250,7 @@ def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, 
                     time.sleep(0.1)
 
         begun = time.monotonic()
-        threads = [threading.Thread(target=guess, args=(number + 1,)) for number in range(50)]
+        threads = [threading.Thread(target=guess, args=(number + 1,)) for number in range(20)]
         for thread in threads:
             thread.start()
         known = 0
@@ -267,8 +267,8 @@ def test_a_thousand_wrong_passwords_disturb_nobody_and_all_fail(tmp_path: Path, 
             f"{shown} pictures, of which each of ten viewers saw {least:.1%} or more"
         )
         # a fast machine has none wait so long that it is refused
-        assert {401, 429} <= answers.keys() <= {401, 429, 503} and answers[401] + answers[429] == 1000
-        assert answers[401] <= 50 * 9  # five are free, and the next ones after 1, 2, 4 and 8 s
+        assert {401, 429} <= answers.keys() <= {401, 429, 503} and answers[401] + answers[429] == 400
+        assert answers[401] <= 20 * 9  # five are free, and the next ones after 1, 2, 4 and 8 s
         assert shown > (ended - begun) * 25 / 2
         assert least >= 0.95
         metrics = ask(daemon, "/metrics", ADMIN)[2].decode()
