@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pi_cam_daemon.clips import names
+from pi_cam_daemon.clips import listing, names
 from pi_cam_daemon.clips.reading import Clip, ClipError
 from pi_cam_daemon.push.memory import Memory
 
@@ -45,12 +45,7 @@ class Outbox:
     def look(self, now: float) -> None:
         """Read the folder at *now*, CLOCK_MONOTONIC. Raises OSError if it cannot be read."""
         self.files = []
-        with os.scandir(self._folder) as entries:
-            found = sorted(
-                (age, entry.name, entry.stat().st_size)
-                for entry in entries
-                if (age := names.parse(entry.name)) and entry.is_file(follow_symlinks=False)
-            )
+        found = listing.clips(self._folder)
         self._sizes = {name: size for _, name, size in found}
         for known in (self._complete, self._unchanged, self._failed):
             for gone in known.keys() - self._sizes.keys():

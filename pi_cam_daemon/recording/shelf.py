@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pi_cam_daemon.clips import names
+from pi_cam_daemon.clips import listing
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -19,8 +19,8 @@ class NoRoomError(Exception):
 class Shelf:
     """The clips in *folder*. They take *quota_bytes* at most, and leave *keep_free_percent* of the file system free.
 
-    Only files with the names of clips count, and only they are removed. Those that are *open* stay. All methods raise
-    OSError.
+    Only regular files with the names of clips count, and only they are removed. Those that are *open* stay. All methods
+    raise OSError.
     """
 
     def __init__(self, folder: Path, quota_bytes: int, keep_free_percent: float) -> None:
@@ -40,9 +40,7 @@ class Shelf:
 
     def look(self) -> None:
         """Read the folder: somebody may have put clips there, or taken some away."""
-        with os.scandir(self.folder) as entries:
-            found = [(age, entry.name, entry.stat().st_size) for entry in entries if (age := names.parse(entry.name))]
-        self._sizes = {name: size for _, name, size in sorted(found)}
+        self._sizes = {name: size for _, name, size in listing.clips(self.folder)}
 
     def grown(self, name: str, size: int) -> None:
         """Take note that the clip *name* has *size* bytes."""

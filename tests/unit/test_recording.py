@@ -350,6 +350,22 @@ def test_the_file_system_keeps_its_free_part(shelf: Shelf, monkeypatch: pytest.M
     assert left(careful) == [1, 2, 3], "clips were removed in vain"
 
 
+def test_what_is_no_file_counts_and_goes_for_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    """Somebody moved clips to another disk, and left links to them."""
+    there = tmp_path / "there"
+    there.mkdir()
+    put(there, "large", 10_000)
+    (shelf.folder / "2020-01-01_00-00-00_motion.mkv").symlink_to(there / "gone")
+    (shelf.folder / "2020-01-02_00-00-00_motion.mkv").mkdir()
+    os.mkfifo(shelf.folder / "2020-01-03_00-00-00_motion.mkv")
+    (shelf.folder / clip_name(9)).symlink_to(there / "large")
+    shelf.look()
+    assert (shelf.clips, shelf.bytes) == (4, 400)
+    shelf.make_room(101)
+    assert left(shelf) == [1, 2, 3, 9]
+    assert len(list(shelf.folder.glob("2020-01-0?_00-00-00_motion.mkv"))) == 3, "what is no clip was removed"
+
+
 def test_a_clip_that_somebody_removed_is_no_error(shelf: Shelf) -> None:
     (shelf.folder / clip_name(0)).unlink()
     shelf.make_room(500)
