@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ from pi_cam_daemon.push.commands import Commands, NotReadyError
 from pi_cam_daemon.push.memory import Memory
 from pi_cam_daemon.push.outbox import File, Outbox
 from pi_cam_daemon.push.sending import Sending, limit
-from pi_cam_daemon.system import logs, pushed
+from pi_cam_daemon.system import beside, logs, pushed
 from pi_cam_daemon.system.beside import Teller
 from pi_cam_daemon.system.logs import LogThrottle
 from pi_cam_daemon.system.pushed import Record
@@ -43,7 +42,7 @@ def run(files: ConfigFiles) -> int:
     if config.push.credentials_file:  # only whether it can be read: curl or rclone reads what is in it
         secret.read("push.credentials_file", Path(config.push.credentials_file))
     home, folder = saved.folder().absolute(), saved.clips_folder(config.recordings.folder)
-    lock = _lock(home / LOCK)
+    lock = beside.lock(home / LOCK)
     if lock is None:
         log.error("another pusher works here, or what one that was killed had begun; try again later")
         return _FAILED
@@ -69,22 +68,6 @@ def run(files: ConfigFiles) -> int:
     pusher.close()
     teller.end()
     return os.EX_OK
-
-
-def _lock(path: Path) -> Sequence[int] | None:
-    """Return the descriptor that locks the file at *path*, none if nothing can be written there.
-
-    Return None if another process has the lock: two that send the same file would be in each other's way.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return []
-    return [descriptor]
 
 
 def wait_seconds(failures: int) -> float:

@@ -15,13 +15,15 @@ from pi_cam_daemon.recording.shelf import Shelf
 from pi_cam_daemon.recording.timelapse import Timelapse
 from pi_cam_daemon.recording.watch import Watch
 from pi_cam_daemon.recording.writer import Progress, Writer
-from pi_cam_daemon.system import logs, memory, recordings
+from pi_cam_daemon.system import beside, logs, memory, recordings
 from pi_cam_daemon.system.beside import Teller
 from pi_cam_daemon.system.recordings import Record
 from pi_cam_daemon.system.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
 
+LOCK = "recorder.lock"
+_FAILED = 1
 _LOOK_SECONDS = 5.0  # between two looks whether a disk hangs
 _TIMELAPSE_CLOSE = 0.5
 _WATCH_CLOSE = 2.0
@@ -40,6 +42,9 @@ def run(files: ConfigFiles) -> int:
     if not config.recordings.clips and not every:
         teller.nothing_to_do("recordings.clips is false and timelapse.every_seconds is 0, so nothing is recorded")
         return os.EX_OK
+    if beside.lock(saved.folder() / LOCK) is None:
+        log.error("another recorder works here, as a service or at another terminal")
+        return _FAILED
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda number, _: wakeups.put(number))

@@ -1,10 +1,15 @@
-"""Beside: what a process beside the daemon tells of itself. It writes a record, and the daemon reports it."""
+"""Beside: what a process beside the daemon tells of itself. It writes a record, and the daemon reports it.
+
+Of each kind there is one process: two that work on the same files would be in each other's way.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -36,6 +41,22 @@ def runtime(unit: str, folder: Path) -> Path:
         return folder
     _, at, instance = own.name.partition("@")
     return own.with_name(f"{unit}{at}{instance}")
+
+
+def lock(path: Path) -> Sequence[int] | None:
+    """Return the descriptor that locks the file at *path*, none if nothing can be written there.
+
+    Return None if another process has the lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return []
+    return [descriptor]
 
 
 class Place:

@@ -142,6 +142,16 @@ def test_a_recorder_without_clips_ends_and_says_so(tmp_path: Path) -> None:
         assert daemon.state()["recordings"] is None
 
 
+def test_a_second_recorder_ends_and_says_so(daemon: Daemon, recorder: Recorder) -> None:
+    told = daemon.state()["recordings"]
+    second = Recorder(daemon)
+    assert second.process.wait(patience(10)) == 1
+    assert "another recorder works here" in second.log()
+    assert daemon.state()["recordings"] == told and recorder.stop() == 0
+    with recording(daemon):
+        pass
+
+
 # -- what it survives
 
 
