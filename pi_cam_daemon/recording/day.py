@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from pi_cam_daemon.clips import matroska
-from pi_cam_daemon.recording.film import Film
+from pi_cam_daemon.recording.film import Film, hold
 from pi_cam_daemon.recording.picture import Picture
 
 FRAME_MS = 40  # from one picture to the next in the film
@@ -63,15 +63,15 @@ class Day(Film):
 
 
 def reopened(path: Path, dimensions: tuple[int, int]) -> Day | None:
-    """Return the film at *path*, to go on with it; None if it has other *dimensions*, or is not of this release.
+    """Return the film at *path*, to go on with it. Raises OSError.
 
-    Raises OSError.
+    Return None if it has other *dimensions*, is not of this release, or another recorder writes it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)  # a few bytes of each picture are read
         began_us = matroska.began_us(os.pread(fd, 512, 0), *dimensions)
-        if began_us is not None:
+        if began_us is not None and hold(fd):
             day = Day(path, fd, dimensions, began_us)
             day.go_on()
             return day

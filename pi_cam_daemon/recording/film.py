@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,8 +86,21 @@ def created(folder: Path, stem: str) -> tuple[Path, int]:
     for number in range(1, _MOST_OF_A_SECOND):
         path = folder / f"{stem}{f'-{number}' if number > 1 else ''}{SUFFIX}"
         with contextlib.suppress(FileExistsError):
-            return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+            hold(fd)
+            return path, fd
     raise OSError(errno.EEXIST, "too many films of the same second", str(folder / stem))
+
+
+def hold(fd: int) -> bool:
+    """Hold the film *fd* until it is closed. Return False if another recorder writes it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some file systems of networks have no locks
+        pass
+    return True
 
 
 def _sync(folder: Path) -> None:

@@ -145,6 +145,18 @@ def test_a_film_that_somebody_removed_is_begun_again(tmp_path: Path) -> None:
     assert [seconds(film) for film in films(tmp_path)] == [[60]]
 
 
+def test_cameras_that_share_a_folder_have_films_of_their_own(tmp_path: Path) -> None:
+    one = days_in(tmp_path)
+    one.add(picture(0))
+    other = days_in(tmp_path)
+    for second in (60, 120):
+        one.add(picture(second))
+        other.add(picture(second + 1, JPEG[:2] + b"\xff\xfe\x00\x04ab" + JPEG[2:]))
+    one.close()
+    other.close()
+    assert [seconds(film) for film in films(tmp_path)] == [[0, 60, 120], [61, 121]]
+
+
 def test_the_newest_days_stay_whatever_the_clock_shows(tmp_path: Path) -> None:
     days = days_in(tmp_path, kept=3)
     clip = tmp_path / "2020-01-01_00-00-00_motion.mkv"
