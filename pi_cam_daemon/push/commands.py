@@ -16,6 +16,7 @@ _HINTS = {
     "9": "may the user write in that folder, and does it exist?",
     "67": "the login is refused; push.credentials_file has it",
     "78": "may the user write in that folder, and does it exist?",
+    "200": "the server knows no WebDAV in this folder",
     "401": "the login is refused; push.credentials_file has it",
     "403": "may the user write in that folder?",
     "405": "the server knows no WebDAV in this folder",
@@ -26,7 +27,8 @@ _HINTS = {
 _UNKNOWN = 60
 _UNKNOWN_HOST = "the other machine is not the one that is known; docs/recordings.md tells how to make it known"
 _UNKNOWN_CERTIFICATE = "no authority that this machine trusts has signed the certificate"
-_WEBDAV_OK = ("201", "204", "200")
+# of PUT, and of MOVE: a server that knows no WebDAV may answer 200 to everything
+_WEBDAV_OK = ("201", "204", "200"), ("201", "204")
 
 
 class NotReadyError(Exception):
@@ -113,7 +115,8 @@ class Commands:
         """Return why the command failed that ended with *status*, as a sentence with what to do; "" if it did not."""
         codes = out.split()
         webdav = not self._rclone and self._parts.scheme != "sftp"
-        wrong = [at for at, code in enumerate(codes) if webdav and code >= "200" and code not in _WEBDAV_OK]
+        steps = enumerate(zip(codes, _WEBDAV_OK, strict=False)) if webdav else ()
+        wrong = [at for at, (code, good) in steps if code >= "200" and code not in good]
         if status == 0 and not wrong:
             return ""
         if wrong:

@@ -247,6 +247,7 @@ def test_what_was_sent_before_a_kill_is_removed_after_it(tmp_path: Path, server:
     [
         ([500], "127.0.0.1 answers 500 to copying"),
         ([None, 405], "127.0.0.1 answers 405 to renaming; the server knows no WebDAV in this folder"),
+        ([None, 200], "127.0.0.1 answers 200 to renaming; the server knows no WebDAV in this folder"),
         ([302], "127.0.0.1 answers 302 to copying"),
         (["die"], "curl: ("),
     ],
