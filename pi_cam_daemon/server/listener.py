@@ -27,7 +27,7 @@ from pi_cam_daemon.server.lingering import RejectedPeers
 from pi_cam_daemon.server.refused import Reason, Refused
 from pi_cam_daemon.server.request import TLS_HANDSHAKE
 from pi_cam_daemon.system.logs import LogThrottle
-from pi_cam_daemon.system.network import local_address, peer_name
+from pi_cam_daemon.system.network import LOCAL_SOCKET, local_address, peer_name
 from pi_cam_daemon.system.watchdog import Probe
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ _ASK_SECONDS = 1.0
 _FULL = (Reason.MAX_CONNECTIONS, Reason.MAX_CONNECTIONS_PER_ADDRESS)
 # peers that wait for the place of one that is hanging up; more are refused at once
 _MOST_WAITING = 16
+_MOST_OURS = 8  # connections of our own programs, above http.max_connections
 
 
 @dataclass(eq=False)
@@ -210,6 +211,8 @@ class CameraServer(http.server.ThreadingHTTPServer):
             if not policy.access.admits(peer, peer_name(one.connection.getsockname())):
                 raise policy.access.refusal(peer)
             most, most_each = policy.http.max_connections, policy.http.max_connections_per_address
+            if peer == LOCAL_SOCKET:  # a full house does not keep out our own recorder
+                most, most_each = most + _MOST_OURS, _MOST_OURS
             self._connections.take(peer, most, most_each, exempt=policy.access.trusts(peer))
             fd = one.connection.fileno()
             self._fds.add(fd)

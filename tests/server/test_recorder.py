@@ -293,6 +293,18 @@ def test_the_recorder_is_let_in_where_all_places_are_taken(tmp_path: Path) -> No
         viewer.finish()
 
 
+def test_the_recorder_is_let_in_where_all_connections_are_taken(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "http.max_connections": 2, "timelapse.every_seconds": 1}
+    with running(tmp_path / "daemon", settings) as daemon:
+        daemon.wait_for_state("streaming")
+        idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(2)]
+        with recording(daemon) as recorder:
+            until("a film of the day", lambda: recorder.record()["timelapse"])
+            assert recorder.record()["missed"] == 0
+        for one in idle:
+            one.close()
+
+
 def test_the_socket_is_gone_with_the_daemon(daemon: Daemon) -> None:
     assert (daemon.state_folder / "local.sock").exists()
     assert daemon.stop() == 0
