@@ -266,6 +266,19 @@ def test_while_no_picture_is_due_the_last_one_comes_again(daemon: Daemon, folder
     assert [part.timestamp for part in parts] == [times()[0]] * 3 + [times(2, 2500)[1]]
 
 
+@pytest.mark.parametrize("speed", ["0.1", "4"])
+def test_a_clip_begins_with_its_first_whole_picture(daemon: Daemon, folder: Path, speed: str) -> None:
+    """Nobody waits for the next one with an empty stream, which does not show that the client has gone."""
+    path = film(folder, 3, every_ms=15_000)
+    data = path.read_bytes()
+    damaged = data.index(picture(0).jpeg)
+    path.write_bytes(data[:damaged] + b"\0\0" + data[damaged + 2 :])
+    viewer = watch(daemon.connect(""), f"/recordings/{NAME}/stream?speed={speed}")
+    assert viewer.part().timestamp == times(3, 15_000)[1]
+    viewer.close()
+    until("the place is free", lambda: daemon.state()["viewers"] == 0)
+
+
 @pytest.mark.parametrize("query", ["speed=0", "speed=65", "speed=x", "from=-1", "raw=2"])
 def test_a_wrong_argument_is_refused(daemon: Daemon, folder: Path, query: str) -> None:
     film(folder, 2)
