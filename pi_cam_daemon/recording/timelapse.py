@@ -133,7 +133,8 @@ class Timelapse:
                 self._stills_refused = 0
                 return Picture(still, due * 1_000_000, time.monotonic())
         snapshot, taken = ask(self._path, _FRESH, _SNAPSHOT_SECONDS)
-        return Picture(snapshot, int(taken.replace(".", "")), time.monotonic())
+        # the newest picture is a bit older than its moment, which may begin a day
+        return Picture(snapshot, max(due * 1_000_000, int(taken.replace(".", ""))), time.monotonic())
 
     def _wake(self) -> None:
         """Wake a camera that sleeps, or keep it awake, and learn how long before a picture that has to be."""

@@ -66,6 +66,16 @@ def test_a_daemon_that_is_not_there_is_told(tmp_path: Path) -> None:
         ask(tmp_path / "socket", "/snapshot", 5)
 
 
+@pytest.mark.parametrize(("taken", "kept"), [("99.970000", 100_000_000), ("100.200000", 100_200_000)])
+def test_a_picture_is_not_older_than_its_moment(taken: str, kept: int, tmp_path: Path) -> None:
+    """The newest one of midnight was taken on the day before, and belongs to the new day."""
+    started = Started(tmp_path, synced=False)
+    answer = f"HTTP/1.1 200 OK\r\nX-Timestamp: {taken}\r\nContent-Length: 3\r\n\r\njpg".encode()
+    with answering(tmp_path / "socket", answer):
+        assert started.timelapse._picture(100).taken_us == kept
+    started.timelapse.close(5)
+
+
 class Started:
     """A thread of time-lapse without a daemon, on a machine whose clock is *synced*."""
 
