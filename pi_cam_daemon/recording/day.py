@@ -30,11 +30,6 @@ class Day(Film):
         self.put([(self.pictures * FRAME_MS, jpeg)], indexed=self.pictures % _PER_ENTRY == 0)
         self.pictures += 1
 
-    @property
-    def is_gone(self) -> bool:
-        """Return whether somebody removed the file. Raises OSError."""
-        return os.fstat(self._fd).st_nlink == 0
-
     def close(self) -> None:
         """Complete the film."""
         self.finish(self.pictures * FRAME_MS)

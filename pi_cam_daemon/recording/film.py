@@ -45,6 +45,11 @@ class Film:
         """Return whether there are pictures in the file."""
         return bool(self._clusters)
 
+    @property
+    def is_gone(self) -> bool:
+        """Return whether somebody removed the file."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def put(self, blocks: Sequence[tuple[int, bytes]], indexed: bool = True) -> None:
         """Write JPEGs with their times in the film, in ms, to the disk. The first one is found by the index."""
         at = self.size

@@ -192,6 +192,11 @@ class Writer:
         if not self._cluster or self._clip is None:
             return
         need = sum(len(picture.jpeg) for picture in self._cluster)
+        if self._clip.is_gone:  # somebody removed it: the rest has another one
+            self._leave()
+            self._look()
+            self._begin(self._cluster[0], self._reason)
+            self._clip.add(self._cluster[-1])
         try:
             self._shelf.make_room(need)
         except NoRoomError:  # all that is there is this clip: it may go once it is complete
@@ -252,13 +257,18 @@ class Writer:
     def _give_up(self) -> None:
         self._lose(len(self._cluster))
         self._cluster = []
+        clip = self._clip
+        self._leave()
+        if clip and not clip.is_begun:
+            with contextlib.suppress(OSError):
+                self._shelf.remove(clip.name)
+
+    def _leave(self) -> None:
+        """Leave the clip as it is, if there is one."""
         if self._clip:
             clip, self._clip = self._clip, None
             self._shelf.open.discard(clip.name)
             clip.leave()
-            if not clip.is_begun:
-                with contextlib.suppress(OSError):
-                    self._shelf.remove(clip.name)
 
     def _lose(self, pictures: int) -> None:
         with self._changed:

@@ -409,6 +409,20 @@ def test_a_long_event_is_cut_into_clips_that_lack_nothing(writer: Writer, tmp_pa
     assert all(clip.complete for clip in clips_found)
 
 
+def test_a_clip_that_somebody_removed_goes_on_in_another_one(writer: Writer, tmp_path: Path) -> None:
+    def progress() -> writers.Progress:
+        return writer.progress(time.monotonic())
+
+    writer.put(picture(0), "motion")
+    writer.put(picture(2), "motion")
+    until("a clip has a picture", lambda: progress().bytes > len(JPEG))
+    (tmp_path / "clips" / progress().clip).unlink()
+    record(writer, [picture(4), picture(6)])
+    (clip,) = found(tmp_path)
+    assert clip.complete and len(clip.pictures) >= 2 and clip.pictures[-1][0] == NOON_US / 1e6 + 6
+    assert progress().clips == 1 and not progress().clip
+
+
 def test_an_event_behind_the_end_of_another_has_a_clip_of_its_own(tmp_path: Path) -> None:
     writer = Writer(Shelf(tmp_path / "clips", EVERYTHING, 0), 60, make_folder=True)
     for second, reason in ((0, "motion"), (1, "manual")):
