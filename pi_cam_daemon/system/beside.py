@@ -71,11 +71,20 @@ class Place:
         return runtime(self._unit, folder) / self._name
 
     def write(self, record: Record, folder: Path) -> None:
-        """Keep *record*. Raises OSError."""
-        file = self.file(folder)
+        """Keep *record*. Raises OSError, which names the file."""
+        file, data = self.file(folder), json.dumps(asdict(record)).encode()
         new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(record)))  # not synced: it is of this boot, and in memory under systemd
-        new.replace(file)
+        try:
+            new.write_bytes(data)  # not synced: it is of this boot, and in memory under systemd
+            new.replace(file)
+        except OSError as error:
+            new.unlink(missing_ok=True)
+            error.filename = str(file)
+            if not file.exists():
+                raise
+            with file.open("r+b") as old:  # a full disk has room for it in the old one's place
+                old.write(data)
+                old.truncate()
 
     def report(self, folder: Path) -> dict[str, object] | None:
         """Return the record for /state; None if its process does not run."""

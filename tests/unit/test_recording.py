@@ -514,6 +514,20 @@ def test_a_folder_that_vanishes_costs_its_pictures_and_no_more(
 # -- the record of the recorder
 
 
+def test_on_a_full_disk_the_record_is_still_true(tmp_path: Path) -> None:
+    full = Record(os.getpid(), "failing", "Nothing is recorded: The disk is full, and not of clips")
+    (tmp_path / "recordings.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*/recordings.json'"):
+        recordings.PLACE.write(full, tmp_path)
+    recordings.PLACE.write(
+        Record(os.getpid(), "waiting", "Waiting for something to happen; 1 clip, 1 MB" * 3), tmp_path
+    )
+    (tmp_path / "recordings.new").symlink_to("/dev/full")
+    recordings.PLACE.write(full, tmp_path)
+    told = recordings.PLACE.report(tmp_path)
+    assert told and told["detail"] == full.detail
+
+
 def test_the_record_is_that_of_a_recorder_that_runs(tmp_path: Path) -> None:
     assert recordings.PLACE.report(tmp_path) is None
     record = Record(os.getpid(), "recording", "Recording", "a.mkv", 3, 4000, 5, "b.mkv", 6)
