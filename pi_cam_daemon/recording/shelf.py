@@ -57,10 +57,18 @@ class Shelf:
         """
         spare = sum(size for name, size in self._sizes.items() if name not in self.open)  # what may go
         if self._over(need) > spare:
-            large = self.bytes + need - self._quota > spare
-            raise NoRoomError("A clip is larger than quota_mb" if large else "The disk is full, and not of clips")
+            raise NoRoomError(self._lack(need, spare))
         while self._over(need) > 0 and (oldest := self._oldest()):
             self.remove(oldest)
+
+    def _lack(self, need: int, spare: int) -> str:
+        """Return why there is no room for *need* bytes, if *spare* bytes may go."""
+        if self.bytes + need - self._quota > spare:
+            return "A clip is larger than quota_mb"
+        there = os.statvfs(self.folder)
+        if there.f_bavail * there.f_frsize < need:
+            return "The disk is full, and not of clips"
+        return f"Less than {100 * self._keep_free:g} % of the disk is free (keep_free_percent), and not due to clips"
 
     def when_full(self, act: Callable[[], None]) -> None:
         """Call *act*, and again for each of the oldest clips that has to go because the disk is full."""

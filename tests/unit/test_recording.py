@@ -344,8 +344,12 @@ def test_the_file_system_keeps_its_free_part(shelf: Shelf, monkeypatch: pytest.M
     careful.look()
     careful.make_room(50)
     assert left(careful) == [1, 2, 3]
+    greedy = Shelf(shelf.folder, EVERYTHING, 60)
+    greedy.look()
+    with pytest.raises(NoRoomError, match=r"^Less than 60 % of the disk is free \(keep_free_percent\)"):
+        greedy.make_room(50)
     other = 900
-    with pytest.raises(NoRoomError, match="not of clips"):
+    with pytest.raises(NoRoomError, match=r"^The disk is full, and not of clips$"):
         careful.make_room(50)
     assert left(careful) == [1, 2, 3], "clips were removed in vain"
 
