@@ -56,6 +56,14 @@ def assert_moves(page: Page) -> None:
     until("another picture", lambda: picture(page) != first)
 
 
+def assert_below_the_picture(page: Page, bar: Locator) -> None:
+    """Fail if *bar* lies on the picture, or is not wholly on the screen."""
+    stage, box = page.locator("#stage").bounding_box(), bar.bounding_box()
+    assert stage and box and page.viewport_size
+    assert box["y"] >= stage["y"] + stage["height"]
+    assert box["y"] + box["height"] <= page.viewport_size["height"]
+
+
 def told(page: Page) -> Locator:
     """Return the text in the middle of the picture."""
     return page.locator("#told")

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests.browser.drawer import opened
-from tests.browser.looking import PHONE
+from tests.browser.looking import PHONE, assert_below_the_picture
 from tests.browser.test_accessibility import assert_accessible
 from tests.browser.test_rectangles import drag, spot
 from tests.browser.test_settings import RESTARTS, apply
@@ -137,6 +137,7 @@ def test_a_finger_draws_masks_on_a_phone(camera: Daemon, new_page: Callable[...,
     assert_accessible(page)
     keep_screenshot(page, "masks-phone-ko")
     bar = page.locator(".rectangles-bar")
+    assert_below_the_picture(page, bar)
     bar.get_by_role("button", name="적용").click()
     panel.get_by_role("button", name="적용").click()
     until("it is saved", lambda: saved(camera) == [pytest.approx([0.1, 0.1, 0.3, 0.4], abs=0.01)])

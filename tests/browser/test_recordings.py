@@ -15,7 +15,15 @@ from playwright.sync_api import Locator, Page, expect
 from pi_cam_daemon.config import users
 from pi_cam_daemon.config.users import Role
 from tests.browser.engines import Engine
-from tests.browser.looking import KOREAN, PHONE, PIXELS, open_drawer, wait_for_key, wait_until_live
+from tests.browser.looking import (
+    KOREAN,
+    PHONE,
+    PIXELS,
+    assert_below_the_picture,
+    open_drawer,
+    wait_for_key,
+    wait_until_live,
+)
 from tests.browser.test_accessibility import assert_accessible
 from tests.kit.clips import recording
 from tests.kit.daemon import Daemon, running
@@ -116,6 +124,8 @@ def test_recordings_are_listed_with_what_matters(
     until("a picture", lambda: at(page) > 0)
     assert_accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
+    if options:
+        assert_below_the_picture(page, page.locator(".player"))
 
 
 def test_the_tab_is_there_only_if_there_is_something_in_it(daemon: Daemon, page: Page) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, assert_moves, wait_until_live
+from tests.browser.looking import PHONE, assert_moves, open_drawer, wait_until_live
 from tests.kit.wait import until
 
 _PLACE = """() => {
@@ -158,6 +159,21 @@ def test_full_screen_shows_the_picture_its_badge_and_its_buttons(live: Page, kee
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
     until("it leaves room for the bar", lambda: not fills_the_window(live))
+
+
+def test_the_full_screen_of_a_phone_has_the_picture_above_and_the_drawer_below(
+    daemon: Any, new_page: Callable[..., Page]
+) -> None:
+    page = new_page(**PHONE)
+    page.goto(daemon.address)
+    wait_until_live(page)
+    open_drawer(page, "info")
+    page.locator("#fullscreen").press("Enter")
+    expect(page.locator("#app")).to_have_class(re.compile(r"\bfull\b"))
+    stage, drawer = (page.locator(name).bounding_box() for name in ("#stage", "#drawer"))
+    assert stage and drawer
+    assert drawer["width"] == stage["width"] == 360
+    assert stage["y"] + stage["height"] <= drawer["y"]
 
 
 def test_the_bar_leaves_the_full_screen_to_the_picture_until_the_mouse_moves(live: Page) -> None:
