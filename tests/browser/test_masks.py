@@ -138,7 +138,7 @@ def test_a_finger_draws_masks_on_a_phone(camera: Daemon, new_page: Callable[...,
     keep_screenshot(page, "masks-phone-ko")
     bar = page.locator(".rectangles-bar")
     assert_below_the_picture(page, bar)
-    bar.get_by_role("button", name="적용").click()
+    bar.get_by_role("button", name="확인").click()
     panel.get_by_role("button", name="적용").click()
     until("it is saved", lambda: saved(camera) == [pytest.approx([0.1, 0.1, 0.3, 0.4], abs=0.01)])
 

@@ -152,10 +152,21 @@ def test_commands_are_shown_as_code_without_backticks(start_stand_in: StartStand
     expect(told(page).locator("code").first).to_have_text("pi-cam-daemon list-cameras")
     expect(told(page)).not_to_contain_text("`")
     assert_accessible(page)
+    events = open_drawer(page, "events")
+    expect(events.locator("li strong")).to_have_text(["No camera" if language == "en" else "카메라 없음"])
+    expect(events).not_to_contain_text("`")
     page.goto(f"{daemon.address}still.jpg?lang={language}")
     expect(page.locator("p code").first).to_have_text("pi-cam-daemon list-cameras")
     expect(page.locator("body")).not_to_contain_text("`")
     assert_accessible(page)
+
+
+def test_without_picamera2_the_page_says_in_korean_what_to_plug_in(start_stand_in: StartStandIn, page: Page) -> None:
+    daemon = start_stand_in()
+    values = {"module": "picamera2", "command": "lsusb"}  # as on a machine that is no Raspberry Pi
+    page.route("**/state", lambda route: route.fulfill(json={**daemon.state(), "values": values}))
+    page.goto(f"{daemon.address}?lang=ko")
+    expect(told(page)).to_contain_text("USB 카메라를 꽂아 주세요.")
 
 
 def test_zoom_hold_and_save_go_on_with_a_stand_in(start_stand_in: StartStandIn, page: Page) -> None:

@@ -229,5 +229,5 @@ def test_a_finger_draws_on_a_phone_and_handles_are_large(
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert_accessible(page)
     keep_screenshot(page, "rectangle-phone-ko")
-    page.get_by_role("button", name="적용").click()
+    page.get_by_role("button", name="확인").click()
     value_is(camera, "roi", [0.125 + 0.75 * 0.05, 0.05, 0.75 * 0.7, 0.7])

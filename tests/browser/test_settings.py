@@ -19,7 +19,7 @@ from tests.browser.test_accessibility import assert_accessible
 from tests.kit.daemon import Daemon, running
 from tests.kit.wait import until
 
-RESTARTS = "The camera restarts: the picture stops for some seconds."
+RESTARTS = "This restarts the camera: the picture stops for some seconds."
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 // The panel of events: what happened, the newest first, live while it is shown.
 
 import { ask, button, make } from "./panel.js";
-import { clock, duration, language, put, text } from "./text.js";
+import { clock, duration, language, put, putSentence, text } from "./text.js";
 
 const AGAIN_MS = 10000;
 const MOST = 100;
@@ -20,6 +20,9 @@ const words = {
     none: "아직 아무 일도 없었습니다.", unread: "이벤트를 읽지 못했습니다.", goesOn: "진행 중", enlarge: "크게 보기", close: "닫기",
   },
 }[language];
+
+// A camera that was never there is not lost.
+const named = ({ kind, cause }) => (cause === "missing" ? text.told.missing[0] : words.kinds[kind] || kind);
 
 // Why the camera was lost, and the language of that.
 async function reason({ cause, values, text: english }) {
@@ -59,7 +62,7 @@ export function mount(node) {
     return {
       item,
       show(event) {
-        put(kind, words.kinds[event.kind] || event.kind);
+        put(kind, named(event));
         put(moment, clock(1000 * event.began));
         moment.dateTime = new Date(1000 * event.began).toISOString();
         put(lasted, event.kind !== "motion" ? "" : `· ${event.ended ? duration(event.ended - event.began) : words.goesOn}`);
@@ -67,7 +70,7 @@ export function mount(node) {
         enlarge.setAttribute("aria-label", `${words.enlarge}: ${kind.textContent}, ${moment.textContent}`);
         if (event.picture && !thumb.src) thumb.src = event.picture;
         if (event.kind !== "camera-lost" && event.kind !== "reload-refused") return;
-        reason(event).then(([told, tongue]) => { put(why, told); why.lang = tongue; });
+        reason(event).then(([told, tongue]) => { putSentence(why, told); why.lang = tongue; });
       },
     };
   }
@@ -93,7 +96,7 @@ export function mount(node) {
       const event = JSON.parse(data);
       const isNew = !rows.has(event.id);
       show(event);
-      if (isNew) put(said, `${words.kinds[event.kind] || event.kind}, ${clock(1000 * event.began)}`);
+      if (isNew) put(said, `${named(event)}, ${clock(1000 * event.began)}`);
     };
     source.onerror = () => { // while it tries again by itself, it is not closed
       if (source?.readyState === EventSource.CLOSED) again(AGAIN_MS);

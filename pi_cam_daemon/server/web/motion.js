@@ -11,7 +11,7 @@ const words = {
     title: "Motion", moves: "Something moves.", still: "Nothing moves.", bar: "How much moves. More than half is motion.",
     suspended: {
       off: "It is off.", learning: "It learns the scene.", exposure: "The camera adjusts its exposure.", light: "The light changes.",
-      "no-picture": "There is no picture.",
+      "no-picture": "There is no picture of a camera.",
     },
     names: {
       enabled: "Watch for motion", rate: "Looks per second", threshold: "Least difference (0.1 is a tenth)",
@@ -23,7 +23,7 @@ const words = {
     title: "움직임", moves: "움직임이 있습니다.", still: "움직임이 없습니다.", bar: "움직이는 정도. 절반을 넘으면 움직임입니다.",
     suspended: {
       off: "꺼져 있습니다.", learning: "장면을 익히는 중입니다.", exposure: "카메라가 노출을 맞추는 중입니다.", light: "조명이 바뀌는 중입니다.",
-      "no-picture": "영상이 없습니다.",
+      "no-picture": "카메라의 영상이 없습니다.",
     },
     names: {
       enabled: "움직임 감지", rate: "초당 검사 횟수", threshold: "최소 밝기 차이 (0.1은 10분의 1)",

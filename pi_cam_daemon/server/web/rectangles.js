@@ -10,8 +10,8 @@ const words = {
     add: "Add", remove: "Remove", removes: "Delete removes it.", none: "Drag on the picture",
   },
   ko: {
-    take: "적용", cancel: "취소", at: (x, y, width, height) => `${width} × ${height} %, 위치 ${x}, ${y} %`,
-    keys: "화살표 키로 옮기고, Shift와 함께 크기를 바꾸고, Enter로 적용하고, Esc로 취소합니다.",
+    take: "확인", cancel: "취소", at: (x, y, width, height) => `${width} × ${height} %, 위치 ${x}, ${y} %`,
+    keys: "화살표 키로 옮기고, Shift와 함께 크기를 바꾸고, Enter로 확인하고, Esc로 취소합니다.",
     add: "추가", remove: "삭제", removes: "Delete로 지웁니다.", none: "영상 위에 끌어서 그리세요",
   },
 }[language];

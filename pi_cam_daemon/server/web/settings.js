@@ -15,7 +15,7 @@ const words = {
       "video.hflip": "Mirror left and right", "video.vflip": "Mirror top and bottom", "video.masks": "Privacy masks",
     },
     draw: "Draw", drawOn: "Draw on the picture", none: "none", count: String, masks: "The masks do not turn with the picture. Check them afterwards.",
-    restarts: "The camera restarts: the picture stops for some seconds.", apply: "Apply", undo: "Undo",
+    restarts: "This restarts the camera: the picture stops for some seconds.", apply: "Apply", undo: "Undo",
     configured: "Configured:", back: "Back to that", applied: "Applied", failed: "That was not applied.",
     unread: "The settings cannot be read.",
   },
