@@ -75,6 +75,7 @@ def test_the_page_of_settings_is_made_from_default_toml() -> None:
         "/stream?size=small",
         "?lang=ko",
         "POST /controls",
+        "[[0, 0.5, 1, 0.5]]",
     ],
 )
 def test_a_name_in_the_meaning_of_a_setting_is_one_piece_of_code(name: str) -> None:
