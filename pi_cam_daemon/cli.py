@@ -72,7 +72,7 @@ def _run_command(argv: Sequence[str] | None) -> int:
             parser.error(arguments.unknown_command(words, commands))
         options, rest = parser.parse_known_args(words)
         if rest:
-            parser.error(arguments.unknown_arguments(rest, getattr(options, "settings", ())))
+            parser.error(arguments.unknown_arguments(rest, getattr(options, "settings", None)))
     except SystemExit as done:  # --help, --version or a wrong command line
         return int(done.code or OK)
     if options.command is None:

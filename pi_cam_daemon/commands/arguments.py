@@ -33,10 +33,13 @@ def unknown_command(words: Sequence[str], commands: Collection[str]) -> str:
     return f"{wrong}; did you mean pi-cam-daemon {meant}?" if meant else f"{wrong}; accepted: {', '.join(commands)}"
 
 
-def unknown_arguments(words: Sequence[str], settings: Sequence[str]) -> str:
-    """Return that *words* are no arguments, and the setting that may be meant. *settings* are those of `--set`."""
+def unknown_arguments(words: Sequence[str], settings: Sequence[str] | None) -> str:
+    """Return that *words* are no arguments, and the setting that may be meant.
+
+    *settings* are those of `--set`, None for a command that takes none.
+    """
     wrong = f"unrecognized arguments: {' '.join(map(short, words))}"
-    meant = meant_setting(words, settings)
+    meant = "" if settings is None else meant_setting(words, settings)
     return f"{wrong}; did you mean {meant}?" if meant else wrong
 
 

@@ -122,6 +122,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(run: Runner, argv: lis
         ("run --port --kind usb", "unrecognized arguments: --port --kind usb; did you mean --set http.port=VALUE?"),
         ("run --resolution 640x480", "unrecognized arguments: --resolution 640x480"),
         ("run quickly", "unrecognized arguments: quickly"),
+        ("announce --set http.port=8080", "unrecognized arguments: --set http.port=8080"),
         ("run --url http://alice:hunter2@camera/ ",
          "unrecognized arguments: --url http://***@camera/; did you mean --set 'upstream.url=\"http://***@camera/\"'?"),
         ("start", "start: unknown command; did you mean pi-cam-daemon run?"),
