@@ -169,6 +169,17 @@ def test_without_picamera2_the_page_says_in_korean_what_to_plug_in(start_stand_i
     expect(told(page)).to_contain_text("USB 카메라를 꽂아 주세요.")
 
 
+def test_the_badge_of_a_phone_is_whole_where_only_the_picture_is_shown(
+    start_stand_in: StartStandIn, new_page: Callable[..., Page]
+) -> None:
+    page = new_page(**{**PHONE, "viewport": {"width": 320, "height": 568}})
+    page.goto(f"{start_stand_in().address}?view=simple")
+    wait_until_live(page, "test-picture")
+    expect(page.locator("#viewers")).not_to_have_text("")
+    box = page.locator("#status").bounding_box()
+    assert box and box["x"] + box["width"] <= 320
+
+
 def test_zoom_hold_and_save_go_on_with_a_stand_in(start_stand_in: StartStandIn, page: Page) -> None:
     daemon = start_stand_in()
     page.goto(daemon.address)
