@@ -92,7 +92,7 @@ class Commands:
         known = self._home / ".ssh/known_hosts"
         if not known.is_file():  # curl would take any host
             port = f"-p {self._parts.port} " if self._parts.port else ""
-            how = f"ssh-keyscan {port}{self.where} | sudo tee {known}"
+            how = f"ssh-keyscan {port}{self.where} | sudo install -D -m 644 /dev/stdin {known}"
             raise NotReadyError(f"{known} is missing, so {self.where} is not known; {how}")
         key = self._home / ".ssh/id_ed25519"
         name = f"{unquote(self._parts.path)}/{file.name}".replace("\\", "\\\\").replace('"', '\\"')
