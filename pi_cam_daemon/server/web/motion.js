@@ -14,7 +14,7 @@ const words = {
       "no-picture": "There is no picture of a camera.",
     },
     names: {
-      enabled: "Watch for motion", rate: "Looks per second", threshold: "Least difference (0.1 is a tenth)",
+      enabled: "Watch for motion", rate: "Looks per second", threshold: "Least change of brightness (0.1 is a tenth)",
       min_area: "Least area (0.01 is a hundredth)", min_seconds: "Seconds it has to last", quiet_seconds: "Seconds until it is over",
       zones: "Zones",
     },

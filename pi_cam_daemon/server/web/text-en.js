@@ -9,7 +9,7 @@ export const text = {
   view: "Picture: plus and minus zoom, arrow keys move, 0 shows all of it",
   zoom: "Zoom", closer: "Zoom in", wider: "Zoom out", all: (factor) => `Show all (now ${factor}×)`,
   old: (duration) => `${duration} old`, fps: (n) => `${n} fps`, viewers: (n) => (n === 1 ? "1 viewer" : `${n} viewers`),
-  size: "On this device", small: "Small", big: "Big", tooSlow: "Few of the big pictures arrive here, so these are small",
+  size: "Size on this device", small: "Small", big: "Big", tooSlow: "Few of the big pictures arrive here, so these are small",
   filesRefused: "The configuration files on disk are not in force",
   standsIn: (why) => `Test picture – ${why}`,
   takingFull: "Taking a full-size photo…", tookFull: (size) => `Full-size photo saved: ${size}`, notFull: "No full-size photo.",

@@ -9,7 +9,7 @@ export const text = {
   view: "영상: 더하기와 빼기 키로 확대·축소, 화살표 키로 이동, 0으로 전체 보기",
   zoom: "확대·축소", closer: "확대", wider: "축소", all: (factor) => `전체 보기 (현재 ${factor}배)`,
   old: (duration) => `${duration} 전`, fps: (n) => `초당 ${n}장`, viewers: (n) => `시청자 ${n}명`,
-  size: "이 기기에서", small: "작게", big: "크게", tooSlow: "큰 영상이 드물게 도착하여 작은 영상을 보여 줍니다",
+  size: "이 기기에서 볼 크기", small: "작게", big: "크게", tooSlow: "큰 영상이 드물게 도착하여 작은 영상을 보여 줍니다",
   filesRefused: "디스크의 설정 파일이 적용되지 않고 있습니다",
   standsIn: (why) => `테스트 영상 – ${why}`,
   takingFull: "최대 해상도로 찍는 중…", tookFull: (size) => `최대 해상도 사진을 저장했습니다: ${size}`, notFull: "최대 해상도로 찍지 못했습니다.",
