@@ -85,7 +85,9 @@ class Commands:
         host = self._parts.netloc.rpartition("@")[2]
         moved = f"Destination: {self._parts.scheme}://{host}{self._parts.path}/{file.name}"
         put = [*self._curl(), "--upload-file", str(file), f"{target}.part"]
-        move = [*self._curl(), "--request", "MOVE", "--header", moved, f"{target}.part"]
+        # "T" is the default, and yet some servers refuse a name that there is, as after a power cut here
+        how = ["--header", moved, "--header", "Overwrite: T"]
+        move = [*self._curl(), "--request", "MOVE", *how, f"{target}.part"]
         return ["curl", "--disable", "--fail-early", *put, "--next", *move]
 
     def _by_sftp(self, file: Path) -> list[str]:

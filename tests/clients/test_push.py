@@ -1,4 +1,4 @@
-"""The pusher with OpenSSH's real server, and with the real rclone."""
+"""The pusher with OpenSSH's real server, and with the real rclone, which is a server of WebDAV, too."""
 
 from __future__ import annotations
 
@@ -135,6 +135,25 @@ def test_a_folder_that_is_missing_there_is_told(tmp_path: Path, sshd: Sshd) -> N
     with pushing(tmp_path, sshd.url) as pusher:
         told = pusher.wait_for("failing", sent=0)
         assert "may the user write in that folder, and does it exist?" in told["detail"]
+
+
+@needs_rclone
+def test_a_clip_is_copied_by_webdav_in_place_of_an_older_one(tmp_path: Path, clip: Path) -> None:
+    """rclone's server is that of Go, which many use."""
+    there = tmp_path / "there" / clip.name
+    there.parent.mkdir()
+    there.write_text("of before a power cut")
+    port = free_port()
+    argv = ["rclone", "serve", "webdav", there.parent, "--addr", f"127.0.0.1:{port}", "--config", "/dev/null"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as server:
+        try:
+            assert server.stderr
+            until("the server listens", lambda line=server.stderr.readline: b"127.0.0.1" in line())
+            with pushing(tmp_path, f"http://127.0.0.1:{port}/") as pusher:
+                pusher.wait_for("waiting", sent=1)
+        finally:
+            server.kill()
+    assert [path.read_bytes() for path in there.parent.iterdir()] == [clip.read_bytes()]
 
 
 @needs_rclone
