@@ -87,6 +87,7 @@ class Pusher:
         self._delete_after = delete_after
         self._lock = lock
         self._sending: tuple[File, Sending] | None = None
+        self._changed_at: int | None = None  # of the file that is being sent
         self._look_at = self._retry_at = 0.0
         self._failures = self._sent = 0
         self._problem = self._folder_problem = ""
@@ -124,7 +125,8 @@ class Pusher:
             self._tell(self._folder_problem, now)
 
     def _start(self, file: File, now: float) -> None:
-        if not file.path.exists():  # removed since the last look
+        self._changed_at = _changed_at(file.path)
+        if self._changed_at is None:  # removed since the last look
             self._look_at = now
             return
         try:
@@ -136,8 +138,11 @@ class Pusher:
     def _take(self, file: File, problem: str, now: float) -> None:
         """Take note of how the sending of *file* ended."""
         self._look_at = now
-        if problem and not file.path.exists():
+        changed_at = _changed_at(file.path)
+        if problem and changed_at is None:
             return
+        if not problem and changed_at not in (None, self._changed_at):
+            problem = "it changed while it was copied; is push.url another way to recordings.folder?"
         if problem:
             self._outbox.failed(file)
             self._fail(f"{file.path.name}: {problem}", now, problem)
@@ -178,3 +183,17 @@ class Pusher:
         """End the sending. The file is sent again another time."""
         if self._sending:
             self._sending[1].kill()
+
+
+def _changed_at(path: Path) -> int | None:
+    """Return when the file at *path* was changed, in ns; None if there is none, and 0 if nobody can tell.
+
+    It is opened for that: a disk of the network may remember the facts of a file that was replaced.
+    """
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+    except OSError:  # who sends the file says why
+        return 0

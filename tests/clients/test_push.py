@@ -137,23 +137,38 @@ def test_a_folder_that_is_missing_there_is_told(tmp_path: Path, sshd: Sshd) -> N
         assert "may the user write in that folder, and does it exist?" in told["detail"]
 
 
-@needs_rclone
-def test_a_clip_is_copied_by_webdav_in_place_of_an_older_one(tmp_path: Path, clip: Path) -> None:
-    """rclone's server is that of Go, which many use."""
-    there = tmp_path / "there" / clip.name
-    there.parent.mkdir()
-    there.write_text("of before a power cut")
+@contextlib.contextmanager
+def webdav(folder: Path) -> Iterator[str]:
+    """Serve *folder* with rclone's server, which is that of Go and many others; yield its address."""
     port = free_port()
-    argv = ["rclone", "serve", "webdav", there.parent, "--addr", f"127.0.0.1:{port}", "--config", "/dev/null"]
+    argv = ["rclone", "serve", "webdav", folder, "--addr", f"127.0.0.1:{port}", "--config", "/dev/null"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE) as server:
         try:
             assert server.stderr
             until("the server listens", lambda line=server.stderr.readline: b"127.0.0.1" in line())
-            with pushing(tmp_path, f"http://127.0.0.1:{port}/") as pusher:
-                pusher.wait_for("waiting", sent=1)
+            yield f"http://127.0.0.1:{port}/"
         finally:
             server.kill()
+
+
+@needs_rclone
+def test_a_clip_is_copied_by_webdav_in_place_of_an_older_one(tmp_path: Path, clip: Path) -> None:
+    there = tmp_path / "there" / clip.name
+    there.parent.mkdir()
+    there.write_text("of before a power cut")
+    with webdav(there.parent) as url, pushing(tmp_path, url) as pusher:
+        pusher.wait_for("waiting", sent=1)
     assert [path.read_bytes() for path in there.parent.iterdir()] == [clip.read_bytes()]
+
+
+@needs_rclone
+def test_a_copy_in_the_folder_of_the_recordings_is_none(tmp_path: Path, clip: Path) -> None:
+    """The folder is on the other machine, and mounted here. The copy takes the place of the clip."""
+    before = clip.read_bytes()
+    with webdav(clip.parent) as url, pushing(tmp_path, url, **{"push.delete_after": True}) as pusher:
+        told = pusher.wait_for("failing", queue=1, sent=0)
+        assert "it changed while it was copied; is push.url another way to recordings.folder?" in told["detail"]
+    assert clip.read_bytes() == before
 
 
 @needs_rclone
