@@ -20,6 +20,7 @@ DATE, DURATION, TIME, BLOCK = 0x4461, 0x4489, 0xE7, 0xA3
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 DATE_EPOCH = 978_307_200  # 2001-01-01T00:00:00Z in Unix time; DateUTC counts from there
 _DATE_BEGIN = DATE.to_bytes(2) + b"\x88"  # with its size
+CLUSTER_BEGIN = CLUSTER.to_bytes(4) + b"\x01"  # with the first byte of its size
 _TRACK = 1
 _KEYFRAME = 0x80
 MOST_CLUSTER_MS = 32_767  # the time of a block is a 16-bit number, in its cluster
@@ -109,7 +110,7 @@ def began_us(head: bytes, width: int, height: int) -> int | None:
 
 def cluster_size(head: bytes) -> int:
     """Return the size behind *head*, the 12 bytes that a cluster of `cluster` begins with; 0 if it is none."""
-    is_one = len(head) == 12 and head.startswith(CLUSTER.to_bytes(4) + b"\x01")
+    is_one = len(head) == 12 and head.startswith(CLUSTER_BEGIN)
     return int.from_bytes(head[5:]) if is_one else 0
 
 

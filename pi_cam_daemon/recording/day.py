@@ -13,6 +13,7 @@ from pi_cam_daemon.recording.picture import Picture
 FRAME_MS = 40  # from one picture to the next in the film
 _PER_ENTRY = 25  # pictures for each entry of the index
 _CLUSTER_HEAD = 12
+_MOST_BEHIND = 16 << 20  # bytes behind the last whole picture: one that a power cut left, or the index
 
 
 class Day(Film):
@@ -34,10 +35,11 @@ class Day(Film):
         """Complete the film."""
         self.finish(self.pictures * FRAME_MS)
 
-    def go_on(self) -> None:
+    def go_on(self) -> bool:
         """Find the end of the last whole picture in a file that was left, and cut off what is behind it.
 
-        The opening is written first: a power cut between the two leaves an index that nobody looks for.
+        Return False, and leave the file as it is, if there are more pictures: it is damaged in its middle. The opening
+        is written first: a power cut between the two leaves an index that nobody looks for.
         """
         whole = os.fstat(self._fd).st_size
         self.size = len(self._opening())
@@ -46,9 +48,13 @@ class Day(Film):
                 self._clusters.append((self.pictures * FRAME_MS, self.size))
             self.pictures += 1
             self.size = end
+        behind = whole - self.size
+        if behind > _MOST_BEHIND or matroska.CLUSTER_BEGIN in os.pread(self._fd, behind, self.size + 1):
+            return False
         os.pwrite(self._fd, self._opening(), 0)
         os.fdatasync(self._fd)
         os.ftruncate(self._fd, self.size)
+        return True
 
     def _end_of_cluster(self) -> int:
         """Return the end of the cluster at the end of what is known; 0 if there is none."""
@@ -60,7 +66,7 @@ class Day(Film):
 def reopened(path: Path, dimensions: tuple[int, int]) -> Day | None:
     """Return the film at *path*, to go on with it. Raises OSError.
 
-    Return None if it has other *dimensions*, is not of this release, or another recorder writes it.
+    Return None if it has other *dimensions*, is not of this release or damaged, or another recorder writes it.
     """
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -68,8 +74,8 @@ def reopened(path: Path, dimensions: tuple[int, int]) -> Day | None:
         began_us = matroska.began_us(os.pread(fd, 512, 0), *dimensions)
         if began_us is not None and hold(fd):
             day = Day(path, fd, dimensions, began_us)
-            day.go_on()
-            return day
+            if day.go_on():
+                return day
     except BaseException:
         os.close(fd)
         raise

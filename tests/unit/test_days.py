@@ -115,6 +115,23 @@ def test_the_film_goes_on_wherever_it_was_cut(tmp_path: Path) -> None:
         assert seconds(film) == [*range(sum(at >= end for end in ends)), 100], f"cut at byte {at}"
 
 
+def test_what_is_damaged_in_its_middle_is_left_alone(tmp_path: Path) -> None:
+    days = days_in(tmp_path)
+    for number in range(9):
+        days.add(picture(number))
+    days.close()
+    (path,) = tmp_path.iterdir()
+    data = path.read_bytes()
+    third = data.index(matroska.CLUSTER_BEGIN, data.index(JPEG[-100:], data.index(JPEG[-100:]) + 1))
+    damaged = data[:third] + bytes(16) + data[third + 16 :]
+    path.write_bytes(damaged)
+    again = days_in(tmp_path)
+    again.add(picture(60))
+    again.close()
+    assert path.read_bytes() == damaged, "pictures were cut off"
+    assert seconds(films(tmp_path)[-1]) == [60]
+
+
 def test_what_is_not_of_this_release_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     days = days_in(tmp_path)
     days.add(picture(0))
