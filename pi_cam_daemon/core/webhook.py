@@ -6,12 +6,15 @@ waits for it: the oldest events are dropped when too many wait.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import http.client
 import json
 import logging
+import socket
 import ssl
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SIGNATURE = "X-Hub-Signature-256"
 _SECONDS = 10.0  # for the connection, and for each pause of the receiver
+_LONGEST_SECONDS = 30.0  # for all of the answer
 _PAUSES = (1.0, 4.0, 16.0, 60.0)  # seconds before the second attempt, the third, …
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)  # and those from 500 on: worth another attempt
 
@@ -136,8 +140,24 @@ def _post(target: Target, body: bytes) -> int:
     fields = {"Content-Type": "application/json", "User-Agent": f"pi-cam-daemon/{__version__}", "Connection": "close"}
     if target.secret:
         fields[SIGNATURE] = f"sha256={hmac.digest(target.secret, body, 'sha256').hex()}"
-    try:
-        connection.request("POST", (url.path or "/") + (f"?{url.query}" if url.query else ""), body, fields)
-        return connection.getresponse().status  # what else it says is not read: it may never end
-    finally:
-        connection.close()
+    with contextlib.closing(connection):
+        connection.connect()
+        until = time.monotonic() + _LONGEST_SECONDS
+        timer = threading.Timer(_LONGEST_SECONDS, _cut, (connection.sock,))
+        timer.daemon = True
+        timer.start()
+        try:
+            connection.request("POST", (url.path or "/") + (f"?{url.query}" if url.query else ""), body, fields)
+            return connection.getresponse().status  # what else it says is not read: it may never end
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() < until:
+                raise
+            raise TimeoutError(f"its answer takes longer than {_LONGEST_SECONDS:g} s") from None
+        finally:
+            timer.cancel()
+
+
+def _cut(sock: socket.socket) -> None:
+    """End the connection *sock*, which another thread reads from."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of TLS would say goodbye first

@@ -1,6 +1,9 @@
 """The webhook when its receiver does not work."""
 
+import contextlib
 import logging
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -69,6 +72,27 @@ def test_an_answer_that_does_not_end_holds_up_no_event(events: Events, webhook: 
             events.refuse([f"problem {number}"])
         until("both", lambda: webhook.counted["delivered"] == 2)
         assert len(receiver.got) == 2
+
+
+def test_a_receiver_whose_answer_has_no_end_is_a_failure(
+    events: Events, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_SECONDS", 0.2)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def flood() -> None:
+            for _ in range(len(module._PAUSES) + 1):
+                asking, _ = listening.accept()
+                with asking, contextlib.suppress(OSError):
+                    while True:
+                        asking.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+        threading.Thread(target=flood, daemon=True).start()
+        webhook.configure(Target(f"http://127.0.0.1:{listening.getsockname()[1]}", b""))
+        events.refuse(["a problem"])
+        until("failed", lambda: webhook.counted["failed"])
+    assert "its answer takes longer than 0.2 s" in caplog.text
 
 
 def test_a_host_that_does_not_exist_is_a_failure(events: Events, webhook: Webhook) -> None:
