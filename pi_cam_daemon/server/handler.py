@@ -113,8 +113,8 @@ class Handler(ClipRoutes):
         self.close_connection = True
         streams, last = self.app.event_streams, self.asked.header("last-event-id")
         after = int(last) if last.isascii() and last.isdecimal() and len(last) < _DIGITS else after
-        most = self.policy.http.max_event_streams + self.client.is_ours
-        streams.quota.take(str(self.client), most, most)
+        most = self.policy.http.max_event_streams
+        streams.quota.take(str(self.client), most + self.client.is_ours, (most + 1) // 2)
         head = self._head(HTTPStatus.OK, {**NO_STORE, "X-Accel-Buffering": "no", "Content-Type": "text/event-stream"})
         try:
             if self.command == "HEAD":

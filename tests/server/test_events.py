@@ -199,7 +199,7 @@ def test_a_listener_that_comes_back_gets_what_it_missed_and_no_more(daemon: Daem
 
 
 def test_all_listeners_get_everything_in_order(tmp_path: Path) -> None:
-    with running(tmp_path / "daemon", {**SETTINGS, "http.max_event_streams": 100}) as daemon:
+    with running(tmp_path / "daemon", {**SETTINGS, "http.max_event_streams": 200}) as daemon:
         daemon.wait_for_state("streaming")
         listeners = [listen(daemon) for _ in range(100)]
         daemon.fault("motions")
@@ -224,6 +224,18 @@ def test_one_listener_too_many_is_told_why(tmp_path: Path) -> None:
         status, head, body = say(daemon.connect(""), "/events", ["Accept: text/event-stream"], "HEAD")
         assert (status, body) == (200, b"") and "text/event-stream" in head
         assert value(daemon, "pi_cam_event_streams") == 0
+
+
+def test_one_address_takes_half_of_the_places_at_most(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", {**SETTINGS, "http.max_event_streams": 3}) as daemon:
+        listeners = [listen(daemon) for _ in range(2)]
+        status, _, body = say(daemon.connect(""), "/events", ["Accept: text/event-stream"])
+        assert status == 503
+        assert body == b"127.0.0.1 has 2 event streams, and http.max_event_streams allows no more\n"
+        other = socket.create_connection(("127.0.0.1", daemon.port), 10, source_address=("127.0.0.2", 0))
+        assert say(other, "/events", ["Accept: text/event-stream"], "HEAD")[0] == 200
+        for listener in listeners:
+            listener.close()
 
 
 def test_a_listener_that_takes_nothing_is_dropped_and_nobody_waits(tmp_path: Path) -> None:
