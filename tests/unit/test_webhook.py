@@ -83,8 +83,7 @@ def test_a_receiver_whose_answer_has_no_end_is_a_failure(
 
         def flood() -> None:
             for _ in range(len(module._PAUSES) + 1):
-                asking, _ = listening.accept()
-                with asking, contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), listening.accept()[0] as asking:
                     while True:
                         asking.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
