@@ -116,7 +116,7 @@ def test_a_wrong_configuration_at_the_start_leaves_the_last_good_one_in_force(ca
     state = moved.state()
     (problem,) = state["config_refused"]["problems"]
     assert problem == f"{ETC}/config.toml: video.widht: unknown key; did you mean width?"
-    assert state["ok"] and moved.get("/healthz")[0] == 200
+    until("it is healthy", lambda: moved.get("/healthz")[0] == 200)  # a moment after its first picture
     assert b"\npi_cam_rotation_degrees 180.0\n" in moved.get("/metrics")[1]
     assert moved.show("StatusText").endswith(f"; the configuration on disk is refused: {problem}")
     assert "the last good configuration is in force" in moved.journal()
