@@ -15,6 +15,7 @@ from pi_cam_daemon.commands import arguments, config
 from pi_cam_daemon.commands.output import BAD_CONFIG, FAILED, INTERRUPTED, OK, USAGE, complain, sentence, written
 from pi_cam_daemon.config import last_good, loading, saved
 from pi_cam_daemon.errors import ConfigError, SourceError
+from pi_cam_daemon.system.leaving import leave
 
 _AFTER_HELP = f"""\
 examples:
@@ -151,11 +152,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         case "run":
             from pi_cam_daemon import daemon
 
-            return daemon.run(last_good.ConfigFiles(options.config, options.settings))
+            leave(daemon.run(last_good.ConfigFiles(options.config, options.settings)))
         case "record":
             from pi_cam_daemon.recording import recorder
 
-            return recorder.run(last_good.ConfigFiles(options.config, options.settings))
+            leave(recorder.run(last_good.ConfigFiles(options.config, options.settings)))
         case "push":
             from pi_cam_daemon.push import pusher
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 
 from pi_cam_daemon.camera.process import main
+from pi_cam_daemon.system.leaving import leave
 
-exit_status = main(sys.argv[1:])
-logging.shutdown()
-# Not sys.exit: a camera stack's threads and exit handlers may hang, and the camera is closed already.
-os._exit(exit_status)
+leave(main(sys.argv[1:]))

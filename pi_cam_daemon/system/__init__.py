@@ -6,6 +6,7 @@ systemd.py     readiness, status, watchdog, reboot requests, socket activation
 watchdog.py    probes that tell whether a loop still turns; daemon.py feeds the watchdog
 wakeups.py     the queue of signals and messages that the main thread reads
 children.py    command line and options of child processes
+leaving.py     the end of a process whose threads still run
 network.py     addresses of this machine, of the page and of peers
 avahi.py       the announcement by mDNS
 memory.py      what the allocator gives back, and what it keeps for the next picture

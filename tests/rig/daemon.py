@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pi_cam_daemon import daemon
 from pi_cam_daemon.config.last_good import ConfigFiles
+from pi_cam_daemon.system.leaving import leave
 
 CAMERA = Path(__file__).with_name("camera.py")
 
@@ -26,4 +27,4 @@ if __name__ == "__main__":
         popen = Unkillable
         rest = rest[1:]
     file, *settings = rest
-    sys.exit(daemon.run(ConfigFiles(Path(file), settings), [sys.executable, str(CAMERA), fault_file], popen))
+    leave(daemon.run(ConfigFiles(Path(file), settings), [sys.executable, str(CAMERA), fault_file], popen))

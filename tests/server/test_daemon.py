@@ -88,6 +88,23 @@ def test_the_watchdog_is_fed_on_while_the_camera_is_silent_or_asleep(tmp_path: P
         viewer.finish()
 
 
+# becomes the daemon, and notes when Python takes itself apart
+WITH_EXIT_HANDLER = """
+import atexit, sys
+from pi_cam_daemon import cli
+
+atexit.register(print, "taken apart", file=sys.stderr)
+sys.exit(cli.main(["run", "--config", sys.argv[1]]))
+"""
+
+
+def test_threads_that_still_run_at_the_end_find_python_whole(tmp_path: Path) -> None:
+    with running(tmp_path / "daemon", argv=[sys.executable, "-c", WITH_EXIT_HANDLER]) as daemon:
+        daemon.wait_for_state("streaming")
+        assert daemon.stop() == 0
+        assert "taken apart" not in daemon.log()
+
+
 @pytest.mark.parametrize("camera", ["streaming", "stopped", "hanging"])
 def test_sigterm_ends_everything_within_two_seconds_under_viewers(tmp_path: Path, camera: str) -> None:
     with running(tmp_path / "daemon") as daemon:

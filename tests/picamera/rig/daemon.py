@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pi_cam_daemon import daemon
 from pi_cam_daemon.config.last_good import ConfigFiles
+from pi_cam_daemon.system.leaving import leave
 
 if __name__ == "__main__":
     file, *settings = sys.argv[1:]
     camera = Path(__file__).with_name("camera.py")
-    sys.exit(daemon.run(ConfigFiles(Path(file), settings), camera_argv=[sys.executable, str(camera)]))
+    leave(daemon.run(ConfigFiles(Path(file), settings), camera_argv=[sys.executable, str(camera)]))
