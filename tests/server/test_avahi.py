@@ -67,7 +67,8 @@ def machine(host: Host, name: str, log: Path) -> Iterator[Machine]:
             [*inside, *alone, "sh", "-c", BOOT, name, BUS], stdout=output, stderr=output, stdin=subprocess.DEVNULL
         )
     try:
-        until(f"avahi runs on {name}", lambda: "startup complete" in log.read_text())
+        # beside a namesake it may try some numbers, one in two seconds
+        until(f"avahi runs on {name}", lambda: "startup complete" in log.read_text(), 40)
         (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         yield Machine(int(child))
     finally:
